@@ -1,0 +1,294 @@
+"""The program of a slot's child process: runs the user's functions and says their outcomes.
+
+It belongs to the user: it imports nothing of Tradewind, so that the user's own `common`, `worker` or `sink` are found,
+and it looks for modules in the current folder first. It is started as `python -P child.py`; what it says to the worker
+goes through a socket pair, in frames of a 4-byte length and MessagePack.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import mmap
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from io import TextIOWrapper
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import msgspec
+
+_PLAIN = frozenset((int, float, bool, type(None)))
+_FLUSH_S = 0.05
+_FLUSH_BYTES = 1024 * 1024
+_ERROR_CHARACTERS_MAX = 50_000
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Exposed:
+    """The functions that the operator named, by "module:function"."""
+
+    def __init__(self, specs: list[str]) -> None:
+        self.functions: dict[str, Callable[[Any], Any]] = {}
+        for spec in specs:
+            module_name, _, name = spec.partition(":")
+            module = importlib.import_module(module_name)
+            if name:
+                self.functions[spec] = _function(module, name)
+            else:
+                self.functions.update(_public_functions(module))
+
+
+def _function(module: ModuleType, name: str) -> Callable[[Any], Any]:
+    function: Any = module
+    for part in name.split("."):
+        function = getattr(function, part, None)
+    if not callable(function):
+        raise LookupError(f"module {module.__name__} has no function {name}")
+    return cast("Callable[[Any], Any]", function)
+
+
+def _public_functions(module: ModuleType) -> dict[str, Callable[[Any], Any]]:
+    names = getattr(module, "__all__", None)
+    if names is None:
+        names = [name for name in vars(module) if not name.startswith("_")]
+    found = {}
+    for name in names:
+        value = getattr(module, name, None)
+        own = getattr(value, "__module__", None) == module.__name__
+        if own and callable(value) and not isinstance(value, type):
+            found[f"{module.__name__}:{name}"] = value
+    if not found:
+        raise LookupError(f"module {module.__name__} has no public function")
+    return found
+
+
+class Wire:
+    """The socket pair to the worker."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._lock = threading.Lock()
+
+    def receive(self) -> bytearray | None:
+        """The next order, or None when the worker has closed the link."""
+        head = self._exactly(4)
+        if head is None:
+            return None
+        return self._exactly(struct.unpack("<I", head)[0])
+
+    def send(self, message: dict[str, Any]) -> None:
+        payload = _encoder.encode(message)
+        with self._lock:
+            self._socket.sendall(struct.pack("<I", len(payload)) + payload)
+
+    def _exactly(self, count: int) -> bytearray | None:
+        buffer = bytearray(count)
+        view = memoryview(buffer)
+        while count:
+            got = self._socket.recv_into(view[-count:])
+            if not got:
+                return None
+            count -= got
+        return buffer
+
+
+class Outbox:
+    """Outcomes of the running order. The task loop appends; the watch thread may send what is there."""
+
+    def __init__(self, wire: Wire, value_bytes_max: int) -> None:
+        self._wire = wire
+        self._value_bytes_max = value_bytes_max
+        self._lock = threading.Lock()
+        self.begin(0)
+
+    def begin(self, first: int) -> None:
+        with self._lock:
+            self.first = first
+            self.sent = 0
+            self.size = 0
+            self.values: list[Any] = []
+            self.errors: dict[int, str] = {}
+            self.seconds: list[float] = []
+
+    def flush(self) -> None:
+        """Send the outcomes that are complete and were not sent yet."""
+        with self._lock:
+            low, high = self.sent, len(self.seconds)
+            if low == high:
+                return
+            values = self.values[low:high]
+            errors = {at - low: self.errors[at] for at in range(low, high) if at in self.errors} if self.errors else {}
+            try:
+                _encoder.encode(values)
+            except Exception:
+                values = [self._checked(at, value, errors) for at, value in enumerate(values)]
+            outcomes = {"values": values, "seconds": self.seconds[low:high], "errors": list(errors.items())}
+            self._wire.send({"outcomes": [self.first + low, high - low, outcomes]})
+            self.sent = high
+            self.size = 0
+
+    def _checked(self, at: int, value: Any, errors: dict[int, str]) -> Any:
+        try:
+            self.sealed(value)
+        except Exception as error:
+            errors[at] = f"{type(error).__name__}: {error}"
+            return None
+        return value
+
+    def sealed(self, value: Any) -> msgspec.Raw:
+        """The value encoded now, so that the function may change it afterwards. Raises TypeError, ValueError."""
+        try:
+            encoded = _encoder.encode(value)
+            if type(value) not in (str, bytes):
+                msgspec.json.encode(value)
+        except RecursionError:
+            raise ValueError("the result is nested too deep, or holds itself") from None
+        except (TypeError, ValueError, OverflowError) as error:
+            kind = type(value).__qualname__
+            raise TypeError(f"the result, a {kind}, cannot be encoded as MessagePack: {error}") from None
+        if len(encoded) > self._value_bytes_max:
+            raise ValueError(
+                f"the result has {len(encoded)} bytes, and a message holds {self._value_bytes_max}:"
+                " write it to a file and return the path"
+            )
+        self.size += len(encoded)
+        return msgspec.Raw(encoded)
+
+
+class Watch(threading.Thread):
+    """Sends outcomes that wait behind a slow task, and ends the process group when the worker is gone."""
+
+    def __init__(self, lifeline: int, outbox: Outbox) -> None:
+        super().__init__(daemon=True, name="tradewind")
+        self._lifeline = lifeline
+        self._outbox = outbox
+        self._woken, self._wake = os.pipe()
+        self._parked = False
+        self.busy = False
+
+    def begin(self) -> None:
+        self.busy = True
+        if self._parked:
+            self._parked = False
+            os.write(self._wake, b".")
+
+    def run(self) -> None:
+        idle = 0
+        while True:
+            self._parked = idle > 20
+            if self.busy:
+                self._parked = False
+            ready, _, _ = select.select([self._lifeline, self._woken], [], [], None if self._parked else _FLUSH_S)
+            if self._lifeline in ready:
+                os.killpg(0, signal.SIGKILL)
+            if self._woken in ready:
+                os.read(self._woken, 64)
+            idle = 0 if self.busy else idle + 1
+            if self.busy:
+                # A task may have closed our descriptors: then the main thread ends the process.
+                with contextlib.suppress(OSError):
+                    self._outbox.flush()
+
+
+def _run(
+    function: Callable[[Any], Any],
+    arguments: list[Any],
+    outbox: Outbox,
+    progress: memoryview[int],
+    started: memoryview[float],
+) -> None:
+    """Call the function for each argument. One clock reading a task: an end is the next one's beginning."""
+    clock, first = time.monotonic, outbox.first
+    values, seconds = outbox.values, outbox.seconds
+    began = clock()
+    for offset, argument in enumerate(arguments):
+        started[1] = began
+        progress[0] = first + offset
+        try:
+            value = function(argument)
+            if type(value) not in _PLAIN:
+                value = outbox.sealed(value)
+        except BaseException as error:
+            value = None
+            outbox.errors[offset] = _described(error)
+        values.append(value)
+        ended = clock()
+        seconds.append(ended - began)
+        began = ended
+        if outbox.size > _FLUSH_BYTES:
+            outbox.flush()
+    progress[0] = -1
+
+
+def _described(error: BaseException) -> str:
+    """The traceback from the user's function on."""
+    frames = error.__traceback__
+    if frames is not None:
+        frames = frames.tb_next
+    if frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        return str(error)
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames))
+    except Exception:
+        text = type(error).__name__
+    return text.encode("utf-8", "replace").decode()[-_ERROR_CHARACTERS_MAX:].rstrip()
+
+
+def _broken(error: BaseException, specs: list[str]) -> str:
+    """Why the modules cannot be served, for the operator."""
+    if isinstance(error, ModuleNotFoundError) and any(
+        spec.partition(":")[0] == error.name or spec.startswith(f"{error.name}.") for spec in specs
+    ):
+        return f"module {error.name} not found: it is looked for in {Path.cwd()}, then where Python looks for modules"
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if isinstance(error, LookupError) and frames[-1] == __file__:
+        return str(error.args[0])
+    return "the module cannot be imported:\n" + _described(error)
+
+
+def main() -> None:
+    wire_fd, lifeline_fd, progress_fd, value_bytes_max, *specs = sys.argv[1:]
+    wire = Wire(int(wire_fd))
+    memory = mmap.mmap(int(progress_fd), mmap.PAGESIZE)
+    progress, started = memoryview(memory).cast("q"), memoryview(memory).cast("d")
+    progress[0] = -1
+    sys.argv = [specs[0]]
+    sys.path.insert(0, str(Path.cwd()))
+    for stream in (cast("TextIOWrapper", sys.stdout), cast("TextIOWrapper", sys.stderr)):
+        stream.reconfigure(line_buffering=True)
+    try:
+        exposed = Exposed(specs)
+    except BaseException as error:
+        wire.send({"broken": _broken(error, specs)})
+        return
+    outbox = Outbox(wire, int(value_bytes_max))
+    watch = Watch(int(lifeline_fd), outbox)
+    watch.start()
+    wire.send({"ready": sorted(exposed.functions)})
+    orders = msgspec.msgpack.Decoder(tuple[str, int, list[Any]])
+    while (frame := wire.receive()) is not None:
+        name, first, arguments = orders.decode(frame)
+        outbox.begin(first)
+        watch.begin()
+        _run(exposed.functions[name], arguments, outbox, progress, started)
+        watch.busy = False
+        outbox.flush()
+        wire.send({"done": first})
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, KeyboardInterrupt):
+        # The worker is gone, or a task took the descriptors: the worker sees the end of the link.
+        os._exit(70)

@@ -1,0 +1,469 @@
+"""The sink's rules: who is who, what is recorded, who is told. No socket, no clock; `now` is monotonic seconds.
+
+The ledger is handed in: it is the only state that must survive, and the machine can be made anew from it at any
+time. Everything else here (crew, places, open links) is rebuilt from hellos and beats.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from common.crew import Crews, JobRun, Worker
+from common.errors import ProtocolError
+from common.ledger import Job, LedgerRefused, LedgerStuck, Page
+from common.messages import (
+    PROTOCOL_VERSION,
+    Again,
+    Ask,
+    Beat,
+    Cancel,
+    Close,
+    Closed,
+    Crew,
+    Dropped,
+    Goodbye,
+    Halt,
+    Heard,
+    Hello,
+    Mark,
+    Message,
+    Offer,
+    Open,
+    Opened,
+    Query,
+    Recall,
+    Receipts,
+    Recorded,
+    Refused,
+    Report,
+    Results,
+    Returned,
+    Roster,
+    ToSink,
+    Welcome,
+    ticket,
+)
+from common.recording import Recording, recording
+from common.roster import User
+from common.settings import CollectionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Order to the shell: send this to the control link's peer."""
+
+    peer: bytes
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Order to the shell: log this line."""
+
+    level: str
+    text: str
+
+
+Output = Send | Say
+
+
+class Store(Protocol):
+    """What the machine needs of the ledger; its errors are LedgerRefused and LedgerStuck."""
+
+    id: str
+
+    def job(self, name: str) -> Job | None: ...
+    def open_job(self, name: str, function: str, source: str) -> Job: ...
+    def end_job(self, name: str, state: str, total: int | None) -> None: ...
+    def commit(self, recordings: Iterable[Recording], marks: Iterable[Mark]) -> None: ...
+    def receipts(self, name: str, after: int, limit: int) -> Page: ...
+    def failures(self, name: str, limit: int) -> list[tuple[int, str]]: ...
+
+
+@dataclass(slots=True)
+class Peer:
+    """One connection of the control link that has said hello."""
+
+    user: User
+    name: str
+    address: str
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What the next commit will write."""
+
+    recordings: list[Recording] = field(default_factory=list)
+    marks: dict[str, Mark] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.recordings or self.marks)
+
+
+class Collection:
+    """The sink."""
+
+    def __init__(self, settings: CollectionSettings, ledger: Store, run: str, roster: dict[str, User]) -> None:
+        self.recorded_count = 0
+        self._settings = settings
+        self._timing = settings.timing
+        self._ledger = ledger
+        self._run = run
+        self._roster = roster
+        self._peers: dict[bytes, Peer] = {}
+        self._crews = Crews(settings.timing)
+        self._pending = _Pending()
+        self._stuck_until: float | None = None
+        self._complained: set[tuple[str, str]] = set()
+
+    @property
+    def worker_count(self) -> int:
+        """Workers that are beating."""
+        return len(self._crews.workers)
+
+    @property
+    def pending_count(self) -> int:
+        """Results messages that wait for the next commit."""
+        return len(self._pending.recordings)
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def receive(self, now: float, peer: bytes, user: User, address: str, message: ToSink) -> list[Output]:
+        """Take a control message that came from `user` at `address` (host) over the connection `peer`."""
+        if self._roster.get(user.key) != user:
+            return [Send(peer, self._refusal(f"key {user.name} was revoked"))]
+        if isinstance(message, Hello):
+            return self._receive_hello(now, peer, user, address, message)
+        known = self._peers.get(peer)
+        if known is None or known.user != user:
+            return [Send(peer, Again())]
+        if isinstance(message, Query):
+            return [Send(peer, self._report(now))]
+        if isinstance(message, Goodbye):
+            return self._receive_goodbye(peer, known)
+        if user.role == "worker" and isinstance(message, Offer | Beat | Returned):
+            return self._receive_of_worker(now, peer, known, message)
+        if user.role == "ventilator" and isinstance(message, Open | Ask | Mark | Close | Halt | Cancel):
+            return self._receive_of_ventilator(now, peer, known, message)
+        return self._complain(user, f"a {user.role} may not send {type(message).__name__.lower()}")
+
+    def results(self, user: User, results: Results) -> list[Output]:
+        """Take results that came from `user`; they are written by the next `flush`."""
+        if self._roster.get(user.key) != user:
+            return self._complain(user, "results of a revoked key are not recorded")
+        job = self._ledger.job(results.job)
+        if job is None:
+            outputs = self._complain(user, f"results for job {results.job}, which this ledger does not have")
+            return outputs + self._tell_recorded({results.worker: ([], [results.serial])})
+        if results.ticket != ticket(job.ticket_key, *results.batch):
+            outputs = self._complain(user, f"results for a batch of {results.job} that was never pushed")
+            return outputs + self._tell_recorded({results.worker: ([], [results.serial])})
+        try:
+            self._pending.recordings.append(recording(results))
+        except ProtocolError as error:
+            outputs = self._complain(user, f"malformed results: {error}")
+            return outputs + self._tell_recorded({results.worker: ([], [results.serial])})
+        return []
+
+    def malformed(self, user: User, link: str, error: ProtocolError) -> list[Output]:
+        """Take note that `user` sent something that is no message of the protocol."""
+        return self._complain(user, f"malformed message on the {link} link: {error}")
+
+    def flush(self, now: float) -> list[Output]:
+        """Commit what has come since the last time, then give the receipts."""
+        if not self._pending or (self._stuck_until is not None and now < self._stuck_until):
+            return []
+        recordings, marks = self._pending.recordings, self._pending.marks
+        try:
+            self._ledger.commit(recordings, marks.values())
+        except LedgerStuck as error:
+            first = self._stuck_until is None
+            self._stuck_until = now + self._settings.retry_commit_s
+            if not first:
+                return []
+            return [
+                Say(
+                    "error",
+                    f"the ledger takes no more: {error}. No receipts are given; trying again each second",
+                )
+            ]
+        self._pending = _Pending()
+        outputs: list[Output] = []
+        if self._stuck_until is not None:
+            self._stuck_until = None
+            outputs.append(Say("info", "the ledger takes results again"))
+        told: dict[str, tuple[list[int], list[int]]] = {}
+        for each in recordings:
+            told.setdefault(each.results.worker, ([], []))[0].append(each.results.serial)
+            self.recorded_count += each.results.count
+        outputs += self._tell_recorded(told)
+        for job in {each.results.job for each in recordings}:
+            run = self._crews.runs.get(job)
+            if run is not None and run.asked_after is not None:
+                outputs += self._answer(run, even_if_none=False)
+        return outputs
+
+    def tick(self, now: float) -> list[Output]:
+        """Part with who is silent, answer who has asked long enough ago, try a refused commit again."""
+        outputs = self.flush(now)
+        workers, runs = self._crews.silent(now)
+        for worker in workers:
+            outputs.append(Say("warning", f"worker {worker.name} is silent: its batches are pushed again"))
+            outputs += self._part_with_worker(worker)
+        for run in runs:
+            outputs.append(Say("warning", f"the ventilator of job {run.job} is silent; run it again to continue"))
+            self._peers.pop(run.peer, None)
+            outputs += self._end_run(run)
+        for run in self._crews.runs.values():
+            if run.asked_after is not None and now >= run.asked_at + self._timing.ask_s:
+                outputs += self._answer(run, even_if_none=True)
+        return outputs
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        instants = [
+            run.asked_at + self._timing.ask_s for run in self._crews.runs.values() if run.asked_after is not None
+        ]
+        instants += [instant for instant in (self._stuck_until, self._crews.deadline()) if instant is not None]
+        return min(instants, default=None)
+
+    def roster_changed(self, roster: dict[str, User]) -> list[Output]:
+        """Go by another roster (users by public key); who is no longer in it is parted with."""
+        self._roster = roster
+        outputs: list[Output] = []
+        for peer, known in list(self._peers.items()):
+            if roster.get(known.user.key) != known.user:
+                outputs.append(Say("info", f"key {known.user.name} was revoked: {known.name} is cut off"))
+                outputs += self._receive_goodbye(peer, known)
+                outputs.append(Send(peer, self._refusal(f"key {known.user.name} was revoked")))
+        return outputs + [Send(run.peer, self._worker_keys()) for run in self._crews.runs.values()]
+
+    # -- hello and goodbye --------------------------------------------------------------------------------------
+
+    def _receive_hello(self, now: float, peer: bytes, user: User, address: str, hello: Hello) -> list[Output]:
+        if hello.version != PROTOCOL_VERSION:
+            refusal = self._refusal(
+                f"the sink speaks protocol {PROTOCOL_VERSION}, this {hello.role} {hello.version}:"
+                " install the same Tradewind on both"
+            )
+            text = f"{user.name} at {address} speaks protocol {hello.version}, not {PROTOCOL_VERSION}: refused"
+            return [Send(peer, refusal), Say("warning", text)]
+        if hello.role != user.role:
+            reason = f"key {user.name} is enrolled as {user.role}, not as {hello.role}: use a {hello.role}'s key"
+            return [Send(peer, self._refusal(reason)), Say("warning", f"refused {address}: {reason}")]
+        other = self._crews.workers.get(hello.name)
+        if other is not None and other.key != user.key:
+            reason = f"the name {hello.name} is taken by a worker with another key: give another --name"
+            return [Send(peer, self._refusal(reason)), Say("warning", f"refused {address}: {reason}")]
+        self._peers[peer] = Peer(user, hello.name, address)
+        if other is not None:
+            self._peers.pop(other.peer, None) if other.peer != peer else None
+            other.peer = peer
+        return [
+            Send(
+                peer,
+                Welcome(PROTOCOL_VERSION, self._run, self._settings.results_port, self._settings.loopback),
+            )
+        ]
+
+    def _receive_goodbye(self, peer: bytes, known: Peer) -> list[Output]:
+        del self._peers[peer]
+        worker = self._crews.workers.get(known.name)
+        outputs: list[Output] = []
+        if worker is not None and worker.peer == peer:
+            outputs.append(Say("info", f"worker {worker.name} has left"))
+            outputs += self._part_with_worker(worker)
+        for run in [run for run in self._crews.runs.values() if run.peer == peer]:
+            outputs += self._end_run(run)
+        return outputs
+
+    def _refusal(self, reason: str) -> Refused:
+        return Refused(PROTOCOL_VERSION, reason)
+
+    def _complain(self, user: User, text: str) -> list[Output]:
+        """Log a peer's fault, once for each key and kind of fault."""
+        kind = (user.key, text.split(":")[0])
+        if kind in self._complained:
+            return []
+        self._complained.add(kind)
+        return [Say("warning", f"{user.role} {user.name}: {text} (said once)")]
+
+    # -- workers ------------------------------------------------------------------------------------------------
+
+    def _receive_of_worker(
+        self, now: float, peer: bytes, known: Peer, message: Offer | Beat | Returned
+    ) -> list[Output]:
+        worker = self._crews.workers.get(known.name)
+        if isinstance(message, Offer):
+            outputs: list[Output] = []
+            if worker is None:
+                worker = Worker(known.name, known.user.key, known.user.name, peer, known.address)
+                self._crews.join(now, worker)
+                text = f"worker {worker.name} at {known.address} joined with {len(message.functions)} functions"
+                outputs.append(Say("info", text))
+            worker.functions = frozenset(message.functions)
+            return [*outputs, Send(peer, self._crews.places(worker))]
+        if worker is None:
+            return [Send(peer, Again())]
+        if isinstance(message, Returned):
+            run = self._crews.runs.get(message.job)
+            return [] if run is None else [Send(run.peer, message)]
+        self._crews.beat(now, worker, message)
+        crews = [Send(run.peer, Crew([worker.member(run.job)], [])) for run in self._crews.runs_for(worker)]
+        return [Send(peer, Heard()), *crews]
+
+    def _part_with_worker(self, worker: Worker) -> list[Output]:
+        self._crews.leave(worker)
+        self._peers.pop(worker.peer, None)
+        return [Send(run.peer, Crew([], [worker.name])) for run in self._crews.runs_for(worker)]
+
+    def _tell_recorded(self, told: dict[str, tuple[list[int], list[int]]]) -> list[Output]:
+        outputs: list[Output] = []
+        for name, (serials, refused) in told.items():
+            worker = self._crews.workers.get(name)
+            if worker is not None:
+                outputs.append(Send(worker.peer, Recorded(serials, refused)))
+        return outputs
+
+    def _tell_places(self, function: str) -> list[Output]:
+        return [
+            Send(worker.peer, self._crews.places(worker))
+            for worker in self._crews.workers.values()
+            if function in worker.functions
+        ]
+
+    # -- ventilators --------------------------------------------------------------------------------------------
+
+    def _receive_of_ventilator(
+        self, now: float, peer: bytes, known: Peer, message: Open | Ask | Mark | Close | Halt | Cancel
+    ) -> list[Output]:
+        if isinstance(message, Open):
+            return self._receive_open(now, peer, known, message)
+        if isinstance(message, Cancel):
+            return self._receive_cancel(peer, known.user, message)
+        run = self._crews.runs.get(message.job)
+        if run is None or run.peer != peer:
+            return [Send(peer, Again())]
+        run.heard_at = now
+        if isinstance(message, Mark):
+            self._pending.marks[message.job] = message
+            return []
+        if isinstance(message, Close):
+            return self._receive_close(now, run, message)
+        if isinstance(message, Halt):
+            return [Send(worker.peer, Recall(run.job)) for worker in self._crews.crew_of(run)]
+        outputs: list[Output] = []
+        if message.scarce != run.scarce:
+            run.scarce = message.scarce
+            outputs += self._tell_places(run.function)
+        run.asked_after, run.asked_at = message.after, now
+        return outputs + self._answer(run, even_if_none=False)
+
+    def _receive_open(self, now: float, peer: bytes, known: Peer, message: Open) -> list[Output]:
+        run = self._crews.runs.get(message.job)
+        if run is not None and run.peer != peer and run.ventilator != known.name:
+            reason = (
+                f"job {message.job} is run by another ventilator at {run.address}: wait for it, or give another --job"
+            )
+            return [Send(peer, self._refusal(reason))]
+        try:
+            job = self._ledger.open_job(message.job, message.function, message.source)
+        except LedgerRefused as error:
+            return [Send(peer, self._refusal(str(error)))]
+        except LedgerStuck as error:
+            return [Say("error", f"the ledger takes no job: {error}")]
+        self._crews.runs[message.job] = JobRun(
+            job=message.job,
+            function=message.function,
+            ventilator=known.name,
+            key=known.user.key,
+            peer=peer,
+            address=known.address,
+            port=message.port,
+            heard_at=now,
+        )
+        run = self._crews.runs[message.job]
+        opened = Opened(
+            job=job.name,
+            ledger=self._ledger.id,
+            ticket_key=job.ticket_key,
+            mark_count=job.mark_count,
+            mark_digest=job.mark_digest,
+            total=job.total,
+        )
+        outputs: list[Output] = [
+            Say(
+                "info",
+                f"job {job.name} ({job.function}) opened from {known.address}: {job.done} tasks recorded before",
+            ),
+            Send(peer, self._worker_keys()),
+            Send(peer, Crew([worker.member(run.job) for worker in self._crews.crew_of(run)], [])),
+            Send(peer, opened),
+        ]
+        return outputs + self._tell_places(run.function)
+
+    def _answer(self, run: JobRun, even_if_none: bool) -> list[Output]:
+        assert run.asked_after is not None
+        page = self._ledger.receipts(run.job, run.asked_after, self._settings.receipts_page)
+        if not page.runs and not even_if_none and run.answered:
+            return []
+        job = self._ledger.job(run.job)
+        assert job is not None
+        receipts = Receipts(
+            job=run.job,
+            after=run.asked_after,
+            position=page.position,
+            runs=page.runs,
+            count=page.count,
+            seconds=page.seconds,
+            done=job.done,
+            failed=job.failed,
+            more=page.more,
+        )
+        run.asked_after = None
+        run.answered = True
+        return [Send(run.peer, receipts)]
+
+    def _receive_close(self, now: float, run: JobRun, message: Close) -> list[Output]:
+        job = self._ledger.job(run.job)
+        assert job is not None
+        outputs = self.flush(now)
+        try:
+            if job.state != "done":
+                self._ledger.end_job(run.job, "done", message.total)
+        except LedgerStuck as error:
+            return [*outputs, Say("error", f"the ledger cannot close job {run.job}: {error}")]
+        failures = self._ledger.failures(run.job, self._settings.failures_shown)
+        return [
+            *outputs,
+            Say("info", f"job {run.job} is done: {job.done} tasks recorded, {job.failed} failed"),
+            Send(run.peer, Closed(run.job, job.done, job.failed, failures)),
+        ]
+
+    def _receive_cancel(self, peer: bytes, user: User, message: Cancel) -> list[Output]:
+        job = self._ledger.job(message.job)
+        if job is None:
+            return [Send(peer, self._refusal(f"there is no job {message.job}: `python sink.py jobs` lists them"))]
+        if job.state == "done":
+            return [Send(peer, self._refusal(f"job {message.job} is done already"))]
+        try:
+            self._ledger.end_job(message.job, "cancelled", None)
+        except LedgerStuck as error:
+            return [Send(peer, self._refusal(f"the ledger takes no change: {error}"))]
+        outputs: list[Output] = [Say("info", f"job {message.job} was cancelled by {user.name}")]
+        run = self._crews.runs.get(message.job)
+        if run is not None:
+            outputs += [Send(run.peer, Dropped(run.job)), *self._end_run(run)]
+        outputs += [Send(worker.peer, Dropped(message.job)) for worker in self._crews.workers.values()]
+        return [*outputs, Send(peer, Dropped(message.job))]
+
+    def _end_run(self, run: JobRun) -> list[Output]:
+        del self._crews.runs[run.job]
+        return self._tell_places(run.function)
+
+    def _worker_keys(self) -> Roster:
+        return Roster([user.key for user in self._roster.values() if user.role == "worker"])
+
+    def _report(self, now: float) -> Report:
+        jobs = {name: self._ledger.job(name) for name in self._crews.runs}
+        return self._crews.report(now, {name: job for name, job in jobs.items() if job is not None})

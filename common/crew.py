@@ -1,0 +1,152 @@
+"""The sink's picture of who works for whom: the crew by beats, the running jobs by their ventilators."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from common.messages import Beat, JobReport, Member, Place, Places, Report, Run, WorkerReport
+from common.settings import Timing
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker that is beating."""
+
+    name: str
+    key: str
+    key_name: str
+    peer: bytes
+    address: str
+    functions: frozenset[str] = frozenset()
+    slots: int = 0
+    prefetch: int = 0
+    running: int = 0
+    held: dict[str, list[Run]] = field(default_factory=dict)
+    heard_at: float = 0.0
+
+    def member(self, job: str) -> Member:
+        """The worker as a job's ventilator sees it."""
+        return Member(self.name, self.slots, self.prefetch, self.held.get(job, []))
+
+
+@dataclass(slots=True)
+class JobRun:
+    """A job whose ventilator is connected. `asked_after` is set while its request for receipts is unanswered."""
+
+    job: str
+    function: str
+    ventilator: str
+    key: str
+    peer: bytes
+    address: str
+    port: int
+    heard_at: float
+    scarce: bool = False
+    asked_after: int | None = None
+    asked_at: float = 0.0
+    answered: bool = False
+
+    def place(self) -> Place:
+        """Where workers find this job's tasks; a ventilator beside the sink is found where the sink is."""
+        host = "" if self.address in ("127.0.0.1", "::1") else self.address
+        return Place(self.job, host, self.port, self.key, self.scarce)
+
+
+class Counts(Protocol):
+    """What a report says of a job's results."""
+
+    done: int
+    failed: int
+    total: int | None
+
+
+class Crews:
+    """Workers by name, running jobs by name."""
+
+    def __init__(self, timing: Timing) -> None:
+        self.workers: dict[str, Worker] = {}
+        self.runs: dict[str, JobRun] = {}
+        self._timing = timing
+        self._looked_at: float | None = None
+
+    def join(self, now: float, worker: Worker) -> Worker:
+        """A worker that was not known offers itself."""
+        worker.heard_at = now
+        self.workers[worker.name] = worker
+        return worker
+
+    def beat(self, now: float, worker: Worker, beat: Beat) -> None:
+        """Take over what the worker's beat says."""
+        worker.heard_at = now
+        worker.slots, worker.prefetch = beat.slots, beat.prefetch
+        worker.running, worker.held = beat.running, beat.held
+
+    def leave(self, worker: Worker) -> None:
+        """Forget the worker."""
+        del self.workers[worker.name]
+
+    def runs_for(self, worker: Worker) -> list[JobRun]:
+        """The running jobs whose function the worker exposes."""
+        return [run for run in self.runs.values() if run.function in worker.functions]
+
+    def crew_of(self, run: JobRun) -> list[Worker]:
+        """The workers that expose the job's function and have told their capacity."""
+        return [worker for worker in self.workers.values() if worker.slots and run.function in worker.functions]
+
+    def places(self, worker: Worker) -> Places:
+        """Where the worker finds tasks."""
+        return Places([run.place() for run in self.runs_for(worker)])
+
+    def silent(self, now: float) -> tuple[list[Worker], list[JobRun]]:
+        """Workers and jobs' ventilators that have left without a word; looked for once a beat.
+
+        Time that the sink itself slept through is not held against them.
+        """
+        slept_s = 0.0 if self._looked_at is None else now - self._looked_at - 2 * self._timing.beat_s
+        if self._looked_at is not None and now < self._looked_at + self._timing.beat_s:
+            return [], []
+        self._looked_at = now
+        if slept_s > 0:
+            for worker in self.workers.values():
+                worker.heard_at += slept_s
+            for run in self.runs.values():
+                run.heard_at += slept_s
+        gone_at = now - self._timing.gone_s
+        return (
+            [worker for worker in self.workers.values() if worker.heard_at < gone_at],
+            [run for run in self.runs.values() if run.heard_at < gone_at],
+        )
+
+    def deadline(self) -> float | None:
+        """When to look for the silent again; None while nobody is here."""
+        if not (self.workers or self.runs):
+            self._looked_at = None
+            return None
+        return float("-inf") if self._looked_at is None else self._looked_at + self._timing.beat_s
+
+    def report(self, now: float, jobs: dict[str, Counts]) -> Report:
+        """The picture for an observer."""
+        return Report(
+            jobs=[
+                JobReport(
+                    run.job,
+                    run.function,
+                    jobs[run.job].done,
+                    jobs[run.job].failed,
+                    jobs[run.job].total,
+                    len(self.crew_of(run)),
+                )
+                for run in self.runs.values()
+            ],
+            workers=[
+                WorkerReport(
+                    worker.name,
+                    worker.key_name,
+                    worker.address,
+                    max(1, worker.slots),
+                    worker.running,
+                    sum(map(len, worker.held.values())),
+                    max(0.0, now - worker.heard_at),
+                )
+                for worker in self.workers.values()
+            ],
+        )

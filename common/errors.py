@@ -1,0 +1,24 @@
+"""Errors by owner, and the exit codes of the three commands."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the commands exit with; each command's `--help` repeats the ones it uses."""
+
+    OK = 0
+    TASKS_FAILED = 1
+    WRONG_USE = 2
+    INTERRUPTED = 130
+
+
+class OperatorError(Exception):
+    """The operator's mistake or surroundings: one plain line that says what is wrong and what to do.
+
+    Any module that touches the outside may raise it; the commands print its text as one line and exit with
+    `WRONG_USE`.
+    """
+
+
+class ProtocolError(Exception):
+    """The peer's mistake: what it sent is not a message of this protocol. It is dropped, counted and logged."""

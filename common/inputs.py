@@ -1,0 +1,229 @@
+"""A job's input, read lazily: lines of a file or of standard input, or a range of integers."""
+
+import hashlib
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import msgspec
+from msgspec import Raw
+
+from common.errors import OperatorError
+from common.settings import MESSAGE_BYTES_MAX
+
+_READ_BYTES = 256 * 1024
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Input(Protocol):
+    """Tasks in order. All counts are tasks; nothing blocks."""
+
+    source: str
+    """The kind of input, which a resumed job must share."""
+
+    @property
+    def expected(self) -> int | None:
+        """How many tasks there are, as far as that is known."""
+
+    @property
+    def ended(self) -> bool:
+        """True once the last task was taken."""
+
+    def fileno(self) -> int | None: ...
+    def fill(self) -> None: ...
+    def available(self) -> bool: ...
+    def skip(self, count: int) -> int: ...
+    def take(self, count: int, bytes_max: int) -> tuple[int, Raw]: ...
+    def mark(self) -> tuple[int, bytes]: ...
+
+
+def encoded(arguments: list[Any], first: int) -> Raw:
+    """The arguments as one MessagePack array. Raises OperatorError when one is too large for a message."""
+    payload = _encoder.encode(arguments)
+    if len(payload) > MESSAGE_BYTES_MAX and len(arguments) == 1:
+        raise OperatorError(
+            f"the argument of task {first} has {len(payload)} bytes, and a message holds {MESSAGE_BYTES_MAX}:"
+            " pass a path and let the worker read the file"
+        )
+    return Raw(payload)
+
+
+class RangeInput:
+    """The integers from `start` to `stop - 1`."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.source = f"range {start}:{stop}"
+        self.expected = stop - start
+        self._start = start
+        self._next = start
+        self._stop = stop
+
+    @property
+    def ended(self) -> bool:
+        """True once the last task was taken."""
+        return self._next >= self._stop
+
+    def fileno(self) -> int | None:
+        """There is nothing to wait for."""
+        return None
+
+    def fill(self) -> None:
+        """There is nothing to read."""
+
+    def available(self) -> bool:
+        """True while there are tasks."""
+        return not self.ended
+
+    def skip(self, count: int) -> int:
+        """Pass over up to `count` tasks; returns how many."""
+        skipped = min(count, self._stop - self._next)
+        self._next += skipped
+        return skipped
+
+    def take(self, count: int, bytes_max: int) -> tuple[int, Raw]:
+        """Up to `count` tasks, at least one: how many, and their encoded arguments."""
+        end = min(self._next + count, self._stop)
+        taken = range(self._next, end)
+        self._next = end
+        return len(taken), encoded(list(taken), 0)
+
+    def mark(self) -> tuple[int, bytes]:
+        """How many tasks were read, and a digest of them: the source says it all."""
+        return self._next - self._start, b""
+
+
+class LinesInput:
+    """One task a line: its text, or with `json` the JSON value in it. Lines of white space only are passed over.
+
+    All of these raise OperatorError for a line that cannot be a task, naming its number.
+    """
+
+    def __init__(self, file: IO[bytes], name: str, json: bool, expect_bytes: int | None = None) -> None:
+        self.source = "lines of JSON" if json else "lines of text"
+        self._file = file
+        self._name = name
+        self._json = json
+        self._descriptor = file.fileno()
+        self._lines: list[tuple[int, bytes]] = []
+        self._at = 0
+        self._partial = b""
+        self._end_of_file = False
+        self._line_count = 0
+        self._read_count = 0
+        self._read_bytes = 0
+        self._expect_bytes = expect_bytes
+        self._taken = 0
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    @property
+    def expected(self) -> int | None:
+        """Tasks of the whole file, estimated from its size; None for a pipe."""
+        if self._end_of_file:
+            return self._read_count
+        if self._expect_bytes is None or not self._read_bytes:
+            return None
+        return max(self._read_count, int(self._read_count * self._expect_bytes / self._read_bytes))
+
+    @property
+    def ended(self) -> bool:
+        """True once the last task was taken."""
+        return self._end_of_file and not self.available()
+
+    def fileno(self) -> int | None:
+        """The descriptor to wait for, while there may be more to read."""
+        return None if self._end_of_file else self._descriptor
+
+    def fill(self) -> None:
+        """Read what is there, once; to be called when `fileno` is readable."""
+        if self.available() or self._end_of_file:
+            return
+        self._lines, self._at = [], 0
+        chunk = os.read(self._descriptor, _READ_BYTES)
+        self._read_bytes += len(chunk)
+        self._end_of_file = not chunk
+        *lines, self._partial = (self._partial + chunk).split(b"\n")
+        if self._end_of_file and self._partial:
+            lines, self._partial = [self._partial], b""
+        if len(self._partial) > MESSAGE_BYTES_MAX:
+            raise OperatorError(
+                f"{self._name}:{self._line_count + len(lines) + 1}: the line is longer than the"
+                f" {MESSAGE_BYTES_MAX} bytes that a message holds: pass a path and let the worker read the file"
+            )
+        for line in lines:
+            self._line_count += 1
+            if line and not line.isspace():
+                self._lines.append((self._line_count, line.removesuffix(b"\r")))
+        self._read_count = self._taken + len(self._lines)
+
+    def available(self) -> bool:
+        """True when tasks can be taken without reading."""
+        return self._at < len(self._lines)
+
+    def skip(self, count: int) -> int:
+        """Pass over up to `count` of the tasks that are there; returns how many."""
+        skipped = min(count, len(self._lines) - self._at)
+        self._consume(skipped)
+        return skipped
+
+    def take(self, count: int, bytes_max: int) -> tuple[int, Raw]:
+        """Up to `count` of the tasks that are there, at least one, fewer when they exceed `bytes_max` encoded."""
+        lines = self._lines[self._at : self._at + count]
+        size = 0
+        for taken, (_, line) in enumerate(lines):
+            size += len(line)
+            if size > bytes_max and taken:
+                lines = lines[:taken]
+                break
+        arguments = [self._argument(number, line) for number, line in lines]
+        payload = encoded(arguments, self._taken)
+        self._consume(len(lines))
+        return len(lines), payload
+
+    def mark(self) -> tuple[int, bytes]:
+        """How many tasks were taken or passed over, and the digest of their lines."""
+        return self._taken, self._digest.copy().digest()
+
+    def _consume(self, count: int) -> None:
+        taken = self._lines[self._at : self._at + count]
+        self._digest.update(b"".join([line + b"\n" for _, line in taken]))
+        self._at += count
+        self._taken += count
+
+    def _argument(self, number: int, line: bytes) -> Any:
+        try:
+            return msgspec.json.decode(line) if self._json else line.decode()
+        except msgspec.DecodeError as error:
+            raise OperatorError(f"{self._name}:{number}: the line is not JSON: {error}") from None
+        except UnicodeDecodeError as error:
+            raise OperatorError(f"{self._name}:{number}: the line is not UTF-8 text: {error.reason}") from None
+
+
+def open_input(path: str | None, span: str | None) -> Input:
+    """The input that the command line names: a file, `-`, or `--range START:STOP`. Raises OperatorError."""
+    if (path is None) == (span is None):
+        raise OperatorError("name one input: a file with one task a line, - for standard input, or --range START:STOP")
+    if span is not None:
+        return RangeInput(*_span(span))
+    assert path is not None
+    if path == "-":
+        return LinesInput(sys.stdin.buffer, "standard input", json=False)
+    try:
+        file = Path(path).open("rb")  # noqa: SIM115
+        status = os.fstat(file.fileno())
+    except OSError as error:
+        raise OperatorError(f"cannot read the input {path}: {error.strerror}") from None
+    regular = stat.S_ISREG(status.st_mode)
+    return LinesInput(file, path, path.endswith(".jsonl"), status.st_size if regular else None)
+
+
+def _span(span: str) -> tuple[int, int]:
+    start, colon, stop = span.rpartition(":")
+    try:
+        low, high = int(start) if start else 0, int(stop)
+    except ValueError:
+        raise OperatorError(f"--range {span}: give START:STOP, or STOP to start at 0, in whole numbers") from None
+    if high < low or (colon and not start.strip("-")):
+        raise OperatorError(f"--range {span}: STOP is less than START")
+    return low, high

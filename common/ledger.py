@@ -1,0 +1,346 @@
+"""The ledger: the sink's durable table of results, in SQLite. Nobody else writes results.
+
+Write-ahead log with `synchronous=FULL`: when `commit` returns, a power cut does not take the rows back
+(https://www.sqlite.org/pragma.html#pragma_synchronous). First result wins by primary key (job, task).
+"""
+
+import fcntl
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from common.errors import OperatorError
+from common.messages import Mark
+from common.recording import Recording
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE jobs (
+    job INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    function TEXT NOT NULL,
+    source TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'done', 'cancelled')),
+    total INTEGER,
+    done INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    opened_at TEXT NOT NULL,
+    ended_at TEXT,
+    mark_count INTEGER NOT NULL DEFAULT 0,
+    mark_digest BLOB NOT NULL DEFAULT x'',
+    ticket_key BLOB NOT NULL
+);
+CREATE TABLE results (
+    job INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    value,
+    json INTEGER,
+    error TEXT,
+    attempt INTEGER NOT NULL,
+    worker TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    PRIMARY KEY (job, task)
+) WITHOUT ROWID;
+CREATE TABLE receipts (
+    position INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    seconds REAL NOT NULL
+);
+CREATE INDEX receipts_of_job ON receipts (job, position);
+"""
+
+
+class LedgerRefused(Exception):
+    """A job cannot be opened as asked; the text says why."""
+
+
+class LedgerStuck(Exception):
+    """A commit failed for a reason that may pass (disk full, locked); nothing of it was written."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A row of `jobs`."""
+
+    job: int
+    name: str
+    function: str
+    source: str
+    state: str
+    total: int | None
+    done: int
+    failed: int
+    mark_count: int
+    mark_digest: bytes
+    ticket_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Receipts after a position, in order of commit."""
+
+    position: int
+    runs: list[tuple[int, int]]
+    count: int
+    seconds: float
+    more: bool
+
+
+_JOB_COLUMNS = "job, name, function, source, state, total, done, failed, mark_count, mark_digest, ticket_key"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Ledger:
+    """The writer's side. `path` may be ":memory:"."""
+
+    def __init__(self, path: str) -> None:
+        self._lock = None if path == ":memory:" else _lock(Path(path))
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, cached_statements=512)
+            self._prepare(path)
+        except sqlite3.Error as error:
+            self._unlock()
+            raise OperatorError(unusable(path, error)) from None
+        self._jobs: dict[str, Job] = {}
+
+    def _prepare(self, path: str) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA wal_autocheckpoint=4000")
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        if not tables:
+            self._db.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";"):
+                self._db.execute(statement)
+            self._db.execute("INSERT INTO meta VALUES ('ledger', ?)", (secrets.token_hex(8),))
+            self._db.execute("INSERT INTO meta VALUES ('version', ?)", (str(SCHEMA_VERSION),))
+            self._db.execute("COMMIT")
+        meta = {}
+        if not tables or "meta" in tables:
+            meta = dict(self._db.execute("SELECT key, value FROM meta"))
+        if meta.get("version") != str(SCHEMA_VERSION):
+            self._unlock()
+            raise OperatorError(f"{path} is not a ledger of this Tradewind: give another file with --ledger")
+        self.id = str(meta["ledger"])
+
+    def job(self, name: str) -> Job | None:
+        """The job's row, or None."""
+        if name not in self._jobs:
+            row = self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE name=?", (name,)).fetchone()
+            if row is None:
+                return None
+            self._jobs[name] = Job(*row)
+        return self._jobs[name]
+
+    def open_job(self, name: str, function: str, source: str) -> Job:
+        """Make the job's row, or find it again. Raises LedgerRefused when it is another job, LedgerStuck."""
+        job = self.job(name)
+        if job is None:
+            with self._transaction():
+                self._db.execute(
+                    "INSERT INTO jobs (name, function, source, opened_at, ticket_key) VALUES (?, ?, ?, ?, ?)",
+                    (name, function, source, _now(), secrets.token_bytes(32)),
+                )
+            job = self.job(name)
+            assert job is not None
+            return job
+        if job.function != function:
+            raise LedgerRefused(f"job {name} runs {job.function}, not {function}: give another --job name")
+        if job.source != source:
+            raise LedgerRefused(
+                f"job {name} was started on another input ({job.source}, now {source}): give another --job name"
+            )
+        if job.state != "open":
+            with self._transaction():
+                self._db.execute("UPDATE jobs SET state='open', ended_at=NULL WHERE job=?", (job.job,))
+            job.state = "open"
+        return job
+
+    def end_job(self, name: str, state: str, total: int | None) -> None:
+        """Set the job's state to `done` or `cancelled`. Raises LedgerStuck."""
+        job = self._jobs[name]
+        with self._transaction():
+            self._db.execute(
+                "UPDATE jobs SET state=?, total=coalesce(?, total), ended_at=? WHERE job=?",
+                (state, total, _now(), job.job),
+            )
+        job.state = state
+        job.total = job.total if total is None else total
+
+    def commit(self, recordings: Iterable[Recording], marks: Iterable[Mark]) -> None:
+        """Write results and marks in one transaction. Raises LedgerStuck, and then nothing is written.
+
+        A task that has a row keeps it. Recordings and marks name jobs that exist.
+        """
+        recorded: dict[str, list[tuple[int, int, float, int]]] = {}
+        with self._transaction():
+            for recording in recordings:
+                runs = recorded.setdefault(recording.results.job, [])
+                runs += self._insert(self._jobs[recording.results.job], recording)
+            for name, runs in recorded.items():
+                self._write_receipts(self._jobs[name], runs)
+            for mark in marks:
+                self._db.execute(
+                    "UPDATE jobs SET mark_count=?, mark_digest=?, total=? WHERE name=?",
+                    (mark.count, mark.digest, mark.count if mark.ended else None, mark.job),
+                )
+        for name, runs in recorded.items():
+            job = self._jobs[name]
+            job.done += sum(count for _, count, _, _ in runs)
+            job.failed += sum(failed for _, _, _, failed in runs)
+        for mark in marks:
+            job = self._jobs[mark.job]
+            job.mark_count, job.mark_digest = mark.count, mark.digest
+            job.total = mark.count if mark.ended else None
+
+    def receipts(self, name: str, after: int, limit: int) -> Page:
+        """At most `limit` runs that were committed after position `after`."""
+        job = self._jobs[name]
+        rows = self._db.execute(
+            "SELECT position, first, count, seconds FROM receipts WHERE job=? AND position>? ORDER BY position LIMIT ?",
+            (job.job, after, limit),
+        ).fetchall()
+        return Page(
+            position=rows[-1][0] if rows else after,
+            runs=[(first, count) for _, first, count, _ in rows],
+            count=sum(count for _, _, count, _ in rows),
+            seconds=sum(seconds for _, _, _, seconds in rows),
+            more=len(rows) == limit,
+        )
+
+    def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
+        """The first failed tasks of a job, each with the last line of its error."""
+        rows = self._db.execute(
+            "SELECT task, error FROM results WHERE job=? AND status='failed' ORDER BY task LIMIT ?",
+            (self._jobs[name].job, limit),
+        )
+        return [(task, error.strip().rpartition("\n")[2]) for task, error in rows]
+
+    def close(self) -> None:
+        """Close the file; what was committed stays."""
+        self._db.close()
+        self._unlock()
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._db)
+
+    def _insert(self, job: Job, recording: Recording) -> list[tuple[int, int, float, int]]:
+        """Insert the rows that are new; returns their runs as (first, count, seconds, failed)."""
+        results = recording.results
+        first, end = results.first, results.first + results.count
+        known = self._db.execute(
+            "SELECT task FROM results WHERE job=? AND task>=? AND task<?", (job.job, first, end)
+        ).fetchall()
+        if not known:
+            return [self._insert_run(job, recording, first, end)]
+        have = {task for (task,) in known}
+        runs = []
+        start = first
+        for task in range(first, end + 1):
+            if task == end or task in have:
+                if start < task:
+                    runs.append(self._insert_run(job, recording, start, task))
+                start = task + 1
+        return runs
+
+    def _insert_run(self, job: Job, recording: Recording, first: int, end: int) -> tuple[int, int, float, int]:
+        results = recording.results
+        low, high = first - results.first, end - results.first
+        worker = results.worker.replace("'", "''")
+        # What all rows share stands in the statement: binding it for each row would take twice the time.
+        fixed = f"{job.job}, {results.attempt}, '{worker}'"
+        errors = {at: error for at, error in recording.errors.items() if low <= at < high}
+        fine: Iterable[int] = range(low, high)
+        if errors:
+            fine = [at for at in fine if at not in errors]
+            self._db.executemany(
+                "INSERT INTO results (job, attempt, worker, task, status, error, seconds)"
+                f" VALUES ({fixed}, ?, 'failed', ?, ?)",
+                [(results.first + at, error, recording.seconds[at]) for at, error in errors.items()],
+            )
+        rows = recording.rows(low, high) if not errors else recording.picked(fine)
+        self._db.executemany(
+            "INSERT INTO results (job, attempt, worker, task, status, value, seconds, json)"
+            f" VALUES ({fixed}, ?, 'ok', ?, ?, {'?' if recording.json else 'NULL'})",
+            rows,
+        )
+        seconds = recording.seconds[low:high]
+        return first, end - first, sum(seconds), len(errors)
+
+    def _write_receipts(self, job: Job, runs: list[tuple[int, int, float, int]]) -> None:
+        merged: list[tuple[int, int, float]] = []
+        for first, count, seconds, _ in sorted(runs):
+            if merged and merged[-1][0] + merged[-1][1] == first:
+                before, before_count, before_seconds = merged[-1]
+                merged[-1] = (before, before_count + count, before_seconds + seconds)
+            else:
+                merged.append((first, count, seconds))
+        self._db.executemany(f"INSERT INTO receipts (job, first, count, seconds) VALUES ({job.job}, ?, ?, ?)", merged)
+        self._db.execute(
+            "UPDATE jobs SET done=done+?, failed=failed+? WHERE job=?",
+            (sum(count for _, count, _, _ in runs), sum(failed for _, _, _, failed in runs), job.job),
+        )
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+
+class _Transaction:
+    """`with` it: commits, or rolls back and turns errors of the disk into LedgerStuck."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise LedgerStuck(str(error)) from None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        try:
+            if error is None:
+                self._db.execute("COMMIT")
+        except sqlite3.OperationalError as refused:
+            error = refused
+        if error is None:
+            return
+        # SQLite has rolled back by itself after some errors (disk full, I/O) and not after others.
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError):
+            raise LedgerStuck(str(error)) from None
+
+
+def _lock(path: Path) -> IO[str]:
+    """Hold `path`.lock as long as this process lives, so that two sinks never write one ledger."""
+    try:
+        lock = path.with_name(path.name + ".lock").open("w")
+    except OSError as error:
+        raise OperatorError(f"cannot write the ledger {path}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise OperatorError(f"the ledger {path} is in use by another sink: stop it, or give another --ledger") from None
+    return lock
+
+
+def unusable(path: str, error: sqlite3.Error) -> str:
+    """One line for a file that SQLite cannot use as a ledger."""
+    return f"cannot use the ledger {path}: {error}; restore it from a copy, or give another file with --ledger"

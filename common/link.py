@@ -1,0 +1,181 @@
+"""The control link from a worker's, ventilator's or observer's side: a socket, its monitor, the rules of joining."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import zmq
+
+from common import sockets
+from common.errors import OperatorError, ProtocolError
+from common.joining import Fail, Joining, LinkEvent, Output, Voice
+from common.keys import Certificate, load_pair
+from common.messages import FromSink, Goodbye, Message, Welcome, decode_from_sink, encode
+from common.settings import CONTROL_PORT, Timing
+
+log = logging.getLogger(__name__)
+
+_EVENTS = {
+    zmq.EVENT_HANDSHAKE_SUCCEEDED: LinkEvent.CONNECTED,
+    zmq.EVENT_CONNECT_RETRIED: LinkEvent.NOBODY,
+    zmq.EVENT_DISCONNECTED: LinkEvent.CUT,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: LinkEvent.KEY_REFUSED,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: LinkEvent.BAD_HANDSHAKE,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: LinkEvent.NO_TRADEWIND,
+}
+
+
+def sink_address(certificate: Certificate, override: str | None) -> tuple[str, int]:
+    """Host and control port of the sink: those of the key file, unless `override` (HOST[:PORT]) says otherwise."""
+    parts = urlsplit(certificate.sink)
+    host, port = parts.hostname or "127.0.0.1", parts.port or CONTROL_PORT
+    if override:
+        text = override.removeprefix("tcp://")
+        if text.count(":") > 1 and not text.startswith("["):
+            text = f"[{text}]"
+        try:
+            given = urlsplit(f"tcp://{text}")
+            host, port = given.hostname or host, given.port or port
+        except ValueError:
+            raise OperatorError(f"{override!r} is no sink address: give HOST or HOST:PORT") from None
+    return host, port
+
+
+class SinkLink:
+    """`receive` and `tick` drive it; `receiver` gets each message once joined, `Welcome` included.
+
+    They raise OperatorError when the sink refuses this peer for good.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        certificate: Certificate,
+        address: tuple[str, int],
+        name: str,
+        receiver: Callable[[FromSink], None],
+        timing: Timing,
+    ) -> None:
+        self.host, port = address
+        endpoint = sockets.endpoint(self.host, port)
+        self._receiver = receiver
+        self._rules = Joining(timing, certificate.role, name, endpoint, str(certificate.path))
+        self._socket = sockets.control_client(context, certificate)
+        self._watch = sockets.Watch(self._socket, sum(_EVENTS))
+        self._socket.connect(endpoint)
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """The sink's last welcome."""
+        return self._rules.welcome
+
+    def away(self) -> bool:
+        """True while the sink is not there or says nothing."""
+        return self._rules.away(sockets.now())
+
+    def register(self, poll: sockets.Poll) -> None:
+        """Let `poll` drive the link."""
+        poll.register(self._watch.socket, self._take_events)
+        poll.register(self._socket, self._receive)
+
+    def send(self, message: Message) -> bool:
+        """Send to the sink if it is there now; whoever needs more repeats it."""
+        try:
+            self._socket.send(encode(message), zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def tick(self) -> None:
+        """Do what time asks for."""
+        self._perform(self._rules.tick(sockets.now()))
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        return self._rules.deadline()
+
+    def close(self) -> None:
+        """Let go; what was sent has half a second to leave."""
+        self._watch.close()
+        self._socket.close()
+
+    def _take_events(self) -> None:
+        for event, _, _ in self._watch.events():
+            self._perform(self._rules.event(sockets.now(), _EVENTS[zmq.Event(event)]))
+
+    def _receive(self) -> None:
+        for frame in sockets.drain(self._socket):
+            try:
+                message = decode_from_sink(frame.bytes)
+            except ProtocolError as error:
+                log.warning("the sink sent something that is no message of this protocol: %s", error)
+                continue
+            self._perform(self._rules.receive(sockets.now(), message))
+            self._receiver(message)
+
+    def _perform(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if isinstance(output, Fail):
+                raise OperatorError(output.text)
+            if isinstance(output, Voice):
+                log.log(logging.getLevelNamesMapping()[output.level.upper()], output.text)
+            else:
+                self.send(output)
+
+
+def wait_for_pair(
+    path: Path, role: str, poll: sockets.Poll, patient: bool, stopped: Callable[[], bool], timing: Timing
+) -> Certificate | None:
+    """The key file; when `patient`, once the sink has made it, or None when `stopped` first. Says what it waits for.
+
+    Raises OperatorError when the file is missing or cannot be used.
+    """
+    voice_at = sockets.now() + 1
+    while patient and not path.exists():
+        if stopped():
+            return None
+        if sockets.now() >= voice_at:
+            log.warning(
+                "no key file %s yet: start the sink in this folder (python sink.py), or give one with --key; waiting",
+                path,
+            )
+            voice_at = sockets.now() + 2 * timing.voice_s
+        poll.wait(sockets.now() + 0.2)
+    return load_pair(path, role)
+
+
+Answer = TypeVar("Answer", bound=FromSink)
+
+
+def ask_sink(key: Path, role: str, override: str | None, question: Message, kind: type[Answer]) -> Answer:
+    """Join the sink, ask one question and wait for its answer. Raises OperatorError when none comes in 5 seconds."""
+    certificate = load_pair(key, role)
+    answers: list[Answer] = []
+    context = zmq.Context()
+    poll = sockets.Poll()
+    timing = Timing()
+
+    def receive(message: FromSink) -> None:
+        if isinstance(message, Welcome):
+            joined.send(question)
+        elif isinstance(message, kind):
+            answers.append(message)
+
+    address = sink_address(certificate, override)
+    joined = SinkLink(context, certificate, address, f"{role}.{sockets.process_tag()}", receive, timing)
+    joined.register(poll)
+    give_up_at = sockets.now() + timing.voice_s
+    try:
+        while not answers:
+            if sockets.now() >= give_up_at:
+                where = sockets.endpoint(*address)
+                raise OperatorError(f"no sink answers at {where}: start it there, or name its host with --sink")
+            poll.wait(min(give_up_at, joined.deadline() or give_up_at))
+            joined.tick()
+        joined.send(Goodbye())
+    finally:
+        joined.close()
+        context.term()
+    return answers[0]

@@ -1,0 +1,402 @@
+"""The messages of the three links, and their encoding (MessagePack maps tagged by `type`).
+
+`docs/PROTOCOL.md` describes each one for other languages; a test keeps the two equal. Messages are checked here,
+where they enter, and trusted afterwards. Nothing is ever unpickled.
+"""
+
+import hashlib
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from common.errors import ProtocolError
+
+PROTOCOL_VERSION = 1
+TASK_MAX = 2**53
+BATCH_TASKS_MAX = 1_000_000
+
+Index = Annotated[int, Meta(ge=0, le=TASK_MAX)]
+Count = Annotated[int, Meta(ge=0, le=TASK_MAX)]
+BatchCount = Annotated[int, Meta(ge=1, le=BATCH_TASKS_MAX)]
+Run = tuple[Index, Annotated[int, Meta(ge=1, le=TASK_MAX)]]
+"""Consecutive tasks: the first task's index, and how many."""
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=100)]
+Function = Annotated[str, Meta(pattern=r"^[^\s:]+:[^\s:]+\Z", max_length=300)]
+Seconds = Annotated[float, Meta(ge=0)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
+Slots = Annotated[int, Meta(ge=1, le=100_000)]
+Prefetch = Annotated[int, Meta(ge=0, le=100_000)]
+Text = Annotated[str, Meta(max_length=100_000)]
+
+
+class Message(Struct, frozen=True, gc=False, tag_field="type", tag=str.lower):
+    """Any message; its class name in lower case is its `type` on the wire."""
+
+
+# -- the tasks link: ventilator PUSH → worker PULL --------------------------------------------------------------
+
+
+class Batch(Message, frozen=True):
+    """Tasks `first` to `first + count - 1` of a job, with their arguments."""
+
+    job: Name
+    function: Function
+    first: Index
+    count: BatchCount
+    attempt: Annotated[int, Meta(ge=1)]
+    ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    arguments: Raw
+
+
+# -- the results link: worker PUSH → sink PULL ------------------------------------------------------------------
+
+
+class Results(Message, frozen=True):
+    """Outcomes of tasks `first` to `first + count - 1`, which are all or a part of one batch."""
+
+    job: Name
+    worker: Name
+    serial: Index
+    first: Index
+    count: BatchCount
+    attempt: Annotated[int, Meta(ge=1)]
+    batch: Run
+    ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    outcomes: Raw
+
+
+class Outcomes(Struct, frozen=True, gc=False):
+    """What `Results.outcomes` holds: values and run times in task order, and the errors by offset."""
+
+    values: list[Any]
+    seconds: list[Seconds]
+    errors: list[tuple[Index, Text]]
+
+
+# -- the control link, to the sink ------------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True):
+    """First on every connection; its fields are the same in every version of the protocol."""
+
+    version: int
+    role: str
+    name: Name
+
+
+class Offer(Message, frozen=True):
+    """A worker says which functions it exposes."""
+
+    functions: Annotated[list[Function], Meta(max_length=10_000)]
+
+
+class Beat(Message, frozen=True):
+    """A worker's heartbeat: its capacity, and by job the batches that it holds (waiting, running, unreceipted)."""
+
+    slots: Slots
+    prefetch: Prefetch
+    running: Count
+    held: dict[Name, list[Run]]
+
+
+class Returned(Message, frozen=True):
+    """Batches that a worker hands back unrun; the sink passes it on to the job's ventilator."""
+
+    job: Name
+    batches: list[Run]
+
+
+class Goodbye(Message, frozen=True):
+    """A worker leaves, or a ventilator closes its link."""
+
+
+class Open(Message, frozen=True):
+    """A ventilator opens its job, new or resumed. `source` names the kind of input and must not change."""
+
+    job: Name
+    function: Function
+    source: Annotated[str, Meta(max_length=200)]
+    port: Port
+
+
+class Ask(Message, frozen=True):
+    """A ventilator asks for the receipts after position `after`; `scarce` says that slots outnumber its tasks."""
+
+    job: Name
+    after: Index
+    scarce: bool
+
+
+class Mark(Message, frozen=True):
+    """How much input a ventilator has read: `count` tasks whose text has this digest; `ended` when that is all."""
+
+    job: Name
+    count: Count
+    digest: Annotated[bytes, Meta(max_length=32)]
+    ended: bool
+
+
+class Close(Message, frozen=True):
+    """A ventilator has its receipt for every task."""
+
+    job: Name
+    total: Count
+
+
+class Halt(Message, frozen=True):
+    """A ventilator was interrupted: the crew should hand back what has not started."""
+
+    job: Name
+
+
+class Cancel(Message, frozen=True):
+    """A ventilator's key asks that a job be dropped."""
+
+    job: Name
+
+
+class Query(Message, frozen=True):
+    """An observer asks for a `Report`."""
+
+
+# -- the control link, from the sink ----------------------------------------------------------------------------
+
+
+class Welcome(Message, frozen=True):
+    """Answer to `Hello`. `run` is new each time the sink starts."""
+
+    version: int
+    run: str
+    results_port: Port
+    loopback: bool
+
+
+class Refused(Message, frozen=True):
+    """The sink will not do it, and why, in words. `version` is the sink's protocol version."""
+
+    version: int
+    reason: str
+
+
+class Again(Message, frozen=True):
+    """The sink does not know this connection: say hello (again)."""
+
+
+class Heard(Message, frozen=True):
+    """Answer to a beat."""
+
+
+class Place(Struct, frozen=True, gc=False):
+    """Where a job's tasks come from. An empty `host` means: the host at which you reach the sink."""
+
+    job: Name
+    host: str
+    port: Port
+    key: Z85Key
+    scarce: bool
+
+
+class Places(Message, frozen=True):
+    """To a worker: every ventilator whose job's function it exposes, replacing what was said before."""
+
+    places: list[Place]
+
+
+class Recorded(Message, frozen=True):
+    """To a worker: these results are committed, or can never be (`refused`); forget them."""
+
+    serials: list[Index]
+    refused: list[Index]
+
+
+class Dropped(Message, frozen=True):
+    """A job was cancelled."""
+
+    job: Name
+
+
+class Recall(Message, frozen=True):
+    """To a worker: hand back the job's batches that have not started."""
+
+    job: Name
+
+
+class Opened(Message, frozen=True):
+    """Answer to `Open`: what the ledger knows of the job. `total` is None until the input was read to its end."""
+
+    job: Name
+    ledger: str
+    ticket_key: bytes
+    mark_count: Count
+    mark_digest: bytes
+    total: Count | None
+
+
+class Receipts(Message, frozen=True):
+    """Answer to `Ask`: tasks committed after position `after` and up to `position`; `more` when there are more.
+
+    `done` and `failed` count the job's recorded tasks, `count` and `seconds` those of this answer.
+    """
+
+    job: Name
+    after: Index
+    position: Index
+    runs: list[Run]
+    count: Count
+    seconds: Seconds
+    done: Count
+    failed: Count
+    more: bool
+
+
+class Member(Struct, frozen=True, gc=False):
+    """A worker of the crew as its last beat told it, with the batches of one job that it holds."""
+
+    worker: Name
+    slots: Slots
+    prefetch: Prefetch
+    held: list[Run]
+
+
+class Crew(Message, frozen=True):
+    """To a ventilator: beats of workers that expose its job's function, and the workers that left."""
+
+    members: list[Member]
+    left: list[Name]
+
+
+class Roster(Message, frozen=True):
+    """To a ventilator: the public keys of all enrolled workers."""
+
+    keys: list[Z85Key]
+
+
+class Closed(Message, frozen=True):
+    """Answer to `Close`: the job's counts and its first failures (task, last line of the error)."""
+
+    job: Name
+    done: Count
+    failed: Count
+    failures: list[tuple[Index, str]]
+
+
+class JobReport(Struct, frozen=True, gc=False):
+    """One open job as the sink sees it."""
+
+    job: Name
+    function: Function
+    done: Count
+    failed: Count
+    total: Count | None
+    workers: Count
+
+
+class WorkerReport(Struct, frozen=True, gc=False):
+    """One worker of the crew as the sink sees it; `silent_s` is the time since its last beat in seconds."""
+
+    worker: Name
+    key: str
+    address: str
+    slots: Slots
+    running: Count
+    held: Count
+    silent_s: Seconds
+
+
+class Report(Message, frozen=True):
+    """Answer to `Query`."""
+
+    jobs: list[JobReport]
+    workers: list[WorkerReport]
+
+
+ToSink = Hello | Offer | Beat | Returned | Goodbye | Open | Ask | Mark | Close | Halt | Cancel | Query
+FromSink = (
+    Welcome
+    | Refused
+    | Again
+    | Heard
+    | Places
+    | Recorded
+    | Dropped
+    | Recall
+    | Opened
+    | Receipts
+    | Crew
+    | Returned
+    | Roster
+    | Closed
+    | Report
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_to_sink: msgspec.msgpack.Decoder[ToSink] = msgspec.msgpack.Decoder(ToSink)
+_from_sink: msgspec.msgpack.Decoder[FromSink] = msgspec.msgpack.Decoder(FromSink)
+_batch = msgspec.msgpack.Decoder(Batch)
+_results = msgspec.msgpack.Decoder(Results)
+_outcomes = msgspec.msgpack.Decoder(Outcomes)
+_arguments = msgspec.msgpack.Decoder(list[Raw])
+
+
+def encode(message: Message) -> bytes:
+    """Any message as the one frame that carries it."""
+    return _encoder.encode(message)
+
+
+T = TypeVar("T")
+
+
+def _decoded(decoder: "msgspec.msgpack.Decoder[T]", frame: bytes | memoryview | Raw) -> T:
+    try:
+        return decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(str(error)) from None
+
+
+def decode_to_sink(frame: bytes) -> ToSink:
+    """A control frame that reached the sink. Raises ProtocolError."""
+    return _decoded(_to_sink, frame)
+
+
+def decode_from_sink(frame: bytes) -> FromSink:
+    """A control frame that the sink sent. Raises ProtocolError."""
+    return _decoded(_from_sink, frame)
+
+
+def decode_batch(frame: bytes | memoryview) -> Batch:
+    """A frame of the tasks link. Raises ProtocolError."""
+    return _decoded(_batch, frame)
+
+
+def decode_results(frame: bytes | memoryview) -> Results:
+    """A frame of the results link, its outcomes still encoded. Raises ProtocolError."""
+    results = _decoded(_results, frame)
+    first, count = results.batch
+    if results.first < first or results.first + results.count > first + count:
+        raise ProtocolError("results lie outside their batch")
+    return results
+
+
+def decode_outcomes(results: Results) -> Outcomes:
+    """The outcomes of a results message. Raises ProtocolError when they do not fit its count."""
+    outcomes = _decoded(_outcomes, results.outcomes)
+    if not len(outcomes.values) == len(outcomes.seconds) == results.count:
+        raise ProtocolError("the outcomes are not as many as the tasks")
+    if any(offset >= results.count for offset, _ in outcomes.errors):
+        raise ProtocolError("an error belongs to no task of the message")
+    return outcomes
+
+
+def slice_arguments(arguments: bytes | Raw, offset: int, count: int) -> Raw:
+    """The encoded arguments from `offset` on, `count` of them. Raises ProtocolError when there are not so many."""
+    items = _decoded(_arguments, arguments)[offset : offset + count]
+    if len(items) != count:
+        raise ProtocolError("a batch holds fewer arguments than it says")
+    return Raw(_encoder.encode(items))
+
+
+def ticket(ticket_key: bytes, first: int, count: int) -> bytes:
+    """The keyed digest (BLAKE2b, RFC 7693, 16 bytes) that shows a batch was really pushed by its job's ventilator."""
+    return hashlib.blake2b(b"%d %d" % (first, count), key=ticket_key, digest_size=16).digest()

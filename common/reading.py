@@ -1,0 +1,108 @@
+"""Reads a ledger from any process, also while a sink writes it."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import OperatorError
+from common.ledger import unusable
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of `results`."""
+
+    task: int
+    status: str
+    value: Any
+    json: int | None
+    error: str | None
+    attempt: int
+    worker: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """A row of `jobs` as a reader sees it."""
+
+    name: str
+    function: str
+    state: str
+    total: int | None
+    done: int
+    failed: int
+    opened_at: str
+    ended_at: str | None
+
+
+class LedgerReader:
+    """Reads a ledger that a sink may be writing; pages keep it from holding the write-ahead log open."""
+
+    _PAGE = 5_000
+    _COLUMNS = "task, status, value, json, error, attempt, worker, seconds"
+
+    def __init__(self, path: str) -> None:
+        if not Path(path).is_file():
+            raise OperatorError(f"there is no ledger {path}: start the sink here, or name it with --ledger")
+        if not os.access(path, os.R_OK):
+            raise OperatorError(f"cannot read the ledger {path}: its permissions forbid it")
+        self._path = path
+        try:
+            self._db = sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)
+            self._db.execute("SELECT count(*) FROM jobs, meta").fetchone()
+        except sqlite3.Error as error:
+            raise OperatorError(unusable(path, error)) from None
+
+    def jobs(self) -> list[JobSummary]:
+        """All jobs, oldest first."""
+        rows = self._db.execute(
+            "SELECT name, function, state, total, done, failed, opened_at, ended_at FROM jobs ORDER BY job"
+        )
+        return [JobSummary(*row) for row in rows]
+
+    def job(self, name: str | None) -> tuple[int, str]:
+        """Number and name of the job, the last one when `name` is None. Raises OperatorError."""
+        where, values = ("WHERE name=?", (name,)) if name else ("ORDER BY job DESC LIMIT 1", ())
+        row = self._db.execute(f"SELECT job, name FROM jobs {where}", values).fetchone()
+        if row is None:
+            what = f"no job {name}" if name else "no job yet"
+            raise OperatorError(f"there is {what} in {self._path}: `python sink.py jobs` lists them")
+        return int(row[0]), str(row[1])
+
+    def ended(self, job: int) -> bool:
+        """True when the job is done or cancelled."""
+        return bool(self._db.execute("SELECT state<>'open' FROM jobs WHERE job=?", (job,)).fetchone()[0])
+
+    def rows(self, job: int, failed: bool) -> Iterator[Row]:
+        """The job's rows in task order; only the failed ones when `failed`."""
+        yield from self._paged(job, -1, None, failed)
+
+    def rows_after(self, job: int, position: int, failed: bool) -> Iterator[tuple[int, Row]]:
+        """Rows in order of commit after `position`, each with the position to go on from."""
+        runs = self._db.execute(
+            "SELECT position, first, count FROM receipts WHERE job=? AND position>? ORDER BY position",
+            (job, position),
+        ).fetchall()
+        for at, first, count in runs:
+            for row in self._paged(job, first - 1, first + count, failed):
+                yield at, row
+
+    def _paged(self, job: int, after: int, end: int | None, failed: bool) -> Iterator[Row]:
+        only = " AND status='failed'" if failed else ""
+        while True:
+            rows = self._db.execute(
+                f"SELECT {self._COLUMNS} FROM results WHERE job=? AND task>? AND task<?{only} ORDER BY task LIMIT ?",
+                (job, after, 2**62 if end is None else end, self._PAGE),
+            ).fetchall()
+            yield from (Row(*row) for row in rows)
+            if len(rows) < self._PAGE:
+                return
+            after = rows[-1][0]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()

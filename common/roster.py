@@ -1,0 +1,15 @@
+"""Who may do what: the roles that a key can be enrolled for."""
+
+from dataclasses import dataclass
+
+WORKER, VENTILATOR, OBSERVER = "worker", "ventilator", "observer"
+ROLES = (WORKER, VENTILATOR, OBSERVER)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An enrolled key: its role, its name, and its public half as 40 characters of Z85 (ZeroMQ RFC 32)."""
+
+    role: str
+    name: str
+    key: str

@@ -1,0 +1,87 @@
+"""The numbers that the roles go by: defaults in one place, units in the names, relations checked."""
+
+from dataclasses import dataclass
+
+RESULTS_PORT = 5558
+CONTROL_PORT = 5559
+TASKS_PORT = 5557
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+"""The largest value or argument, and the largest frame but for its envelope."""
+ENVELOPE_BYTES = 64 * 1024
+"""What a frame may weigh beyond its payload: names, tickets, CURVE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Periods of the control link in seconds, the same in all roles."""
+
+    beat_s: float = 1.0
+    """A worker beats at least this often."""
+    beat_soon_s: float = 0.25
+    """A worker whose holdings changed beats no more often than this."""
+    gone_s: float = 5.0
+    """A worker, or a ventilator, that was silent for so long has left."""
+    lease_s: float = 10.0
+    """A batch that no beat has named for so long is pushed again."""
+    unnamed_s: float = 2.5
+    """The lease of a batch that no beat ever named, once some worker has left."""
+    silence_s: float = 3.0
+    """A sink that was silent for so long is away: leases stand still."""
+    ask_s: float = 1.0
+    """The sink answers a request for receipts after so long even when there are none."""
+    resend_s: float = 10.0
+    """A worker says results again that had no receipt for so long; twice as long each further time."""
+    voice_s: float = 5.0
+    """Who waits says for what after so long, and again while it lasts."""
+
+    def __post_init__(self) -> None:
+        if not self.beat_s < self.lease_s / 3:
+            raise ValueError("beat_s must be less than a third of lease_s")
+        if not self.beat_s < self.gone_s / 2:
+            raise ValueError("beat_s must be less than half of gone_s")
+        if not self.ask_s < self.silence_s:
+            raise ValueError("ask_s must be less than silence_s")
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """The ventilator's rules."""
+
+    batch_tasks: int | None = None
+    """Tasks in a batch; None lets the measured task time choose."""
+    batch_s: float = 0.05
+    """How much work a batch should hold."""
+    batch_tasks_max: int = 10_000
+    batch_bytes_max: int = 1024 * 1024
+    """A batch of more than one task is cut to stay below this."""
+    returns_free: int = 3
+    """So often a batch is pushed again at once after a return; then it waits."""
+    return_wait_s: float = 0.001
+    return_wait_max_s: float = 0.02
+    timing: Timing = Timing()
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingSettings:
+    """The worker's rules."""
+
+    slots: int
+    prefetch: int
+    grace_s: float = 30.0
+    """How long running tasks may go on once the worker leaves."""
+    timing: Timing = Timing()
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSettings:
+    """The sink's rules."""
+
+    results_port: int = RESULTS_PORT
+    loopback: bool = False
+    """True when the sink listens on the loopback interface only."""
+    receipts_page: int = 10_000
+    """Runs in one answer to a ventilator."""
+    failures_shown: int = 5
+    retry_commit_s: float = 1.0
+    """How long the sink waits before it tries a commit again that the disk refused."""
+    timing: Timing = Timing()

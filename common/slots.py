@@ -1,0 +1,274 @@
+"""A worker's slots: child processes that run the user's functions. Only here processes of the user's code start."""
+
+import logging
+import mmap
+import os
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from msgspec import Raw
+
+from common.holding import Run
+from common.messages import Outcomes
+from common.settings import MESSAGE_BYTES_MAX
+
+log = logging.getLogger(__name__)
+
+_PROGRAM = Path(__file__).with_name("child.py")
+_READ_BYTES = 1024 * 1024
+_EXIT_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A child has imported the modules and waits for its first run."""
+
+    slot: int
+    functions: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A child could not import the modules; the text says why."""
+
+    slot: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Encoded `Outcomes` of the tasks from `first` on."""
+
+    slot: int
+    first: int
+    count: int
+    outcomes: Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The slot has run all tasks of its order."""
+
+    slot: int
+
+
+Event = Ready | Broken | Outcome | Done
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """One frame from a child; one of the fields is set."""
+
+    ready: list[str] | None = None
+    broken: str | None = None
+    outcomes: tuple[int, int, Raw] | None = None
+    done: int | None = None
+
+
+@dataclass(slots=True)
+class _Child:
+    """One process and what belongs to it. `progress` is shared memory: the running task's index, or -1."""
+
+    slot: int
+    process: subprocess.Popen[bytes]
+    wire: socket.socket
+    lifeline: int
+    progress: mmap.mmap
+    order: Run | None = None
+    reported: int = 0
+    unread: bytearray = field(default_factory=bytearray)
+    unsent: memoryview = field(default_factory=lambda: memoryview(b""))
+
+    def running_task(self) -> int | None:
+        """The index of the task that runs or ran last, if any had begun."""
+        index = struct.unpack_from("=q", self.progress)[0]
+        return None if index < 0 else int(index)
+
+
+class Slots:
+    """`count` children that serve `modules`; a child that ends is replaced."""
+
+    def __init__(self, count: int, modules: Sequence[str]) -> None:
+        self._count = count
+        self._modules = list(modules)
+        self._selector = selectors.DefaultSelector()
+        self._children: dict[int, _Child] = {}
+        self._decoder = msgspec.msgpack.Decoder(_Said)
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when a child has news."""
+        return self._selector.fileno()
+
+    def start(self, slots: range) -> None:
+        """Start the children of these slots."""
+        for slot in slots:
+            self._start(slot)
+
+    def run(self, order: Run) -> None:
+        """Let the slot's child, which must be idle, run the order."""
+        child = self._children[order.slot]
+        child.order = order
+        child.reported = order.first
+        payload = self._encoder.encode((order.function, order.first, order.arguments))
+        child.unsent = memoryview(struct.pack("<I", len(payload)) + payload)
+        self._write(child)
+
+    def kill(self, slot: int) -> None:
+        """End the slot's child at once, with its whole process group; it is replaced, and nothing is reported."""
+        child = self._children[slot]
+        child.order = None
+        self._replace(child)
+
+    def events(self) -> list[Event]:
+        """What the children have said since the last call."""
+        found: list[Event] = []
+        for key, ready in self._selector.select(timeout=0):
+            child: _Child = key.data
+            if self._children.get(child.slot) is not child:
+                continue
+            if ready & selectors.EVENT_WRITE:
+                self._write(child)
+            if ready & selectors.EVENT_READ:
+                found += self._read(child)
+        return found
+
+    def close(self) -> None:
+        """End all children."""
+        for child in self._children.values():
+            self._end(child)
+        self._children.clear()
+        self._selector.close()
+
+    # -- one child ----------------------------------------------------------------------------------------------
+
+    def _start(self, slot: int) -> None:
+        ours, theirs = socket.socketpair()
+        lifeline_theirs, lifeline = os.pipe()
+        with tempfile.TemporaryFile() as memory:
+            memory.truncate(mmap.PAGESIZE)
+            progress = mmap.mmap(memory.fileno(), mmap.PAGESIZE)
+            descriptors = (theirs.fileno(), lifeline_theirs, memory.fileno())
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    _PROGRAM,
+                    *map(str, descriptors),
+                    str(MESSAGE_BYTES_MAX),
+                    *self._modules,
+                ],
+                stdin=subprocess.DEVNULL,
+                # Nothing but results goes to a standard output.
+                stdout=sys.stderr.fileno(),
+                pass_fds=descriptors,
+                process_group=0,
+            )
+        theirs.close()
+        os.close(lifeline_theirs)
+        ours.setblocking(False)
+        child = _Child(slot, process, ours, lifeline, progress)
+        self._children[slot] = child
+        self._selector.register(ours, selectors.EVENT_READ, child)
+
+    def _write(self, child: _Child) -> None:
+        try:
+            while child.unsent:
+                child.unsent = child.unsent[child.wire.send(child.unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            # The child is gone: reading says so.
+            child.unsent = memoryview(b"")
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.unsent else 0)
+        if self._selector.get_key(child.wire).events != events:
+            self._selector.modify(child.wire, events, child)
+
+    def _read(self, child: _Child) -> list[Event]:
+        try:
+            got = child.wire.recv(_READ_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError:
+            got = b""
+        if not got:
+            return self._died(child)
+        child.unread += got
+        found: list[Event] = []
+        while len(child.unread) >= 4:
+            size = struct.unpack_from("<I", child.unread)[0]
+            if len(child.unread) < 4 + size:
+                break
+            frame = bytes(child.unread[4 : 4 + size])
+            del child.unread[: 4 + size]
+            try:
+                found += self._event(child, self._decoder.decode(frame))
+            except (msgspec.DecodeError, ValueError):
+                log.warning("a task of slot %d has written into its worker's link: the child is replaced", child.slot)
+                return found + self._died(child)
+        return found
+
+    def _event(self, child: _Child, said: _Said) -> list[Event]:
+        if said.ready is not None:
+            return [Ready(child.slot, said.ready)]
+        if said.broken is not None:
+            return [Broken(child.slot, said.broken)]
+        if said.outcomes is not None:
+            first, count, outcomes = said.outcomes
+            if child.order is None or first != child.reported or first + count > child.order.first + child.order.count:
+                raise ValueError("outcomes of other tasks")
+            child.reported += count
+            return [Outcome(child.slot, first, count, outcomes)]
+        if child.order is None or child.reported != child.order.first + child.order.count:
+            raise ValueError("done before its time")
+        child.order = None
+        return [Done(child.slot)]
+
+    def _died(self, child: _Child) -> list[Event]:
+        """The running task is to blame; tasks of the batch without an outcome are run by the child's successor."""
+        order, task = child.order, child.running_task()
+        cause = self._end(child, died=True)
+        self._start(child.slot)
+        if order is None:
+            return []
+        blamed = child.reported if task is None else max(task, child.reported)
+        if blamed >= order.first + order.count:
+            return []
+        log.warning("task %d of job %s %s; its slot has a new child", blamed, order.job, cause)
+        text = f"the task {cause}"
+        outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[0.0], errors=[(0, text)]))
+        return [Outcome(child.slot, blamed, 1, Raw(outcomes))]
+
+    def _replace(self, child: _Child) -> None:
+        self._end(child)
+        self._start(child.slot)
+
+    def _end(self, child: _Child, died: bool = False) -> str:
+        """End the process group and reap the child; says how it ended."""
+        try:
+            # The end of the link comes a moment before the end of the process.
+            returncode = child.process.wait(_EXIT_S if died else 0)
+        except subprocess.TimeoutExpired:
+            returncode = None
+        try:
+            os.killpg(child.process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        child.process.wait()
+        self._selector.unregister(child.wire)
+        child.wire.close()
+        os.close(child.lifeline)
+        child.progress.close()
+        if returncode is None:
+            return "closed its link to the worker"
+        if returncode < 0:
+            return f"killed its process by signal {-returncode} ({signal.Signals(-returncode).name})"
+        return f"ended its process with exit code {returncode}"

@@ -1,0 +1,141 @@
+"""A pipeline of real processes for the tests: real CURVE sockets on loopback, a real SQLite file, real signals."""
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+PATIENCE_S = 60.0
+"""How long a test waits for something that must come; only a failure takes so long."""
+
+
+class Process:
+    """A started command. Its outputs go to files, so that waiting for a line cannot block it."""
+
+    def __init__(self, command: list[str], folder: Path, tag: str, env: dict[str, str], stdin: object) -> None:
+        self.tag = tag
+        self._out = folder / f"{tag}.out"
+        self._err = folder / f"{tag}.err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.popen = subprocess.Popen(
+                command, cwd=folder, stdin=stdin, stdout=out, stderr=err, env=env, start_new_session=True
+            )  # type: ignore[call-overload]
+
+    @property
+    def pid(self) -> int:
+        return int(self.popen.pid)
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until stderr matches; fail when the process ends before, or never does."""
+        ends_at = time.monotonic() + PATIENCE_S
+        while True:
+            ended = self.popen.poll() is not None
+            if match := re.search(pattern, self.err):
+                return match
+            if ended or time.monotonic() > ends_at:
+                pytest.fail(f"{self.tag} never said {pattern!r} (exit code {self.popen.poll()}); it said:\n{self.err}")
+            time.sleep(0.01)
+
+    def wait(self) -> int:
+        """Wait for the end; returns the exit code."""
+        try:
+            return int(self.popen.wait(PATIENCE_S))
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"{self.tag} does not end; it said:\n{self.err}")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+
+
+class Pipeline:
+    """Commands in one folder, as a user would type them there. Everything that is started is ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[Process] = []
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith("TRADEWIND_")}
+        self._sink_options = ["--listen", "127.0.0.1", "--control-port", "0", "--results-port", "0"]
+
+    def start(self, script: str, *arguments: str, stdin: object = subprocess.DEVNULL, **env: str) -> Process:
+        """Start `python SCRIPT.py ARGUMENTS` in the folder."""
+        tag = f"{script}-{len(self.processes)}"
+        command = [sys.executable, str(TOP / f"{script}.py"), *arguments]
+        process = Process(command, self.folder, tag, self.env | env, stdin)
+        self.processes.append(process)
+        return process
+
+    def sink(self, *arguments: str, **env: str) -> Process:
+        """A sink at free ports of the loopback interface, ready; started again it has the same ports."""
+        process = self.start("sink", *self._sink_options, *arguments, **env)
+        ports = process.wait_for(r"ports (\d+) and (\d+)")
+        self._sink_options[3::2] = ports[1], ports[2]
+        return process
+
+    def worker(self, *arguments: str, **env: str) -> Process:
+        return self.start("worker", *arguments, **env)
+
+    def ventilator(self, *arguments: str, stdin: object = subprocess.DEVNULL, **env: str) -> Process:
+        return self.start("ventilator", *arguments, "--port", "0", stdin=stdin, **env)
+
+    def run(self, script: str, *arguments: str, stdin: object = subprocess.DEVNULL, **env: str) -> Process:
+        """Run a command to its end."""
+        process = self.start(script, *arguments, stdin=stdin, **env)
+        process.wait()
+        return process
+
+    def module(self, name: str, text: str) -> None:
+        """Write a module of the user's."""
+        path = self.folder / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def query(self, sql: str, *values: object) -> list[tuple]:
+        """Read the ledger as a user would, with plain sqlite3."""
+        with sqlite3.connect(self.folder / "results.db", timeout=30) as db:
+            return db.execute(sql, values).fetchall()
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.popen.poll() is None:
+                process.popen.send_signal(signal.SIGCONT)
+                process.popen.kill()
+            process.popen.wait()
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Wait until the condition holds; fail naming `what` when it never does."""
+    ends_at = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > ends_at:
+            pytest.fail(f"never happened: {what}")
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
+    made = Pipeline(tmp_path)
+    made.module("squares", "def square(n):\n    return n * n\n")
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,403 @@
+#!/usr/bin/env python3
+"""The ventilator: reads the input of one job, pushes it to the workers in batches, and waits for every receipt."""
+
+import logging
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import zmq
+
+from common import console, link, sockets
+from common.conversation import Conversation
+from common.dispatch import Dispatch, Skip
+from common.errors import ExitCode, OperatorError
+from common.gate import REFUSED_FOR_NOW, Gate
+from common.inputs import Input, open_input
+from common.keys import Certificate
+from common.local import Farm
+from common.messages import FromSink, Goodbye, Message, Roster, Welcome, encode
+from common.progress import ProgressDisplay, Standing, duration
+from common.roster import VENTILATOR
+from common.settings import TASKS_PORT, DispatchSettings
+
+log = logging.getLogger(__name__)
+app = console.application("The ventilator of a Tradewind pipeline.")
+DEFAULT_KEY = Path("keys/ventilator.key_secret")
+DRAIN_S = 10.0
+"""How long an interrupted job waits for what runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line."""
+
+    function: str
+    key: Path
+    sink: str | None
+    job: str
+    port: int | None
+    dispatch: DispatchSettings
+
+
+class Ventilator:
+    """Sockets, input and signals around the rules of `Dispatch` and `Conversation`."""
+
+    def __init__(
+        self,
+        options: Options,
+        opened: Input,
+        certificate: Certificate,
+        poll: sockets.Poll,
+        signals: sockets.Signals,
+        farm: Farm | None,
+    ) -> None:
+        self._farm = farm
+        self._options = options
+        self._input = opened
+        self._certificate = certificate
+        self._poll = poll
+        self._signals = signals
+        self._timing = options.dispatch.timing
+        self._rules = Dispatch(options.dispatch, options.job, options.function)
+        self._talk = Conversation(self._timing, self._rules, options.job, options.function, opened.source)
+        self._worker_keys: frozenset[str] = frozenset()
+        self._input_error: OperatorError | None = None
+        self._wants_input = False
+        self._context = zmq.Context()
+        # The handler stands before the first socket that needs it.
+        self._gate = Gate(self._context, self._admit, self._say_refused, REFUSED_FOR_NOW)
+        self._tasks = sockets.tasks_server(self._context, certificate)
+        self._tasks_endpoint = ""
+        self._port = 0
+        self._link = link.SinkLink(
+            self._context,
+            certificate,
+            link.sink_address(certificate, options.sink),
+            f"ventilator.{sockets.process_tag()}",
+            self._receive,
+            self._timing,
+        )
+        self._display: ProgressDisplay | None = None
+        self._interrupted_at: float | None = None
+        self._voice_at = sockets.now() + self._timing.voice_s
+        self._started_at = sockets.now()
+
+    def run(self) -> ExitCode:
+        """Run the job to its end. Raises OperatorError when that will never be possible."""
+        self._link.register(self._poll)
+        self._poll.register(self._gate.socket, self._gate.answer)
+        self._display = ProgressDisplay(self._options.job)
+        try:
+            while not self._is_over():
+                self._poll.wait(self._deadline())
+                self._tick()
+            self._link.send(Goodbye())
+        finally:
+            self._display.close()
+            self._link.close()
+            self._tasks.close()
+            self._gate.close()
+            self._context.term()
+        return self._sum_up()
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now = sockets.now()
+        self._link.tick()
+        self._read_input(now)
+        self._send(self._talk.tick(now))
+        if self._talk.problem:
+            raise OperatorError(self._talk.problem)
+        self._push()
+        self._speak(now)
+        assert self._display is not None
+        self._display.show(now, self._standing())
+
+    def _deadline(self) -> float:
+        assert self._display is not None
+        instants = [self._link.deadline(), self._talk.deadline(), self._display.deadline(), self._voice_at]
+        if self._interrupted_at is not None:
+            instants.append(self._interrupted_at + DRAIN_S)
+        return min(instant for instant in instants if instant is not None)
+
+    def _is_over(self) -> bool:
+        for number in self._signals.received():
+            if self._interrupted_at is not None:
+                log.warning("%s again: leaving at once", number.name)
+                return True
+            self._interrupted_at = sockets.now()
+            log.info("%s: pushing no more, waiting for what runs; again to leave at once", number.name)
+            self._send(self._talk.halt())
+        if self._interrupted_at is not None:
+            drained = self._rules.in_hands == 0 or not self._rules.caught_up
+            return drained or sockets.now() >= self._interrupted_at + DRAIN_S
+        if self._rules.dropped:
+            raise OperatorError(f"job {self._options.job} was cancelled; what is done stays in the ledger")
+        return self._talk.closed is not None or (self._input_error is not None and self._rules.outstanding == 0)
+
+    # -- input and output ---------------------------------------------------------------------------------------
+
+    def _read_input(self, now: float) -> None:
+        if self._input_error is not None:
+            return
+        try:
+            plan = self._rules.plan()
+            while plan is not None and self._input.available():
+                if isinstance(plan, Skip):
+                    self._rules.skipped(self._input.skip(plan.count))
+                else:
+                    self._rules.offer(now, *self._input.take(plan.count, self._options.dispatch.batch_bytes_max))
+                self._check_input()
+                plan = self._rules.plan()
+            self._want_input(plan is not None and not self._input.ended)
+            self._rules.expected = self._input.expected
+            if self._input.ended and plan is not None:
+                self._check_input()
+                self._rules.total = self._rules.next_task
+            self._talk.mark(*self._input.mark(), self._rules.total is not None)
+        except OperatorError as error:
+            self._input_error = error
+            self._want_input(False)
+            log.error("%s; waiting for the tasks before it", error)
+        dry = self._input.ended or (self._wants_input and self._input.expected is None)
+        self._send(self._rules.input_scarce(now, dry))
+
+    def _check_input(self) -> None:
+        """Refuse an input that differs from the one that an earlier run of the job has read."""
+        opened = self._talk.opened
+        assert opened is not None
+        count, digest = self._input.mark()
+        differs = (
+            (self._input.ended and self._rules.verifying)
+            or (count == opened.mark_count and digest != opened.mark_digest)
+            or (opened.total is not None and (count > opened.total or (self._input.ended and count < opened.total)))
+        )
+        if differs:
+            raise OperatorError(
+                f"the input is not the one that job {self._options.job} was started with: give the same input again,"
+                " or another --job name"
+            )
+
+    def _want_input(self, wanted: bool) -> None:
+        descriptor = self._input.fileno()
+        if descriptor is None or wanted == self._wants_input:
+            return
+        self._wants_input = wanted
+        if wanted:
+            self._poll.register(descriptor, self._input.fill)
+        else:
+            self._poll.unregister(descriptor)
+
+    def _push(self) -> None:
+        blocked = False
+        while (batch := self._rules.next_push()) is not None:
+            try:
+                self._tasks.send(encode(batch), zmq.DONTWAIT)
+            except zmq.Again:
+                blocked = True
+                break
+            self._rules.pushed(sockets.now())
+        self._poll.unregister(self._tasks)
+        if blocked:
+            self._poll.register(self._tasks, lambda: None, zmq.POLLOUT)
+
+    # -- messages -----------------------------------------------------------------------------------------------
+
+    def _receive(self, message: FromSink) -> None:
+        now = sockets.now()
+        if isinstance(message, Welcome):
+            self._bind(message.loopback)
+            self._send(self._talk.welcome(now, self._port))
+        elif isinstance(message, Roster):
+            self._take_roster(frozenset(message.keys))
+        else:
+            self._send(self._talk.receive(now, message))
+
+    def _bind(self, loopback: bool) -> None:
+        """Listen for workers: where the sink listens on this machine only, so does the ventilator."""
+        if self._port:
+            return
+        host = "127.0.0.1" if loopback else "*"
+        wanted = self._options.port
+        if wanted is None:
+            try:
+                self._port = sockets.bind(self._tasks, host, TASKS_PORT, "--port")
+            except OperatorError:
+                self._port = sockets.bind(self._tasks, host, 0, "--port")
+        else:
+            self._port = sockets.bind(self._tasks, host, wanted, "--port")
+        self._tasks_endpoint = sockets.endpoint(host, self._port)
+
+    def _take_roster(self, keys: frozenset[str]) -> None:
+        revoked = self._worker_keys - keys
+        self._worker_keys = keys
+        if revoked:
+            # Live connections do not ask the gate again: all are made anew, and the leases bring back what was queued.
+            self._tasks.unbind(self._tasks_endpoint)
+            self._tasks.bind(self._tasks_endpoint)
+
+    def _send(self, messages: list[Message]) -> None:
+        for message in messages:
+            self._link.send(message)
+
+    def _admit(self, domain: str, key: str) -> bool:
+        return key in self._worker_keys
+
+    def _say_refused(self, domain: str, key: str, address: str) -> None:
+        log.debug("refused key %s... from %s for now: it is not enrolled as a worker", key[:8], address)
+
+    # -- words --------------------------------------------------------------------------------------------------
+
+    def _standing(self) -> Standing:
+        rules = self._rules
+        total = rules.total if rules.total is not None else self._input.expected
+        return Standing(rules.done_count, rules.failed_count, total, rules.outstanding, rules.crew_count, rules.slots)
+
+    def _speak(self, now: float) -> None:
+        """Say for what the job waits, while it waits for somebody."""
+        if self._farm is not None and not self._rules.crew_count:
+            self._farm.check()
+        if self._link.away() or not self._rules.caught_up or self._rules.crew_count or self._talk.closed:
+            self._voice_at = now + self._timing.voice_s
+        elif now >= self._voice_at:
+            self._voice_at = now + 2 * self._timing.voice_s
+            module = self._options.function.partition(":")[0]
+            log.warning(
+                "no worker exposes %s: start one with `python worker.py %s`; waiting",
+                self._options.function,
+                module,
+            )
+
+    def _sum_up(self) -> ExitCode:
+        job = self._options.job
+        closed = self._talk.closed
+        seconds = sockets.now() - self._started_at
+        if closed is None:
+            done, total = self._rules.done_count, self._input.expected
+            of = "" if total is None else f" of {total}"
+            log.info("job %s stopped: %d%s tasks are recorded", job, done, of)
+            log.info("to go on with it, run the same command with --job %s", job)
+            if self._input_error is not None:
+                raise self._input_error
+            return ExitCode.INTERRUPTED
+        pace = f"in {duration(seconds)}, {closed.done / seconds:,.0f} tasks/s" if seconds else ""
+        log.info("job %s is done: %d tasks recorded, %d failed, %s", job, closed.done, closed.failed, pace)
+        for task, error in closed.failures:
+            log.warning("task %d failed: %s", task, error)
+        if closed.failed > len(closed.failures):
+            log.warning("and %d more", closed.failed - len(closed.failures))
+        log.info("results: python sink.py results %s%s", job, " --failed" if closed.failed else "")
+        return ExitCode.TASKS_FAILED if closed.failed else ExitCode.OK
+
+
+def new_job(function: str) -> str:
+    """A name for a job that was given none: its function and the time."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', function)[:60].lstrip('-._')}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
+
+
+@app.command(epilog=console.EXIT_CODES)
+def ventilate(
+    function: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="What to call with each task.")],
+    input_: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[INPUT]",
+            help="A file with one task a line (.jsonl: a JSON value a line), or - for stdin.",
+        ),
+    ] = None,
+    key: Annotated[
+        Path,
+        typer.Option(envvar="TRADEWIND_KEY", help="This ventilator's key file, as `sink.py enrol` wrote it."),
+    ] = DEFAULT_KEY,
+    sink: Annotated[
+        str | None,
+        typer.Option(envvar="TRADEWIND_SINK", metavar="HOST[:PORT]", help="The sink's address, if not the key file's."),
+    ] = None,
+    job: Annotated[
+        str | None,
+        typer.Option(envvar="TRADEWIND_JOB", metavar="NAME", help="The job's name; an old one is resumed."),
+    ] = None,
+    range_: Annotated[
+        str | None,
+        typer.Option("--range", metavar="START:STOP", help="The integers from START to STOP - 1 as tasks."),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000, envvar="TRADEWIND_BATCH", help="Tasks in a batch.  [default: by task time]"),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            envvar="TRADEWIND_PORT",
+            help="Port of the tasks link; 0: a free one.  [default: 5557, or a free one]",
+        ),
+    ] = None,
+    local: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            metavar="SLOTS",
+            help="Bring a sink and a worker of one's own, with so many slots.",
+        ),
+    ] = None,
+    ledger: Annotated[Path, typer.Option(envvar="TRADEWIND_LEDGER", help="The ledger that --local leaves.")] = Path(
+        "results.db"
+    ),
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=console.show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Run MODULE:FUNCTION for every task of the input, and wait until each has its receipt.
+
+    Lines of white space only are no tasks. The job can be interrupted and run again under the same --job: what is in
+    the ledger is skipped.
+    """
+    console.start_log("ventilator")
+    name = job or new_job(function)
+    settings = DispatchSettings(batch_tasks=batch)
+    check_function(function)
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", name) is None:
+        raise OperatorError(f"--job {name}: use letters, digits, dot, dash, colon and underscore, at most 100")
+    opened = open_input(input_, range_)
+    farm: Farm | None = None
+    poll, signals = sockets.Poll(), sockets.Signals()
+    poll.register(signals, lambda: None)
+    with ExitStack() as stack:
+        if local is not None:
+            farm = Farm([function], ledger, local)
+            key = stack.enter_context(farm)
+        certificate = link.wait_for_pair(
+            key, VENTILATOR, poll, key == DEFAULT_KEY, lambda: bool(signals.received()), settings.timing
+        )
+        if certificate is None:
+            raise typer.Exit(ExitCode.INTERRUPTED)
+        options = Options(function, key, None if farm else sink, name, port, settings)
+        code = Ventilator(options, opened, certificate, poll, signals, farm).run()
+    raise typer.Exit(code)
+
+
+def check_function(function: str) -> None:
+    """Refuse a function whose name cannot be meant. Raises OperatorError."""
+    module, colon, name = function.partition(":")
+    if not (module and colon and name) or module.endswith(".py") or "/" in module:
+        dotted = module.removesuffix(".py").replace("/", ".").strip(".") or "module"
+        raise OperatorError(f"{function}: name the function as MODULE:FUNCTION, like {dotted}:{name or 'function'}")
+
+
+def main() -> None:
+    """The command `ventilator`."""
+    console.run(app, "ventilator")
+
+
+if __name__ == "__main__":
+    main()

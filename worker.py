@@ -1,0 +1,311 @@
+#!/usr/bin/env python3
+"""The worker: pulls tasks from the ventilators, runs them in child processes, pushes the results to the sink."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import zmq
+
+from common import console, link, sockets
+from common.errors import ExitCode, OperatorError, ProtocolError
+from common.holding import Holding, Kill, Output, Run, Submit
+from common.keys import Certificate, is_name
+from common.messages import FromSink, Offer, Place, Places, Recorded, Welcome, decode_batch
+from common.roster import WORKER
+from common.settings import HoldingSettings
+from common.slots import Broken, Done, Outcome, Ready, Slots
+
+log = logging.getLogger(__name__)
+app = console.application("The worker of a Tradewind pipeline.")
+DEFAULT_KEY = Path("keys/worker.key_secret")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line."""
+
+    modules: list[str]
+    key: Path
+    sink: str | None
+    name: str
+    exit_when_idle_s: float | None
+    holding: HoldingSettings
+
+
+class Worker:
+    """Sockets, children and signals around the rules of `Holding`."""
+
+    def __init__(
+        self, options: Options, certificate: Certificate, poll: sockets.Poll, signals: sockets.Signals
+    ) -> None:
+        self._options = options
+        self._certificate = certificate
+        self._poll = poll
+        self._signals = signals
+        self._name = f"{options.name}.{sockets.process_tag()}"
+        self._timing = options.holding.timing
+        self._holding = Holding(options.holding, self._name)
+        self._slots = Slots(options.holding.slots, options.modules)
+        self._functions: list[str] | None = None
+        self._context = zmq.Context()
+        self._tasks = sockets.tasks_client(self._context, certificate)
+        self._results: zmq.Socket[bytes] | None = None
+        self._places: dict[tuple[str, str], Place] = {}
+        self._sink_run: str | None = None
+        self._link = link.SinkLink(
+            self._context,
+            certificate,
+            link.sink_address(certificate, options.sink),
+            self._name,
+            self._receive,
+            self._timing,
+        )
+        self._busy_at = sockets.now()
+        self._said_no_work_at: float | None = None
+
+    def run(self) -> ExitCode:
+        """Work until told to leave. Raises OperatorError when that will never be possible."""
+        self._poll.register(self._slots, self._take_slot_events)
+        self._poll.register(self._tasks, self._take_batches)
+        self._link.register(self._poll)
+        try:
+            self._slots.start(range(1))
+            while not self._is_over():
+                self._poll.wait(self._deadline())
+                self._tick()
+            self._perform(self._holding.goodbye())
+        finally:
+            self._slots.close()
+            self._link.close()
+            self._tasks.close()
+            if self._results is not None:
+                self._results.close()
+            self._context.term()
+        return ExitCode.OK
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now = sockets.now()
+        self._link.tick()
+        if self._functions is not None:
+            self._perform(self._holding.tick(now))
+        if not self._holding.empty:
+            self._busy_at = now
+        idle_s = self._options.exit_when_idle_s
+        if idle_s is not None and now >= self._busy_at + idle_s and not self._holding.leaving:
+            log.info("no task for %g seconds: leaving", idle_s)
+            self._leave()
+        if console.parent_is_gone() and not self._holding.leaving:
+            self._leave()
+
+    def _deadline(self) -> float | None:
+        instants = [self._link.deadline(), sockets.now() + self._timing.beat_s]
+        if self._functions is not None:
+            instants.append(self._holding.deadline())
+        if self._options.exit_when_idle_s is not None:
+            instants.append(self._busy_at + self._options.exit_when_idle_s)
+        return min(instant for instant in instants if instant is not None)
+
+    def _is_over(self) -> bool:
+        for number in self._signals.received():
+            if self._holding.leaving:
+                log.warning("%s again: leaving at once; what runs here is pushed again elsewhere", number.name)
+                return True
+            log.info("%s: returning what has not started, finishing what runs; again to leave at once", number.name)
+            self._leave()
+        return self._holding.leaving and (self._holding.empty or self._functions is None)
+
+    def _leave(self) -> None:
+        self._perform(self._holding.leave(sockets.now(), self._options.holding.grace_s))
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def _take_slot_events(self) -> None:
+        for event in self._slots.events():
+            if isinstance(event, Outcome):
+                self._perform(
+                    self._holding.outcomes(sockets.now(), event.slot, event.first, event.count, event.outcomes)
+                )
+            elif isinstance(event, Done):
+                self._perform(self._holding.slot_done(event.slot))
+            elif isinstance(event, Ready):
+                self._take_ready(event)
+            else:
+                self._take_broken(event)
+
+    def _take_ready(self, ready: Ready) -> None:
+        if self._functions is None:
+            self._functions = ready.functions
+            self._holding.expose(frozenset(ready.functions))
+            self._slots.start(range(1, self._options.holding.slots))
+            log.info("exposing %s in %d slots", ", ".join(ready.functions), self._options.holding.slots)
+            if self._sink_run is not None:
+                self._link.send(Offer(ready.functions))
+        self._perform(self._holding.slot_idle(ready.slot))
+
+    def _take_broken(self, broken: Broken) -> None:
+        raise OperatorError(broken.text)
+
+    def _take_batches(self) -> None:
+        now = sockets.now()
+        for frame in sockets.drain(self._tasks):
+            try:
+                batch = decode_batch(frame.bytes)
+            except ProtocolError as error:
+                log.warning("a ventilator sent something that is no batch: %s", error)
+                continue
+            self._perform(self._holding.receive(now, batch))
+
+    def _receive(self, message: FromSink) -> None:
+        if isinstance(message, Welcome):
+            self._take_welcome(message)
+        elif isinstance(message, Places):
+            self._connect_places(message.places)
+            self._holding.places(frozenset(place.job for place in message.places if place.scarce))
+        else:
+            if isinstance(message, Recorded) and message.refused:
+                log.warning("the sink refuses %d results: it does not know their job", len(message.refused))
+            self._perform(self._holding.receive(sockets.now(), message))
+
+    def _take_welcome(self, welcome: Welcome) -> None:
+        if self._functions is not None:
+            self._link.send(Offer(self._functions))
+        if welcome.run == self._sink_run:
+            return
+        log.info("joined the sink at %s as %s", self._link.host, self._name)
+        self._sink_run = welcome.run
+        if self._results is not None:
+            self._results.close()
+        self._results = sockets.results_client(self._context, self._certificate)
+        self._results.connect(sockets.endpoint(self._link.host, welcome.results_port))
+        self._perform(self._holding.sink_restarted(sockets.now()))
+
+    def _connect_places(self, places: list[Place]) -> None:
+        wanted = {(sockets.endpoint(place.host or self._link.host, place.port), place.key): place for place in places}
+        for gone in self._places.keys() - wanted.keys():
+            self._tasks.disconnect(gone[0])
+        for new in wanted.keys() - self._places.keys():
+            log.info("pulling the tasks of job %s from %s", wanted[new].job, new[0])
+            sockets.connect_tasks(self._tasks, *new)
+        self._places = wanted
+
+    def _perform(self, outputs: Iterable[Output]) -> None:
+        for output in outputs:
+            if isinstance(output, Run):
+                self._slots.run(output)
+            elif isinstance(output, Kill):
+                self._slots.kill(output.slot)
+            elif isinstance(output, Submit):
+                assert self._results is not None
+                self._results.send(output.frame)
+            else:
+                self._link.send(output)
+
+
+def default_slots() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_name() -> str:
+    """The host's name, as far as it can name a worker."""
+    name = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in socket.gethostname())
+    return name.strip("-")[:40] or "worker"
+
+
+@app.command(epilog=console.EXIT_CODES)
+def work(
+    modules: Annotated[
+        list[str],
+        typer.Argument(metavar="MODULE...", help="Modules, or MODULE:FUNCTION, looked for in this folder first."),
+    ],
+    key: Annotated[
+        Path,
+        typer.Option(envvar="TRADEWIND_KEY", help="This worker's key file, as `sink.py enrol` wrote it."),
+    ] = DEFAULT_KEY,
+    sink: Annotated[
+        str | None,
+        typer.Option(envvar="TRADEWIND_SINK", metavar="HOST[:PORT]", help="The sink's address, if not the key file's."),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, envvar="TRADEWIND_SLOTS", help="Child processes.  [default: the usable cores]"),
+    ] = None,
+    prefetch: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=10_000,
+            envvar="TRADEWIND_PREFETCH",
+            help="Batches to hold beyond the slots.  [default: as slots]",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(envvar="TRADEWIND_NAME", help="The worker's name.  [default: the host's]")
+    ] = None,
+    exit_when_idle: Annotated[
+        float | None,
+        typer.Option(min=0, envvar="TRADEWIND_EXIT_WHEN_IDLE", metavar="SECONDS", help="Leave after so long idle."),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=console.show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Run the public functions of MODULES (or just MODULE:FUNCTION) for the ventilators of a sink.
+
+    The sink may be started later: the worker waits for it and says so. On SIGTERM or Ctrl-C it returns what has not
+    started, finishes what runs (for 30 seconds at most) and leaves; a second signal ends it at once.
+    """
+    console.start_log("worker")
+    for module in modules:
+        if module.endswith(".py") or "/" in module:
+            dotted = module.removesuffix(".py").replace("/", ".").lstrip(".")
+            raise OperatorError(f"{module}: name the module as Python imports it from this folder, like {dotted}")
+    if name is not None and not is_name(name):
+        raise OperatorError(f"--name {name}: use letters, digits, dot, dash and underscore")
+    count = slots or default_slots()
+    options = Options(
+        modules=modules,
+        key=key,
+        sink=sink,
+        name=name or default_name(),
+        exit_when_idle_s=exit_when_idle,
+        holding=HoldingSettings(slots=count, prefetch=count if prefetch is None else prefetch),
+    )
+    raise typer.Exit(run(options))
+
+
+def run(options: Options) -> ExitCode:
+    """Wait for the key file, then work."""
+    poll, signals = sockets.Poll(), sockets.Signals()
+    poll.register(signals, lambda: None)
+    certificate = link.wait_for_pair(
+        options.key,
+        WORKER,
+        poll,
+        options.key == DEFAULT_KEY,
+        lambda: bool(signals.received()),
+        options.holding.timing,
+    )
+    if certificate is None:
+        return ExitCode.OK
+    return Worker(options, certificate, poll, signals).run()
+
+
+def main() -> None:
+    """The command `worker`."""
+    console.run(app, "worker")
+
+
+if __name__ == "__main__":
+    main()
