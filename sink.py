@@ -81,7 +81,7 @@ class Sink:
             while not signals.received() and not console.parent_is_gone():
                 poll.wait(self._deadline())
                 self._perform(self._rules.tick(sockets.now()))
-                self._look_at_roster()
+                self._look_at_roster_now_and_then()
             self._take_results()
             self._perform(self._rules.flush(sockets.now()))
             log.info("leaving; what was recorded is in the ledger")
@@ -136,6 +136,8 @@ class Sink:
     # -- keys ---------------------------------------------------------------------------------------------------
 
     def _admit(self, domain: str, key: str) -> bool:
+        if key not in self._roster:
+            self._look_at_roster()
         user = self._roster.get(key)
         return user is not None and user.role in _ROLES_OF[domain]
 
@@ -148,10 +150,12 @@ class Sink:
         who = f"the key of {known_as}" if known_as else f"an unknown key ({key[:8]}...)"
         log.warning("refused %s from %s on the %s link (said once)", who, address, domain)
 
+    def _look_at_roster_now_and_then(self) -> None:
+        if sockets.now() >= self._roster_at + self._timing.beat_s:
+            self._roster_at = sockets.now()
+            self._look_at_roster()
+
     def _look_at_roster(self) -> None:
-        if sockets.now() < self._roster_at + self._timing.beat_s:
-            return
-        self._roster_at = sockets.now()
         if self._folder.stamp() != self._stamp:
             self._roster_changed()
             self._perform(self._rules.roster_changed(self._roster))
@@ -219,8 +223,9 @@ def results(
 ) -> None:
     """Print a job's results in task order, or with --follow as they arrive."""
     reader = LedgerReader(str(ledger))
-    number, name = reader.job(job)
-    listing.print_results(reader, number, name, format, failed, follow)
+    number = reader.job(job)
+    with console.pipe_may_close():
+        listing.print_results(reader, number, format, failed, follow)
 
 
 @app.command(epilog=console.EXIT_CODES)

@@ -20,7 +20,7 @@ from common.gate import REFUSED_FOR_NOW, Gate
 from common.inputs import Input, open_input
 from common.keys import Certificate
 from common.local import Farm
-from common.messages import FromSink, Goodbye, Message, Roster, Welcome, encode
+from common.messages import FromSink, Message, Roster, Welcome, encode
 from common.progress import ProgressDisplay, Standing, duration
 from common.roster import VENTILATOR
 from common.settings import TASKS_PORT, DispatchSettings
@@ -96,7 +96,6 @@ class Ventilator:
             while not self._is_over():
                 self._poll.wait(self._deadline())
                 self._tick()
-            self._link.send(Goodbye())
         finally:
             self._display.close()
             self._link.close()
@@ -160,7 +159,8 @@ class Ventilator:
             if self._input.ended and plan is not None:
                 self._check_input()
                 self._rules.total = self._rules.next_task
-            self._talk.mark(*self._input.mark(), self._rules.total is not None)
+            if not self._rules.verifying:
+                self._talk.mark(*self._input.mark(), self._rules.total is not None)
         except OperatorError as error:
             self._input_error = error
             self._want_input(False)

@@ -79,7 +79,6 @@ class Worker:
             while not self._is_over():
                 self._poll.wait(self._deadline())
                 self._tick()
-            self._perform(self._holding.goodbye())
         finally:
             self._slots.close()
             self._link.close()

@@ -102,6 +102,10 @@ class Wire:
         return buffer
 
 
+class Unfit(Exception):
+    """A result that cannot be sent; the text says why."""
+
+
 class Outbox:
     """Outcomes of the running order. The task loop appends; the watch thread may send what is there."""
 
@@ -140,24 +144,24 @@ class Outbox:
     def _checked(self, at: int, value: Any, errors: dict[int, str]) -> Any:
         try:
             self.sealed(value)
-        except Exception as error:
-            errors[at] = f"{type(error).__name__}: {error}"
+        except Unfit as error:
+            errors[at] = str(error)
             return None
         return value
 
     def sealed(self, value: Any) -> msgspec.Raw:
-        """The value encoded now, so that the function may change it afterwards. Raises TypeError, ValueError."""
+        """The value encoded now, so that the function may change it afterwards. Raises Unfit."""
         try:
             encoded = _encoder.encode(value)
             if type(value) not in (str, bytes):
                 msgspec.json.encode(value)
         except RecursionError:
-            raise ValueError("the result is nested too deep, or holds itself") from None
-        except (TypeError, ValueError, OverflowError) as error:
+            raise Unfit("the result is nested too deep, or holds itself") from None
+        except Exception as error:
             kind = type(value).__qualname__
-            raise TypeError(f"the result, a {kind}, cannot be encoded as MessagePack: {error}") from None
+            raise Unfit(f"the result, of type {kind}, cannot be encoded as MessagePack: {error}") from None
         if len(encoded) > self._value_bytes_max:
-            raise ValueError(
+            raise Unfit(
                 f"the result has {len(encoded)} bytes, and a message holds {self._value_bytes_max}:"
                 " write it to a file and return the path"
             )
@@ -232,11 +236,11 @@ def _run(
 
 def _described(error: BaseException) -> str:
     """The traceback from the user's function on."""
-    frames = error.__traceback__
-    if frames is not None:
-        frames = frames.tb_next
-    if frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+    if isinstance(error, Unfit):
         return str(error)
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith((__file__, "<frozen importlib")):
+        frames = frames.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
     except Exception:

@@ -87,6 +87,7 @@ class Peer:
     user: User
     name: str
     address: str
+    heard_at: float
 
 
 @dataclass(slots=True)
@@ -111,6 +112,7 @@ class Collection:
         self._run = run
         self._roster = roster
         self._peers: dict[bytes, Peer] = {}
+        self._peers_looked_at = float("-inf")
         self._crews = Crews(settings.timing)
         self._pending = _Pending()
         self._stuck_until: float | None = None
@@ -137,6 +139,7 @@ class Collection:
         known = self._peers.get(peer)
         if known is None or known.user != user:
             return [Send(peer, Again())]
+        known.heard_at = now
         if isinstance(message, Query):
             return [Send(peer, self._report(now))]
         if isinstance(message, Goodbye):
@@ -207,6 +210,7 @@ class Collection:
         """Part with who is silent, answer who has asked long enough ago, try a refused commit again."""
         outputs = self.flush(now)
         workers, runs = self._crews.silent(now)
+        self._forget_silent_peers(now)
         for worker in workers:
             outputs.append(Say("warning", f"worker {worker.name} is silent: its batches are pushed again"))
             outputs += self._part_with_worker(worker)
@@ -255,7 +259,7 @@ class Collection:
         if other is not None and other.key != user.key:
             reason = f"the name {hello.name} is taken by a worker with another key: give another --name"
             return [Send(peer, self._refusal(reason)), Say("warning", f"refused {address}: {reason}")]
-        self._peers[peer] = Peer(user, hello.name, address)
+        self._peers[peer] = Peer(user, hello.name, address, now)
         if other is not None:
             self._peers.pop(other.peer, None) if other.peer != peer else None
             other.peer = peer
@@ -265,6 +269,14 @@ class Collection:
                 Welcome(PROTOCOL_VERSION, self._run, self._settings.results_port, self._settings.loopback),
             )
         ]
+
+    def _forget_silent_peers(self, now: float) -> None:
+        """A peer that went without a goodbye must greet again; those who beat or ask are never silent for so long."""
+        if now < self._peers_looked_at + self._timing.gone_s:
+            return
+        self._peers_looked_at = now
+        silent_at = now - 10 * self._timing.gone_s
+        self._peers = {peer: known for peer, known in self._peers.items() if known.heard_at > silent_at}
 
     def _receive_goodbye(self, peer: bytes, known: Peer) -> list[Output]:
         del self._peers[peer]
@@ -361,11 +373,15 @@ class Collection:
 
     def _receive_open(self, now: float, peer: bytes, known: Peer, message: Open) -> list[Output]:
         run = self._crews.runs.get(message.job)
-        if run is not None and run.peer != peer and run.ventilator != known.name:
-            reason = (
-                f"job {message.job} is run by another ventilator at {run.address}: wait for it, or give another --job"
-            )
-            return [Send(peer, self._refusal(reason))]
+        if run is not None and run.ventilator != known.name:
+            asked_at = run.contested_at.setdefault(known.name, now)
+            if run.heard_at > asked_at:
+                where = run.address
+                reason = f"job {message.job} is run by a ventilator at {where}: wait for it, or give another --job"
+                return [Send(peer, self._refusal(reason))]
+            if asked_at == now:
+                # It repeats its wish; by then a ventilator that lives has spoken, and one that was killed has not.
+                return []
         try:
             job = self._ledger.open_job(message.job, message.function, message.source)
         except LedgerRefused as error:

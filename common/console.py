@@ -3,15 +3,13 @@
 import logging
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
 from common import __version__
 from common.errors import ExitCode, OperatorError
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 EXIT_CODES = "Exit codes: 0 all went well, 1 tasks failed, 2 wrong use (the message says what to do), 130 interrupted."
 
@@ -55,12 +53,19 @@ def run(app: typer.Typer, name: str) -> None:
     except OperatorError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(ExitCode.WRONG_USE)
-    except BrokenPipeError:
-        # Whoever read our output has left, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.OK)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
+
+
+@contextmanager
+def pipe_may_close() -> Iterator[None]:
+    """Whoever reads our standard output may leave early, as `head` does: that ends the printing, and is no error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go when the interpreter flushes it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parent_is_gone() -> bool:

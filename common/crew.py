@@ -44,6 +44,8 @@ class JobRun:
     asked_after: int | None = None
     asked_at: float = 0.0
     answered: bool = False
+    contested_at: dict[str, float] = field(default_factory=dict)
+    """When each other ventilator first asked for this job."""
 
     def place(self) -> Place:
         """Where workers find this job's tasks; a ventilator beside the sink is found where the sink is."""

@@ -48,7 +48,7 @@ class Gate:
             key = z85.encode(credentials[0]).decode()
             if self._admit(domain.decode(), key):
                 return [_VERSION, request, b"200", b"", key.encode(), b""]
-            self._refused(domain.decode(), key, address.decode())
+            self._refused(domain.decode(), key, address.decode().removeprefix("::ffff:"))
         return [_VERSION, request, self._refusal.encode(), b"refused", b"", b""]
 
     def close(self) -> None:

@@ -13,7 +13,6 @@ from common.messages import (
     Beat,
     Dropped,
     FromSink,
-    Goodbye,
     Message,
     Recall,
     Recorded,
@@ -218,10 +217,6 @@ class Holding:
         if self._resend_at is not None:
             instants.append(self._resend_at)
         return min(instants)
-
-    def goodbye(self) -> list[Output]:
-        """The last words of a worker that is empty."""
-        return [Goodbye()]
 
     # -- rules --------------------------------------------------------------------------------------------------
 

@@ -193,8 +193,9 @@ class Ledger:
                 self._write_receipts(self._jobs[name], runs)
             for mark in marks:
                 self._db.execute(
-                    "UPDATE jobs SET mark_count=?, mark_digest=?, total=? WHERE name=?",
-                    (mark.count, mark.digest, mark.count if mark.ended else None, mark.job),
+                    "UPDATE jobs SET mark_count=?, mark_digest=?, total=coalesce(total, ?)"
+                    " WHERE name=? AND mark_count<=?",
+                    (mark.count, mark.digest, mark.count if mark.ended else None, mark.job, mark.count),
                 )
         for name, runs in recorded.items():
             job = self._jobs[name]
@@ -202,8 +203,9 @@ class Ledger:
             job.failed += sum(failed for _, _, _, failed in runs)
         for mark in marks:
             job = self._jobs[mark.job]
-            job.mark_count, job.mark_digest = mark.count, mark.digest
-            job.total = mark.count if mark.ended else None
+            if mark.count >= job.mark_count:
+                job.mark_count, job.mark_digest = mark.count, mark.digest
+                job.total = mark.count if mark.ended and job.total is None else job.total
 
     def receipts(self, name: str, after: int, limit: int) -> Page:
         """At most `limit` runs that were committed after position `after`."""

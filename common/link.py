@@ -97,7 +97,9 @@ class SinkLink:
         return self._rules.deadline()
 
     def close(self) -> None:
-        """Let go; what was sent has half a second to leave."""
+        """Say goodbye and let go; what was sent has half a second to leave."""
+        if self._rules.joined:
+            self.send(Goodbye())
         self._watch.close()
         self._socket.close()
 
@@ -174,7 +176,6 @@ def ask_sink(key: Path, role: str, override: str | None, question: Message, kind
                 raise OperatorError(f"no sink answers at {where}: start it there, or name its host with --sink")
             poll.wait(min(give_up_at, joined.deadline() or give_up_at))
             joined.tick()
-        joined.send(Goodbye())
     finally:
         joined.close()
         context.term()

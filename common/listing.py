@@ -62,7 +62,7 @@ class _Printer:
         sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
 
 
-def print_results(reader: LedgerReader, job: int, name: str, format_: Format, failed: bool, follow: bool) -> None:
+def print_results(reader: LedgerReader, job: int, format_: Format, failed: bool, follow: bool) -> None:
     """A job's rows in task order; with `follow` in order of commit until the job ends."""
     printer = _Printer(format_)
     if not follow:

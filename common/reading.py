@@ -64,14 +64,14 @@ class LedgerReader:
         )
         return [JobSummary(*row) for row in rows]
 
-    def job(self, name: str | None) -> tuple[int, str]:
-        """Number and name of the job, the last one when `name` is None. Raises OperatorError."""
+    def job(self, name: str | None) -> int:
+        """The number of the job, the last one when `name` is None. Raises OperatorError."""
         where, values = ("WHERE name=?", (name,)) if name else ("ORDER BY job DESC LIMIT 1", ())
-        row = self._db.execute(f"SELECT job, name FROM jobs {where}", values).fetchone()
+        row = self._db.execute(f"SELECT job FROM jobs {where}", values).fetchone()
         if row is None:
             what = f"no job {name}" if name else "no job yet"
             raise OperatorError(f"there is {what} in {self._path}: `python sink.py jobs` lists them")
-        return int(row[0]), str(row[1])
+        return int(row[0])
 
     def ended(self, job: int) -> bool:
         """True when the job is done or cancelled."""

@@ -1,0 +1,238 @@
+"""The sink's commands, formats, pipes, and what every command has."""
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PATIENCE_S, TOP, Pipeline, wait_until
+
+VALUES = """
+def value(n):
+    if n == 3:
+        raise ValueError("three")
+    return [
+        n, 2.5, "a \\"quoted\\" text, with comma", None, True, {"k": [1, {"x": 2}]}, 2**64 - 1, b"\\x00\\xff"
+    ][n % 8]
+"""
+
+
+def test_results_as_json_lines_and_csv(pipeline: Pipeline) -> None:
+    pipeline.module("values", VALUES)
+    pipeline.sink()
+    pipeline.worker("values", "--name", "lab1")
+    ventilator = pipeline.ventilator("values:value", "--range", "8", "--job", "first")
+    assert ventilator.wait() == 1
+    assert ventilator.out == ""
+    lines = [json.loads(line) for line in pipeline.run("sink", "results", "first").out.splitlines()]
+    assert [line["task"] for line in lines] == list(range(8))
+    assert [line["value"] for line in lines] == [
+        0, 2.5, 'a "quoted" text, with comma', None, True, {"k": [1, {"x": 2}]}, 2**64 - 1, "AP8=",
+    ]  # fmt: skip
+    assert lines[3]["status"] == "failed"
+    assert lines[3]["error"].startswith("Traceback (most recent call last):\n")
+    assert lines[3]["error"].endswith("ValueError: three")
+    assert lines[0]["worker"].startswith("lab1.")
+    rows = list(csv.DictReader(io.StringIO(pipeline.run("sink", "results", "--format", "csv").out)))
+    assert [row["value"] for row in rows][:3] == ["0", "2.5", 'a "quoted" text, with comma']
+    failed = pipeline.run("sink", "results", "--failed").out.splitlines()
+    assert [json.loads(line)["task"] for line in failed] == [3]
+
+
+def test_the_ledger_reads_well_in_plain_sqlite(pipeline: Pipeline) -> None:
+    pipeline.module("values", VALUES)
+    pipeline.sink()
+    pipeline.worker("values")
+    pipeline.ventilator("values:value", "--range", "8").wait()
+    assert pipeline.query("SELECT task, status, value FROM results ORDER BY task") == [
+        (0, "ok", 0),
+        (1, "ok", 2.5),
+        (2, "ok", 'a "quoted" text, with comma'),
+        (3, "failed", None),
+        (4, "ok", "true"),
+        (5, "ok", '{"k":[1,{"x":2}]}'),
+        (6, "ok", "18446744073709551615"),
+        (7, "ok", b"\x00\xff"),
+    ]
+    assert pipeline.query("SELECT function, state, total, done, failed FROM jobs") == [
+        ("values:value", "done", 8, 8, 1)
+    ]
+
+
+def test_follow_prints_results_as_they_arrive_until_the_job_ends(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "gate",
+        "import os, time\n"
+        "def wait(n):\n    while not os.path.exists(f'open{n}'):\n        time.sleep(.01)\n    return n\n",
+    )
+    pipeline.sink()
+    pipeline.worker("gate", "--slots", "3")
+    ventilator = pipeline.ventilator("gate:wait", "--range", "3", "--job", "j")
+    wait_until(lambda: pipeline.query("SELECT 1 FROM jobs"), "the job is open")
+    follow = pipeline.start("sink", "results", "j", "--follow")
+    for count, n in enumerate([1, 2, 0], 1):
+        (pipeline.folder / f"open{n}").touch()
+        wait_until(lambda count=count: len(follow.out.splitlines()) == count, f"{count} results")
+    assert ventilator.wait() == 0
+    assert follow.wait() == 0
+    assert [json.loads(line)["task"] for line in follow.out.splitlines()] == [1, 2, 0]
+
+
+def test_jobs_and_status(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "gate", "import os, time\ndef wait(n):\n    while not os.path.exists('open'):\n        time.sleep(.01)\n"
+    )
+    sink = pipeline.sink()
+    pipeline.worker("gate", "squares", "--slots", "2", "--name", "lab1")
+    sink.wait_for("joined")
+    assert "no running job" in pipeline.run("sink", "status").out
+    ventilator = pipeline.ventilator("gate:wait", "--range", "2", "--job", "j")
+    wait_until(lambda: "\t2\t2\t2\t" in pipeline.run("sink", "status").out, "two of two slots run")
+    status = pipeline.run("sink", "status").out
+    assert re.search(r"lab1\.\S+\tworker\t127\.0\.0\.1\t2\t2\t2\t", status), status
+    assert "j\tgate:wait\t0\t0\t2\t1" in status
+    (pipeline.folder / "open").touch()
+    assert ventilator.wait() == 0
+    assert "j\tgate:wait\tdone\t2\t0\t2\t" in pipeline.run("sink", "jobs").out
+
+
+def test_enrol_roster_revoke(pipeline: Pipeline) -> None:
+    sink = pipeline.sink()
+    enrol = pipeline.run("sink", "enrol", "worker", "lab1")
+    assert enrol.wait() == 0
+    assert "copy it to that machine and start the worker there with --key lab1.key_secret" in enrol.out
+    assert (pipeline.folder / "lab1.key_secret").stat().st_mode & 0o777 == 0o600
+    secret = re.search(r"secret-key = \"(.*)\"", (pipeline.folder / "lab1.key_secret").read_text())
+    assert secret
+    roster = pipeline.run("sink", "roster").out
+    assert [line.split("\t")[:2] for line in roster.splitlines()[1:]] == [
+        ["lab1", "worker"], ["worker", "worker"], ["ventilator", "ventilator"], ["observer", "observer"],
+    ]  # fmt: skip
+    assert secret[1] not in roster + enrol.out + enrol.err + sink.err
+    host = re.search(r"sink = \"tcp://.*:(\d+)\"", (pipeline.folder / "lab1.key_secret").read_text())
+    assert host
+    worker = pipeline.worker("squares", "--key", "lab1.key_secret", "--sink", f"127.0.0.1:{host[1]}")
+    worker.wait_for("joined the sink")
+    for arguments, text in [
+        (["enrol", "worker", "lab1"], "lab1 is enrolled already"),
+        (["enrol", "boss", "x"], "there is no role boss"),
+        (["enrol", "worker", "../x"], "cannot name a key"),
+        (["revoke", "nobody"], "nobody is not enrolled"),
+    ]:
+        refused = pipeline.run("sink", *arguments)
+        assert (refused.wait(), text in refused.err) == (2, True), refused.err
+    assert pipeline.run("sink", "revoke", "lab1").out == "worker lab1 is revoked\n"
+    assert worker.wait() == 2
+
+
+@pytest.mark.parametrize("script", ["sink", "worker", "ventilator"])
+def test_every_command_has_help_version_and_exit_codes(pipeline: Pipeline, script: str) -> None:
+    assert pipeline.run(script, "--version").out == "tradewind 0.1.0\n"
+    text = pipeline.run(script, "--help").out
+    assert "Exit codes: 0" in text
+    assert "TRADEWIND_" in text
+    wrong = pipeline.run(script, "--nosuch")
+    assert wrong.wait() == 2
+    assert "No such option" in wrong.err
+
+
+def test_options_are_read_from_the_environment(pipeline: Pipeline) -> None:
+    env = {"TRADEWIND_LEDGER": "mine.db", "TRADEWIND_KEYS": "mykeys"}
+    sink = pipeline.sink(**env)
+    sink.wait_for("ledger mine.db")
+    pipeline.worker("squares", TRADEWIND_KEY="mykeys/worker.key_secret", TRADEWIND_NAME="envname", TRADEWIND_SLOTS="1")
+    ventilator = pipeline.ventilator("squares:square", "--range", "3", TRADEWIND_KEY="mykeys/ventilator.key_secret")
+    assert ventilator.wait() == 0, ventilator.err
+    sink.wait_for(r"worker envname\.\S+ at 127.0.0.1 joined")
+
+
+def test_input_comes_through_a_pipe_as_it_is_written(pipeline: Pipeline) -> None:
+    pipeline.module("text", "def upper(line):\n    return line.upper()\n")
+    pipeline.sink()
+    pipeline.worker("text")
+    ventilator = pipeline.ventilator("text:upper", "-", stdin=subprocess.PIPE)
+    assert ventilator.popen.stdin
+    ventilator.popen.stdin.write(b"one\n")
+    ventilator.popen.stdin.flush()
+    wait_until(lambda: pipeline.query("SELECT value FROM results") == [("ONE",)], "the first line's result")
+    ventilator.popen.stdin.write(b"\ntwo")
+    ventilator.popen.stdin.close()
+    assert ventilator.wait() == 0
+    assert pipeline.query("SELECT task, value FROM results ORDER BY task") == [(0, "ONE"), (1, "TWO")]
+
+
+def test_a_piped_job_is_resumed_and_another_pipe_refused(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    pipeline.worker("squares")
+    for text, code in [("1\n2\n", 0), ("1\n3\n", 2), ("1\n2\n", 0)]:
+        ventilator = pipeline.ventilator("builtins:len", "-", "--job", "j", stdin=subprocess.PIPE)
+        if len(pipeline.processes) == 3:
+            pipeline.worker("builtins:len")
+        assert ventilator.popen.stdin
+        ventilator.popen.stdin.write(text.encode())
+        ventilator.popen.stdin.close()
+        assert ventilator.wait() == code, ventilator.err
+
+
+def test_local_brings_its_own_sink_and_worker_and_leaves_the_ledger(pipeline: Pipeline) -> None:
+    ventilator = pipeline.run("ventilator", "squares:square", "--range", "1000", "--local", "2")
+    assert ventilator.wait() == 0, ventilator.err
+    assert pipeline.query("SELECT count(*), sum(value) FROM results") == [(1000, sum(n * n for n in range(1000)))]
+    assert not (pipeline.folder / "keys").exists()
+    broken = pipeline.run("ventilator", "nosuch:f", "--range", "3", "--local", "2")
+    assert broken.wait() == 2
+    assert "module nosuch not found" in broken.err
+
+
+def test_a_terminal_gets_a_progress_line_and_a_pipe_no_colours(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    pipeline.worker("squares")
+    plain = pipeline.ventilator("squares:square", "--range", "1000")
+    assert plain.wait() == 0
+    assert "\x1b" not in plain.err
+    ours, theirs = pty.openpty()
+    command = [sys.executable, str(TOP / "ventilator.py"), "squares:square", "--range", "1000", "--port", "0"]
+    env = pipeline.env | {"TERM": "xterm"}
+    process = subprocess.Popen(command, cwd=pipeline.folder, env=env, stderr=theirs, stdin=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:
+        pass
+    assert process.wait(PATIENCE_S) == 0
+    assert b"\x1b[" in shown
+    assert b"batches outstanding" in shown
+    os.close(ours)
+
+
+def test_commands_work_from_any_directory(pipeline: Pipeline) -> None:
+    elsewhere = Path(pipeline.folder / "deep" / "er")
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "cubes.py").write_text("def cube(n):\n    return n ** 3\n")
+    done = subprocess.run(
+        [
+            sys.executable,
+            os.path.relpath(TOP / "ventilator.py", elsewhere),
+            "cubes:cube",
+            "--range",
+            "4",
+            "--local",
+            "1",
+        ],
+        cwd=elsewhere,
+        env=pipeline.env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (elsewhere / "results.db").exists()

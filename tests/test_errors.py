@@ -1,0 +1,248 @@
+"""What a newcomer gets wrong: each time one line that says what is wrong and what to do, and exit code 2."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Pipeline, Process, wait_until
+
+
+def last_line(process: Process) -> str:
+    assert "Traceback" not in process.err
+    return process.err.rstrip().rpartition("\n")[2]
+
+
+def refused(process: Process, pattern: str) -> None:
+    assert process.wait() == 2, process.err
+    assert re.search(pattern, last_line(process)), process.err
+
+
+def test_no_sink_at_the_address_is_said_and_said_again(pipeline: Pipeline) -> None:
+    pipeline.sink().kill()
+    worker = pipeline.worker("squares")
+    ventilator = pipeline.ventilator("squares:square", "--range", "3")
+    status = pipeline.start("sink", "status", "--sink", "127.0.0.1:20001")
+    worker.wait_for(r"no sink answers at tcp://127.0.0.1:\d+: start it there \(python sink.py\), or name its host")
+    ventilator.wait_for("no sink answers at ")
+    pipeline.sink()
+    assert ventilator.wait() == 0
+    refused(status, "no sink answers at tcp://127.0.0.1:20001")
+
+
+def test_commands_started_before_the_sink_wait_for_its_keys(pipeline: Pipeline) -> None:
+    ventilator = pipeline.ventilator("squares:square", "--range", "3")
+    worker = pipeline.worker("squares")
+    for process in (ventilator, worker):
+        process.wait_for(r"no key file keys/\w+.key_secret yet: start the sink in this folder")
+    pipeline.sink()
+    assert ventilator.wait() == 0
+
+
+def test_no_worker_is_said_and_the_job_goes_on_when_one_comes(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    ventilator = pipeline.ventilator("squares:square", "--range", "3")
+    ventilator.wait_for(r"no worker exposes squares:square: start one with `python worker.py squares`")
+    pipeline.worker("squares")
+    assert ventilator.wait() == 0
+
+
+def test_keys_that_do_not_fit(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    folder = pipeline.folder
+    other = Pipeline(folder / "other")
+    other.folder.mkdir()
+    try:
+        other.sink()
+        assert other.run("sink", "enrol", "worker", "foreign").wait() == 0
+    finally:
+        other.close()
+    foreign = folder / "other" / "foreign.key_secret"
+    address = re.search(r"sink = \"tcp://([^\"]*)\"", (folder / "keys" / "worker.key_secret").read_text())
+    sink_key = re.search(r"public-key = (\S+)", (folder / "keys" / "sink.key").read_text())
+    assert address and sink_key
+    process = pipeline.run("worker", "squares", "--key", str(foreign), "--sink", address[1])
+    refused(process, "has another key than .*foreign.key_secret says: give that sink's own key file")
+
+    text = foreign.read_text()
+    stranger = folder / "stranger.key_secret"
+    stranger.touch(mode=0o600)
+    stranger.write_text(re.sub(r"sink-key = \S+", lambda _: f"sink-key = {sink_key[1]}", text))
+    process = pipeline.run("worker", "squares", "--key", str(stranger), "--sink", address[1])
+    refused(process, "refuses this key .*it is not enrolled there, or was revoked.*enrol worker NAME")
+    pipeline.processes[0].wait_for(r"refused an unknown key \(\S+\.\.\.\) from 127.0.0.1 on the control link")
+
+
+def test_a_key_of_the_wrong_role(pipeline: Pipeline) -> None:
+    sink = pipeline.sink()
+    refused(
+        pipeline.run("worker", "squares", "--key", "keys/ventilator.key_secret"),
+        "is a ventilator's key: a worker needs one from `enrol worker NAME`",
+    )
+    lie = pipeline.folder / "lie.key_secret"
+    lie.touch(mode=0o600)
+    lie.write_text(
+        (pipeline.folder / "keys/ventilator.key_secret").read_text().replace('role = "ventilator"', 'role = "worker"')
+    )
+    refused(
+        pipeline.run("worker", "squares", "--key", "lie.key_secret"),
+        "key ventilator is enrolled as ventilator, not as worker",
+    )
+    sink.wait_for("refused 127.0.0.1: key ventilator is enrolled as ventilator")
+
+
+def test_a_revoked_key_is_cut_off_while_it_works(pipeline: Pipeline) -> None:
+    sink = pipeline.sink()
+    worker = pipeline.worker("squares")
+    sink.wait_for("joined with 1 functions")
+    assert pipeline.run("sink", "revoke", "worker").wait() == 0
+    refused(worker, "refuses: key worker was revoked")
+    sink.wait_for("key worker was revoked: .* is cut off")
+    refused(pipeline.run("worker", "squares"), "it is not enrolled there, or was revoked")
+
+
+def test_key_files_that_cannot_be_used(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    key = pipeline.folder / "keys" / "worker.key_secret"
+    key.chmod(0o644)
+    refused(pipeline.run("worker", "squares"), "others can read the secret in keys/worker.key_secret: run `chmod 600")
+    refused(
+        pipeline.run("worker", "squares", "--key", "no.key_secret"), "cannot read the key file no.key_secret: No such"
+    )
+    refused(pipeline.run("worker", "squares", "--key", "squares.py"), "squares.py is not a key file")
+
+
+@pytest.mark.parametrize(
+    ("module", "pattern"),
+    [
+        ("nosuch", "module nosuch not found: it is looked for in "),
+        ("squares:nosuch", "module squares has no function nosuch"),
+        ("empty", "module empty has no public function"),
+        ("squares.py", "name the module as Python imports it from this folder, like squares"),
+        ("broken", "SyntaxError: "),
+        ("needs", "ModuleNotFoundError: No module named 'absent'"),
+    ],
+)
+def test_modules_that_cannot_be_served(pipeline: Pipeline, module: str, pattern: str) -> None:
+    pipeline.module("empty", "from os import remove\n_x = 1\n")
+    pipeline.module("broken", "def f(:\n")
+    pipeline.module("needs", "import absent\n")
+    pipeline.sink()
+    worker = pipeline.run("worker", module)
+    assert worker.wait() == 2
+    assert re.search(pattern, worker.err.rstrip().rpartition("\n")[2]), worker.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        (["squares:square", "nosuch.txt"], "cannot read the input nosuch.txt: No such file"),
+        (["squares:square"], "name one input: a file with one task a line, - for standard input, or --range"),
+        (["squares:square", "-", "--range", "3"], "name one input"),
+        (["squares:square", "--range", "x"], "--range x: give START:STOP"),
+        (["squares:square", "--range", "3:1"], "--range 3:1: STOP is less than START"),
+        (["squares", "--range", "3"], "squares: name the function as MODULE:FUNCTION"),
+        (["examples/squares.py:square", "--range", "3"], "like examples.squares:square"),
+        (["squares:square", "--range", "3", "--job", "a b"], "--job a b: use letters"),
+    ],
+)
+def test_wrong_use_of_the_ventilator(pipeline: Pipeline, arguments: list[str], pattern: str) -> None:
+    refused(pipeline.run("ventilator", *arguments), pattern)
+
+
+def test_a_line_that_is_not_json_is_named_and_what_stands_before_it_is_done(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    pipeline.worker("squares")
+    (pipeline.folder / "in.jsonl").write_text("1\n\n2\n{bad\n3\n")
+    refused(pipeline.ventilator("squares:square", "in.jsonl", "--job", "j"), "in.jsonl:4: the line is not JSON")
+    assert pipeline.query("SELECT value FROM results ORDER BY task") == [(1,), (4,)]
+    (pipeline.folder / "in.jsonl").write_text("1\n\n2\n3\n")
+    assert pipeline.ventilator("squares:square", "in.jsonl", "--job", "j").wait() == 0
+    assert pipeline.query("SELECT value FROM results ORDER BY task") == [(1,), (4,), (9,)]
+
+
+def test_ports_in_use(pipeline: Pipeline) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        options = ["--listen", "127.0.0.1", "--results-port", "0"]
+        refused(
+            pipeline.run("sink", *options, "--control-port", port),
+            f"port {port} is in use: stop who has it, or give another with --control-port",
+        )
+        pipeline.sink()
+        ventilator = pipeline.start("ventilator", "squares:square", "--range", "3", "--port", port)
+        refused(ventilator, f"port {port} is in use: stop who has it, or give another with --port")
+
+
+def test_ledgers_that_cannot_be_used(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    free = ["--listen", "127.0.0.1", "--control-port", "0", "--results-port", "0"]
+    refused(pipeline.run("sink", *free), "the ledger results.db is in use by another sink")
+    refused(pipeline.run("sink", *free, "--ledger", "no/x.db"), "cannot write the ledger no/x.db: No such file")
+    refused(pipeline.run("sink", *free, "--ledger", "squares.py"), "cannot use the ledger squares.py: file is not a")
+    refused(pipeline.run("sink", "results", "--ledger", "no.db"), "there is no ledger no.db")
+    refused(pipeline.run("sink", "results"), "there is no job yet in results.db")
+    refused(pipeline.run("sink", "results", "nosuch"), "there is no job nosuch in results.db")
+
+
+def test_a_job_resumed_on_another_input_or_function_is_refused(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    pipeline.worker("squares")
+    lines = pipeline.folder / "in.jsonl"
+    for text, code in [("1\n2\n3\n", 0), ("1\n2\n4\n", 2), ("1\n2\n3\n4\n", 2), ("1\n2\n", 2), ("1\n2\n3\n", 0)]:
+        lines.write_text(text)
+        ventilator = pipeline.ventilator("squares:square", "in.jsonl", "--job", "j")
+        assert ventilator.wait() == code, (text, ventilator.err)
+        if code:
+            assert "the input is not the one that job j was started with" in last_line(ventilator)
+    refused(
+        pipeline.ventilator("squares:cube", "in.jsonl", "--job", "j"), "job j runs squares:square, not squares:cube"
+    )
+    refused(pipeline.ventilator("squares:square", "--range", "3", "--job", "j"), "job j was started on another input")
+
+
+def test_ctrl_c_says_what_is_done_and_how_to_go_on(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "gate",
+        "import os, time\ndef wait(n):\n    while n > 5 and not os.path.exists('open'):\n        time.sleep(.01)\n",
+    )
+    pipeline.sink()
+    pipeline.worker("gate", "--slots", "2")
+    ventilator = pipeline.ventilator("gate:wait", "--range", "100", "--job", "j", "--batch", "1")
+    wait_until(lambda: pipeline.query("SELECT 1 FROM results WHERE task=5"), "task 5 is recorded")
+    ventilator.signal(signal.SIGINT)
+    ventilator.wait_for("SIGINT: pushing no more")
+    (pipeline.folder / "open").touch()
+    assert ventilator.wait() == 130
+    ventilator.wait_for(r"job j stopped: \d+ of 100 tasks are recorded")
+    ventilator.wait_for("to go on with it, run the same command with --job j")
+    assert pipeline.ventilator("gate:wait", "--range", "100", "--job", "j").wait() == 0
+    assert pipeline.query("SELECT count(*), count(DISTINCT task) FROM results") == [(100, 100)]
+
+
+def test_a_second_ctrl_c_ends_at_once(pipeline: Pipeline) -> None:
+    pipeline.module("sleep", "import time\ndef long(n):\n    time.sleep(600)\n")
+    pipeline.sink()
+    worker = pipeline.worker("sleep")
+    ventilator = pipeline.ventilator("sleep:long", "--range", "2")
+    worker.wait_for("pulling the tasks")
+    ventilator.signal(signal.SIGINT)
+    ventilator.wait_for("SIGINT: pushing no more")
+    ventilator.signal(signal.SIGINT)
+    ventilator.wait_for("SIGINT again: leaving at once")
+    assert ventilator.wait() == 130
+
+
+def test_a_pipe_that_is_closed_early_is_no_error(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    pipeline.worker("squares")
+    assert pipeline.ventilator("squares:square", "--range", "50000").wait() == 0
+    script = Path(__file__).resolve().parent.parent / "sink.py"
+    shell = f"'{sys.executable}' '{script}' results | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], cwd=pipeline.folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith('{"task":0,"status":"ok","value":0,')

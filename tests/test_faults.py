@@ -1,0 +1,166 @@
+"""Rows of the fault table, with real processes that are really killed."""
+
+import signal
+
+from tests.conftest import Pipeline, wait_until
+
+SLEEP = "import time\ndef sleep(n):\n    time.sleep(.05)\n    return n\n"
+GATE = (
+    "import os, time\n"
+    "def wait(n):\n"
+    "    with open('executions', 'a') as file:\n        file.write(f'{n}\\n')\n"
+    "    while not os.path.exists('open'):\n        time.sleep(.01)\n"
+    "    return n\n"
+)
+
+
+def everything_once(pipeline: Pipeline, count: int) -> None:
+    rows = pipeline.query("SELECT task, status, value FROM results ORDER BY task")
+    assert rows == [(n, "ok", n) for n in range(count)]
+    assert pipeline.query("PRAGMA integrity_check") == [("ok",)]
+
+
+def executions(pipeline: Pipeline) -> list[int]:
+    path = pipeline.folder / "executions"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def test_without_faults_each_task_is_executed_exactly_once(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "count", "def note(n):\n    with open('executions', 'a') as f:\n        f.write(f'{n}\\n')\n    return n\n"
+    )
+    pipeline.sink()
+    for _ in range(3):
+        pipeline.worker("count", "--slots", "2")
+    assert pipeline.ventilator("count:note", "--range", "2000").wait() == 0
+    everything_once(pipeline, 2000)
+    assert sorted(executions(pipeline)) == list(range(2000))
+
+
+def test_a_killed_worker_loses_nothing(pipeline: Pipeline) -> None:
+    pipeline.module("gate", GATE)
+    sink = pipeline.sink()
+    victim = pipeline.worker("gate", "--slots", "2", "--name", "victim")
+    sink.wait_for("victim")
+    ventilator = pipeline.ventilator("gate:wait", "--range", "20", "--batch", "1")
+    wait_until(lambda: len(executions(pipeline)) == 2, "two tasks run")
+    victim.kill()
+    (pipeline.folder / "open").touch()
+    pipeline.worker("gate", "--slots", "2")
+    assert ventilator.wait() == 0, ventilator.err
+    sink.wait_for("worker victim.* is silent: its batches are pushed again")
+    everything_once(pipeline, 20)
+
+
+def test_children_of_a_killed_worker_do_not_outlive_it(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "pids", "import os, time\ndef stay(n):\n    open('pid', 'w').write(str(os.getpid()))\n    time.sleep(600)\n"
+    )
+    pipeline.sink()
+    worker = pipeline.worker("pids")
+    pipeline.ventilator("pids:stay", "--range", "1")
+    pid = pipeline.folder / "pid"
+    wait_until(lambda: pid.exists() and pid.read_text(), "the task runs")
+    worker.kill()
+
+    def is_gone() -> bool:
+        try:
+            with open(f"/proc/{pid.read_text()}/stat") as stat:  # noqa: PTH123
+                return stat.read().rpartition(")")[2].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+
+    wait_until(is_gone, "the child has ended")
+
+
+def test_a_killed_and_restarted_sink_loses_nothing_and_finished_work_is_not_done_again(pipeline: Pipeline) -> None:
+    pipeline.module("gate", GATE)
+    sink = pipeline.sink()
+    pipeline.worker("gate", "--slots", "2")
+    ventilator = pipeline.ventilator("gate:wait", "--range", "10", "--batch", "1")
+    wait_until(lambda: len(executions(pipeline)) == 2, "two tasks run")
+    sink.kill()
+    (pipeline.folder / "open").touch()
+    wait_until(lambda: len(executions(pipeline)) >= 4, "the crew goes on without the sink")
+    pipeline.sink()
+    assert ventilator.wait() == 0, ventilator.err
+    everything_once(pipeline, 10)
+    assert sorted(executions(pipeline)) == list(range(10))
+
+
+def test_a_killed_ventilator_is_run_again_and_continues(pipeline: Pipeline) -> None:
+    pipeline.module("gate", GATE)
+    pipeline.sink()
+    pipeline.worker("gate", "--slots", "2")
+    command = ["gate:wait", "--range", "20", "--batch", "1", "--job", "j"]
+    ventilator = pipeline.ventilator(*command)
+    wait_until(lambda: len(executions(pipeline)) == 2, "two tasks run")
+    ventilator.kill()
+    (pipeline.folder / "open").touch()
+    again = pipeline.ventilator(*command)
+    assert again.wait() == 0, again.err
+    everything_once(pipeline, 20)
+    assert sorted(executions(pipeline)) == list(range(20))
+
+
+def test_a_worker_told_to_leave_returns_what_waits_and_finishes_what_runs(pipeline: Pipeline) -> None:
+    pipeline.module("gate", GATE)
+    sink = pipeline.sink()
+    worker = pipeline.worker("gate", "--slots", "1", "--name", "leaver")
+    ventilator = pipeline.ventilator("gate:wait", "--range", "4", "--batch", "1")
+    wait_until(lambda: len(executions(pipeline)) == 1, "a task runs")
+    worker.signal(signal.SIGTERM)
+    worker.wait_for("SIGTERM: returning what has not started, finishing what runs")
+    pipeline.worker("gate", "--slots", "1", "--name", "stayer")
+    wait_until(lambda: len(executions(pipeline)) == 2, "a returned task runs elsewhere")
+    (pipeline.folder / "open").touch()
+    assert worker.wait() == 0
+    sink.wait_for("worker leaver.* has left")
+    assert ventilator.wait() == 0
+    everything_once(pipeline, 4)
+    assert sorted(executions(pipeline)) == list(range(4))
+
+
+def test_a_worker_leaves_when_idle_if_asked_to(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    worker = pipeline.worker("squares", "--exit-when-idle", "0.5")
+    assert worker.wait() == 0
+    worker.wait_for(r"no task for 0.5 seconds: leaving")
+
+
+def test_several_ventilators_share_the_crew_in_turn(pipeline: Pipeline) -> None:
+    pipeline.module("sleep", SLEEP)
+    pipeline.sink()
+    pipeline.worker("sleep", "--slots", "2")
+    long = pipeline.ventilator("sleep:sleep", "--range", "400", "--batch", "1", "--job", "long")
+    wait_until(lambda: pipeline.query("SELECT 1 FROM results"), "the long job runs")
+    short = pipeline.ventilator("sleep:sleep", "--range", "10", "--batch", "1", "--job", "short")
+    assert short.wait() == 0
+    assert long.popen.poll() is None
+    assert long.wait() == 0
+    assert pipeline.query("SELECT name, done FROM jobs") == [("long", 400), ("short", 10)]
+
+
+def test_a_second_ventilator_for_a_running_job_is_refused(pipeline: Pipeline) -> None:
+    pipeline.module("gate", GATE)
+    pipeline.sink()
+    pipeline.worker("gate")
+    pipeline.ventilator("gate:wait", "--range", "4", "--job", "j")
+    wait_until(lambda: executions(pipeline), "a task runs")
+    second = pipeline.ventilator("gate:wait", "--range", "4", "--job", "j")
+    assert second.wait() == 2
+    second.wait_for("job j is run by a ventilator at 127.0.0.1: wait for it, or give another --job")
+
+
+def test_a_cancelled_job_ends_everywhere(pipeline: Pipeline) -> None:
+    pipeline.module("gate", GATE)
+    pipeline.sink()
+    pipeline.worker("gate", "--slots", "1")
+    ventilator = pipeline.ventilator("gate:wait", "--range", "9", "--job", "j", "--batch", "1")
+    wait_until(lambda: executions(pipeline), "a task runs")
+    assert pipeline.run("sink", "cancel", "j").out == "job j is cancelled\n"
+    assert ventilator.wait() == 2
+    ventilator.wait_for("job j was cancelled")
+    assert pipeline.query("SELECT state, done FROM jobs") == [("cancelled", 0)]
+    (pipeline.folder / "open").touch()
+    assert pipeline.ventilator("gate:wait", "--range", "9", "--job", "next").wait() == 0

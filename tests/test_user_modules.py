@@ -1,0 +1,121 @@
+"""The child process is the user's: their own modules win there, and nothing of theirs can hurt the worker."""
+
+import json
+
+from tests.conftest import Pipeline
+
+
+def test_a_project_with_its_own_common_worker_and_sink_works_unharmed(pipeline: Pipeline) -> None:
+    pipeline.module("common/__init__", "WHOSE = 'mine'\n")
+    pipeline.module("common/messages", "GREETING = 'hello'\n")
+    pipeline.module("worker", "def who(n):\n    import common, sink\n    from common.messages import GREETING\n"
+                    "    return [common.WHOSE, GREETING, sink.WHOSE, n]\n")  # fmt: skip
+    pipeline.module("sink", "WHOSE = 'my sink'\n")
+    pipeline.sink()
+    pipeline.worker("worker")
+    ventilator = pipeline.ventilator("worker:who", "--range", "2")
+    assert ventilator.wait() == 0, ventilator.err
+    expected = [(json.dumps(["mine", "hello", "my sink", n], separators=(",", ":")),) for n in range(2)]
+    assert pipeline.query("SELECT value FROM results ORDER BY task") == expected
+
+
+def test_the_child_imports_nothing_of_ours(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "look",
+        "import sys\n"
+        "def modules(_):\n"
+        "    return sorted({'common', 'worker', 'sink', 'ventilator', 'zmq', 'typer'} & set(sys.modules))\n"
+        "def path(_):\n    return sys.path[0]\n",
+    )
+    pipeline.sink()
+    pipeline.worker("look")
+    assert pipeline.ventilator("look:modules", "--range", "1").wait() == 0
+    assert pipeline.ventilator("look:path", "--range", "1").wait() == 0
+    assert pipeline.query("SELECT value FROM results ORDER BY job") == [("[]",), (str(pipeline.folder),)]
+
+
+def test_only_what_the_operator_named_is_run(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "api",
+        "from os import system\n"
+        "def fine(n):\n    return n\ndef _hidden(n):\n    return n\ndef other(n):\n    return n\n",
+    )
+    pipeline.sink()
+    worker = pipeline.worker("api")
+    worker.wait_for(r"exposing api:fine, api:other in")
+    one = pipeline.worker("api:fine")
+    one.wait_for(r"exposing api:fine in")
+    ventilator = pipeline.ventilator("api:_hidden", "--range", "1")
+    ventilator.wait_for("no worker exposes api:_hidden")
+
+
+FAILURES = """
+import os, signal, sys
+class Odd:
+    pass
+def fail(n):
+    if n == 1: raise KeyError("missing")
+    if n == 2: os._exit(3)
+    if n == 3: os.kill(os.getpid(), signal.SIGSEGV)
+    if n == 4: return Odd()
+    if n == 5: return {"deep": [Odd()]}
+    if n == 6: return 2 ** 70
+    if n == 7: return "x" * (17 * 1024 * 1024)
+    if n == 8: sys.exit("stop")
+    if n == 9: return {(1, 2): 3}
+    if n == 10: return "\\ud800"
+    if n == 11:
+        loop = []
+        loop.append(loop)
+        return loop
+    return n
+"""
+
+
+def test_a_task_that_fails_costs_only_itself_and_is_named(pipeline: Pipeline) -> None:
+    pipeline.module("odd", FAILURES)
+    pipeline.sink()
+    pipeline.worker("odd", "--slots", "1")
+    ventilator = pipeline.ventilator("odd:fail", "--range", "20", "--batch", "20")
+    assert ventilator.wait() == 1
+    rows = dict(pipeline.query("SELECT task, error FROM results"))
+    expected = {
+        1: "KeyError: 'missing'",
+        2: "ended its process with exit code 3",
+        3: "killed its process by signal 11 (SIGSEGV)",
+        4: "the result, of type Odd, cannot be encoded",
+        5: "the result, of type dict, cannot be encoded",
+        6: "the result, of type int, cannot be encoded",
+        7: "the result has 17825797 bytes, and a message holds 16777216: write it to a file and return the path",
+        8: "SystemExit: stop",
+        9: "the result, of type dict, cannot be encoded",
+        10: "the result, of type str, cannot be encoded",
+        11: "the result is nested too deep, or holds itself",
+    }
+    for task in range(20):
+        if task in expected:
+            assert expected[task] in rows[task]
+        else:
+            assert rows[task] is None
+
+
+def test_a_result_that_the_function_changes_later_is_recorded_as_it_was_returned(pipeline: Pipeline) -> None:
+    pipeline.module("shared", "kept = []\ndef grow(n):\n    kept.append(n)\n    return kept\n")
+    pipeline.sink()
+    pipeline.worker("shared", "--slots", "1")
+    assert pipeline.ventilator("shared:grow", "--range", "4", "--batch", "4").wait() == 0
+    assert pipeline.query("SELECT value FROM results ORDER BY task") == [
+        ("[0]",),
+        ("[0,1]",),
+        ("[0,1,2]",),
+        ("[0,1,2,3]",),
+    ]
+
+
+def test_an_argument_too_large_for_a_message_is_refused_with_advice(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    pipeline.worker("builtins:len")
+    (pipeline.folder / "in.txt").write_text("short\n" + "x" * (17 * 1024 * 1024) + "\n")
+    ventilator = pipeline.ventilator("builtins:len", "in.txt")
+    assert ventilator.wait() == 2
+    assert "in.txt:2: the line is longer than the 16777216 bytes that a message holds: pass a path" in ventilator.err
