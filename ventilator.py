@@ -86,6 +86,8 @@ class Ventilator:
         self._interrupted_at: float | None = None
         self._voice_at = sockets.now() + self._timing.voice_s
         self._started_at = sockets.now()
+        self._first_push_at: float | None = None
+        self._ended_at = self._started_at
 
     def run(self) -> ExitCode:
         """Run the job to its end. Raises OperatorError when that will never be possible."""
@@ -96,6 +98,7 @@ class Ventilator:
             while not self._is_over():
                 self._poll.wait(self._deadline())
                 self._tick()
+            self._ended_at = sockets.now()
         finally:
             self._display.close()
             self._link.close()
@@ -203,6 +206,7 @@ class Ventilator:
                 blocked = True
                 break
             self._rules.pushed(sockets.now())
+            self._first_push_at = self._first_push_at or sockets.now()
         self._poll.unregister(self._tasks)
         if blocked:
             self._poll.register(self._tasks, lambda: None, zmq.POLLOUT)
@@ -277,7 +281,8 @@ class Ventilator:
     def _sum_up(self) -> ExitCode:
         job = self._options.job
         closed = self._talk.closed
-        seconds = sockets.now() - self._started_at
+        seconds = self._ended_at - (self._first_push_at or self._started_at)
+        log.debug("%.4f s, %d pushes, %d returns", seconds, self._rules.pushed_count, self._rules.returned_count)
         if closed is None:
             done, total = self._rules.done_count, self._input.expected
             of = "" if total is None else f" of {total}"

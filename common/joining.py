@@ -57,6 +57,10 @@ class Joining:
         self._voiced = False
         self._bad_handshakes = 0
 
+    def moved(self, address: str) -> None:
+        """The sink is looked for at another address from now on."""
+        self._address = address
+
     def event(self, now: float, event: LinkEvent) -> list[Output]:
         """Take what the monitor has seen."""
         if event is LinkEvent.CONNECTED:

@@ -59,12 +59,16 @@ class SinkLink:
         timing: Timing,
     ) -> None:
         self.host, port = address
-        endpoint = sockets.endpoint(self.host, port)
+        self._certificate = certificate
+        self._endpoint = sockets.endpoint(self.host, port)
+        self._is_key_files_own = address == sink_address(certificate, None)
+        self._read_again_at = sockets.now() + timing.beat_s
+        self._timing = timing
         self._receiver = receiver
-        self._rules = Joining(timing, certificate.role, name, endpoint, str(certificate.path))
+        self._rules = Joining(timing, certificate.role, name, self._endpoint, str(certificate.path))
         self._socket = sockets.control_client(context, certificate)
         self._watch = sockets.Watch(self._socket, sum(_EVENTS))
-        self._socket.connect(endpoint)
+        self._socket.connect(self._endpoint)
 
     @property
     def welcome(self) -> Welcome | None:
@@ -91,10 +95,26 @@ class SinkLink:
     def tick(self) -> None:
         """Do what time asks for."""
         self._perform(self._rules.tick(sockets.now()))
+        if self._is_key_files_own and self.welcome is None and sockets.now() >= self._read_again_at:
+            self._read_again_at = sockets.now() + self._timing.beat_s
+            self._follow_key_file()
+
+    def _follow_key_file(self) -> None:
+        """A sink on this machine that was started after us, at other ports than before, says so in our key file."""
+        if not self._certificate.path.exists():
+            return
+        self.host, port = sink_address(load_pair(self._certificate.path, self._certificate.role), None)
+        endpoint = sockets.endpoint(self.host, port)
+        if endpoint != self._endpoint:
+            self._socket.disconnect(self._endpoint)
+            self._socket.connect(endpoint)
+            self._endpoint = endpoint
+            self._rules.moved(endpoint)
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
-        return self._rules.deadline()
+        instants = [self._rules.deadline(), self._read_again_at if self.welcome is None else None]
+        return min((instant for instant in instants if instant is not None), default=None)
 
     def close(self) -> None:
         """Say goodbye and let go; what was sent has half a second to leave."""

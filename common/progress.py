@@ -35,6 +35,8 @@ class Standing:
 def duration(seconds: float) -> str:
     """Seconds for people."""
     whole = round(seconds)
+    if whole < 10:
+        return f"{seconds:.2g} s"
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

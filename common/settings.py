@@ -49,7 +49,7 @@ class DispatchSettings:
 
     batch_tasks: int | None = None
     """Tasks in a batch; None lets the measured task time choose."""
-    batch_s: float = 0.05
+    batch_s: float = 0.02
     """How much work a batch should hold."""
     batch_tasks_max: int = 10_000
     batch_bytes_max: int = 1024 * 1024

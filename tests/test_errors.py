@@ -246,3 +246,13 @@ def test_a_pipe_that_is_closed_early_is_no_error(pipeline: Pipeline) -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], cwd=pipeline.folder, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith('{"task":0,"status":"ok","value":0,')
+
+
+def test_commands_that_wait_with_the_address_of_an_earlier_sink_find_the_new_one(pipeline: Pipeline) -> None:
+    pipeline.sink().kill()
+    ventilator = pipeline.ventilator("squares:square", "--range", "3")
+    worker = pipeline.worker("squares")
+    worker.wait_for("exposing")
+    options = ["--listen", "127.0.0.1", "--control-port", "0", "--results-port", "0"]
+    pipeline.start("sink", *options).wait_for("listening")
+    assert ventilator.wait() == 0, ventilator.err
