@@ -3,6 +3,7 @@
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from common.keys import Certificate, is_name
 from common.messages import FromSink, Offer, Place, Places, Recorded, Welcome, decode_batch
 from common.roster import WORKER
 from common.settings import HoldingSettings
-from common.slots import Broken, Done, Outcome, Ready, Slots
+from common.slots import Broken, Done, Event, Limits, Outcome, Ready, Slots
 
 log = logging.getLogger(__name__)
 app = console.application("The worker of a Tradewind pipeline.")
@@ -35,6 +36,8 @@ class Options:
     sink: str | None
     name: str
     exit_when_idle_s: float | None
+    stop_after_s: float | None
+    limits: Limits
     holding: HoldingSettings
 
 
@@ -51,7 +54,7 @@ class Worker:
         self._name = f"{options.name}.{sockets.process_tag()}"
         self._timing = options.holding.timing
         self._holding = Holding(options.holding, self._name)
-        self._slots = Slots(options.holding.slots, options.modules)
+        self._slots = Slots(options.modules, options.limits)
         self._functions: list[str] | None = None
         self._context = zmq.Context()
         self._tasks = sockets.tasks_client(self._context, certificate)
@@ -67,11 +70,12 @@ class Worker:
             self._timing,
         )
         self._busy_at = sockets.now()
-        self._said_no_work_at: float | None = None
+        stop_after_s = options.stop_after_s
+        self._stop_at = None if stop_after_s is None else sockets.now() + stop_after_s
 
     def run(self) -> ExitCode:
         """Work until told to leave. Raises OperatorError when that will never be possible."""
-        self._poll.register(self._slots, self._take_slot_events)
+        self._poll.register(self._slots, lambda: self._take_slot_events(self._slots.events()))
         self._poll.register(self._tasks, self._take_batches)
         self._link.register(self._poll)
         try:
@@ -93,6 +97,7 @@ class Worker:
     def _tick(self) -> None:
         now = sockets.now()
         self._link.tick()
+        self._take_slot_events(self._slots.end_overdue(now))
         if self._functions is not None:
             self._perform(self._holding.tick(now))
         if not self._holding.empty:
@@ -101,11 +106,14 @@ class Worker:
         if idle_s is not None and now >= self._busy_at + idle_s and not self._holding.leaving:
             log.info("no task for %g seconds: leaving", idle_s)
             self._leave()
+        if self._stop_at is not None and now >= self._stop_at and not self._holding.leaving:
+            log.info("the time is over: returning what has not started, finishing what runs")
+            self._leave()
         if console.parent_is_gone() and not self._holding.leaving:
             self._leave()
 
     def _deadline(self) -> float | None:
-        instants = [self._link.deadline(), sockets.now() + self._timing.beat_s]
+        instants = [self._link.deadline(), self._slots.deadline(), self._stop_at, sockets.now() + self._timing.beat_s]
         if self._functions is not None:
             instants.append(self._holding.deadline())
         if self._options.exit_when_idle_s is not None:
@@ -126,8 +134,8 @@ class Worker:
 
     # -- events -------------------------------------------------------------------------------------------------
 
-    def _take_slot_events(self) -> None:
-        for event in self._slots.events():
+    def _take_slot_events(self, events: list[Event]) -> None:
+        for event in events:
             if isinstance(event, Outcome):
                 self._perform(
                     self._holding.outcomes(sockets.now(), event.slot, event.first, event.count, event.outcomes)
@@ -215,6 +223,17 @@ def default_slots() -> int:
     return os.cpu_count() or 1
 
 
+def size_bytes(text: str | None) -> int | None:
+    """A size like 500M or 2G (powers of 1024) in bytes. Raises OperatorError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)([KMG]?)i?B?", text.strip(), re.IGNORECASE)
+    size = int(match[1]) * 1024 ** " KMG".index(match[2].upper() or " ") if match else 0
+    if size < 64 * 1024 * 1024:
+        raise OperatorError(f"--memory-limit {text}: give a size of at least 64M, like 500M or 2G")
+    return size
+
+
 def default_name() -> str:
     """The host's name, as far as it can name a worker."""
     name = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in socket.gethostname())
@@ -255,6 +274,24 @@ def work(
         float | None,
         typer.Option(min=0, envvar="TRADEWIND_EXIT_WHEN_IDLE", metavar="SECONDS", help="Leave after so long idle."),
     ] = None,
+    stop_after: Annotated[
+        float | None,
+        typer.Option(min=0, envvar="TRADEWIND_STOP_AFTER", metavar="SECONDS", help="Leave in order after so long."),
+    ] = None,
+    grace: Annotated[
+        float,
+        typer.Option(min=0, envvar="TRADEWIND_GRACE", metavar="SECONDS", help="How long running tasks may go on then."),
+    ] = 30.0,
+    max_tasks_per_child: Annotated[
+        int | None,
+        typer.Option(min=1, envvar="TRADEWIND_MAX_TASKS_PER_CHILD", help="Replace a child after so many tasks."),
+    ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TRADEWIND_MEMORY_LIMIT", metavar="SIZE", help="Address space of a child, like 500M or 2G."
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", callback=console.show_version, is_eager=True, help="Print the version."),
@@ -263,7 +300,7 @@ def work(
     """Run the public functions of MODULES (or just MODULE:FUNCTION) for the ventilators of a sink.
 
     The sink may be started later: the worker waits for it and says so. On SIGTERM or Ctrl-C it returns what has not
-    started, finishes what runs (for 30 seconds at most) and leaves; a second signal ends it at once.
+    started, finishes what runs (for --grace seconds at most) and leaves; a second signal ends it at once.
     """
     console.start_log("worker")
     for module in modules:
@@ -279,7 +316,9 @@ def work(
         sink=sink,
         name=name or default_name(),
         exit_when_idle_s=exit_when_idle,
-        holding=HoldingSettings(slots=count, prefetch=count if prefetch is None else prefetch),
+        stop_after_s=stop_after,
+        limits=Limits(size_bytes(memory_limit), max_tasks_per_child),
+        holding=HoldingSettings(slots=count, prefetch=count if prefetch is None else prefetch, grace_s=grace),
     )
     raise typer.Exit(run(options))
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import mmap
 import os
+import resource
 import select
 import signal
 import socket
@@ -20,7 +22,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -32,6 +33,17 @@ _FLUSH_S = 0.05
 _FLUSH_BYTES = 1024 * 1024
 _ERROR_CHARACTERS_MAX = 50_000
 _encoder = msgspec.msgpack.Encoder()
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """How the worker wants its child: descriptors, and limits where 0 means none."""
+
+    wire: int
+    lifeline: int
+    progress: int
+    value_bytes_max: int
+    memory_bytes: int
+    tasks_max: int
 
 
 class Exposed:
@@ -109,7 +121,8 @@ class Unfit(Exception):
 class Outbox:
     """Outcomes of the running order. The task loop appends; the watch thread may send what is there."""
 
-    def __init__(self, wire: Wire, value_bytes_max: int) -> None:
+    def __init__(self, wire: Wire, value_bytes_max: int, memory_bytes: int) -> None:
+        self.memory_bytes = memory_bytes
         self._wire = wire
         self._value_bytes_max = value_bytes_max
         self._lock = threading.Lock()
@@ -169,6 +182,28 @@ class Outbox:
         return msgspec.Raw(encoded)
 
 
+class TaskOutput(io.RawIOBase):
+    """Where a task's `print` goes: each line to the worker, behind the index of the task that runs."""
+
+    def __init__(self, descriptor: int, progress: memoryview[int]) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._progress = progress
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, text: Any) -> int:
+        mark = b"\x1d%d\x1d" % self._progress[0]
+        rest = memoryview(b"".join(mark + line for line in bytes(text).splitlines(keepends=True)))
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        return len(text)
+
+
 class Watch(threading.Thread):
     """Sends outcomes that wait behind a slow task, and ends the process group when the worker is gone."""
 
@@ -225,6 +260,8 @@ def _run(
         except BaseException as error:
             value = None
             outbox.errors[offset] = _described(error)
+            if isinstance(error, MemoryError) and outbox.memory_bytes:
+                outbox.errors[offset] += f": the child's memory is limited to {outbox.memory_bytes} bytes"
         values.append(value)
         ended = clock()
         seconds.append(ended - began)
@@ -261,32 +298,41 @@ def _broken(error: BaseException, specs: list[str]) -> str:
 
 
 def main() -> None:
-    wire_fd, lifeline_fd, progress_fd, value_bytes_max, *specs = sys.argv[1:]
-    wire = Wire(int(wire_fd))
-    memory = mmap.mmap(int(progress_fd), mmap.PAGESIZE)
+    orders = msgspec.json.decode(sys.argv[1], type=Orders)
+    specs = sys.argv[2:]
+    wire = Wire(orders.wire)
+    memory = mmap.mmap(orders.progress, mmap.PAGESIZE)
     progress, started = memoryview(memory).cast("q"), memoryview(memory).cast("d")
     progress[0] = -1
     sys.argv = [specs[0]]
     sys.path.insert(0, str(Path.cwd()))
-    for stream in (cast("TextIOWrapper", sys.stdout), cast("TextIOWrapper", sys.stderr)):
-        stream.reconfigure(line_buffering=True)
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        raw = io.BufferedWriter(TaskOutput(descriptor, progress))
+        setattr(sys, name, io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True))
     try:
+        if orders.memory_bytes:
+            resource.setrlimit(resource.RLIMIT_AS, (orders.memory_bytes, orders.memory_bytes))
         exposed = Exposed(specs)
     except BaseException as error:
         wire.send({"broken": _broken(error, specs)})
         return
-    outbox = Outbox(wire, int(value_bytes_max))
-    watch = Watch(int(lifeline_fd), outbox)
+    outbox = Outbox(wire, orders.value_bytes_max, orders.memory_bytes)
+    watch = Watch(orders.lifeline, outbox)
     watch.start()
     wire.send({"ready": sorted(exposed.functions)})
-    orders = msgspec.msgpack.Decoder(tuple[str, int, list[Any]])
+    decoder = msgspec.msgpack.Decoder(tuple[str, int, list[Any]])
+    tasks_left = orders.tasks_max or sys.maxsize
     while (frame := wire.receive()) is not None:
-        name, first, arguments = orders.decode(frame)
+        name, first, arguments = decoder.decode(frame)
         outbox.begin(first)
         watch.begin()
-        _run(exposed.functions[name], arguments, outbox, progress, started)
+        _run(exposed.functions[name], arguments[:tasks_left], outbox, progress, started)
         watch.busy = False
         outbox.flush()
+        tasks_left -= len(arguments)
+        if tasks_left <= 0:
+            wire.send({"retired": True})
+            break
         wire.send({"done": first})
 
 

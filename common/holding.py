@@ -56,6 +56,7 @@ class Run:
     first: int
     count: int
     arguments: Raw
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ class Holding:
         """A slot's child is ready for its first batch, or again after the child was replaced."""
         if slot in self._running:
             return self.slot_done(slot)
-        self._idle.append(slot)
+        if slot not in self._idle:
+            self._idle.append(slot)
         return self._fill()
 
     def outcomes(self, now: float, slot: int, first: int, count: int, outcomes: Raw) -> list[Output]:

@@ -134,6 +134,9 @@ class Ledger:
             self._unlock()
             raise OperatorError(f"{path} is not a ledger of this Tradewind: give another file with --ledger")
         self.id = str(meta["ledger"])
+        damage = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[0]})")
 
     def job(self, name: str) -> Job | None:
         """The job's row, or None."""

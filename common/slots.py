@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Raw
 
+from common.child_output import ChildOutput
 from common.holding import Run
 from common.messages import Outcomes
 from common.settings import MESSAGE_BYTES_MAX
@@ -71,6 +72,16 @@ class _Said(msgspec.Struct, frozen=True):
     broken: str | None = None
     outcomes: tuple[int, int, Raw] | None = None
     done: int | None = None
+    retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a child may use; None means no limit."""
+
+    memory_bytes: int | None = None
+    tasks: int | None = None
+    """A child that has run so many tasks is replaced."""
 
 
 @dataclass(slots=True)
@@ -82,22 +93,33 @@ class _Child:
     wire: socket.socket
     lifeline: int
     progress: mmap.mmap
+    output: ChildOutput
     order: Run | None = None
     reported: int = 0
     unread: bytearray = field(default_factory=bytearray)
     unsent: memoryview = field(default_factory=lambda: memoryview(b""))
 
+    def job(self) -> str | None:
+        """The job whose tasks it runs."""
+        return self.order.job if self.order else None
+
     def running_task(self) -> int | None:
-        """The index of the task that runs or ran last, if any had begun."""
+        """The index of the task that runs, if one does."""
         index = struct.unpack_from("=q", self.progress)[0]
         return None if index < 0 else int(index)
 
+    def overdue_at(self) -> float | None:
+        """When the running task's time is over, in seconds of the monotonic clock, which all processes share."""
+        if self.order is None or self.order.timeout_s is None or self.running_task() is None:
+            return None
+        return float(struct.unpack_from("=d", self.progress, 8)[0]) + self.order.timeout_s
+
 
 class Slots:
-    """`count` children that serve `modules`; a child that ends is replaced."""
+    """Children that serve `modules`; a child that ends is replaced."""
 
-    def __init__(self, count: int, modules: Sequence[str]) -> None:
-        self._count = count
+    def __init__(self, modules: Sequence[str], limits: Limits) -> None:
+        self._limits = limits
         self._modules = list(modules)
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, _Child] = {}
@@ -135,11 +157,30 @@ class Slots:
             child: _Child = key.data
             if self._children.get(child.slot) is not child:
                 continue
+            if key.fileobj is child.output:
+                if not child.output.log_lines(child.job(), child.running_task()):
+                    self._selector.unregister(child.output)
+                continue
             if ready & selectors.EVENT_WRITE:
                 self._write(child)
             if ready & selectors.EVENT_READ:
                 found += self._read(child)
         return found
+
+    def end_overdue(self, now: float) -> list[Event]:
+        """End the children whose task has outlived its timeout."""
+        found: list[Event] = []
+        for child in list(self._children.values()):
+            overdue_at = child.overdue_at()
+            if overdue_at is not None and now >= overdue_at:
+                assert child.order is not None
+                found += self._died(child, f"ran longer than its timeout of {child.order.timeout_s:g} seconds")
+        return found
+
+    def deadline(self) -> float | None:
+        """When `end_overdue` has something to do next, as far as one can see now."""
+        instants = [child.overdue_at() for child in self._children.values() if child.order and child.order.timeout_s]
+        return min((instant for instant in instants if instant is not None), default=None)
 
     def close(self) -> None:
         """End all children."""
@@ -153,31 +194,34 @@ class Slots:
     def _start(self, slot: int) -> None:
         ours, theirs = socket.socketpair()
         lifeline_theirs, lifeline = os.pipe()
+        output, output_theirs = os.pipe()
         with tempfile.TemporaryFile() as memory:
             memory.truncate(mmap.PAGESIZE)
             progress = mmap.mmap(memory.fileno(), mmap.PAGESIZE)
-            descriptors = (theirs.fileno(), lifeline_theirs, memory.fileno())
+            orders = {
+                "wire": theirs.fileno(),
+                "lifeline": lifeline_theirs,
+                "progress": memory.fileno(),
+                "value_bytes_max": MESSAGE_BYTES_MAX,
+                "memory_bytes": self._limits.memory_bytes or 0,
+                "tasks_max": self._limits.tasks or 0,
+            }
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    _PROGRAM,
-                    *map(str, descriptors),
-                    str(MESSAGE_BYTES_MAX),
-                    *self._modules,
-                ],
+                [sys.executable, "-P", _PROGRAM, msgspec.json.encode(orders), *self._modules],
                 stdin=subprocess.DEVNULL,
-                # Nothing but results goes to a standard output.
-                stdout=sys.stderr.fileno(),
-                pass_fds=descriptors,
+                stdout=output_theirs,
+                stderr=output_theirs,
+                pass_fds=(theirs.fileno(), lifeline_theirs, memory.fileno()),
                 process_group=0,
             )
         theirs.close()
         os.close(lifeline_theirs)
+        os.close(output_theirs)
         ours.setblocking(False)
-        child = _Child(slot, process, ours, lifeline, progress)
+        child = _Child(slot, process, ours, lifeline, progress, ChildOutput(output, slot))
         self._children[slot] = child
         self._selector.register(ours, selectors.EVENT_READ, child)
+        self._selector.register(child.output, selectors.EVENT_READ, child)
 
     def _write(self, child: _Child) -> None:
         try:
@@ -203,7 +247,7 @@ class Slots:
             return self._died(child)
         child.unread += got
         found: list[Event] = []
-        while len(child.unread) >= 4:
+        while len(child.unread) >= 4 and self._children[child.slot] is child:
             size = struct.unpack_from("<I", child.unread)[0]
             if len(child.unread) < 4 + size:
                 break
@@ -218,7 +262,8 @@ class Slots:
 
     def _event(self, child: _Child, said: _Said) -> list[Event]:
         if said.ready is not None:
-            return [Ready(child.slot, said.ready)]
+            # A child that was given an order before it was ready is not idle.
+            return [] if child.order else [Ready(child.slot, said.ready)]
         if said.broken is not None:
             return [Broken(child.slot, said.broken)]
         if said.outcomes is not None:
@@ -227,15 +272,19 @@ class Slots:
                 raise ValueError("outcomes of other tasks")
             child.reported += count
             return [Outcome(child.slot, first, count, outcomes)]
+        if said.retired:
+            self._replace(child)
+            return []
         if child.order is None or child.reported != child.order.first + child.order.count:
             raise ValueError("done before its time")
         child.order = None
         return [Done(child.slot)]
 
-    def _died(self, child: _Child) -> list[Event]:
+    def _died(self, child: _Child, cause: str | None = None) -> list[Event]:
         """The running task is to blame; tasks of the batch without an outcome are run by the child's successor."""
         order, task = child.order, child.running_task()
-        cause = self._end(child, died=True)
+        ended = self._end(child, died=cause is None)
+        cause = cause or ended
         self._start(child.slot)
         if order is None:
             return []
@@ -263,7 +312,11 @@ class Slots:
         except (ProcessLookupError, PermissionError):
             pass
         child.process.wait()
-        self._selector.unregister(child.wire)
+        child.output.log_lines(child.job(), child.running_task())
+        for mine in (child.wire, child.output):
+            if mine.fileno() in self._selector.get_map():
+                self._selector.unregister(mine)
+        child.output.close()
         child.wire.close()
         os.close(child.lifeline)
         child.progress.close()
