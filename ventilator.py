@@ -20,7 +20,7 @@ from common.gate import REFUSED_FOR_NOW, Gate
 from common.inputs import Input, open_input
 from common.keys import Certificate
 from common.local import Farm
-from common.messages import FromSink, Message, Roster, Welcome, encode
+from common.messages import Cancel, Dropped, FromSink, Message, Roster, Welcome, encode
 from common.progress import ProgressDisplay, Standing, duration
 from common.roster import VENTILATOR
 from common.settings import TASKS_PORT, DispatchSettings
@@ -41,6 +41,7 @@ class Options:
     sink: str | None
     job: str
     port: int | None
+    retry_failed: bool
     dispatch: DispatchSettings
 
 
@@ -64,7 +65,9 @@ class Ventilator:
         self._signals = signals
         self._timing = options.dispatch.timing
         self._rules = Dispatch(options.dispatch, options.job, options.function)
-        self._talk = Conversation(self._timing, self._rules, options.job, options.function, opened.source)
+        self._talk = Conversation(
+            options.dispatch, self._rules, options.job, options.function, opened.source, options.retry_failed
+        )
         self._worker_keys: frozenset[str] = frozenset()
         self._input_error: OperatorError | None = None
         self._wants_input = False
@@ -85,6 +88,7 @@ class Ventilator:
         self._display: ProgressDisplay | None = None
         self._interrupted_at: float | None = None
         self._voice_at = sockets.now() + self._timing.voice_s
+        self._voiced_count = 0
         self._started_at = sockets.now()
         self._first_push_at: float | None = None
         self._ended_at = self._started_at
@@ -269,8 +273,16 @@ class Ventilator:
             self._farm.check()
         if self._link.away() or not self._rules.caught_up or self._rules.crew_count or self._talk.closed:
             self._voice_at = now + self._timing.voice_s
+            self._voiced_count = 0
         elif now >= self._voice_at:
             self._voice_at = now + 2 * self._timing.voice_s
+            others = self._rules.others_count
+            if others and self._voiced_count >= 1:
+                raise OperatorError(
+                    f"no worker exposes {self._options.function}; {others} that are here expose other functions: mend"
+                    f" the name, or start a worker that exposes it, and run the same command with --job {self._options.job}"
+                )
+            self._voiced_count += 1
             module = self._options.function.partition(":")[0]
             log.warning(
                 "no worker exposes %s: start one with `python worker.py %s`; waiting",
@@ -308,7 +320,9 @@ def new_job(function: str) -> str:
 
 @app.command(epilog=console.EXIT_CODES)
 def ventilate(
-    function: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="What to call with each task.")],
+    function: Annotated[
+        str | None, typer.Argument(metavar="MODULE:FUNCTION", help="What to call with each task.")
+    ] = None,
     input_: Annotated[
         str | None,
         typer.Argument(
@@ -345,6 +359,26 @@ def ventilate(
             help="Port of the tasks link; 0: a free one.  [default: 5557, or a free one]",
         ),
     ] = None,
+    retries: Annotated[
+        int,
+        typer.Option(min=0, max=1_000, envvar="TRADEWIND_RETRIES", help="So often a task that fails is tried again."),
+    ] = 0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, envvar="TRADEWIND_TIMEOUT", metavar="SECONDS", help="A task that runs longer is ended."
+        ),
+    ] = None,
+    quarantine_after: Annotated[
+        int,
+        typer.Option(min=1, envvar="TRADEWIND_QUARANTINE_AFTER", help="Give a task up that so many workers died with."),
+    ] = 3,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --job: run the tasks again that are recorded as failed.")
+    ] = False,
+    cancel: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Cancel this job, running tasks included, and nothing else.")
+    ] = None,
     local: Annotated[
         int | None,
         typer.Option(
@@ -368,9 +402,19 @@ def ventilate(
     the ledger is skipped.
     """
     console.start_log("ventilator")
-    name = job or new_job(function)
-    settings = DispatchSettings(batch_tasks=batch)
+    if cancel is not None:
+        link.ask_sink(key, VENTILATOR, sink, Cancel(cancel), Dropped)
+        print(f"job {cancel} is cancelled")
+        return
+    if function is None:
+        raise OperatorError("name the function as MODULE:FUNCTION; --help says more")
     check_function(function)
+    if retry_failed and job is None:
+        raise OperatorError("--retry-failed needs --job NAME: the job whose failed tasks are to be run again")
+    name = job or new_job(function)
+    settings = DispatchSettings(
+        batch_tasks=batch, retries=retries, timeout_s=timeout, quarantine_after=quarantine_after
+    )
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", name) is None:
         raise OperatorError(f"--job {name}: use letters, digits, dot, dash, colon and underscore, at most 100")
     opened = open_input(input_, range_)
@@ -386,7 +430,7 @@ def ventilate(
         )
         if certificate is None:
             raise typer.Exit(ExitCode.INTERRUPTED)
-        options = Options(function, key, None if farm else sink, name, port, settings)
+        options = Options(function, key, None if farm else sink, name, port, retry_failed, settings)
         code = Ventilator(options, opened, certificate, poll, signals, farm).run()
     raise typer.Exit(code)
 

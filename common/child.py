@@ -135,6 +135,8 @@ class Outbox:
             self.size = 0
             self.values: list[Any] = []
             self.errors: dict[int, str] = {}
+            self.final: set[int] = set()
+            """Offsets of errors that are not to be retried."""
             self.seconds: list[float] = []
 
     def flush(self) -> None:
@@ -149,7 +151,8 @@ class Outbox:
                 _encoder.encode(values)
             except Exception:
                 values = [self._checked(at, value, errors) for at, value in enumerate(values)]
-            outcomes = {"values": values, "seconds": self.seconds[low:high], "errors": list(errors.items())}
+            said = [(at, text, at + low in self.final) for at, text in errors.items()]
+            outcomes = {"values": values, "seconds": self.seconds[low:high], "errors": said}
             self._wire.send({"outcomes": [self.first + low, high - low, outcomes]})
             self.sent = high
             self.size = 0
@@ -260,6 +263,8 @@ def _run(
         except BaseException as error:
             value = None
             outbox.errors[offset] = _described(error)
+            if getattr(error, "do_not_retry", False):
+                outbox.final.add(offset)
             if isinstance(error, MemoryError) and outbox.memory_bytes:
                 outbox.errors[offset] += f": the child's memory is limited to {outbox.memory_bytes} bytes"
         values.append(value)

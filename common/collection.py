@@ -21,6 +21,7 @@ from common.messages import (
     Closed,
     Crew,
     Dropped,
+    Failed,
     Goodbye,
     Halt,
     Heard,
@@ -30,6 +31,7 @@ from common.messages import (
     Offer,
     Open,
     Opened,
+    Quarantine,
     Query,
     Recall,
     Receipts,
@@ -43,8 +45,8 @@ from common.messages import (
     Welcome,
     ticket,
 )
-from common.recording import Recording, recording
-from common.roster import User
+from common.recording import Recording, quarantined, recording
+from common.roster import VENTILATOR, WORKER, User
 from common.settings import CollectionSettings
 
 
@@ -73,10 +75,10 @@ class Store(Protocol):
     id: str
 
     def job(self, name: str) -> Job | None: ...
-    def open_job(self, name: str, function: str, source: str) -> Job: ...
+    def open_job(self, name: str, function: str, source: str, retries: int, retry_failed: bool) -> Job: ...
     def end_job(self, name: str, state: str, total: int | None) -> None: ...
     def commit(self, recordings: Iterable[Recording], marks: Iterable[Mark]) -> None: ...
-    def receipts(self, name: str, after: int, limit: int) -> Page: ...
+    def receipts(self, name: str, after: int, limit: int, without_failed: bool) -> Page: ...
     def failures(self, name: str, limit: int) -> list[tuple[int, str]]: ...
 
 
@@ -94,11 +96,17 @@ class Peer:
 class _Pending:
     """What the next commit will write."""
 
-    recordings: list[Recording] = field(default_factory=list)
+    recordings: dict[tuple[str, int], Recording] = field(default_factory=dict)
+    """By worker and serial: while the ledger is stuck, results that are said again take no further room."""
+    quarantined: list[Recording] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.recordings or self.marks)
+        return bool(self.recordings or self.quarantined or self.marks)
+
+    def all(self) -> list[Recording]:
+        """Everything that gets rows."""
+        return [*self.recordings.values(), *self.quarantined]
 
 
 class Collection:
@@ -144,41 +152,44 @@ class Collection:
             return [Send(peer, self._report(now))]
         if isinstance(message, Goodbye):
             return self._receive_goodbye(peer, known)
-        if user.role == "worker" and isinstance(message, Offer | Beat | Returned):
+        if user.role == WORKER and isinstance(message, Offer | Beat | Returned):
             return self._receive_of_worker(now, peer, known, message)
-        if user.role == "ventilator" and isinstance(message, Open | Ask | Mark | Close | Halt | Cancel):
+        if user.role == VENTILATOR and isinstance(message, Open | Ask | Mark | Quarantine | Close | Halt | Cancel):
             return self._receive_of_ventilator(now, peer, known, message)
         return self._complain(user, f"a {user.role} may not send {type(message).__name__.lower()}")
 
     def results(self, user: User, results: Results) -> list[Output]:
         """Take results that came from `user`; they are written by the next `flush`."""
-        if self._roster.get(user.key) != user:
-            return self._complain(user, "results of a revoked key are not recorded")
+        if self._roster.get(user.key) != user or user.role != WORKER:
+            return self._complain(user, "results of a key that is revoked or no worker's are not recorded")
+        known = self._crews.workers.get(results.worker)
+        if known is not None and known.key != user.key:
+            return self._complain(user, "results in the name of another worker are not recorded", results.worker)
         job = self._ledger.job(results.job)
         if job is None:
-            outputs = self._complain(user, f"results for job {results.job}, which this ledger does not have")
+            outputs = self._complain(user, "results for a job that this ledger does not have", results.job)
             return outputs + self._tell_recorded({results.worker: ([], [results.serial])})
-        if results.ticket != ticket(job.ticket_key, *results.batch):
-            outputs = self._complain(user, f"results for a batch of {results.job} that was never pushed")
+        if results.ticket != ticket(job.ticket_key, *results.batch, results.attempt):
+            outputs = self._complain(user, "results for a batch that was never pushed", f"job {results.job}")
             return outputs + self._tell_recorded({results.worker: ([], [results.serial])})
         try:
-            self._pending.recordings.append(recording(results))
+            self._pending.recordings[results.worker, results.serial] = recording(results, job.attempts_max)
         except ProtocolError as error:
-            outputs = self._complain(user, f"malformed results: {error}")
+            outputs = self._complain(user, "malformed results", str(error))
             return outputs + self._tell_recorded({results.worker: ([], [results.serial])})
         return []
 
     def malformed(self, user: User, link: str, error: ProtocolError) -> list[Output]:
         """Take note that `user` sent something that is no message of the protocol."""
-        return self._complain(user, f"malformed message on the {link} link: {error}")
+        return self._complain(user, f"malformed message on the {link} link", str(error))
 
     def flush(self, now: float) -> list[Output]:
         """Commit what has come since the last time, then give the receipts."""
         if not self._pending or (self._stuck_until is not None and now < self._stuck_until):
             return []
-        recordings, marks = self._pending.recordings, self._pending.marks
+        recordings = self._pending.all()
         try:
-            self._ledger.commit(recordings, marks.values())
+            self._ledger.commit(recordings, self._pending.marks.values())
         except LedgerStuck as error:
             first = self._stuck_until is None
             self._stuck_until = now + self._settings.retry_commit_s
@@ -198,7 +209,8 @@ class Collection:
         told: dict[str, tuple[list[int], list[int]]] = {}
         for each in recordings:
             told.setdefault(each.results.worker, ([], []))[0].append(each.results.serial)
-            self.recorded_count += each.results.count
+            self.recorded_count += each.results.count - len(each.again)
+            outputs += self._tell_failed(each)
         outputs += self._tell_recorded(told)
         for job in {each.results.job for each in recordings}:
             run = self._crews.runs.get(job)
@@ -213,7 +225,7 @@ class Collection:
         self._forget_silent_peers(now)
         for worker in workers:
             outputs.append(Say("warning", f"worker {worker.name} is silent: its batches are pushed again"))
-            outputs += self._part_with_worker(worker)
+            outputs += self._part_with_worker(worker, in_order=False)
         for run in runs:
             outputs.append(Say("warning", f"the ventilator of job {run.job} is silent; run it again to continue"))
             self._peers.pop(run.peer, None)
@@ -284,7 +296,7 @@ class Collection:
         outputs: list[Output] = []
         if worker is not None and worker.peer == peer:
             outputs.append(Say("info", f"worker {worker.name} has left"))
-            outputs += self._part_with_worker(worker)
+            outputs += self._part_with_worker(worker, in_order=True)
         for run in [run for run in self._crews.runs.values() if run.peer == peer]:
             outputs += self._end_run(run)
         return outputs
@@ -292,12 +304,12 @@ class Collection:
     def _refusal(self, reason: str) -> Refused:
         return Refused(PROTOCOL_VERSION, reason)
 
-    def _complain(self, user: User, text: str) -> list[Output]:
+    def _complain(self, user: User, fault: str, detail: str = "") -> list[Output]:
         """Log a peer's fault, once for each key and kind of fault."""
-        kind = (user.key, text.split(":")[0])
-        if kind in self._complained:
+        if (user.key, fault) in self._complained:
             return []
-        self._complained.add(kind)
+        self._complained.add((user.key, fault))
+        text = f"{fault}: {detail}" if detail else fault
         return [Say("warning", f"{user.role} {user.name}: {text} (said once)")]
 
     # -- workers ------------------------------------------------------------------------------------------------
@@ -313,7 +325,14 @@ class Collection:
                 self._crews.join(now, worker)
                 text = f"worker {worker.name} at {known.address} joined with {len(message.functions)} functions"
                 outputs.append(Say("info", text))
+            before = self._crews.runs_for(worker)
             worker.functions = frozenset(message.functions)
+            # Whom it no longer serves must not count on it; whom it does not serve knows that it is here.
+            outputs += [
+                Send(run.peer, Crew([], [worker.name] if run in before else [], [], self._crews.others(run)))
+                for run in self._crews.runs.values()
+                if run.function not in worker.functions
+            ]
             return [*outputs, Send(peer, self._crews.places(worker))]
         if worker is None:
             return [Send(peer, Again())]
@@ -321,13 +340,17 @@ class Collection:
             run = self._crews.runs.get(message.job)
             return [] if run is None else [Send(run.peer, message)]
         self._crews.beat(now, worker, message)
-        crews = [Send(run.peer, Crew([worker.member(run.job)], [])) for run in self._crews.runs_for(worker)]
+        crews = [
+            Send(run.peer, Crew([worker.member(run.job)], [], [], self._crews.others(run)))
+            for run in self._crews.runs_for(worker)
+        ]
         return [Send(peer, Heard()), *crews]
 
-    def _part_with_worker(self, worker: Worker) -> list[Output]:
+    def _part_with_worker(self, worker: Worker, in_order: bool) -> list[Output]:
         self._crews.leave(worker)
         self._peers.pop(worker.peer, None)
-        return [Send(run.peer, Crew([], [worker.name])) for run in self._crews.runs_for(worker)]
+        left, lost = ([worker.name], []) if in_order else ([], [worker.name])
+        return [Send(run.peer, Crew([], left, lost, self._crews.others(run))) for run in self._crews.runs_for(worker)]
 
     def _tell_recorded(self, told: dict[str, tuple[list[int], list[int]]]) -> list[Output]:
         outputs: list[Output] = []
@@ -336,6 +359,13 @@ class Collection:
             if worker is not None:
                 outputs.append(Send(worker.peer, Recorded(serials, refused)))
         return outputs
+
+    def _tell_failed(self, recorded: Recording) -> list[Output]:
+        run = self._crews.runs.get(recorded.results.job)
+        if run is None or not recorded.again:
+            return []
+        tasks = [recorded.results.first + offset for offset in sorted(recorded.again)]
+        return [Send(run.peer, Failed(run.job, recorded.results.attempt, tasks))]
 
     def _tell_places(self, function: str) -> list[Output]:
         return [
@@ -347,7 +377,7 @@ class Collection:
     # -- ventilators --------------------------------------------------------------------------------------------
 
     def _receive_of_ventilator(
-        self, now: float, peer: bytes, known: Peer, message: Open | Ask | Mark | Close | Halt | Cancel
+        self, now: float, peer: bytes, known: Peer, message: Open | Ask | Mark | Quarantine | Close | Halt | Cancel
     ) -> list[Output]:
         if isinstance(message, Open):
             return self._receive_open(now, peer, known, message)
@@ -360,6 +390,8 @@ class Collection:
         if isinstance(message, Mark):
             self._pending.marks[message.job] = message
             return []
+        if isinstance(message, Quarantine):
+            return self._receive_quarantine(known.user, message)
         if isinstance(message, Close):
             return self._receive_close(now, run, message)
         if isinstance(message, Halt):
@@ -373,17 +405,19 @@ class Collection:
 
     def _receive_open(self, now: float, peer: bytes, known: Peer, message: Open) -> list[Output]:
         run = self._crews.runs.get(message.job)
-        if run is not None and run.ventilator != known.name:
+        if run is not None and (run.ventilator, run.key) != (known.name, known.user.key):
             asked_at = run.contested_at.setdefault(known.name, now)
             if run.heard_at > asked_at:
                 where = run.address
                 reason = f"job {message.job} is run by a ventilator at {where}: wait for it, or give another --job"
                 return [Send(peer, self._refusal(reason))]
-            if asked_at == now:
+            if now < asked_at + self._timing.ask_s:
                 # It repeats its wish; by then a ventilator that lives has spoken, and one that was killed has not.
                 return []
         try:
-            job = self._ledger.open_job(message.job, message.function, message.source)
+            job = self._ledger.open_job(
+                message.job, message.function, message.source, message.retries, message.retry_failed
+            )
         except LedgerRefused as error:
             return [Send(peer, self._refusal(str(error)))]
         except LedgerStuck as error:
@@ -397,6 +431,7 @@ class Collection:
             address=known.address,
             port=message.port,
             heard_at=now,
+            retry_failed=message.retry_failed,
         )
         run = self._crews.runs[message.job]
         opened = Opened(
@@ -406,6 +441,7 @@ class Collection:
             mark_count=job.mark_count,
             mark_digest=job.mark_digest,
             total=job.total,
+            attempts=job.attempts,
         )
         outputs: list[Output] = [
             Say(
@@ -413,14 +449,21 @@ class Collection:
                 f"job {job.name} ({job.function}) opened from {known.address}: {job.done} tasks recorded before",
             ),
             Send(peer, self._worker_keys()),
-            Send(peer, Crew([worker.member(run.job) for worker in self._crews.crew_of(run)], [])),
+            Send(peer, self._crew_of(run)),
             Send(peer, opened),
         ]
         return outputs + self._tell_places(run.function)
 
+    def _crew_of(self, run: JobRun) -> Crew:
+        members = [worker.member(run.job) for worker in self._crews.crew_of(run)]
+        return Crew(members, [], [], self._crews.others(run))
+
     def _answer(self, run: JobRun, even_if_none: bool) -> list[Output]:
         assert run.asked_after is not None
-        page = self._ledger.receipts(run.job, run.asked_after, self._settings.receipts_page)
+        # Only the answers from before this run leave failed tasks out: what it does itself is done.
+        without_failed = run.retry_failed and not run.caught_up
+        page = self._ledger.receipts(run.job, run.asked_after, self._settings.receipts_page, without_failed)
+        run.caught_up = run.caught_up or not page.more
         if not page.runs and not even_if_none and run.answered:
             return []
         job = self._ledger.job(run.job)
@@ -456,6 +499,16 @@ class Collection:
             Send(run.peer, Closed(run.job, job.done, job.failed, failures)),
         ]
 
+    def _receive_quarantine(self, user: User, message: Quarantine) -> list[Output]:
+        try:
+            self._pending.quarantined.append(quarantined(message))
+        except ProtocolError as error:
+            return self._complain(user, "malformed quarantine", str(error))
+        text = (
+            f"task {message.task} of job {message.job} is quarantined: {message.lost_count} workers died while it ran"
+        )
+        return [Say("warning", text)]
+
     def _receive_cancel(self, peer: bytes, user: User, message: Cancel) -> list[Output]:
         job = self._ledger.job(message.job)
         if job is None:
@@ -478,7 +531,7 @@ class Collection:
         return self._tell_places(run.function)
 
     def _worker_keys(self) -> Roster:
-        return Roster([user.key for user in self._roster.values() if user.role == "worker"])
+        return Roster([user.key for user in self._roster.values() if user.role == WORKER])
 
     def _report(self, now: float) -> Report:
         jobs = {name: self._ledger.job(name) for name in self._crews.runs}

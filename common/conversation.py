@@ -2,7 +2,7 @@
 
 from common.dispatch import Dispatch
 from common.messages import Close, Closed, FromSink, Halt, Mark, Message, Open, Opened
-from common.settings import Timing
+from common.settings import DispatchSettings
 
 
 class Conversation:
@@ -10,7 +10,9 @@ class Conversation:
 
     _REPEAT_S = 2.0
 
-    def __init__(self, timing: Timing, dispatch: Dispatch, job: str, function: str, source: str) -> None:
+    def __init__(
+        self, settings: DispatchSettings, dispatch: Dispatch, job: str, function: str, source: str, retry_failed: bool
+    ) -> None:
         self.opened: Opened | None = None
         self.closed: Closed | None = None
         self.problem: str | None = None
@@ -19,7 +21,9 @@ class Conversation:
         self._job = job
         self._function = function
         self._source = source
-        self._mark_s = timing.beat_s / 4
+        self._retries = settings.retries
+        self._retry_failed = retry_failed
+        self._mark_s = settings.timing.beat_s / 4
         self._open: Open | None = None
         self._repeat_at: float | None = None
         self._mark: Mark | None = None
@@ -27,7 +31,7 @@ class Conversation:
 
     def welcome(self, now: float, port: int) -> list[Message]:
         """The sink welcomes us, for the first time or after it was away."""
-        self._open = Open(self._job, self._function, self._source, port)
+        self._open = Open(self._job, self._function, self._source, port, self._retries, self._retry_failed)
         self._repeat_at = now + self._REPEAT_S
         return [self._open]
 

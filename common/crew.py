@@ -19,13 +19,13 @@ class Worker:
     functions: frozenset[str] = frozenset()
     slots: int = 0
     prefetch: int = 0
-    running: int = 0
     held: dict[str, list[Run]] = field(default_factory=dict)
+    started: dict[str, list[Run]] = field(default_factory=dict)
     heard_at: float = 0.0
 
     def member(self, job: str) -> Member:
         """The worker as a job's ventilator sees it."""
-        return Member(self.name, self.slots, self.prefetch, self.held.get(job, []))
+        return Member(self.name, self.slots, self.prefetch, self.held.get(job, []), self.started.get(job, []))
 
 
 @dataclass(slots=True)
@@ -44,6 +44,8 @@ class JobRun:
     asked_after: int | None = None
     asked_at: float = 0.0
     answered: bool = False
+    caught_up: bool = False
+    retry_failed: bool = False
     contested_at: dict[str, float] = field(default_factory=dict)
     """When each other ventilator first asked for this job."""
 
@@ -80,7 +82,7 @@ class Crews:
         """Take over what the worker's beat says."""
         worker.heard_at = now
         worker.slots, worker.prefetch = beat.slots, beat.prefetch
-        worker.running, worker.held = beat.running, beat.held
+        worker.held, worker.started = beat.held, beat.started
 
     def leave(self, worker: Worker) -> None:
         """Forget the worker."""
@@ -93,6 +95,10 @@ class Crews:
     def crew_of(self, run: JobRun) -> list[Worker]:
         """The workers that expose the job's function and have told their capacity."""
         return [worker for worker in self.workers.values() if worker.slots and run.function in worker.functions]
+
+    def others(self, run: JobRun) -> int:
+        """How many workers are here that do not expose the job's function."""
+        return sum(run.function not in worker.functions for worker in self.workers.values())
 
     def places(self, worker: Worker) -> Places:
         """Where the worker finds tasks."""
@@ -145,7 +151,7 @@ class Crews:
                     worker.key_name,
                     worker.address,
                     max(1, worker.slots),
-                    worker.running,
+                    sum(map(len, worker.started.values())),
                     sum(map(len, worker.held.values())),
                     max(0.0, now - worker.heard_at),
                 )

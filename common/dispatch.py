@@ -17,10 +17,12 @@ from common.messages import (
     Batch,
     Crew,
     Dropped,
+    Failed,
     FromSink,
     Member,
     Message,
     Opened,
+    Quarantine,
     Receipts,
     Returned,
     slice_arguments,
@@ -41,8 +43,22 @@ class Flight:
     timer_at: float = -1.0
     pushed: bool = False
     named: bool = False
+    attempt: int = 1
     returns: int = 0
     received: Runs | None = None
+    suspect: bool = False
+    """A worker died with it: it is split, and workers say that they start it before they do."""
+    lost_count: int = 0
+    """Workers that died after they had started it, while it was one task."""
+
+
+@dataclass(slots=True)
+class Retry:
+    """A task that failed and waits to be tried again."""
+
+    task: int
+    attempt: int
+    argument: Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +92,8 @@ class Dispatch:
         self.pushed_count = 0
         self.returned_count = 0
         self.dropped = False
+        self.others_count = 0
+        """Workers that are beating and do not expose the job's function."""
         self.caught_up = False
         """True once every receipt from before this start was read."""
         self._settings = settings
@@ -90,6 +108,9 @@ class Dispatch:
         self._in_hands = 0
         self._ready: deque[int] = deque()
         self._timers: list[tuple[float, int]] = []
+        self._retries: dict[int, Retry] = {}
+        self._retry_timers: list[tuple[float, int]] = []
+        self._attempts = 0
         self._replayed = Runs()
         self._adoptable: dict[int, int] = {}
         self._verify_at = 0
@@ -103,8 +124,8 @@ class Dispatch:
 
     @property
     def outstanding(self) -> int:
-        """Batches without a receipt for each of their tasks."""
-        return len(self._flights)
+        """Batches without a receipt for each of their tasks, and tasks that wait for their retry."""
+        return len(self._flights) + len(self._retries)
 
     @property
     def crew_count(self) -> int:
@@ -137,7 +158,8 @@ class Dispatch:
     @property
     def finished(self) -> bool:
         """True when the input is at its end and every task has its receipt."""
-        return self.total is not None and self.next_task >= self.total and not self._flights
+        all_read = self.total is not None and self.next_task >= self.total
+        return all_read and not self._flights and not self._retries
 
     def plan(self) -> Skip | Take | None:
         """What to do with the input next; None while nothing may be read."""
@@ -180,7 +202,7 @@ class Dispatch:
 
     def offer(self, now: float, count: int, arguments: Raw) -> None:
         """The next `count` tasks of the input, their arguments encoded as one array."""
-        flight = Flight(self.next_task, count, arguments, due_at=now)
+        flight = Flight(self.next_task, count, arguments, due_at=now, attempt=self._attempts + 1)
         adopted = self._adoptable.get(self.next_task)
         self._advance(count)
         insort(self._firsts, flight.first)
@@ -218,8 +240,10 @@ class Dispatch:
                 function=self._function,
                 first=flight.first,
                 count=flight.count,
-                attempt=1,
-                ticket=ticket(self._ticket_key, flight.first, flight.count),
+                attempt=flight.attempt,
+                ticket=ticket(self._ticket_key, flight.first, flight.count, flight.attempt),
+                timeout_s=self._settings.timeout_s,
+                suspect=flight.suspect,
                 arguments=flight.arguments,
             )
         return None
@@ -241,11 +265,14 @@ class Dispatch:
         if isinstance(message, Receipts):
             return self._receive_receipts(now, message)
         if isinstance(message, Crew):
-            self._receive_crew(now, message)
+            return self._receive_crew(now, message)
+        if isinstance(message, Failed):
+            self._receive_failed(now, message)
         elif isinstance(message, Returned):
             self._receive_returned(now, message)
         elif isinstance(message, Opened):
             self._ticket_key = message.ticket_key
+            self._attempts = message.attempts
             if not self.caught_up:
                 self._verify_at = message.mark_count
             return [self._ask(now)]
@@ -268,7 +295,12 @@ class Dispatch:
             elif self._sink_away(now):
                 self._arm(flight, now + self._timing.beat_s)
             else:
+                # Nobody named it: it may have ended a worker before its first beat.
+                flight.suspect = True
                 self._take_back(now, flight)
+        while self._retry_timers and self._retry_timers[0][0] <= now:
+            _, task = heappop(self._retry_timers)
+            self._try_again(now, task)
         if self._asked_at is not None and now >= self._asked_at + self._timing.silence_s:
             return [self._ask(now)]
         return []
@@ -276,8 +308,7 @@ class Dispatch:
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
         instants = []
-        if self._timers:
-            instants.append(self._timers[0][0])
+        instants += [timers[0][0] for timers in (self._timers, self._retry_timers) if timers]
         if self._asked_at is not None:
             instants.append(self._asked_at + self._timing.silence_s)
         return min(instants, default=None)
@@ -285,7 +316,7 @@ class Dispatch:
     # -- rules --------------------------------------------------------------------------------------------------
 
     def _is_full(self) -> bool:
-        return len(self._flights) >= self.window
+        return len(self._flights) >= self.window or len(self._retries) >= self._settings.retries_waiting_max
 
     def _advance(self, count: int) -> None:
         self.next_task += count
@@ -320,21 +351,79 @@ class Dispatch:
             self.caught_up = True
         return [self._ask(now)]
 
-    def _receive_crew(self, now: float, crew: Crew) -> None:
+    def _receive_crew(self, now: float, crew: Crew) -> list[Message]:
+        self.others_count = crew.others
         for member in crew.members:
             self._crew[member.worker] = member
             for first, count in member.held:
                 self._extend(now, first, count)
-        for worker in crew.left:
-            member_left = self._crew.pop(worker, None)
-            if member_left is None:
+        outputs: list[Message] = []
+        for worker in (*crew.left, *crew.lost):
+            member_gone = self._crew.pop(worker, None)
+            if member_gone is None:
                 continue
-            for first, _ in member_left.held:
+            started = {first for first, _ in member_gone.started} if worker in crew.lost else set()
+            for first, _ in member_gone.held:
                 self._adoptable.pop(first, None)
                 flight = self._flights.get(first)
-                if flight is not None and flight.pushed and not self._named_by_another(first):
+                if flight is None or not flight.pushed or self._named_by_another(first):
+                    continue
+                flight.suspect = flight.suspect or worker in crew.lost
+                flight.lost_count += first in started and flight.count == 1
+                if flight.lost_count >= self._settings.quarantine_after:
+                    outputs.append(self._quarantine(now, flight, worker))
+                else:
                     self._take_back(now, flight)
             self._shorten_unnamed(now)
+        return outputs
+
+    def _quarantine(self, now: float, flight: Flight, worker: str) -> Quarantine:
+        """Give the task up; should the word be lost, the lease ends, and the next lost worker brings it up again."""
+        self._arm(flight, now + self._timing.lease_s)
+        argument = slice_arguments(flight.arguments, 0, 1)
+        return Quarantine(self._job, flight.first, flight.attempt, worker, flight.lost_count, argument)
+
+    def _receive_failed(self, now: float, failed: Failed) -> None:
+        """Take the tasks out of their flights and let them wait for their next attempt."""
+        for task in failed.tasks if failed.job == self._job else ():
+            flight = self._flight_of(task)
+            if flight is None or flight.attempt != failed.attempt:
+                continue
+            if flight.received is not None and task in flight.received:
+                continue
+            argument = slice_arguments(flight.arguments, task - flight.first, 1)
+            self._settle(task, task + 1)
+            self._retries[task] = Retry(task, failed.attempt + 1, argument)
+            heappush(self._retry_timers, (now + self._retry_wait(task, failed.attempt), task))
+
+    def _retry_wait(self, task: int, attempt: int) -> float:
+        """Seconds before the attempt after this one. Spread by a fixed hash: the machine throws no dice."""
+        tries = attempt - self._attempts
+        wait_s = min(self._settings.retry_wait_s * 2 ** min(tries - 1, 30), self._settings.retry_wait_max_s)
+        spread = (task * 2654435761 + attempt * 40503) % 1024 / 1024
+        return float(wait_s * (0.75 + 0.5 * spread))
+
+    def _flight_of(self, task: int) -> Flight | None:
+        """The flight that holds the task."""
+        place = bisect_right(self._firsts, task) - 1
+        flight = self._flights[self._firsts[place]] if place >= 0 else None
+        return flight if flight is not None and task < flight.first + flight.count else None
+
+    def _try_again(self, now: float, task: int) -> None:
+        retry = self._retries.get(task)
+        if retry is None:
+            return
+        if self._flight_of(task) is not None:
+            # The batch that it failed in still runs its other tasks; flights must not overlap.
+            heappush(self._retry_timers, (now + self._timing.beat_s / 4, task))
+            return
+        del self._retries[task]
+        self._insert(Flight(task, 1, retry.argument, due_at=now, attempt=retry.attempt))
+
+    def _insert(self, flight: Flight) -> None:
+        insort(self._firsts, flight.first)
+        self._flights[flight.first] = flight
+        self._ready.append(flight.first)
 
     def _extend(self, now: float, first: int, count: int) -> None:
         flight = self._flights.get(first)
@@ -376,11 +465,15 @@ class Dispatch:
                 self._arm(flight, now + min(wait_s, self._settings.return_wait_max_s))
 
     def _take_back(self, now: float, flight: Flight) -> None:
+        """Have a batch back that is in nobody's hands any more."""
         flight.pushed = False
         flight.due_at = now
         flight.timer_at = -1.0
         self._in_hands -= 1
-        self._ready.append(flight.first)
+        if flight.suspect and flight.count > 1:
+            self._split(flight)
+        else:
+            self._ready.append(flight.first)
 
     def _arm(self, flight: Flight, at: float) -> None:
         flight.due_at = at
@@ -392,6 +485,9 @@ class Dispatch:
         if end > self.next_task:
             start = max(first, self.next_task)
             self._replayed.add(start, end - start)
+        if self._retries:
+            for task in [task for task in self._retries if first <= task < end]:
+                del self._retries[task]
         low = max(0, bisect_right(self._firsts, first) - 1)
         high = bisect_left(self._firsts, end)
         for key in self._firsts[low:high]:
@@ -413,14 +509,16 @@ class Dispatch:
             self._in_hands -= 1
 
     def _split(self, flight: Flight) -> None:
-        """Replace a flight, some of whose tasks have receipts, by one flight for each run that has none."""
+        """Replace a flight by flights for its tasks without receipts: several if it is suspect, to find the culprit."""
         missing = Runs([(flight.first, flight.count)])
         for first, count in flight.received or ():
             missing.discard(first, count)
         self._land(flight)
-        for first, count in missing:
-            arguments = slice_arguments(flight.arguments, first - flight.first, count)
-            part = Flight(first, count, arguments, due_at=flight.due_at, returns=flight.returns)
-            insort(self._firsts, first)
-            self._flights[first] = part
-            self._ready.append(first)
+        size = max(1, flight.count // self._settings.split_parts) if flight.suspect else flight.count
+        for run_first, run_count in missing:
+            for first in range(run_first, run_first + run_count, size):
+                count = min(size, run_first + run_count - first)
+                arguments = slice_arguments(flight.arguments, first - flight.first, count)
+                part = Flight(first, count, arguments, due_at=flight.due_at, attempt=flight.attempt)
+                part.suspect, part.returns = flight.suspect, flight.returns
+                self._insert(part)

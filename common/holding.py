@@ -4,6 +4,7 @@
 """
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from msgspec import Raw
@@ -56,7 +57,7 @@ class Run:
     first: int
     count: int
     arguments: Raw
-    timeout_s: float | None = None
+    timeout_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +269,9 @@ class Holding:
             held = waiting.popleft()
             held.slot = self._idle.popleft()
             self._running[held.slot] = held
+            if held.batch.suspect:
+                # Should this batch end this worker, the ventilator must know that it had begun.
+                orders.append(self._beat(self._beat_at))
             orders += self._next_part(held)
         return orders
 
@@ -279,7 +283,7 @@ class Holding:
         arguments = batch.arguments
         if count != batch.count:
             arguments = slice_arguments(arguments, first - batch.first, count)
-        return [Run(held.slot, batch.job, batch.function, first, count, arguments)]
+        return [Run(held.slot, batch.job, batch.function, first, count, arguments, batch.timeout_s)]
 
     def _submit(self, now: float, held: Held, first: int, count: int, outcomes: Raw) -> Submit:
         batch = held.batch
@@ -386,10 +390,14 @@ class Holding:
         return Beat(
             slots=self._settings.slots,
             prefetch=self._settings.prefetch,
-            running=len(self._running),
-            held={
-                job: [(held.batch.first, held.batch.count) for held in mine.values()]
-                for job, mine in self._held.items()
-                if mine
-            },
+            held=_named(held for mine in self._held.values() for held in mine.values()),
+            started=_named(self._running.values()),
         )
+
+
+def _named(batches: Iterable[Held]) -> dict[str, list[tuple[int, int]]]:
+    """Batches by job, as beats name them."""
+    named: dict[str, list[tuple[int, int]]] = {}
+    for held in batches:
+        named.setdefault(held.batch.job, []).append((held.batch.first, held.batch.count))
+    return named

@@ -16,6 +16,7 @@ from typing import IO
 from common.errors import OperatorError
 from common.messages import Mark
 from common.recording import Recording
+from common.runs import Runs
 
 SCHEMA_VERSION = 1
 
@@ -34,7 +35,9 @@ CREATE TABLE jobs (
     ended_at TEXT,
     mark_count INTEGER NOT NULL DEFAULT 0,
     mark_digest BLOB NOT NULL DEFAULT x'',
-    ticket_key BLOB NOT NULL
+    ticket_key BLOB NOT NULL,
+    retries INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE results (
     job INTEGER NOT NULL,
@@ -82,6 +85,13 @@ class Job:
     mark_count: int
     mark_digest: bytes
     ticket_key: bytes
+    retries: int
+    attempts: int
+
+    @property
+    def attempts_max(self) -> int:
+        """The attempt at which a failure is recorded."""
+        return self.attempts + 1 + self.retries
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +105,9 @@ class Page:
     more: bool
 
 
-_JOB_COLUMNS = "job, name, function, source, state, total, done, failed, mark_count, mark_digest, ticket_key"
+_JOB_COLUMNS = (
+    "job, name, function, source, state, total, done, failed, mark_count, mark_digest, ticket_key, retries, attempts"
+)
 
 
 def _now() -> str:
@@ -147,8 +159,11 @@ class Ledger:
             self._jobs[name] = Job(*row)
         return self._jobs[name]
 
-    def open_job(self, name: str, function: str, source: str) -> Job:
-        """Make the job's row, or find it again. Raises LedgerRefused when it is another job, LedgerStuck."""
+    def open_job(self, name: str, function: str, source: str, retries: int = 0, retry_failed: bool = False) -> Job:
+        """Make the job's row, or find it again. Raises LedgerRefused when it is another job, LedgerStuck.
+
+        With `retry_failed`, attempts count on from the highest of the failed rows, so that new rows replace these.
+        """
         job = self.job(name)
         if job is None:
             with self._transaction():
@@ -158,17 +173,22 @@ class Ledger:
                 )
             job = self.job(name)
             assert job is not None
-            return job
         if job.function != function:
             raise LedgerRefused(f"job {name} runs {job.function}, not {function}: give another --job name")
         if job.source != source:
             raise LedgerRefused(
                 f"job {name} was started on another input ({job.source}, now {source}): give another --job name"
             )
-        if job.state != "open":
-            with self._transaction():
-                self._db.execute("UPDATE jobs SET state='open', ended_at=NULL WHERE job=?", (job.job,))
-            job.state = "open"
+        attempts = job.attempts
+        if retry_failed:
+            highest = "SELECT max(attempt) FROM results WHERE job=? AND status='failed'"
+            attempts = self._db.execute(highest, (job.job,)).fetchone()[0] or attempts
+        with self._transaction():
+            self._db.execute(
+                "UPDATE jobs SET state='open', ended_at=NULL, retries=?, attempts=? WHERE job=?",
+                (retries, attempts, job.job),
+            )
+        job.state, job.retries, job.attempts = "open", retries, attempts
         return job
 
     def end_job(self, name: str, state: str, total: int | None) -> None:
@@ -200,30 +220,42 @@ class Ledger:
                     " WHERE name=? AND mark_count<=?",
                     (mark.count, mark.digest, mark.count if mark.ended else None, mark.job, mark.count),
                 )
-        for name, runs in recorded.items():
+        for name in recorded:
             job = self._jobs[name]
-            job.done += sum(count for _, count, _, _ in runs)
-            job.failed += sum(failed for _, _, _, failed in runs)
+            counts = "SELECT done, failed FROM jobs WHERE job=?"
+            job.done, job.failed = self._db.execute(counts, (job.job,)).fetchone()
         for mark in marks:
             job = self._jobs[mark.job]
             if mark.count >= job.mark_count:
                 job.mark_count, job.mark_digest = mark.count, mark.digest
                 job.total = mark.count if mark.ended and job.total is None else job.total
 
-    def receipts(self, name: str, after: int, limit: int) -> Page:
-        """At most `limit` runs that were committed after position `after`."""
+    def receipts(self, name: str, after: int, limit: int, without_failed: bool = False) -> Page:
+        """At most `limit` runs that were committed after `after`; `without_failed` leaves tasks out whose row is failed."""
         job = self._jobs[name]
         rows = self._db.execute(
             "SELECT position, first, count, seconds FROM receipts WHERE job=? AND position>? ORDER BY position LIMIT ?",
             (job.job, after, limit),
         ).fetchall()
+        runs = [(first, count) for _, first, count, _ in rows]
         return Page(
             position=rows[-1][0] if rows else after,
-            runs=[(first, count) for _, first, count, _ in rows],
+            runs=self._without_failed(job, runs) if without_failed else runs,
             count=sum(count for _, _, count, _ in rows),
             seconds=sum(seconds for _, _, _, seconds in rows),
             more=len(rows) == limit,
         )
+
+    def _without_failed(self, job: Job, runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        left = Runs(runs)
+        for first, count in runs:
+            failed = self._db.execute(
+                "SELECT task FROM results WHERE job=? AND task>=? AND task<? AND status='failed'",
+                (job.job, first, first + count),
+            )
+            for (task,) in failed:
+                left.discard(task, 1)
+        return list(left)
 
     def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
         """The first failed tasks of a job, each with the last line of its error."""
@@ -248,15 +280,21 @@ class Ledger:
         results = recording.results
         first, end = results.first, results.first + results.count
         known = self._db.execute(
-            "SELECT task FROM results WHERE job=? AND task>=? AND task<?", (job.job, first, end)
+            "SELECT task, status, attempt FROM results WHERE job=? AND task>=? AND task<?", (job.job, first, end)
         ).fetchall()
-        if not known:
+        kept = {first + offset for offset in recording.again}
+        for task, status, attempt in known:
+            if status == "failed" and attempt < results.attempt and task not in kept:
+                self._db.execute("DELETE FROM results WHERE job=? AND task=?", (job.job, task))
+                self._db.execute("UPDATE jobs SET done=done-1, failed=failed-1 WHERE job=?", (job.job,))
+            else:
+                kept.add(task)
+        if not kept:
             return [self._insert_run(job, recording, first, end)]
-        have = {task for (task,) in known}
         runs = []
         start = first
         for task in range(first, end + 1):
-            if task == end or task in have:
+            if task == end or task in kept:
                 if start < task:
                     runs.append(self._insert_run(job, recording, start, task))
                 start = task + 1

@@ -23,7 +23,8 @@ Run = tuple[Index, Annotated[int, Meta(ge=1, le=TASK_MAX)]]
 """Consecutive tasks: the first task's index, and how many."""
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=100)]
 Function = Annotated[str, Meta(pattern=r"^[^\s:]+:[^\s:]+\Z", max_length=300)]
-Seconds = Annotated[float, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
 Slots = Annotated[int, Meta(ge=1, le=100_000)]
@@ -39,14 +40,20 @@ class Message(Struct, frozen=True, gc=False, tag_field="type", tag=str.lower):
 
 
 class Batch(Message, frozen=True):
-    """Tasks `first` to `first + count - 1` of a job, with their arguments."""
+    """Tasks `first` to `first + count - 1` of a job, with their arguments.
+
+    A task that runs longer than `timeout_s` is ended. A `suspect` batch is one that a worker died with: the worker says
+    that it starts before it starts.
+    """
 
     job: Name
     function: Function
     first: Index
     count: BatchCount
-    attempt: Annotated[int, Meta(ge=1)]
+    attempt: Attempt
     ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    timeout_s: Seconds | None
+    suspect: bool
     arguments: Raw
 
 
@@ -61,18 +68,21 @@ class Results(Message, frozen=True):
     serial: Index
     first: Index
     count: BatchCount
-    attempt: Annotated[int, Meta(ge=1)]
+    attempt: Attempt
     batch: Run
     ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
     outcomes: Raw
 
 
 class Outcomes(Struct, frozen=True, gc=False):
-    """What `Results.outcomes` holds: values and run times in task order, and the errors by offset."""
+    """What `Results.outcomes` holds: values and run times in task order, and the errors by offset.
+
+    An error is (offset, text, final); a final one is not to be retried.
+    """
 
     values: list[Any]
     seconds: list[Seconds]
-    errors: list[tuple[Index, Text]]
+    errors: list[tuple[Index, Text, bool]]
 
 
 # -- the control link, to the sink ------------------------------------------------------------------------------
@@ -82,7 +92,7 @@ class Hello(Message, frozen=True):
     """First on every connection; its fields are the same in every version of the protocol."""
 
     version: int
-    role: str
+    role: Name
     name: Name
 
 
@@ -93,12 +103,15 @@ class Offer(Message, frozen=True):
 
 
 class Beat(Message, frozen=True):
-    """A worker's heartbeat: its capacity, and by job the batches that it holds (waiting, running, unreceipted)."""
+    """A worker's heartbeat: its capacity, and by job the batches that it holds (waiting, running, unreceipted).
+
+    `started` are those of them that have begun to run and have tasks left to run.
+    """
 
     slots: Slots
     prefetch: Prefetch
-    running: Count
     held: dict[Name, list[Run]]
+    started: dict[Name, list[Run]]
 
 
 class Returned(Message, frozen=True):
@@ -113,12 +126,17 @@ class Goodbye(Message, frozen=True):
 
 
 class Open(Message, frozen=True):
-    """A ventilator opens its job, new or resumed. `source` names the kind of input and must not change."""
+    """A ventilator opens its job, new or resumed. `source` names the kind of input and must not change.
+
+    A task that fails is tried `retries` times more. With `retry_failed`, tasks recorded as failed count as not done.
+    """
 
     job: Name
     function: Function
     source: Annotated[str, Meta(max_length=200)]
     port: Port
+    retries: Annotated[int, Meta(ge=0, le=100_000)]
+    retry_failed: bool
 
 
 class Ask(Message, frozen=True):
@@ -136,6 +154,17 @@ class Mark(Message, frozen=True):
     count: Count
     digest: Annotated[bytes, Meta(max_length=32)]
     ended: bool
+
+
+class Quarantine(Message, frozen=True):
+    """A ventilator gives a task up that had started on `lost_count` workers that died, the last of them `worker`."""
+
+    job: Name
+    task: Index
+    attempt: Attempt
+    worker: Name
+    lost_count: Count
+    argument: Raw
 
 
 class Close(Message, frozen=True):
@@ -224,7 +253,10 @@ class Recall(Message, frozen=True):
 
 
 class Opened(Message, frozen=True):
-    """Answer to `Open`: what the ledger knows of the job. `total` is None until the input was read to its end."""
+    """Answer to `Open`: what the ledger knows of the job. `total` is None until the input was read to its end.
+
+    Attempts of this run count from `attempts + 1` on; it is above 0 where failed tasks are run again.
+    """
 
     job: Name
     ledger: str
@@ -232,6 +264,7 @@ class Opened(Message, frozen=True):
     mark_count: Count
     mark_digest: bytes
     total: Count | None
+    attempts: Count
 
 
 class Receipts(Message, frozen=True):
@@ -251,20 +284,34 @@ class Receipts(Message, frozen=True):
     more: bool
 
 
+class Failed(Message, frozen=True):
+    """To a ventilator: these tasks failed at this attempt, are not recorded, and may be tried again."""
+
+    job: Name
+    attempt: Attempt
+    tasks: list[Index]
+
+
 class Member(Struct, frozen=True, gc=False):
-    """A worker of the crew as its last beat told it, with the batches of one job that it holds."""
+    """A worker of the crew as its last beat told it, with the batches of one job that it holds and has started."""
 
     worker: Name
     slots: Slots
     prefetch: Prefetch
     held: list[Run]
+    started: list[Run]
 
 
 class Crew(Message, frozen=True):
-    """To a ventilator: beats of workers that expose its job's function, and the workers that left."""
+    """To a ventilator: beats of workers that expose its job's function, who left in order, and who fell silent.
+
+    `others` counts the workers that are beating and do not expose the function.
+    """
 
     members: list[Member]
     left: list[Name]
+    lost: list[Name]
+    others: Count
 
 
 class Roster(Message, frozen=True):
@@ -312,7 +359,7 @@ class Report(Message, frozen=True):
     workers: list[WorkerReport]
 
 
-ToSink = Hello | Offer | Beat | Returned | Goodbye | Open | Ask | Mark | Close | Halt | Cancel | Query
+ToSink = Hello | Offer | Beat | Returned | Goodbye | Open | Ask | Mark | Quarantine | Close | Halt | Cancel | Query
 FromSink = (
     Welcome
     | Refused
@@ -324,6 +371,7 @@ FromSink = (
     | Recall
     | Opened
     | Receipts
+    | Failed
     | Crew
     | Returned
     | Roster
@@ -384,7 +432,7 @@ def decode_outcomes(results: Results) -> Outcomes:
     outcomes = _decoded(_outcomes, results.outcomes)
     if not len(outcomes.values) == len(outcomes.seconds) == results.count:
         raise ProtocolError("the outcomes are not as many as the tasks")
-    if any(offset >= results.count for offset, _ in outcomes.errors):
+    if any(offset >= results.count for offset, _, _ in outcomes.errors):
         raise ProtocolError("an error belongs to no task of the message")
     return outcomes
 
@@ -397,6 +445,6 @@ def slice_arguments(arguments: bytes | Raw, offset: int, count: int) -> Raw:
     return Raw(_encoder.encode(items))
 
 
-def ticket(ticket_key: bytes, first: int, count: int) -> bytes:
+def ticket(ticket_key: bytes, first: int, count: int, attempt: int) -> bytes:
     """The keyed digest (BLAKE2b, RFC 7693, 16 bytes) that shows a batch was really pushed by its job's ventilator."""
-    return hashlib.blake2b(b"%d %d" % (first, count), key=ticket_key, digest_size=16).digest()
+    return hashlib.blake2b(b"%d %d %d" % (first, count, attempt), key=ticket_key, digest_size=16).digest()

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from common.errors import ProtocolError
-from common.messages import Results, decode_outcomes
+from common.messages import Quarantine, Results, decode_outcomes
 
 _INTEGER_MAX = 2**63 - 1
+_ARGUMENT_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Recording:
     """The `json` column, or None when it is NULL for all."""
     seconds: Sequence[float]
     errors: dict[int, str]
+    again: frozenset[int] = frozenset()
+    """Offsets of failed tasks that are to be tried again: they get no row."""
 
     def rows(self, low: int, high: int) -> Iterator[tuple[Any, ...]]:
         """(task, value, seconds[, json]) for the offsets from `low` to `high - 1`."""
@@ -36,14 +39,46 @@ class Recording:
         return (row for offset in offsets for row in self.rows(offset, offset + 1))
 
 
-def recording(results: Results) -> Recording:
-    """Decode the outcomes. Raises ProtocolError when they do not fit, or hold what no result can be."""
+def recording(results: Results, attempts_max: int = 1) -> Recording:
+    """Decode the outcomes. Raises ProtocolError when they do not fit, or hold what no result can be.
+
+    A failure is recorded at attempt `attempts_max`, or when it is final; before that the task is tried again.
+    """
     outcomes = decode_outcomes(results)
     try:
         stored, json = columns(outcomes.values)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise ProtocolError(f"a value cannot be stored: {error}") from None
-    return Recording(results, stored, json, outcomes.seconds, dict(outcomes.errors))
+    tries_left = results.attempt < attempts_max
+    again = frozenset(offset for offset, _, final in outcomes.errors if tries_left and not final)
+    errors = {offset: error for offset, error, _ in outcomes.errors if offset not in again}
+    return Recording(results, stored, json, outcomes.seconds, errors, again)
+
+
+def quarantined(quarantine: Quarantine) -> Recording:
+    """The failed row of a task that is given up. Raises ProtocolError."""
+    try:
+        arguments = msgspec.msgpack.decode(quarantine.argument, type=list[Any])
+        argument = msgspec.json.encode(arguments[0]).decode()
+    except (msgspec.MsgspecError, TypeError, ValueError, IndexError, RecursionError) as error:
+        raise ProtocolError(f"the argument cannot be shown: {error}") from None
+    task, worker = quarantine.task, quarantine.worker
+    text = (
+        f"argument: {argument[:_ARGUMENT_CHARACTERS]}\n"
+        f"quarantined: it had started on {quarantine.lost_count} workers that died, the last of them {worker}"
+    )
+    results = Results(
+        job=quarantine.job,
+        worker=worker,
+        serial=0,
+        first=task,
+        count=1,
+        attempt=quarantine.attempt,
+        batch=(task, 1),
+        ticket=bytes(16),
+        outcomes=msgspec.Raw(b""),
+    )
+    return Recording(results, [None], None, [0.0], {0: text})
 
 
 def columns(values: list[Any]) -> tuple[Sequence[Any], list[int | None] | None]:

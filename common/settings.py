@@ -58,6 +58,19 @@ class DispatchSettings:
     """So often a batch is pushed again at once after a return; then it waits."""
     return_wait_s: float = 0.001
     return_wait_max_s: float = 0.02
+    retries: int = 0
+    """So often a task that failed is tried again."""
+    retry_wait_s: float = 1.0
+    """The wait before the first retry; it doubles with each, and varies by a quarter (jitter)."""
+    retry_wait_max_s: float = 60.0
+    retries_waiting_max: int = 10_000
+    """While so many tasks wait for their retry, no further input is read."""
+    timeout_s: float | None = None
+    """A task that runs longer is ended."""
+    quarantine_after: int = 3
+    """A task that had started on so many workers that died is given up."""
+    split_parts: int = 32
+    """Into so many parts a batch is split that a worker died with, until one task is left to suspect."""
     timing: Timing = Timing()
 
 

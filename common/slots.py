@@ -293,7 +293,7 @@ class Slots:
             return []
         log.warning("task %d of job %s %s; its slot has a new child", blamed, order.job, cause)
         text = f"the task {cause}"
-        outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[0.0], errors=[(0, text)]))
+        outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[0.0], errors=[(0, text, False)]))
         return [Outcome(child.slot, blamed, 1, Raw(outcomes))]
 
     def _replace(self, child: _Child) -> None:

@@ -36,7 +36,7 @@ def results(
     ticket: bytes = TICKET,
 ) -> Results:
     """A results message with these values; `errors` goes by offset. Each task took a quarter of a second."""
-    outcomes = Outcomes(values, [0.25] * len(values), list((errors or {}).items()))
+    outcomes = Outcomes(values, [0.25] * len(values), [(at, text, False) for at, text in (errors or {}).items()])
     return Results(
         job=job,
         worker=worker,
@@ -68,7 +68,7 @@ def _any_of(kind: shape.Type) -> st.SearchStrategy[Any]:
             low, high = kind.ge if kind.ge is not None else -(2**63), kind.le if kind.le is not None else 2**64 - 1
             return st.integers(low, high)
         case shape.FloatType():
-            return st.floats(min_value=kind.ge, allow_nan=False, allow_infinity=math.isinf(kind.le or math.inf))
+            return st.floats(min_value=kind.ge, max_value=kind.le, allow_nan=False, allow_infinity=kind.le is None)
         case shape.StrType(pattern=str(pattern)):
             longest = typing.cast(int, kind.max_length)
             return st.from_regex(pattern).filter(lambda text: len(text) <= longest)

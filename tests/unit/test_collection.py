@@ -60,7 +60,7 @@ ROSTER = {user.key: user for user in (ADA, BOB, VERA, VITO, OLGA)}
 SETTINGS = CollectionSettings()
 TIMING = SETTINGS.timing
 SQUARE, CUBE = "tasks:square", "tasks:cube"
-BEAT = Beat(slots=2, prefetch=1, running=0, held={})
+BEAT = Beat(slots=2, prefetch=1, held={}, started={})
 
 
 class Scene:
@@ -86,13 +86,13 @@ class Scene:
 
     def ventilator(self, user: User = VERA, job: str = "job", function: str = SQUARE) -> list[Output]:
         self.hello(user)
-        return self.send(user, Open(job, function, "lines of text", 5557))
+        return self.send(user, Open(job, function, "lines of text", 5557, 0, False))
 
     def batch(self, values: list[Any], first: int = 0, job: str = "job", **fields: Any) -> Results:
         """Results that a worker who was pushed this batch would send."""
         found = self.ledger.job(job)
         assert found is not None
-        seal = ticket(found.ticket_key, first, len(values))
+        seal = ticket(found.ticket_key, first, len(values), 1)
         return results(values, first, job=job, serial=next(self.serials), **({"ticket": seal} | fields))
 
     def deliver(self, *batches: Results, user: User = ADA) -> list[Output]:
@@ -173,7 +173,7 @@ def test_a_wrong_hello_is_refused_in_words_and_lets_nobody_in(scene: Scene, hell
     assert to(BOB, scene.send(BOB, Offer([SQUARE]))) == [Again()]
 
 
-@pytest.mark.parametrize("message", [Offer([]), BEAT, Goodbye(), Open("job", SQUARE, "x", 1), Ask("job", 0, False)])
+@pytest.mark.parametrize("message", [Offer([]), BEAT, Goodbye(), Open("job", SQUARE, "x", 1, 0, False), Ask("job", 0, False)])
 def test_whoever_did_not_say_hello_is_asked_to(scene: Scene, message: ToSink) -> None:
     user = VERA if isinstance(message, Open | Ask) else ADA
     assert scene.send(user, message) == [Send(user.name.encode(), Again())]
@@ -191,7 +191,7 @@ def test_a_worker_that_beats_before_it_offered_is_asked_to_begin_anew(scene: Sce
 
 WORKERS_OWN: list[ToSink] = [Offer([SQUARE]), BEAT, Returned("job", [(0, 1)])]
 VENTILATORS_OWN: list[ToSink] = [
-    Open("job", SQUARE, "lines of text", 5557),
+    Open("job", SQUARE, "lines of text", 5557, 0, False),
     Ask("job", 0, False),
     Mark("job", 5, b"", True),
     Close("job", 0),
@@ -226,7 +226,7 @@ def replace_job(scene: Scene) -> Job:
 
 @pytest.mark.parametrize("user", [ADA, VERA, OLGA], ids=lambda user: user.role)
 def test_every_role_may_ask_how_things_stand(scene: Scene, user: User) -> None:
-    scene.worker(BOB, beat=Beat(2, 1, 1, {"job": [(0, 5), (5, 5)]}))
+    scene.worker(BOB, beat=Beat(2, 1, {"job": [(0, 5), (5, 5)]}, {"job": [(0, 5)]}))
     scene.ventilator(VITO)
     scene.deliver(scene.batch([1, 2]), user=BOB)
     scene.sink.flush(scene.now)
@@ -482,7 +482,7 @@ def test_a_job_that_opens_is_told_the_keys_the_crew_and_what_is_done(scene: Scen
     scene.worker(BOB, (CUBE,))
     roster, crew, opened = to(VERA, scene.ventilator())
     assert roster == Roster([ADA.key, BOB.key])
-    assert crew == Crew([Member("ada", 2, 1, [])], [])
+    assert crew == Crew([Member("ada", 2, 1, [], [])], [], [], 1)
     assert isinstance(opened, Opened)
     assert (opened.job, opened.ledger, opened.total) == ("job", scene.ledger.id, None)
 
@@ -492,9 +492,9 @@ def test_a_beat_goes_to_the_ventilators_whose_function_the_worker_exposes(scene:
     scene.ventilator(VITO, "cubes", CUBE)
     scene.worker(ADA, (CUBE,))
     held = {"cubes": [(0, 5)], "squares": [(9, 1)]}
-    outputs = scene.send(ADA, Beat(4, 2, 1, held))
+    outputs = scene.send(ADA, Beat(4, 2, held, {}))
     assert to(ADA, outputs) == [Heard()]
-    assert of(Crew, outputs) == [(b"vito", Crew([Member("ada", 4, 2, [(0, 5)])], []))]
+    assert of(Crew, outputs) == [(b"vito", Crew([Member("ada", 4, 2, [(0, 5)], [])], [], [], 0))]
 
 
 def test_a_return_goes_to_the_jobs_ventilator_only(scene: Scene) -> None:
@@ -513,7 +513,7 @@ def test_a_silent_worker_is_parted_with_after_gone_s(scene: Scene) -> None:
     assert of(Crew, scene.pass_time(TIMING.gone_s, VERA, BOB))[-1][1].left == []  # type: ignore[attr-defined]
     assert scene.sink.worker_count == 2
     outputs = scene.pass_time(TIMING.beat_s, VERA, BOB)
-    assert (b"vera", Crew([], ["ada"])) in of(Crew, outputs)
+    assert (b"vera", Crew([], [], ["ada"], 0)) in of(Crew, outputs)
     assert any("ada is silent" in text for text in said(outputs))
     assert scene.sink.worker_count == 1
     assert to(ADA, scene.send(ADA, BEAT)) == [Again()]
@@ -522,7 +522,7 @@ def test_a_silent_worker_is_parted_with_after_gone_s(scene: Scene) -> None:
 def test_a_worker_that_says_goodbye_is_parted_with_at_once(scene: Scene) -> None:
     scene.ventilator()
     scene.worker()
-    assert to(VERA, scene.send(ADA, Goodbye())) == [Crew([], ["ada"])]
+    assert to(VERA, scene.send(ADA, Goodbye())) == [Crew([], ["ada"], [], 0)]
     assert scene.sink.worker_count == 0
 
 
@@ -584,7 +584,7 @@ def test_a_revoked_worker_is_cut_off_and_its_results_are_not_recorded(scene: Sce
     scene.ventilator()
     scene.worker()
     outputs = scene.sink.roster_changed(without(ADA))
-    assert to(VERA, outputs) == [Crew([], ["ada"]), Roster([BOB.key])]
+    assert to(VERA, outputs) == [Crew([], ["ada"], [], 0), Roster([BOB.key])]
     assert to(ADA, outputs) == [Refused(PROTOCOL_VERSION, "key ada was revoked")]
     for message in (BEAT, Hello(PROTOCOL_VERSION, "worker", "ada"), Returned("job", [(0, 1)])):
         assert scene.send(ADA, message) == [Send(b"ada", Refused(PROTOCOL_VERSION, "key ada was revoked"))]
@@ -616,7 +616,7 @@ def test_a_second_ventilator_for_a_running_job_is_refused(scene: Scene) -> None:
     scene.ventilator(VERA)
     outputs = scene.ventilator(VITO)
     outputs += scene.pass_time(TIMING.ask_s, VERA)
-    outputs += scene.send(VITO, Open("job", SQUARE, "lines of text", 5557))
+    outputs += scene.send(VITO, Open("job", SQUARE, "lines of text", 5557, 0, False))
     assert of(Opened, outputs) == []
     assert [(peer, "job job is run by" in refused.reason) for peer, refused in of(Refused, outputs)] == [  # type: ignore[attr-defined]
         (b"vito", True)
@@ -630,7 +630,7 @@ def test_a_job_whose_ventilator_is_dead_is_taken_over(scene: Scene) -> None:
     scene.ventilator(VITO)
     outputs = scene.pass_time(2 * TIMING.gone_s)
     outputs += scene.hello(VITO)
-    outputs += scene.send(VITO, Open("job", SQUARE, "lines of text", 5557))
+    outputs += scene.send(VITO, Open("job", SQUARE, "lines of text", 5557, 0, False))
     assert [peer for peer, _ in of(Opened, outputs)] == [b"vito"]
 
 

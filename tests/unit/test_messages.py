@@ -71,7 +71,7 @@ def decoder_of(kind: type[Message]) -> Callable[[bytes], Message]:
 KINDS = sorted({Batch, Results, *get_args(ToSink), *get_args(FromSink)}, key=lambda kind: kind.__name__)
 MESSAGES = st.one_of([any_of(kind) for kind in KINDS])
 EXAMPLES = [
-    encode(Batch("job", "tasks:square", 0, 2, 1, TICKET, Raw(pack([1, "two"])))),
+    encode(Batch("job", "tasks:square", 0, 2, 1, TICKET, None, False, Raw(pack([1, "two"])))),
     encode(results([1, "two", None], 5, errors={1: "no"})),
     pack({"type": "beat", "slots": 4, "prefetch": 1, "running": 2, "held": {"job": [(0, 10)]}}),
     pack({"type": "hello", "version": 1, "role": "worker", "name": "ada"}),
@@ -220,10 +220,10 @@ def test_results_may_be_a_part_of_their_batch() -> None:
         {"values": [1, 2, 3], "seconds": [0.0] * 3, "errors": []},
         {"values": [1, 2], "seconds": [0.0, -1.0], "errors": []},
         {"values": [1, 2], "seconds": [0.0, float("nan")], "errors": []},
-        {"values": [1, 2], "seconds": [0.0, 0.0], "errors": [[2, "beyond"]]},
-        {"values": [1, 2], "seconds": [0.0, 0.0], "errors": [[-1, "before"]]},
-        {"values": [1, 2], "seconds": [0.0, 0.0], "errors": [[0, b"bytes"]]},
-        {"values": [1, 2], "seconds": [0.0, 0.0], "errors": [[0, "e" * 100_001]]},
+        {"values": [1, 2], "seconds": [0.0, 0.0], "errors": [[2, "beyond", False]]},
+        {"values": [1, 2], "seconds": [0.0, 0.0], "errors": [[-1, "before", False]]},
+        {"values": [1, 2], "seconds": [0.0, 0.0], "errors": [[0, b"bytes", False]]},
+        {"values": [1, 2], "seconds": [0.0, 0.0], "errors": [[0, "e" * 100_001, False]]},
         {"values": 2, "seconds": [0.0, 0.0], "errors": []},
         [1, 2],
     ],
@@ -248,6 +248,6 @@ def test_a_slice_of_arguments_has_these_arguments_or_is_refused(values: list[Any
 
 
 def test_a_ticket_belongs_to_one_key_and_one_batch() -> None:
-    tickets = {ticket(key, first, count) for key in (b"a" * 32, b"b" * 32) for first in (1, 11) for count in (1, 11)}
+    tickets = {ticket(key, first, count, 1) for key in (b"a" * 32, b"b" * 32) for first in (1, 11) for count in (1, 11)}
     assert len(tickets) == 8
-    assert ticket(b"a" * 32, 1, 11) == ticket(b"a" * 32, 1, 11)
+    assert ticket(b"a" * 32, 1, 11, 1) == ticket(b"a" * 32, 1, 11, 1) != ticket(b"a" * 32, 1, 11, 2)
