@@ -1,0 +1,98 @@
+"""`docs/PROTOCOL.md` says what the code does: its tables, numbers and examples are compared with it."""
+
+import json
+import re
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+import pytest
+
+from common import messages, settings
+from common.messages import Batch, Message, Results
+from tests.conftest import TOP
+
+DOCUMENT = (TOP / "docs" / "PROTOCOL.md").read_text()
+SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))
+MESSAGES = {
+    kind.__struct_config__.tag: kind
+    for kind in vars(messages).values()
+    if isinstance(kind, type) and issubclass(kind, Message) and kind is not Message
+}
+FROM_SINK = {kind.__struct_config__.tag for kind in messages.FromSink.__args__}
+
+
+def unhex(value: Any) -> Any:
+    """An example's JSON with {"hex": ...} as bytes."""
+    if isinstance(value, dict):
+        return (
+            bytes.fromhex(value["hex"])
+            if value.keys() == {"hex"}
+            else {key: unhex(each) for key, each in value.items()}
+        )
+    return [unhex(each) for each in value] if isinstance(value, list) else value
+
+
+def decode(name: str, frame: bytes) -> Message:
+    if MESSAGES[name] is Batch:
+        return messages.decode_batch(frame)
+    if MESSAGES[name] is Results:
+        results = messages.decode_results(frame)
+        messages.decode_outcomes(results)
+        return results
+    return messages.decode_from_sink(frame) if name in FROM_SINK else messages.decode_to_sink(frame)
+
+
+def test_every_message_has_its_section_and_no_other() -> None:
+    assert SECTIONS.keys() == MESSAGES.keys()
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_fields_are_those_of_the_code(name: str) -> None:
+    fields = re.findall(r"^\| `(\w+)` \|", SECTIONS[name], re.MULTILINE)
+    assert tuple(fields) == MESSAGES[name].__struct_fields__
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_example_is_decoded_and_encoded_again(name: str) -> None:
+    [example] = re.findall(r"```message\n(.*?)\n```", SECTIONS[name], re.DOTALL)
+    content = unhex(json.loads(example))
+    message = decode(name, msgspec.msgpack.encode(content))
+    assert type(message) is MESSAGES[name]
+    assert msgspec.msgpack.decode(messages.encode(message)) == content
+
+
+def test_the_timing_table() -> None:
+    table = DOCUMENT.split("\n## Timing\n")[1].split("\n## ")[0]
+    rows = {name: float(value) for name, value in re.findall(r"^\| (\w+_s) \| ([\d.]+) \|", table, re.MULTILINE)}
+    assert rows == asdict(settings.Timing())
+
+
+def test_the_ticket_vector() -> None:
+    key, text, ticket = re.search(r"\| ([0-9a-f]{64}) \| `([\d ]+)` \| ([0-9a-f]{32}) \|", DOCUMENT).groups()  # type: ignore[union-attr]
+    assert messages.ticket(bytes.fromhex(key), *map(int, text.split())).hex() == ticket
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"),
+    [
+        (r"^Version (\d+)\.", messages.PROTOCOL_VERSION),
+        (r"\| tasks \|.*?\| (\d{4}) \|", settings.TASKS_PORT),
+        (r"\| results \|.*?\| (\d{4}) \|", settings.RESULTS_PORT),
+        (r"\| control \|.*?\| (\d{4}) \|", settings.CONTROL_PORT),
+        (r"at most (\d+) bytes\s*\(16 MiB\)", settings.MESSAGE_BYTES_MAX),
+        (r"a frame is at most (\d+) bytes more", settings.ENVELOPE_BYTES),
+        (r"\| int, 1 to ([\d,]+) \| how many tasks", messages.BATCH_TASKS_MAX),
+        (r"at once the first (\d+) times", settings.DispatchSettings().returns_free),
+        (r"split it \(into up to (\d+)", settings.DispatchSettings().split_parts),
+        (r"on (\d+) workers that died is given up", settings.DispatchSettings().quarantine_after),
+        (r"after (\d+) s, doubling up to", settings.DispatchSettings().retry_wait_s),
+        (r"doubling up to (\d+) s", settings.DispatchSettings().retry_wait_max_s),
+        (r"about (\d+) ms of work", settings.DispatchSettings().batch_s * 1000),
+        (r"at most (\d+) tasks and 1 MiB", settings.DispatchSettings().batch_tasks_max),
+    ],
+)
+def test_numbers(pattern: str, value: float) -> None:
+    match = re.search(pattern, DOCUMENT, re.MULTILINE)
+    assert match, pattern
+    assert float(match[1].replace(",", "")) == value
