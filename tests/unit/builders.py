@@ -1,6 +1,5 @@
 """Short ways to make what these tests need: results messages, and any value of a message type."""
 
-import math
 import types
 import typing
 from typing import Any

@@ -173,7 +173,9 @@ def test_a_wrong_hello_is_refused_in_words_and_lets_nobody_in(scene: Scene, hell
     assert to(BOB, scene.send(BOB, Offer([SQUARE]))) == [Again()]
 
 
-@pytest.mark.parametrize("message", [Offer([]), BEAT, Goodbye(), Open("job", SQUARE, "x", 1, 0, False), Ask("job", 0, False)])
+@pytest.mark.parametrize(
+    "message", [Offer([]), BEAT, Goodbye(), Open("job", SQUARE, "x", 1, 0, False), Ask("job", 0, False)]
+)
 def test_whoever_did_not_say_hello_is_asked_to(scene: Scene, message: ToSink) -> None:
     user = VERA if isinstance(message, Open | Ask) else ADA
     assert scene.send(user, message) == [Send(user.name.encode(), Again())]

@@ -1,0 +1,452 @@
+"""The ventilator's rules under a clock that is a number."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Raw, msgpack
+
+from common.dispatch import Dispatch, Skip, Take
+from common.messages import Ask, Batch, Crew, Dropped, Failed, Member, Opened, Quarantine, Receipts, Returned
+from common.settings import DispatchSettings
+
+ONE = DispatchSettings(batch_tasks=1)
+T = ONE.timing
+
+
+class Scene:
+    """A dispatch with a crew, an endless input of its own indexes, and a sink that has everything to say."""
+
+    def __init__(
+        self, settings: DispatchSettings = ONE, *, resumed: tuple[tuple[int, int], ...] = (), mark: int = 0
+    ) -> None:
+        self.now = 100.0
+        self.rules = Dispatch(settings, "job", "m:f")
+        self.position = 0
+        self.pushed: list[Batch] = []
+        self.rules.receive(self.now, Opened("job", "ledger", b"k" * 32, mark, b"", None, 0))
+        self._resumed = resumed
+
+    def catch_up(self) -> None:
+        self.receipts(*self._resumed)
+
+    def crew(self, worker: str = "w", slots: int = 2, prefetch: int = 2, held: tuple = (), started: tuple = ()) -> list:
+        member = Member(worker, slots, prefetch, list(held), list(started))
+        return self.rules.receive(self.now, Crew([member], [], [], 0))
+
+    def receipts(self, *runs: tuple[int, int], more: bool = False) -> list:
+        count = sum(run[1] for run in runs)
+        after, self.position = self.position, self.position + len(runs)
+        return self.rules.receive(
+            self.now, Receipts("job", after, self.position, list(runs), count, 0.0, count, 0, more)
+        )
+
+    def read(self) -> None:
+        """What the shell does with an input that never blocks."""
+        while (plan := self.rules.plan()) is not None:
+            if isinstance(plan, Skip):
+                self.rules.skipped(plan.count)
+            else:
+                tasks = range(self.rules.next_task, self.rules.next_task + plan.count)
+                self.rules.offer(self.now, plan.count, Raw(msgpack.encode(list(tasks))))
+
+    def push(self) -> list[tuple[int, int]]:
+        new = []
+        while (batch := self.rules.next_push()) is not None:
+            self.rules.pushed(self.now)
+            self.pushed.append(batch)
+            new.append((batch.first, batch.count))
+        return new
+
+    def go(self) -> list[tuple[int, int]]:
+        self.read()
+        return self.push()
+
+    def after(self, seconds: float) -> list:
+        """Let time pass as it does: tick at each deadline, and hear of the sink every half second."""
+        outputs = []
+        end = self.now + seconds
+        while self.now < end:
+            deadline = self.rules.deadline()
+            self.now = min(end, self.now + 0.5, max(self.now + 1e-6, end if deadline is None else deadline))
+            self.rules.receive(self.now, Receipts("other", 0, 0, [], 0, 0, 0, 0, False))
+            outputs += self.rules.tick(self.now)
+        return outputs
+
+
+def working(settings: DispatchSettings = ONE) -> Scene:
+    scene = Scene(settings)
+    scene.catch_up()
+    scene.crew()
+    return scene
+
+
+def test_nothing_is_read_before_the_receipts_are_known_or_without_a_crew() -> None:
+    scene = Scene()
+    assert scene.rules.plan() is None
+    scene.catch_up()
+    assert scene.go() == []
+    scene.crew()
+    assert scene.go() == [(0, 1), (1, 1), (2, 1), (3, 1)]
+
+
+def test_a_receipt_makes_room_for_one_more() -> None:
+    scene = working()
+    scene.go()
+    assert scene.receipts((1, 1)) == [Ask("job", 1, False)]
+    assert scene.go() == [(4, 1)]
+
+
+def test_receipts_that_do_not_follow_the_cursor_are_ignored() -> None:
+    scene = working()
+    scene.go()
+    assert scene.rules.receive(scene.now, Receipts("job", 7, 9, [(0, 4)], 4, 0.0, 4, 0, False)) == []
+    assert scene.rules.outstanding == 4
+
+
+def test_an_unanswered_question_is_asked_again() -> None:
+    scene = working()
+    scene.now += T.silence_s
+    assert scene.rules.tick(scene.now) == [Ask("job", 0, False)]
+
+
+def test_a_returned_batch_is_pushed_again_a_little_later_each_time_but_never_much() -> None:
+    scene = working()
+    scene.go()
+    waits = []
+    for _ in range(ONE.returns_free + 12):
+        scene.rules.receive(scene.now, Returned("job", [(0, 1)]))
+        before = scene.now
+        while not (pushed := scene.push()):
+            deadline = scene.rules.deadline()
+            assert deadline is not None
+            scene.now = max(scene.now, deadline)
+            scene.rules.tick(scene.now)
+        assert pushed == [(0, 1)]
+        waits.append(scene.now - before)
+    assert waits[: ONE.returns_free] == [0] * ONE.returns_free
+    assert waits == sorted(waits)
+    assert max(waits) <= ONE.return_wait_max_s + 1e-9
+
+
+@pytest.mark.parametrize("batches", [[(0, 2)], [(9, 1)], [(-0, 9)]])
+def test_a_return_of_what_is_not_outstanding_changes_nothing(batches: list[tuple[int, int]]) -> None:
+    scene = working()
+    scene.go()
+    scene.rules.receive(scene.now, Returned("job", batches))
+    assert scene.push() == []
+
+
+def test_a_lost_workers_batches_are_pushed_again_at_once() -> None:
+    scene = working()
+    scene.go()
+    scene.crew(held=((0, 1), (1, 1)))
+    scene.crew("v", 2, 2)
+    scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
+    assert scene.push() == [(0, 1), (1, 1)]
+
+
+def test_what_another_living_worker_names_is_not_pushed_again() -> None:
+    scene = working()
+    scene.go()
+    scene.crew(held=((0, 1), (1, 1)))
+    scene.crew("v", 2, 2, held=((0, 1),))
+    scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
+    assert scene.push() == [(1, 1)]
+
+
+def test_a_lease_ends_when_nobody_names_the_batch_and_lives_while_somebody_does() -> None:
+    scene = working()
+    scene.go()
+    for _ in range(40):
+        scene.after(T.beat_s)
+        scene.crew(held=((0, 1), (2, 1), (3, 1)))
+        if again := scene.push():
+            break
+    assert again == [(1, 1)]
+    assert 100 + T.lease_s <= scene.now <= 100 + T.lease_s + 2 * T.beat_s
+
+
+def test_leases_stand_still_while_the_sink_is_away() -> None:
+    scene = working()
+    scene.go()
+    for _ in range(100):
+        scene.now += 1
+        scene.rules.tick(scene.now)
+    assert scene.push() == []
+    scene.crew()
+    scene.after(T.lease_s - 1)
+    assert scene.push() == []
+    scene.after(2)
+    assert scene.push() == [(0, 1), (1, 1), (2, 1), (3, 1)]
+
+
+def test_batches_that_nobody_ever_named_come_back_soon_after_a_worker_was_lost() -> None:
+    scene = working()
+    scene.crew("v", 2, 2)
+    scene.go()
+    scene.crew("v", held=((1, 1), (2, 1)))
+    scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
+    scene.after(T.unnamed_s + 0.1)
+    scene.crew("v", held=((1, 1), (2, 1)))
+    assert {first for first, _ in scene.push()} < {0, 3, 4, 5, 6, 7}
+    assert scene.pushed[-1].suspect
+
+
+def test_a_batch_of_which_a_part_has_receipts_is_pushed_again_without_that_part() -> None:
+    scene = working(DispatchSettings(batch_tasks=10))
+    scene.go()
+    scene.receipts((2, 3), (8, 1))
+    scene.rules.receive(scene.now, Returned("job", [(0, 10)]))
+    assert scene.push() == [(0, 2)]
+    scene.crew(slots=8)
+    assert scene.push() == [(5, 3), (9, 1)]
+    assert [msgpack.decode(batch.arguments) for batch in scene.pushed[-3:]] == [[0, 1], [5, 6, 7], [9]]
+
+
+def test_receipts_settle_in_any_order_and_over_batches() -> None:
+    scene = working(DispatchSettings(batch_tasks=5))
+    scene.go()
+    scene.receipts((7, 6))
+    assert scene.rules.outstanding == 4
+    scene.receipts((0, 7), (13, 2))
+    assert scene.rules.outstanding == 1
+    scene.receipts((15, 5))
+    assert scene.rules.outstanding == 0
+
+
+def test_a_resumed_job_skips_what_is_recorded() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=10), resumed=((0, 20), (25, 5)))
+    scene.crew()
+    scene.catch_up()
+    assert scene.rules.plan() == Skip(20)
+    assert scene.go() == [(20, 5), (30, 10), (40, 10), (50, 10)]
+
+
+def test_a_resumed_job_leaves_to_living_workers_what_they_hold() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=10), resumed=((0, 20),))
+    scene.crew(held=((20, 7), (40, 5)))
+    scene.catch_up()
+    assert scene.go() == [(27, 10), (37, 3)]
+    assert scene.rules.outstanding == 4
+    scene.rules.receive(scene.now, Returned("job", [(20, 7)]))
+    assert scene.push() == [(20, 7)]
+
+
+def test_a_resumed_job_pushes_nothing_before_its_input_was_read_as_far_as_before() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=10), resumed=((0, 5),), mark=25)
+    scene.catch_up()
+    scene.crew(slots=1, prefetch=0)
+    assert scene.rules.plan() == Skip(5)
+    scene.rules.skipped(5)
+    assert scene.rules.plan() == Take(10)
+    scene.rules.offer(scene.now, 10, Raw(msgpack.encode(list(range(10)))))
+    assert scene.push() == []
+    scene.rules.offer(scene.now, 10, Raw(msgpack.encode(list(range(10)))))
+    assert scene.rules.plan() is None
+    assert scene.push() == [(5, 10)]
+
+
+def test_a_dry_input_shrinks_the_window_to_the_slots() -> None:
+    scene = working()
+    scene.go()
+    assert scene.rules.input_scarce(scene.now, True) == [Ask("job", 0, True)]
+    assert scene.rules.window == 2
+    scene.rules.receive(scene.now, Returned("job", [(0, 1)]))
+    assert scene.push() == []
+    scene.receipts((1, 1), (2, 1))
+    assert scene.push() == [(0, 1)]
+
+
+def test_a_job_is_finished_when_the_input_is_read_and_every_task_has_its_receipt() -> None:
+    scene = working()
+    scene.go()
+    scene.rules.total = 4
+    assert not scene.rules.finished
+    scene.receipts((0, 4))
+    assert scene.rules.finished
+
+
+def test_a_cancelled_job_is_dropped() -> None:
+    scene = working()
+    scene.rules.receive(scene.now, Dropped("other"))
+    assert not scene.rules.dropped
+    scene.rules.receive(scene.now, Dropped("job"))
+    assert scene.rules.dropped
+
+
+def test_an_interrupted_job_pushes_no_more() -> None:
+    scene = working()
+    scene.go()
+    scene.rules.halt()
+    scene.receipts((0, 1))
+    scene.rules.receive(scene.now, Returned("job", [(1, 1)]))
+    assert scene.go() == []
+    assert scene.rules.in_hands == 2
+
+
+def test_a_failed_task_is_tried_again_after_a_wait_that_doubles() -> None:
+    scene = working(DispatchSettings(batch_tasks=5, retries=3))
+    scene.go()
+    scene.receipts((0, 2), (3, 2))
+    waits = []
+    for attempt in (1, 2, 3):
+        scene.rules.receive(scene.now, Failed("job", attempt, [2]))
+        before = scene.now
+        while not (again := [each for each in scene.push() if each == (2, 1)]):
+            scene.after(0.1)
+            scene.crew(held=((5, 5), (10, 5), (15, 5)))
+        assert again == [(2, 1)]
+        assert scene.pushed[-1].attempt == attempt + 1
+        waits.append(scene.now - before)
+    assert all(0.7 * 2**n <= wait <= 1.4 * 2**n for n, wait in enumerate(waits))
+    scene.receipts((2, 1))
+    assert scene.rules.outstanding == 3
+
+
+def test_a_retry_waits_for_the_batch_that_it_failed_in() -> None:
+    scene = working(DispatchSettings(batch_tasks=5, retries=1))
+    scene.go()
+    scene.rules.receive(scene.now, Failed("job", 1, [0]))
+    for _ in range(20):
+        scene.after(1)
+        scene.crew(held=((0, 5), (5, 5), (10, 5), (15, 5)))
+    assert scene.push() == []
+    scene.receipts((1, 4))
+    scene.after(1)
+    scene.crew(held=((5, 5), (10, 5), (15, 5)))
+    assert scene.push() == [(0, 1)]
+
+
+def test_a_stale_failure_is_ignored() -> None:
+    scene = working(DispatchSettings(batch_tasks=5, retries=1))
+    scene.go()
+    scene.rules.receive(scene.now, Failed("job", 2, [0]))
+    scene.rules.receive(scene.now, Failed("job", 1, [999]))
+    scene.receipts((0, 5))
+    assert scene.rules.outstanding == 3
+
+
+def test_a_task_that_started_on_workers_that_died_is_given_up() -> None:
+    scene = working(replace(ONE, quarantine_after=2))
+    scene.go()
+    for round_ in (1, 2):
+        worker = f"w{round_}"
+        scene.crew(worker, held=((0, 1), (1, 1)), started=((0, 1),))
+        outputs = scene.rules.receive(scene.now, Crew([], [], [worker], 0))
+        scene.push()
+    assert outputs == [Quarantine("job", 0, 1, "w2", 2, Raw(msgpack.encode([0])))]
+    assert not any(batch.first == 0 for batch in scene.pushed[-1:])
+
+
+def test_a_worker_that_leaves_in_order_makes_nobody_suspect() -> None:
+    scene = working(replace(ONE, quarantine_after=1))
+    scene.go()
+    scene.crew("v", held=((0, 1),), started=((0, 1),))
+    assert scene.rules.receive(scene.now, Crew([], ["v"], [], 0)) == []
+    assert scene.push() == [(0, 1)]
+    assert not scene.pushed[-1].suspect
+
+
+def test_a_suspect_batch_is_split() -> None:
+    scene = working(DispatchSettings(batch_tasks=64, split_parts=4))
+    scene.go()
+    scene.crew("v", slots=50, held=((0, 64),), started=((0, 64),))
+    scene.crew("u", slots=50)
+    scene.rules.receive(scene.now, Crew([], [], ["v"], 0))
+    assert scene.push() == [(0, 16), (16, 16), (32, 16), (48, 16)]
+    assert all(batch.suspect for batch in scene.pushed[-4:])
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["beat", "lost", "left", "return", "receipt", "part", "fail", "time", "dry", "wet"]),
+        st.integers(0, 3),
+        st.integers(0, 10),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS, st.sampled_from([1, 3, None]))
+def test_whatever_happens_the_window_holds_and_the_job_ends(
+    steps: list[tuple[str, int, int]], size: int | None
+) -> None:
+    scene = Scene(DispatchSettings(batch_tasks=size, retries=50, quarantine_after=10**6))
+    scene.catch_up()
+    scene.crew("w0", 2, 1)
+    alive: dict[str, set[tuple[int, int]]] = {"w0": set()}
+    capacity = {"w0": 3}
+    recorded: set[int] = set()
+    in_hands: set[tuple[int, int]] = set()
+
+    def push() -> None:
+        scene.read()
+        while (batch := scene.rules.next_push()) is not None:
+            key = (batch.first, batch.count)
+            assert not any(key in held for held in alive.values()), "a living worker names it"
+            assert scene.rules.in_hands < scene.rules.window <= sum(capacity.values())
+            assert not recorded & set(range(batch.first, batch.first + batch.count)), "it is recorded"
+            scene.rules.pushed(scene.now)
+            in_hands.add(key)
+
+    def receipt(first: int, count: int) -> None:
+        recorded.update(range(first, first + count))
+        for held in alive.values():
+            held.discard((first, count))
+        scene.receipts((first, count))
+
+    for kind, which, number in steps:
+        push()
+        worker = f"w{which}"
+        batches = sorted(in_hands)
+        batch = batches[number % len(batches)] if batches else None
+        if kind == "beat":
+            taken = {held for other in alive for held in alive[other] if other != worker}
+            held = {
+                each
+                for each in batches[:number]
+                if each not in taken and not set(range(each[0], sum(each))) <= recorded
+            }
+            alive[worker] = held
+            capacity[worker] = 3
+            scene.crew(worker, 2, 1, held=tuple(held), started=tuple(held)[:1])
+        elif kind in ("lost", "left") and worker in alive:
+            del alive[worker], capacity[worker]
+            gone = [worker]
+            scene.rules.receive(scene.now, Crew([], gone if kind == "left" else [], gone if kind == "lost" else [], 0))
+        elif kind == "return" and batch:
+            for held in alive.values():
+                held.discard(batch)
+            scene.rules.receive(scene.now, Returned("job", [batch]))
+        elif kind == "receipt" and batch:
+            in_hands.discard(batch)
+            receipt(*batch)
+        elif kind == "part" and batch:
+            receipt(batch[0], max(1, batch[1] // 2))
+        elif kind == "fail" and batch:
+            scene.rules.receive(scene.now, Failed("job", 1, [batch[0]]))
+        elif kind == "time":
+            scene.after(number / 2)
+        elif kind in ("dry", "wet"):
+            scene.rules.input_scarce(scene.now, kind == "dry")
+        assert 0 <= scene.rules.in_hands <= scene.rules.outstanding
+        flights = sorted((flight.first, flight.count) for flight in scene.rules._flights.values())
+        assert all(first + count <= after for (first, count), (after, _) in itertools.pairwise(flights))
+
+    scene.rules.total = scene.rules.next_task
+    scene.crew("last", 4, 4)
+    capacity["last"] = 8
+    for worker in [worker for worker in alive if worker != "last"]:
+        scene.rules.receive(scene.now, Crew([], [worker], [], 0))
+    alive.clear()
+    for _ in range(200):
+        scene.after(1)
+        scene.crew("last", 4, 4)
+        for first, count in scene.push():
+            receipt(first, count)
+    assert scene.rules.finished
+    assert scene.rules.in_hands == 0
