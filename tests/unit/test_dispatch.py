@@ -306,18 +306,19 @@ def test_a_failed_task_is_tried_again_after_a_wait_that_doubles() -> None:
     assert scene.rules.outstanding == 3
 
 
-def test_a_retry_waits_for_the_batch_that_it_failed_in() -> None:
+@pytest.mark.parametrize("task", [0, 3])
+def test_a_retry_waits_for_the_batch_that_it_failed_in(task: int) -> None:
     scene = working(DispatchSettings(batch_tasks=5, retries=1))
     scene.go()
-    scene.rules.receive(scene.now, Failed("job", 1, [0]))
+    scene.rules.receive(scene.now, Failed("job", 1, [task]))
     for _ in range(20):
         scene.after(1)
         scene.crew(held=((0, 5), (5, 5), (10, 5), (15, 5)))
     assert scene.push() == []
-    scene.receipts((1, 4))
+    scene.receipts(*[(each, 1) for each in range(5) if each != task])
     scene.after(1)
     scene.crew(held=((5, 5), (10, 5), (15, 5)))
-    assert scene.push() == [(0, 1)]
+    assert scene.push() == [(task, 1)]
 
 
 def test_a_stale_failure_is_ignored() -> None:
@@ -430,7 +431,10 @@ def test_whatever_happens_the_window_holds_and_the_job_ends(
         elif kind == "fail" and batch:
             scene.rules.receive(scene.now, Failed("job", 1, [batch[0]]))
         elif kind == "time":
-            scene.after(number / 2)
+            for _ in range(number):
+                scene.after(0.5)
+                for living, held in alive.items():
+                    scene.crew(living, 2, 1, held=tuple(held))
         elif kind in ("dry", "wet"):
             scene.rules.input_scarce(scene.now, kind == "dry")
         assert 0 <= scene.rules.in_hands <= scene.rules.outstanding
