@@ -280,7 +280,8 @@ class Ventilator:
             if others and self._voiced_count >= 1:
                 raise OperatorError(
                     f"no worker exposes {self._options.function}; {others} that are here expose other functions: mend"
-                    f" the name, or start a worker that exposes it, and run the same command with --job {self._options.job}"
+                    " the name, or start a worker that exposes it, and run the same command with"
+                    f" --job {self._options.job}"
                 )
             self._voiced_count += 1
             module = self._options.function.partition(":")[0]
