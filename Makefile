@@ -26,3 +26,7 @@ $(VENV)/ready: pyproject.toml
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+
+bench: $(VENV)/ready
+	$(PY) -m benchmarks.throughput
+	$(PY) -m benchmarks.tail

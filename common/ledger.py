@@ -231,7 +231,7 @@ class Ledger:
                 job.total = mark.count if mark.ended and job.total is None else job.total
 
     def receipts(self, name: str, after: int, limit: int, without_failed: bool = False) -> Page:
-        """At most `limit` runs that were committed after `after`; `without_failed` leaves tasks out whose row is failed."""
+        """At most `limit` runs committed after `after`; `without_failed` leaves out tasks whose row is failed."""
         job = self._jobs[name]
         rows = self._db.execute(
             "SELECT position, first, count, seconds FROM receipts WHERE job=? AND position>? ORDER BY position LIMIT ?",
