@@ -82,7 +82,8 @@ def main() -> None:
             theirs.append(managers_rate(PEER_TASKS))
     rate, peer = statistics.median(ours), statistics.median(theirs)
     print(
-        f"n*n, {count:,} tasks, 2 slots: {rate:,.0f}/s; multiprocessing.managers: {peer:,.0f}/s; ratio {rate / peer:.1f}"
+        f"n*n, {count:,} tasks, 2 slots: {rate:,.0f}/s;"
+        f" multiprocessing.managers: {peer:,.0f}/s; ratio {rate / peer:.1f}"
     )
     ventilator, sink = (max(each) / 2**20 for each in zip(*memory, strict=True))
     print(f"resident at the end: ventilator {ventilator:.0f} MiB, sink {sink:.0f} MiB")
