@@ -30,3 +30,6 @@ clean:
 bench: $(VENV)/ready
 	$(PY) -m benchmarks.throughput
 	$(PY) -m benchmarks.tail
+
+soak: $(VENV)/ready
+	CHAOS_KILLS=200 CHAOS_TASKS=100000 $(PY) -m pytest -s --timeout 3600 tests/chaos
