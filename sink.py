@@ -106,7 +106,7 @@ class Sink:
             if user is None:
                 continue
             try:
-                message = decode_to_sink(frames[-1].bytes)
+                message = decode_to_sink(frames[0].buffer if len(frames) == 1 else b"")
             except ProtocolError as error:
                 self._perform(self._rules.malformed(user, "control", error))
                 continue
@@ -114,12 +114,12 @@ class Sink:
             self._perform(self._rules.receive(sockets.now(), peer.bytes, user, address, message))
 
     def _take_results(self) -> None:
-        for frame in sockets.drain(self._results):
+        for frame, content in sockets.drain(self._results):
             user = self._user(frame)
             if user is None:
                 continue
             try:
-                self._perform(self._rules.results(user, decode_results(frame.buffer)))
+                self._perform(self._rules.results(user, decode_results(content)))
             except ProtocolError as error:
                 self._perform(self._rules.malformed(user, "results", error))
 

@@ -162,9 +162,9 @@ class Worker:
 
     def _take_batches(self) -> None:
         now = sockets.now()
-        for frame in sockets.drain(self._tasks):
+        for _, content in sockets.drain(self._tasks):
             try:
-                batch = decode_batch(frame.bytes)
+                batch = decode_batch(content)
             except ProtocolError as error:
                 log.warning("a ventilator sent something that is no batch: %s", error)
                 continue

@@ -128,9 +128,9 @@ class SinkLink:
             self._perform(self._rules.event(sockets.now(), _EVENTS[zmq.Event(event)]))
 
     def _receive(self) -> None:
-        for frame in sockets.drain(self._socket):
+        for _, content in sockets.drain(self._socket):
             try:
-                message = decode_from_sink(frame.bytes)
+                message = decode_from_sink(content)
             except ProtocolError as error:
                 log.warning("the sink sent something that is no message of this protocol: %s", error)
                 continue

@@ -403,12 +403,12 @@ def _decoded(decoder: "msgspec.msgpack.Decoder[T]", frame: bytes | memoryview | 
         raise ProtocolError(str(error)) from None
 
 
-def decode_to_sink(frame: bytes) -> ToSink:
+def decode_to_sink(frame: bytes | memoryview) -> ToSink:
     """A control frame that reached the sink. Raises ProtocolError."""
     return _decoded(_to_sink, frame)
 
 
-def decode_from_sink(frame: bytes) -> FromSink:
+def decode_from_sink(frame: bytes | memoryview) -> FromSink:
     """A control frame that the sink sent. Raises ProtocolError."""
     return _decoded(_from_sink, frame)
 

@@ -234,19 +234,22 @@ class Signals:
             return []
 
 
-def drain(made: zmq.Socket[bytes], most: int = 10_000) -> list[zmq.Frame]:
-    """The single-frame messages that have come, `most` at most. A message of several frames counts as malformed:
-    its last frame, all that is given, is no message of the protocol by itself."""
-    frames: list[zmq.Frame] = []
-    while len(frames) < most:
+def drain(made: zmq.Socket[bytes], most: int = 10_000) -> list[tuple[zmq.Frame, memoryview]]:
+    """The messages that have come, `most` at most, each as its last frame and its content.
+
+    A message of several frames is none of this protocol: its content is given as empty, which is malformed.
+    """
+    found: list[tuple[zmq.Frame, memoryview]] = []
+    while len(found) < most:
         try:
             frame = made.recv(zmq.DONTWAIT, copy=False)
+            alone = not frame.more
             while frame.more:
                 frame = made.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
             break
-        frames.append(frame)
-    return frames
+        found.append((frame, frame.buffer if alone else memoryview(b"")))
+    return found
 
 
 def user_id(frame: zmq.Frame) -> str | None:

@@ -49,7 +49,7 @@ class Door:
         self.clients: list[Client] = []
 
     def _take(self) -> None:
-        self.arrived += [(sockets.user_id(frame), frame.bytes) for frame in sockets.drain(self.server)]
+        self.arrived += [(sockets.user_id(frame), bytes(content)) for frame, content in sockets.drain(self.server)]
 
     def until(self, condition: Callable[[], object]) -> None:
         gives_up_at = sockets.now() + PATIENCE_S
@@ -237,3 +237,11 @@ def test_what_is_no_curve_key_is_refused_whoever_would_be_admitted(mechanism: by
         asker.close()
         gate.close()
         context.term()
+
+
+def test_a_message_of_several_frames_is_malformed_as_a_whole(door: Door) -> None:
+    made, _ = enrolled(door)
+    client = door.knock(made)
+    client.socket.send_multipart([b"first", b"last"])
+    door.until(lambda: len(door.arrived) == 2)
+    assert [content for _, content in door.arrived] == [b"hello", b""]
