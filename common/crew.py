@@ -115,9 +115,9 @@ class Crews:
         self._looked_at = now
         if slept_s > 0:
             for worker in self.workers.values():
-                worker.heard_at += slept_s
+                worker.heard_at = min(now, worker.heard_at + slept_s)
             for run in self.runs.values():
-                run.heard_at += slept_s
+                run.heard_at = min(now, run.heard_at + slept_s)
         gone_at = now - self._timing.gone_s
         return (
             [worker for worker in self.workers.values() if worker.heard_at < gone_at],

@@ -11,9 +11,11 @@ import msgspec
 from msgspec import Raw
 
 from common.errors import OperatorError
+from common.messages import TASK_MAX
 from common.settings import MESSAGE_BYTES_MAX
 
 _READ_BYTES = 256 * 1024
+_DEPTH_MARGIN = 100
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -40,8 +42,13 @@ class Input(Protocol):
 
 
 def encoded(arguments: list[Any], first: int) -> Raw:
-    """The arguments as one MessagePack array. Raises OperatorError when one is too large for a message."""
-    payload = _encoder.encode(arguments)
+    """The arguments as one MessagePack array. Raises OperatorError when one is too large for a message, ValueError,
+    OverflowError or RecursionError when one cannot be encoded."""
+    # Encoded some levels deeper than they are: whoever decodes them may have less room for depth than this process.
+    wrapped: Any = arguments
+    for _ in range(_DEPTH_MARGIN):
+        wrapped = [wrapped]
+    payload = _encoder.encode(wrapped)[_DEPTH_MARGIN:]
     if len(payload) > MESSAGE_BYTES_MAX and len(arguments) == 1:
         raise OperatorError(
             f"the argument of task {first} has {len(payload)} bytes, and a message holds {MESSAGE_BYTES_MAX}:"
@@ -177,7 +184,10 @@ class LinesInput:
                 lines = lines[:taken]
                 break
         arguments = [self._argument(number, line) for number, line in lines]
-        payload = encoded(arguments, self._taken)
+        try:
+            payload = encoded(arguments, self._taken)
+        except (ValueError, OverflowError, RecursionError):
+            raise self._unfit(lines, arguments) from None
         self._consume(len(lines))
         return len(lines), payload
 
@@ -198,6 +208,19 @@ class LinesInput:
             raise OperatorError(f"{self._name}:{number}: the line is not JSON: {error}") from None
         except UnicodeDecodeError as error:
             raise OperatorError(f"{self._name}:{number}: the line is not UTF-8 text: {error.reason}") from None
+        except RecursionError:
+            raise OperatorError(f"{self._name}:{number}: the line's JSON is nested too deep") from None
+
+    def _unfit(self, lines: list[tuple[int, bytes]], arguments: list[Any]) -> OperatorError:
+        """Names the first line whose value MessagePack has no form for."""
+        for (number, _), argument in zip(lines, arguments, strict=True):
+            try:
+                encoded([argument], 0)
+            except RecursionError:
+                return OperatorError(f"{self._name}:{number}: the line's JSON is nested too deep")
+            except (ValueError, OverflowError) as error:
+                return OperatorError(f"{self._name}:{number}: the value cannot be sent: {error}")
+        raise AssertionError("every line can be encoded by itself")
 
 
 def open_input(path: str | None, span: str | None) -> Input:
@@ -219,11 +242,13 @@ def open_input(path: str | None, span: str | None) -> Input:
 
 
 def _span(span: str) -> tuple[int, int]:
-    start, colon, stop = span.rpartition(":")
+    start, _, stop = span.rpartition(":")
     try:
         low, high = int(start) if start else 0, int(stop)
     except ValueError:
         raise OperatorError(f"--range {span}: give START:STOP, or STOP to start at 0, in whole numbers") from None
-    if high < low or (colon and not start.strip("-")):
+    if high < low:
         raise OperatorError(f"--range {span}: STOP is less than START")
+    if low < -(2**63) or high > 2**63 or high - low > TASK_MAX:
+        raise OperatorError(f"--range {span}: a range holds at most 2**53 integers of 64 bits")
     return low, high

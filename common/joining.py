@@ -138,7 +138,7 @@ class Joining:
 
     def away(self, now: float) -> bool:
         """True while the sink is not there or says nothing."""
-        return not self.joined or self._heard_at is None or now - self._heard_at >= self._timing.silence_s
+        return not self.joined or self._heard_at is None or now >= self._heard_at + self._timing.silence_s
 
     def _greet(self, now: float) -> list[Output]:
         self._greet_at = now + self._GREET_S

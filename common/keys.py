@@ -10,6 +10,7 @@ another file, and whole or not at all.
     keys/revoked/NAME.key                  public keys that were struck out
 """
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import zmq
 
 from common.errors import OperatorError
 from common.roster import ROLES, User
+
+log = logging.getLogger(__name__)
 
 _LINE = re.compile(r"\s*([a-z-]+)\s*=\s*\"?([^\"\n]*)\"?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
@@ -56,7 +59,7 @@ def load(path: Path) -> Certificate:
     secret = fields.get("secret-key")
     if secret and mode & 0o077:
         raise OperatorError(f"others can read the secret in {path}: run `chmod 600 {path}`, or have it enrolled anew")
-    if not all(len(key) == 40 for key in (fields.get("public-key", ""), secret or "x" * 40)):
+    if not all(len(key) == 40 and key.isascii() for key in (fields.get("public-key", ""), secret or "x" * 40)):
         raise OperatorError(f"{path} is not a key file: have the sink's operator enrol this machine again")
     return Certificate(
         path,
@@ -93,9 +96,12 @@ class KeyFolder:
     def prepare(self) -> Certificate:
         """Make the folder and the sink's own pair if they are missing; returns the pair. Raises OperatorError."""
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self.path / "revoked", *(self.path / "roster" / role for role in ROLES)):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folders = [self.path, self.path / "revoked", self.path / "roster"]
+            for folder in (*folders, *(self.path / "roster" / role for role in ROLES)):
+                # Each by itself: the mode of parents that mkdir makes on the way is the umask's.
+                folder.mkdir(mode=0o700, parents=folder == self.path, exist_ok=True)
+                if folder.stat().st_mode & 0o022:
+                    raise OperatorError(f"others can write the key folder {folder}: run `chmod -R go-rwx {self.path}`")
             if not (self.path / "sink.key_secret").exists():
                 public, secret = _pair()
                 _write(self.path / "sink.key_secret", _text(public, secret, {"name": "sink", "role": "sink"}))
@@ -159,13 +165,15 @@ class KeyFolder:
         users = {}
         for role in ROLES:
             for path in sorted((self.path / "roster" / role).glob("*.key")):
-                key = load(path).public
-                users[key] = User(role, path.stem, key)
+                certificate = _loaded(path)
+                if certificate is not None:
+                    users[certificate.public] = User(role, path.stem, certificate.public)
         return users
 
     def revoked(self) -> dict[str, str]:
         """The names of revoked keys, by public key."""
-        return {load(path).public: path.stem for path in (self.path / "revoked").glob("*.key")}
+        found = ((_loaded(path), path.stem) for path in (self.path / "revoked").glob("*.key"))
+        return {certificate.public: name for certificate, name in found if certificate is not None}
 
     def stamp(self) -> tuple[int, ...]:
         """A value that changes whenever the roster does."""
@@ -191,6 +199,16 @@ class KeyFolder:
     def _enter(self, role: str, name: str, public: str) -> None:
         path = self.path / "roster" / role / f"{name}.key"
         _write(path, _text(public, None, {"name": name, "role": role}), replace=True)
+
+
+def _loaded(path: Path) -> Certificate | None:
+    """A file of the roster; None when it was revoked in this moment, or is broken: that must not end a sink."""
+    try:
+        return load(path)
+    except OperatorError as error:
+        if path.exists():
+            log.warning("left out of the roster: %s", error)
+        return None
 
 
 def _pair() -> tuple[str, str]:

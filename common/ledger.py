@@ -5,6 +5,7 @@ Write-ahead log with `synchronous=FULL`: when `commit` returns, a power cut does
 """
 
 import fcntl
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterable
@@ -118,8 +119,12 @@ class Ledger:
     """The writer's side. `path` may be ":memory:"."""
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self._lock = None if path == ":memory:" else _lock(Path(path))
         try:
+            if path != ":memory:" and not Path(path).exists():
+                # It holds the jobs' ticket keys.
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None, cached_statements=512)
             self._prepare(path)
         except sqlite3.Error as error:
@@ -128,10 +133,13 @@ class Ledger:
         self._jobs: dict[str, Job] = {}
 
     def _prepare(self, path: str) -> None:
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        if tables and not tables >= {"meta", "jobs", "results", "receipts"}:
+            self._unlock()
+            raise OperatorError(f"{path} is another program's database: give another file with --ledger")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute("PRAGMA wal_autocheckpoint=4000")
-        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
         if not tables:
             self._db.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";"):
@@ -273,7 +281,7 @@ class Ledger:
     # -- writing ------------------------------------------------------------------------------------------------
 
     def _transaction(self) -> "_Transaction":
-        return _Transaction(self._db)
+        return _Transaction(self._db, self._path)
 
     def _insert(self, job: Job, recording: Recording) -> list[tuple[int, int, float, int]]:
         """Insert the rows that are new; returns their runs as (first, count, seconds, failed)."""
@@ -344,30 +352,41 @@ class Ledger:
 
 
 class _Transaction:
-    """`with` it: commits, or rolls back and turns errors of the disk into LedgerStuck."""
+    """`with` it: commits, or rolls back and turns errors that may pass into LedgerStuck.
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    A damaged file or an I/O error raises OperatorError: after a failed fsync nobody knows what the disk holds, and the
+    sink must be started again (https://www.sqlite.org/atomiccommit.html).
+    """
+
+    def __init__(self, db: sqlite3.Connection, path: str) -> None:
         self._db = db
+        self._path = path
 
     def __enter__(self) -> None:
         try:
             self._db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            raise LedgerStuck(str(error)) from None
+        except sqlite3.DatabaseError as error:
+            raise self._judged(error) from None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         try:
             if error is None:
                 self._db.execute("COMMIT")
-        except sqlite3.OperationalError as refused:
+        except sqlite3.DatabaseError as refused:
             error = refused
         if error is None:
             return
         # SQLite has rolled back by itself after some errors (disk full, I/O) and not after others.
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
-        if isinstance(error, sqlite3.OperationalError):
-            raise LedgerStuck(str(error)) from None
+        if isinstance(error, sqlite3.DatabaseError):
+            raise self._judged(error) from None
+
+    def _judged(self, error: sqlite3.DatabaseError) -> Exception:
+        passes = isinstance(error, sqlite3.OperationalError)
+        if passes and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_IOERR:
+            return LedgerStuck(str(error))
+        return OperatorError(unusable(self._path, error))
 
 
 def _lock(path: Path) -> IO[str]:

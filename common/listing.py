@@ -73,8 +73,9 @@ def print_results(reader: LedgerReader, job: int, format_: Format, failed: bool,
     position = 0
     while True:
         ended = reader.ended(job)
-        for at, row in reader.rows_after(job, position, failed):
-            printer.print(row)
+        for at, arrived in reader.rows_after(job, position, failed):
+            if arrived is not None:
+                printer.print(arrived)
             position = at
         sys.stdout.flush()
         if ended:

@@ -59,7 +59,7 @@ class LedgerReader:
 
     def jobs(self) -> list[JobSummary]:
         """All jobs, oldest first."""
-        rows = self._db.execute(
+        rows = self._query(
             "SELECT name, function, state, total, done, failed, opened_at, ended_at FROM jobs ORDER BY job"
         )
         return [JobSummary(*row) for row in rows]
@@ -67,41 +67,48 @@ class LedgerReader:
     def job(self, name: str | None) -> int:
         """The number of the job, the last one when `name` is None. Raises OperatorError."""
         where, values = ("WHERE name=?", (name,)) if name else ("ORDER BY job DESC LIMIT 1", ())
-        row = self._db.execute(f"SELECT job FROM jobs {where}", values).fetchone()
-        if row is None:
+        rows = self._query(f"SELECT job FROM jobs {where}", *values)
+        if not rows:
             what = f"no job {name}" if name else "no job yet"
             raise OperatorError(f"there is {what} in {self._path}: `python sink.py jobs` lists them")
-        return int(row[0])
+        return int(rows[0][0])
 
     def ended(self, job: int) -> bool:
         """True when the job is done or cancelled."""
-        return bool(self._db.execute("SELECT state<>'open' FROM jobs WHERE job=?", (job,)).fetchone()[0])
+        return bool(self._query("SELECT state<>'open' FROM jobs WHERE job=?", job)[0][0])
 
     def rows(self, job: int, failed: bool) -> Iterator[Row]:
         """The job's rows in task order; only the failed ones when `failed`."""
         yield from self._paged(job, -1, None, failed)
 
-    def rows_after(self, job: int, position: int, failed: bool) -> Iterator[tuple[int, Row]]:
-        """Rows in order of commit after `position`, each with the position to go on from."""
-        runs = self._db.execute(
-            "SELECT position, first, count FROM receipts WHERE job=? AND position>? ORDER BY position",
-            (job, position),
-        ).fetchall()
-        for at, first, count in runs:
+    def rows_after(self, job: int, position: int, failed: bool) -> Iterator[tuple[int, Row | None]]:
+        """Rows in order of commit after `position`, each with the position to go on from.
+
+        Positions without a row of the wanted kind come with None.
+        """
+        after = "SELECT position, first, count FROM receipts WHERE job=? AND position>? ORDER BY position"
+        for at, first, count in self._query(after, job, position):
             for row in self._paged(job, first - 1, first + count, failed):
                 yield at, row
+            yield at, None
 
     def _paged(self, job: int, after: int, end: int | None, failed: bool) -> Iterator[Row]:
         only = " AND status='failed'" if failed else ""
         while True:
-            rows = self._db.execute(
+            rows = self._query(
                 f"SELECT {self._COLUMNS} FROM results WHERE job=? AND task>? AND task<?{only} ORDER BY task LIMIT ?",
-                (job, after, 2**62 if end is None else end, self._PAGE),
-            ).fetchall()
+                *(job, after, 2**62 if end is None else end, self._PAGE),
+            )
             yield from (Row(*row) for row in rows)
             if len(rows) < self._PAGE:
                 return
             after = rows[-1][0]
+
+    def _query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise OperatorError(unusable(self._path, error)) from None
 
     def close(self) -> None:
         """Close the file."""

@@ -255,7 +255,7 @@ class Slots:
             del child.unread[: 4 + size]
             try:
                 found += self._event(child, self._decoder.decode(frame))
-            except (msgspec.DecodeError, ValueError):
+            except (msgspec.DecodeError, ValueError, RecursionError):
                 log.warning("a task of slot %d has written into its worker's link: the child is replaced", child.slot)
                 return found + self._died(child)
         return found

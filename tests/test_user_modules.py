@@ -119,3 +119,30 @@ def test_an_argument_too_large_for_a_message_is_refused_with_advice(pipeline: Pi
     ventilator = pipeline.ventilator("builtins:len", "in.txt")
     assert ventilator.wait() == 2
     assert "in.txt:2: the line is longer than the 16777216 bytes that a message holds: pass a path" in ventilator.err
+
+
+def test_a_result_nested_too_deep_costs_only_its_task(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "deep",
+        "def nest(depth):\n    value = 0\n    for _ in range(depth):\n        value = [value]\n    return value\n",
+    )
+    pipeline.sink()
+    pipeline.worker("deep", "--slots", "1")
+    (pipeline.folder / "depths.jsonl").write_text("".join(f"{depth}\n" for depth in (3, 850, 950, 978, 990, 2000, 4)))
+    ventilator = pipeline.ventilator("deep:nest", "depths.jsonl", "--batch", "7")
+    assert ventilator.wait() == 1, ventilator.err
+    rows = pipeline.query("SELECT status, error FROM results ORDER BY task")
+    assert [status for status, _ in rows[:2]] == ["ok", "ok"]
+    assert rows[5] == ("failed", "the result is nested too deep, or holds itself")
+    assert rows[6][0] == "ok"
+
+
+def test_arguments_that_no_message_can_hold_are_refused_with_their_line(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    pipeline.worker("squares")
+    for line, reason in [("[" * 980 + "]" * 980, "nested too deep"), ("18446744073709551616", "cannot be sent")]:
+        (pipeline.folder / "in.jsonl").write_text(f"1\n{line}\n")
+        ventilator = pipeline.ventilator("squares:square", "in.jsonl")
+        assert ventilator.wait() == 2, ventilator.err
+        assert "in.jsonl:2: " in ventilator.err
+        assert reason in ventilator.err
