@@ -35,8 +35,15 @@ def test_it_follows_a_slower_task_time_at_once() -> None:
     size = BatchSize(SETTINGS)
     for _ in range(20):
         size.measured(100, 0.0001)
-    size.measured(1, 1.0)
-    assert size.tasks(None, 4) == 1
+    size.measured(1, 0.002)
+    assert size.tasks(None, 4) == 9
+
+
+def test_it_has_a_bound_however_short_the_tasks() -> None:
+    size = BatchSize(DispatchSettings(batch_tasks_max=50))
+    for _ in range(20):
+        size.measured(100, 0.0)
+    assert size.tasks(None, 4) == 50
 
 
 def test_near_the_end_a_batch_is_its_share_of_what_is_left() -> None:

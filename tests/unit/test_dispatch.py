@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, msgpack
 
 from common.dispatch import Dispatch, Skip, Take
-from common.messages import Ask, Batch, Crew, Dropped, Failed, Member, Opened, Quarantine, Receipts, Returned
+from common.messages import Ask, Batch, Crew, Dropped, Failed, Member, Opened, Quarantine, Receipts, Returned, ticket
 from common.settings import DispatchSettings
 
 ONE = DispatchSettings(batch_tasks=1)
@@ -73,6 +73,8 @@ class Scene:
             self.now = min(end, self.now + 0.5, max(self.now + 1e-6, end if deadline is None else deadline))
             self.rules.receive(self.now, Receipts("other", 0, 0, [], 0, 0, 0, 0, False))
             outputs += self.rules.tick(self.now)
+            deadline = self.rules.deadline()
+            assert deadline is None or deadline > self.now, "what was due is due still: the ventilator would spin"
         return outputs
 
 
@@ -103,6 +105,7 @@ def test_receipts_that_do_not_follow_the_cursor_are_ignored() -> None:
     scene = working()
     scene.go()
     assert scene.rules.receive(scene.now, Receipts("job", 7, 9, [(0, 4)], 4, 0.0, 4, 0, False)) == []
+    assert scene.rules.receive(scene.now, Receipts("other", 0, 9, [(0, 4)], 4, 0.0, 4, 0, False)) == []
     assert scene.rules.outstanding == 4
 
 
@@ -127,15 +130,18 @@ def test_a_returned_batch_is_pushed_again_a_little_later_each_time_but_never_muc
         assert pushed == [(0, 1)]
         waits.append(scene.now - before)
     assert waits[: ONE.returns_free] == [0] * ONE.returns_free
-    assert waits == sorted(waits)
-    assert max(waits) <= ONE.return_wait_max_s + 1e-9
+    later = waits[ONE.returns_free :]
+    assert 0 < later[0] < later[1] < later[2]
+    assert later == sorted(later)
+    assert later[-1] == pytest.approx(ONE.return_wait_max_s)
 
 
-@pytest.mark.parametrize("batches", [[(0, 2)], [(9, 1)], [(-0, 9)]])
+@pytest.mark.parametrize("batches", [[(0, 2)], [(9, 1)], [(0, 9)]])
 def test_a_return_of_what_is_not_outstanding_changes_nothing(batches: list[tuple[int, int]]) -> None:
     scene = working()
     scene.go()
     scene.rules.receive(scene.now, Returned("job", batches))
+    scene.rules.receive(scene.now, Returned("other", [(0, 1)]))
     assert scene.push() == []
 
 
@@ -189,10 +195,45 @@ def test_batches_that_nobody_ever_named_come_back_soon_after_a_worker_was_lost()
     scene.go()
     scene.crew("v", held=((1, 1), (2, 1)))
     scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
-    scene.after(T.unnamed_s + 0.1)
-    scene.crew("v", held=((1, 1), (2, 1)))
-    assert {first for first, _ in scene.push()} < {0, 3, 4, 5, 6, 7}
+    scene.after(T.unnamed_s - 0.1)
+    assert scene.push() == []
+    scene.after(0.2)
+    assert scene.push() == [(0, 1), (3, 1)]
     assert scene.pushed[-1].suspect
+
+
+def test_a_second_loss_does_not_put_off_what_the_first_has_brought_near() -> None:
+    scene = working()
+    scene.crew("v", 2, 2)
+    scene.crew("u", 8, 8)
+    scene.go()
+    scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
+    scene.after(T.unnamed_s - 0.5)
+    scene.rules.receive(scene.now, Crew([], [], ["v"], 0))
+    scene.after(0.6)
+    assert (0, 1) in scene.push()
+
+
+def test_a_batch_that_was_pushed_again_is_named_by_nobody_until_a_beat_does() -> None:
+    scene = working()
+    scene.go()
+    scene.crew(held=((0, 1),))
+    for each in ("u", "v"):
+        scene.crew(each, 20, 0)
+    scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
+    assert scene.push() == [(0, 1)]
+    scene.rules.receive(scene.now, Crew([], [], ["u"], 0))
+    scene.after(T.unnamed_s + 0.1)
+    assert (0, 1) in scene.push()
+
+
+def test_a_beat_that_names_another_batch_with_the_same_first_task_holds_no_lease() -> None:
+    scene = working(DispatchSettings(batch_tasks=10))
+    scene.go()
+    for _ in range(int(T.lease_s) + 1):
+        scene.after(1)
+        scene.crew(held=((0, 3), (10, 10), (20, 10), (30, 10)))
+    assert scene.push()[0][0] == 0
 
 
 def test_a_batch_of_which_a_part_has_receipts_is_pushed_again_without_that_part() -> None:
@@ -249,6 +290,83 @@ def test_a_resumed_job_pushes_nothing_before_its_input_was_read_as_far_as_before
     assert scene.push() == [(5, 10)]
 
 
+def test_an_earlier_run_is_read_to_its_end_whatever_the_window_and_no_further_at_once() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=10), resumed=((20, 100),), mark=50)
+    scene.crew(slots=1, prefetch=0)
+    scene.catch_up()
+    for plan in (Take(10), Take(10)):
+        assert scene.rules.plan() == plan
+        scene.rules.offer(scene.now, 10, Raw(msgpack.encode(list(range(10)))))
+        assert scene.push() == []
+    assert scene.rules.plan() == Skip(30)
+    scene.rules.skipped(30)
+    assert scene.rules.plan() == Skip(70)
+    assert scene.push() == [(0, 10)]
+
+
+def test_a_job_that_is_opened_again_while_it_runs_goes_on_at_once() -> None:
+    scene = working()
+    scene.go()
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 10**6, b"", None, 0))
+    scene.receipts((0, 1))
+    assert scene.go() == [(4, 1)]
+
+
+def test_nothing_is_read_while_more_receipts_are_to_come() -> None:
+    scene = Scene()
+    scene.crew()
+    assert scene.rules.plan() is None
+    scene.receipts((0, 2), more=True)
+    assert scene.rules.plan() is None
+    scene.receipts((2, 1))
+    assert scene.rules.plan() == Skip(3)
+
+
+def test_batches_that_living_workers_hold_are_read_and_counted_even_beyond_the_window() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=10))
+    scene.crew(slots=1, prefetch=0, held=((0, 5), (5, 5)))
+    scene.catch_up()
+    assert scene.go() == []
+    assert (scene.rules.outstanding, scene.rules.in_hands) == (2, 2)
+
+
+@pytest.mark.parametrize("message", [Crew([], [], ["w"], 0), Crew([], ["w"], [], 0), Returned("job", [(0, 5)])])
+def test_what_a_worker_held_and_gave_up_before_it_was_read_is_pushed(message: Crew | Returned) -> None:
+    scene = Scene(DispatchSettings(batch_tasks=10))
+    scene.crew(held=((0, 5),))
+    scene.crew("v")
+    scene.catch_up()
+    scene.rules.receive(scene.now, message)
+    assert scene.go()[0] == (0, 10)
+
+
+def test_a_worker_can_name_only_so_many_batches_of_an_earlier_run() -> None:
+    scene = Scene()
+    scene.crew(held=tuple((10**6 + n, 1) for n in range(Dispatch._ADOPTABLE_MAX + 5)))
+    assert len(scene.rules._adoptable) == Dispatch._ADOPTABLE_MAX
+
+
+def test_a_batch_says_all_that_a_worker_must_know() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=10, timeout_s=7.0, retries=1))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 4))
+    scene.catch_up()
+    scene.crew()
+    scene.go()
+    batch = scene.pushed[0]
+    assert (batch.job, batch.function, batch.attempt, batch.timeout_s, batch.suspect) == ("job", "m:f", 5, 7.0, False)
+    assert batch.ticket == ticket(b"k" * 32, 0, 10, 5)
+    scene.receipts((3, 7))
+    scene.rules.receive(scene.now, Returned("job", [(0, 10)]))
+    scene.push()
+    part = scene.pushed[-1]
+    assert (part.first, part.count, part.attempt, part.ticket) == (0, 3, 5, ticket(b"k" * 32, 0, 3, 5))
+    scene.rules.receive(scene.now, Failed("job", 5, [1]))
+    scene.receipts((0, 1), (2, 1))
+    scene.after(1.3)
+    scene.push()
+    assert (scene.pushed[-1].first, scene.pushed[-1].attempt) == (1, 6)
+
+
 def test_a_dry_input_shrinks_the_window_to_the_slots() -> None:
     scene = working()
     scene.go()
@@ -260,12 +378,41 @@ def test_a_dry_input_shrinks_the_window_to_the_slots() -> None:
     assert scene.push() == [(0, 1)]
 
 
+def test_the_window_opens_again_once_the_input_has_filled_it() -> None:
+    scene = working()
+    scene.rules.input_scarce(scene.now, True)
+    assert scene.rules.input_scarce(scene.now, False) == []
+    scene.go()
+    assert scene.rules.input_scarce(scene.now, False) == [Ask("job", 0, False)]
+    assert scene.go() == [(2, 1), (3, 1)]
+
+
 def test_a_job_is_finished_when_the_input_is_read_and_every_task_has_its_receipt() -> None:
     scene = working()
     scene.go()
     scene.rules.total = 4
     assert not scene.rules.finished
     scene.receipts((0, 4))
+    assert scene.rules.finished
+
+
+def test_a_job_is_not_finished_before_its_whole_input_is_read_or_while_a_task_waits_for_its_retry() -> None:
+    scene = working(replace(ONE, retries=1))
+    scene.go()
+    scene.rules.total = 5
+    scene.receipts((0, 4))
+    assert not scene.rules.finished
+    scene.rules.total = 4
+    assert scene.rules.finished
+    scene = working(replace(ONE, retries=1))
+    scene.go()
+    scene.rules.total = 4
+    scene.rules.receive(scene.now, Failed("job", 1, [2]))
+    scene.receipts((0, 2), (3, 1))
+    assert not scene.rules.finished
+    scene.after(2)
+    assert scene.push() == [(2, 1)]
+    scene.receipts((2, 1))
     assert scene.rules.finished
 
 
@@ -283,6 +430,7 @@ def test_an_interrupted_job_pushes_no_more() -> None:
     scene.rules.halt()
     scene.receipts((0, 1))
     scene.rules.receive(scene.now, Returned("job", [(1, 1)]))
+    assert scene.rules.plan() is None
     assert scene.go() == []
     assert scene.rules.in_hands == 2
 
@@ -321,13 +469,45 @@ def test_a_retry_waits_for_the_batch_that_it_failed_in(task: int) -> None:
     assert scene.push() == [(task, 1)]
 
 
-def test_a_stale_failure_is_ignored() -> None:
+@pytest.mark.parametrize(
+    "failed", [Failed("job", 2, [0]), Failed("job", 1, [999]), Failed("other", 1, [0]), Failed("job", 1, [4])]
+)
+def test_a_stale_failure_is_ignored(failed: Failed) -> None:
     scene = working(DispatchSettings(batch_tasks=5, retries=1))
     scene.go()
-    scene.rules.receive(scene.now, Failed("job", 2, [0]))
-    scene.rules.receive(scene.now, Failed("job", 1, [999]))
-    scene.receipts((0, 5))
+    scene.receipts((4, 1))
+    scene.rules.receive(scene.now, failed)
+    assert scene.rules.outstanding == 4
+    scene.receipts((0, 4))
     assert scene.rules.outstanding == 3
+
+
+def test_the_wait_for_a_retry_has_a_bound() -> None:
+    scene = working(replace(ONE, retries=50, retry_wait_max_s=3.0))
+    scene.go()
+    for attempt in range(1, 20):
+        scene.rules.receive(scene.now, Failed("job", attempt, [0]))
+        scene.after(3.8)
+        scene.crew(held=((1, 1), (2, 1), (3, 1)))
+        assert scene.push() == [(0, 1)]
+
+
+def test_attempts_of_an_earlier_run_do_not_lengthen_the_wait() -> None:
+    scene = working(replace(ONE, retries=1))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 10))
+    scene.go()
+    scene.rules.receive(scene.now, Failed("job", 11, [0]))
+    scene.after(1.3)
+    assert scene.push() == [(0, 1)]
+
+
+def test_no_further_input_is_read_while_many_tasks_wait_for_their_retry() -> None:
+    scene = working(replace(ONE, retries=1, retries_waiting_max=2))
+    scene.go()
+    scene.rules.receive(scene.now, Failed("job", 1, [0]))
+    assert scene.rules.plan() == Take(1)
+    scene.rules.receive(scene.now, Failed("job", 1, [1]))
+    assert scene.rules.plan() is None
 
 
 def test_a_task_that_started_on_workers_that_died_is_given_up() -> None:
@@ -352,11 +532,11 @@ def test_a_worker_that_leaves_in_order_makes_nobody_suspect() -> None:
 
 
 def test_a_suspect_batch_is_split() -> None:
-    scene = working(DispatchSettings(batch_tasks=64, split_parts=4))
+    scene = working(DispatchSettings(batch_tasks=64, split_parts=4, quarantine_after=1))
     scene.go()
     scene.crew("v", slots=50, held=((0, 64),), started=((0, 64),))
     scene.crew("u", slots=50)
-    scene.rules.receive(scene.now, Crew([], [], ["v"], 0))
+    assert scene.rules.receive(scene.now, Crew([], [], ["v"], 0)) == []
     assert scene.push() == [(0, 16), (16, 16), (32, 16), (48, 16)]
     assert all(batch.suspect for batch in scene.pushed[-4:])
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Raw, msgpack
+from msgspec import Raw, msgpack, structs
 
 from common.holding import Holding, Kill, Output, Run, Submit
 from common.messages import Batch, Beat, Dropped, Recall, Recorded, Returned, decode_results
@@ -53,6 +53,16 @@ def test_it_runs_holds_and_returns_by_its_capacity() -> None:
     assert returned(made.tick(1.0)) == [(3, 1), (4, 1)]
 
 
+def test_who_has_finished_takes_as_much_as_before() -> None:
+    made = worker()
+    for start in range(0, 30, 3):
+        for first in range(start, start + 3):
+            made.receive(1.0, batch(first))
+        assert returned(made.tick(1.0)) == []
+        assert [finish(made) for _ in range(3)] == [start, start + 1, start + 2]
+    assert made.empty
+
+
 def test_capacity_is_for_each_job() -> None:
     made = worker()
     for job in ("a", "b"):
@@ -73,6 +83,15 @@ def test_jobs_are_served_in_turn() -> None:
     assert [output.job for output in outputs if isinstance(output, Run)] == ["a", "a", "b", "a", "b"]
 
 
+def finish(made: Holding) -> int:
+    """Finish the batch that has run longest; its receipt comes at once."""
+    slot, held = next(iter(made._running.items()))
+    sent = serials(made.outcomes(1.0, slot, held.batch.first, held.batch.count, DONE))
+    made.slot_done(slot)
+    made.receive(1.0, Recorded(sent, []))
+    return held.batch.first
+
+
 def current(made: Holding, slot: int = 0) -> tuple[int, int]:
     held = made._running[slot]
     return held.batch.first, held.batch.count
@@ -85,6 +104,20 @@ def test_a_function_that_is_not_exposed_is_returned_and_a_batch_that_is_here_ign
     assert made.receive(1.0, batch(1)) == []
     assert returned(made.tick(1.0)) == [(0, 1)]
     assert made.duplicate_count == 1
+    assert made.returned_count == 1
+
+
+def test_nothing_is_left_of_a_batch_that_was_returned() -> None:
+    made = worker()
+    made.receive(1.0, batch(0, function="m:other"))
+    assert made.empty
+
+
+def test_another_batch_with_the_same_first_task_is_returned() -> None:
+    made = worker()
+    made.receive(1.0, batch(0, 5))
+    made.receive(1.0, batch(0, 1))
+    assert returned(made.tick(1.0)) == [(0, 1)]
 
 
 def test_a_beat_names_what_waits_runs_and_has_no_receipt_and_nothing_else() -> None:
@@ -108,6 +141,55 @@ def test_beats_come_each_second_and_soon_after_a_change() -> None:
     assert made.deadline() == T.beat_soon_s
     beat(made, 0.5)
     assert made.deadline() == 0.5 + T.beat_s
+    finish(made)
+    assert made.deadline() == 0.5 + T.beat_soon_s
+
+
+def test_a_restarted_sink_hears_a_beat_at_once_and_once() -> None:
+    made = worker()
+    made.sink_restarted(0.1)
+    assert made.deadline() == 0.1
+    beat(made, 0.1)
+    assert made.deadline() == 0.1 + T.beat_s
+
+
+def test_the_shell_is_woken_for_results_without_a_receipt() -> None:
+    made = worker()
+    made.receive(0.0, batch(0))
+    made.outcomes(0.0, 0, 0, 1, DONE)
+    made.tick(T.resend_s - 0.5)
+    assert made.deadline() == T.resend_s
+
+
+def test_results_say_of_which_batch_they_are_and_no_two_have_the_same_serial() -> None:
+    made = worker()
+    made.receive(0.0, structs.replace(batch(4, 6), attempt=3))
+    sent = made.outcomes(0.0, 0, 4, 2, DONE) + made.outcomes(0.0, 0, 6, 4, DONE)
+    parts = [decode_results(each.frame) for each in sent if isinstance(each, Submit)]
+    assert [(each.first, each.count, each.batch, each.attempt) for each in parts] == [
+        (4, 2, (4, 6), 3),
+        (6, 4, (4, 6), 3),
+    ]
+    assert parts[0].serial != parts[1].serial
+
+
+def test_only_results_that_are_overdue_are_said_again() -> None:
+    made = worker()
+    made.receive(0.0, batch(0))
+    made.receive(0.0, batch(1))
+    [one] = serials(made.outcomes(0.0, 0, 0, 1, DONE))
+    made.outcomes(T.resend_s / 2, 1, 1, 1, DONE)
+    assert serials(made.tick(T.resend_s)) == [one]
+
+
+def test_a_restarted_sink_is_given_time_as_if_all_was_said_first_then() -> None:
+    made = worker()
+    made.receive(0.0, batch(0))
+    made.outcomes(0.0, 0, 0, 1, DONE)
+    said = [now for now in range(1, 69) if serials(made.tick(float(now)))]
+    made.sink_restarted(69.0)
+    said += [now for now in range(70, 100) if serials(made.tick(float(now)))]
+    assert said == [10, 30, 79, 99]
 
 
 def test_results_are_kept_until_their_receipt_and_said_again_ever_later() -> None:
@@ -141,6 +223,15 @@ def test_a_batch_is_held_until_all_its_parts_have_receipts() -> None:
     made.slot_done(0)
     assert beat(made, 1.0).held == {"job": [(0, 5)]}
     made.receive(0.0, Recorded([two], []))
+    assert made.empty
+
+
+def test_a_batch_runs_until_its_slot_says_so_even_if_all_receipts_are_here() -> None:
+    made = worker()
+    made.receive(0.0, batch(0))
+    made.receive(0.0, Recorded(serials(made.outcomes(0.0, 0, 0, 1, DONE)), []))
+    assert not made.empty
+    made.slot_done(0)
     assert made.empty
 
 
@@ -193,6 +284,37 @@ def test_a_scarce_job_waits_for_its_turn_among_others() -> None:
     assert [output.job for output in (made.outcomes(0.0, 0, 0, 1, DONE), made.slot_done(0))[1]] == ["job"]  # type: ignore[union-attr]
 
 
+def test_a_scarce_job_has_its_share_of_the_slots_and_what_is_free() -> None:
+    made = worker(HoldingSettings(slots=4, prefetch=4))
+    made.places(frozenset({"job"}))
+    made.receive(0.0, batch(0, job="busy"))
+    for first in range(4):
+        made.receive(0.0, batch(first))
+    assert returned(made.tick(0.0)) == [(3, 1)]
+    assert made.running_count == 4
+
+
+def test_of_a_job_that_becomes_scarce_the_last_batches_above_its_share_are_returned() -> None:
+    made = worker(HoldingSettings(slots=4, prefetch=4))
+    for first in range(4):
+        made.receive(0.0, batch(first, job="busy"))
+    for first in range(3):
+        made.receive(0.0, batch(first))
+    made.places(frozenset({"job"}))
+    assert returned(made.tick(0.0)) == [(2, 1)]
+    made.receive(0.0, batch(3))
+    assert returned(made.tick(0.0)) == [(3, 1)]
+    assert beat(made, 1.0).held["job"] == [(0, 1), (1, 1)]
+
+
+def test_the_shell_is_woken_when_the_grace_is_over() -> None:
+    made = worker()
+    made.receive(0.0, batch(0))
+    made.tick(1.0)
+    made.leave(1.0, 0.3)
+    assert made.deadline() == 1.3
+
+
 def test_leaving_returns_what_waits_and_after_the_grace_what_runs() -> None:
     made = worker()
     for first in range(3):
@@ -217,6 +339,8 @@ def test_a_recall_returns_what_waits() -> None:
     made.receive(0.0, Recall("job"))
     made.receive(0.0, Recall("unknown"))
     assert returned(made.tick(0.0)) == [(2, 1)]
+    made.receive(0.0, batch(3))
+    assert returned(made.tick(0.0)) == []
 
 
 def test_a_dropped_job_is_forgotten_with_what_runs() -> None:
@@ -226,8 +350,12 @@ def test_a_dropped_job_is_forgotten_with_what_runs() -> None:
     made.outcomes(0.0, 1, 1, 1, DONE)
     assert made.receive(0.0, Dropped("job")) == [Kill(0), Kill(1)]
     assert made.empty
+    assert serials(made.tick(T.resend_s)) == []
     assert runs(made.slot_idle(0)) == []
     assert runs(made.receive(0.0, batch(0, job="next"))) == [(0, 0, 1)]
+    for first in range(3):
+        made.receive(0.0, batch(first))
+    assert returned(made.tick(0.0)) == []
 
 
 STEPS = st.lists(
