@@ -182,7 +182,7 @@ class Ventilator:
         count, digest = self._input.mark()
         differs = (
             (self._input.ended and self._rules.verifying)
-            or (count == opened.mark_count and digest != opened.mark_digest)
+            or (0 < count == opened.mark_count and digest != opened.mark_digest)
             or (opened.total is not None and (count > opened.total or (self._input.ended and count < opened.total)))
         )
         if differs:

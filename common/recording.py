@@ -112,9 +112,9 @@ def _column(value: Any) -> tuple[Any, int | None]:
 
 
 def as_json(stored: Any, json: int | None) -> str:
-    """A stored value as JSON text; bytes become base64, as msgspec does it."""
-    if json:
+    """A stored value as JSON text. What JSON has no form for is a string: bytes as base64, NaN, Infinity, -Infinity."""
+    if json and stored != "NaN":
         return str(stored)
     if isinstance(stored, float) and math.isinf(stored):
-        return "Infinity" if stored > 0 else "-Infinity"
+        stored = "Infinity" if stored > 0 else "-Infinity"
     return msgspec.json.encode(stored).decode()

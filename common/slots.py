@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _PROGRAM = Path(__file__).with_name("child.py")
 _READ_BYTES = 1024 * 1024
 _EXIT_S = 0.2
+_LINK_TAKEN = 70
+"""What `child.py` exits with when a task has closed its descriptors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +322,8 @@ class Slots:
         child.wire.close()
         os.close(child.lifeline)
         child.progress.close()
-        if returncode is None:
-            return "closed its link to the worker"
+        if returncode in (None, _LINK_TAKEN):
+            return "closed its process's link to the worker"
         if returncode < 0:
             return f"killed its process by signal {-returncode} ({signal.Signals(-returncode).name})"
         return f"ended its process with exit code {returncode}"

@@ -236,3 +236,14 @@ def test_commands_work_from_any_directory(pipeline: Pipeline) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (elsewhere / "results.db").exists()
+
+
+@pytest.mark.parametrize("arguments", [["empty.txt"], ["--range", "7:7"], ["-"]])
+def test_an_empty_input_is_a_job_that_is_done(pipeline: Pipeline, arguments: list[str]) -> None:
+    (pipeline.folder / "empty.txt").write_text("\n  \n")
+    pipeline.sink()
+    pipeline.worker("squares")
+    for _ in range(2):
+        ventilator = pipeline.ventilator("squares:square", *arguments, "--job", "nothing")
+        assert ventilator.wait() == 0, ventilator.err
+    assert pipeline.query("SELECT state, total, done FROM jobs") == [("done", 0, 0)]

@@ -41,12 +41,12 @@ def stored(ledger: Ledger, tmp_path: Path, values: list[Any]) -> list[str]:
 
 
 def meaning(value: Any, top: bool = True) -> Any:
-    """What a reader of the JSON text must see; constants that JSON has no word for are tuples here."""
+    """What a reader of the JSON text must see; what JSON has no word for is a string, and a tuple here."""
     match value:
         case float() if math.isnan(value):
-            return ("NaN",) if top else None
+            return ('"NaN"',) if top else None
         case float() if math.isinf(value):
-            return (("Infinity",) if value > 0 else ("-Infinity",)) if top else None
+            return (('"Infinity"',) if value > 0 else ('"-Infinity"',)) if top else None
         case bytes():
             return base64.b64encode(value).decode()
         case list():
@@ -78,10 +78,10 @@ TABLE = [
     (2**63, "9223372036854775808"),
     (2**64 - 1, "18446744073709551615"),
     (-(2**63), "-9223372036854775808"),
-    (math.nan, "NaN"),
+    (math.nan, '"NaN"'),
     ("NaN", '"NaN"'),
-    (math.inf, "Infinity"),
-    (-math.inf, "-Infinity"),
+    (math.inf, '"Infinity"'),
+    (-math.inf, '"-Infinity"'),
     ("Infinity", '"Infinity"'),
     (b"\x00\xff", '"AP8="'),
     ({"a": [b"\x00", {}]}, '{"a":["AA==",{}]}'),
