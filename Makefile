@@ -32,4 +32,5 @@ bench: $(VENV)/ready
 	$(PY) -m benchmarks.tail
 
 soak: $(VENV)/ready
+	TRADEWIND_SEEDS=0:100000 $(PY) -m pytest --timeout 7200 tests/simulation
 	CHAOS_KILLS=200 CHAOS_TASKS=100000 $(PY) -m pytest -s --timeout 3600 tests/chaos

@@ -31,6 +31,8 @@ import msgspec
 _PLAIN = frozenset((int, float, bool, type(None)))
 _FLUSH_S = 0.05
 _DEPTH_MARGIN = 100
+_TASK_BYTES = 20
+"""What a task adds to a message beside its value: its run time, and its value where that is a number."""
 _FLUSH_BYTES = 1024 * 1024
 _ERROR_CHARACTERS_MAX = 50_000
 _encoder = msgspec.msgpack.Encoder()
@@ -185,6 +187,9 @@ class Outbox:
                 f"the result has {len(encoded)} bytes, and a message holds {self._value_bytes_max}:"
                 " write it to a file and return the path"
             )
+        if self.size + len(encoded) + _TASK_BYTES * len(self.values) > self._value_bytes_max:
+            # Together they would not fit into a message.
+            self.flush()
         self.size += len(encoded)
         return msgspec.Raw(encoded)
 
@@ -274,6 +279,7 @@ def _run(
         except BaseException as error:
             value = None
             outbox.errors[offset] = _described(error)
+            outbox.size += len(outbox.errors[offset].encode())
             if getattr(error, "do_not_retry", False):
                 outbox.final.add(offset)
             if isinstance(error, MemoryError) and outbox.memory_bytes:

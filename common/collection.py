@@ -187,7 +187,7 @@ class Collection:
         """Commit what has come since the last time, then give the receipts."""
         if not self._pending or (self._stuck_until is not None and now < self._stuck_until):
             return []
-        recordings = self._pending.all()
+        recordings, said = self._pending.all(), list(self._pending.recordings)
         try:
             self._ledger.commit(recordings, self._pending.marks.values())
         except LedgerStuck as error:
@@ -207,8 +207,9 @@ class Collection:
             self._stuck_until = None
             outputs.append(Say("info", "the ledger takes results again"))
         told: dict[str, tuple[list[int], list[int]]] = {}
+        for worker, serial in said:
+            told.setdefault(worker, ([], []))[0].append(serial)
         for each in recordings:
-            told.setdefault(each.results.worker, ([], []))[0].append(each.results.serial)
             self.recorded_count += each.results.count - len(each.again)
             outputs += self._tell_failed(each)
         outputs += self._tell_recorded(told)
@@ -449,8 +450,8 @@ class Collection:
                 f"job {job.name} ({job.function}) opened from {known.address}: {job.done} tasks recorded before",
             ),
             Send(peer, self._worker_keys()),
-            Send(peer, self._crew_of(run)),
             Send(peer, opened),
+            Send(peer, self._crew_of(run)),
         ]
         return outputs + self._tell_places(run.function)
 

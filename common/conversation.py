@@ -27,11 +27,14 @@ class Conversation:
         self._open: Open | None = None
         self._repeat_at: float | None = None
         self._mark: Mark | None = None
+        self._said: Mark | None = None
         self._marked_at = float("-inf")
 
     def welcome(self, now: float, port: int) -> list[Message]:
         """The sink welcomes us, for the first time or after it was away."""
-        self._open = Open(self._job, self._function, self._source, port, self._retries, self._retry_failed)
+        # Opened again after the sink was away, it is still the same run of the failed tasks.
+        retry_failed = self._retry_failed and self.opened is None
+        self._open = Open(self._job, self._function, self._source, port, self._retries, retry_failed)
         self._repeat_at = now + self._REPEAT_S
         return [self._open]
 
@@ -43,6 +46,7 @@ class Conversation:
             self.opened = message
             self._open = None
             self._repeat_at = None
+            self._said = None
             self._marked_at = float("-inf")
         elif isinstance(message, Closed):
             self.closed = message
@@ -52,9 +56,12 @@ class Conversation:
 
     def mark(self, count: int, digest: bytes, ended: bool) -> None:
         """Take note how far the input was read; the sink hears of it now and then."""
-        if self._mark is None or (self._mark.count, self._mark.ended) != (count, ended):
-            self._mark = Mark(self._job, count, digest, ended)
-            self._marked_at = min(self._marked_at, 0.0) if ended else self._marked_at
+        mark = Mark(self._job, count, digest, ended)
+        if mark in (self._mark, self._said):
+            return
+        self._mark = mark
+        if ended:
+            self._marked_at = float("-inf")
 
     def halt(self) -> list[Message]:
         """Stop: push no more, and have handed back what has not started."""
@@ -66,7 +73,7 @@ class Conversation:
         outputs = self._dispatch.tick(now)
         if self._mark is not None and self.opened is not None and now >= self._marked_at + self._mark_s:
             outputs.append(self._mark)
-            self._mark = None
+            self._said, self._mark = self._mark, None
             self._marked_at = now
         if self.closed is None and self._dispatch.finished and self._open is None and self._repeat_at is None:
             self._repeat_at = now

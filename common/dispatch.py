@@ -271,13 +271,15 @@ class Dispatch:
         elif isinstance(message, Returned):
             self._receive_returned(now, message)
         elif isinstance(message, Opened):
+            # The crew follows, whole: who died while the sink was away is never said to have left.
+            self._crew.clear()
             self._ticket_key = message.ticket_key
             self._attempts = message.attempts
             if not self.caught_up:
                 self._verify_at = message.mark_count
             return [self._ask(now)]
         elif isinstance(message, Dropped):
-            self.dropped = message.job == self._job
+            self.dropped = self.dropped or message.job == self._job
         return []
 
     def tick(self, now: float) -> list[Message]:
@@ -363,10 +365,10 @@ class Dispatch:
             if member_gone is None:
                 continue
             started = {first for first, _ in member_gone.started} if worker in crew.lost else set()
-            for first, _ in member_gone.held:
+            for first, count in member_gone.held:
                 self._adoptable.pop(first, None)
                 flight = self._flights.get(first)
-                if flight is None or not flight.pushed or self._named_by_another(first):
+                if flight is None or flight.count != count or not flight.pushed or self._is_named(first, count):
                     continue
                 flight.suspect = flight.suspect or worker in crew.lost
                 flight.lost_count += first in started and flight.count == 1
@@ -437,8 +439,8 @@ class Dispatch:
         elif first >= self.next_task and len(self._adoptable) < self._ADOPTABLE_MAX:
             self._adoptable[first] = count
 
-    def _named_by_another(self, first: int) -> bool:
-        return any(run[0] == first for member in self._crew.values() for run in member.held)
+    def _is_named(self, first: int, count: int) -> bool:
+        return any((first, count) in member.held for member in self._crew.values())
 
     def _shorten_unnamed(self, now: float) -> None:
         for flight in self._flights.values():
@@ -459,6 +461,7 @@ class Dispatch:
             self._in_hands -= 1
             waits = flight.returns - self._settings.returns_free
             if waits <= 0:
+                flight.timer_at = -1.0
                 self._ready.append(first)
             else:
                 wait_s = self._settings.return_wait_s * 2 ** min(waits, 20)
@@ -486,8 +489,10 @@ class Dispatch:
             start = max(first, self.next_task)
             self._replayed.add(start, end - start)
         if self._retries:
-            for task in [task for task in self._retries if first <= task < end]:
-                del self._retries[task]
+            few = end - first < len(self._retries)
+            tasks = range(first, end) if few else [task for task in self._retries if first <= task < end]
+            for task in tasks:
+                self._retries.pop(task, None)
         low = max(0, bisect_right(self._firsts, first) - 1)
         high = bisect_left(self._firsts, end)
         for key in self._firsts[low:high]:
@@ -514,7 +519,7 @@ class Dispatch:
         for first, count in flight.received or ():
             missing.discard(first, count)
         self._land(flight)
-        size = max(1, flight.count // self._settings.split_parts) if flight.suspect else flight.count
+        size = -(-flight.count // self._settings.split_parts) if flight.suspect else flight.count
         for run_first, run_count in missing:
             for first in range(run_first, run_first + run_count, size):
                 count = min(size, run_first + run_count - first)

@@ -171,6 +171,7 @@ class Holding:
             unreceipted.again_at = now + self._timing.resend_s
             unreceipted.wait_s = self._timing.resend_s
             again.append(Submit(unreceipted.frame))
+        self._resend_at = now + self._timing.resend_s if again else None
         self._beat_due_at = now
         return again
 
@@ -204,6 +205,9 @@ class Holding:
                 outputs.append(Kill(slot))
                 self._stop(held)
                 self._give_back(held)
+            # A sink that is away has no receipts to give: what it does not know is run again elsewhere.
+            self._unreceipted.clear()
+            self._held.clear()
         outputs += [Returned(job, batches) for job, batches in self._returns.items()]
         self._returns.clear()
         if self._resend_at is not None and now >= self._resend_at:
@@ -215,7 +219,7 @@ class Holding:
     def deadline(self) -> float:
         """When `tick` has something to do next."""
         instants = [self._next_beat()]
-        if self._leave_by is not None and self._running:
+        if self._leave_by is not None and not self.empty:
             instants.append(self._leave_by)
         if self._resend_at is not None:
             instants.append(self._resend_at)
@@ -226,7 +230,7 @@ class Holding:
     def _receive_batch(self, now: float, batch: Batch) -> list[Output]:
         mine = self._held.setdefault(batch.job, {})
         known = mine.get(batch.first)
-        if known is not None and known.batch.count == batch.count:
+        if known is not None and (known.batch.count, known.batch.attempt) == (batch.count, batch.attempt):
             self.duplicate_count += 1
             return []
         if known is not None or not self._has_room(batch):
@@ -303,8 +307,7 @@ class Holding:
         )
         wait_s = self._timing.resend_s
         self._unreceipted[self._serial] = Unreceipted(frame, held, now + wait_s, wait_s)
-        if self._resend_at is None:
-            self._resend_at = now + wait_s
+        self._resend_at = now + wait_s if self._resend_at is None else min(self._resend_at, now + wait_s)
         held.serials.add(self._serial)
         return Submit(frame)
 
@@ -335,7 +338,7 @@ class Holding:
         again: list[Output] = []
         for unreceipted in self._unreceipted.values():
             if now >= unreceipted.again_at:
-                unreceipted.wait_s *= 2
+                unreceipted.wait_s = min(2 * unreceipted.wait_s, self._timing.resend_max_s)
                 unreceipted.again_at = now + unreceipted.wait_s
                 again.append(Submit(unreceipted.frame))
         self._resend_at = min((each.again_at for each in self._unreceipted.values()), default=None)
@@ -345,7 +348,7 @@ class Holding:
         """Return the `count` batches of the job that came last."""
         waiting = self._waiting.get(job, deque())
         for _ in range(min(count, len(waiting))):
-            self._load[job] -= 1
+            self._unload(job)
             self._give_back(waiting.pop())
 
     def _give_back(self, held: Held) -> None:
@@ -353,12 +356,17 @@ class Holding:
         self._return(held.batch)
         self._forget(held)
 
+    def _unload(self, job: str) -> None:
+        self._load[job] -= 1
+        if not self._load[job]:
+            del self._load[job]
+
     def _stop(self, held: Held) -> None:
         """Take note that the batch no longer runs."""
         assert held.slot is not None
         del self._running[held.slot]
         held.slot = None
-        self._load[held.batch.job] -= 1
+        self._unload(held.batch.job)
 
     def _drop(self, job: str) -> list[Output]:
         """Forget a cancelled job: what waits, what runs and what has no receipt."""

@@ -21,6 +21,8 @@ Count = Annotated[int, Meta(ge=0, le=TASK_MAX)]
 BatchCount = Annotated[int, Meta(ge=1, le=BATCH_TASKS_MAX)]
 Run = tuple[Index, Annotated[int, Meta(ge=1, le=TASK_MAX)]]
 """Consecutive tasks: the first task's index, and how many."""
+BatchRun = tuple[Index, BatchCount]
+"""A batch: its first task's index, and how many tasks it has."""
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=100)]
 Function = Annotated[str, Meta(pattern=r"^[^\s:]+:[^\s:]+\Z", max_length=300)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
@@ -69,7 +71,7 @@ class Results(Message, frozen=True):
     first: Index
     count: BatchCount
     attempt: Attempt
-    batch: Run
+    batch: BatchRun
     ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
     outcomes: Raw
 
@@ -110,15 +112,15 @@ class Beat(Message, frozen=True):
 
     slots: Slots
     prefetch: Prefetch
-    held: dict[Name, list[Run]]
-    started: dict[Name, list[Run]]
+    held: dict[Name, list[BatchRun]]
+    started: dict[Name, list[BatchRun]]
 
 
 class Returned(Message, frozen=True):
     """Batches that a worker hands back unrun; the sink passes it on to the job's ventilator."""
 
     job: Name
-    batches: list[Run]
+    batches: list[BatchRun]
 
 
 class Goodbye(Message, frozen=True):
@@ -298,8 +300,8 @@ class Member(Struct, frozen=True, gc=False):
     worker: Name
     slots: Slots
     prefetch: Prefetch
-    held: list[Run]
-    started: list[Run]
+    held: list[BatchRun]
+    started: list[BatchRun]
 
 
 class Crew(Message, frozen=True):

@@ -31,6 +31,8 @@ class Timing:
     """The sink answers a request for receipts after so long even when there are none."""
     resend_s: float = 10.0
     """A worker says results again that had no receipt for so long; twice as long each further time."""
+    resend_max_s: float = 60.0
+    """But never longer than this."""
     voice_s: float = 5.0
     """Who waits says for what after so long, and again while it lasts."""
 
@@ -39,6 +41,8 @@ class Timing:
             raise ValueError("beat_s must be less than a third of lease_s")
         if not self.beat_s < self.gone_s / 2:
             raise ValueError("beat_s must be less than half of gone_s")
+        if not self.gone_s < self.lease_s:
+            raise ValueError("gone_s must be less than lease_s")
         if not self.ask_s < self.silence_s:
             raise ValueError("ask_s must be less than silence_s")
 

@@ -286,6 +286,7 @@ class Slots:
         """The running task is to blame; tasks of the batch without an outcome are run by the child's successor."""
         order, task = child.order, child.running_task()
         ended = self._end(child, died=cause is None)
+        timed_out = cause is not None
         cause = cause or ended
         self._start(child.slot)
         if order is None:
@@ -295,7 +296,8 @@ class Slots:
             return []
         log.warning("task %d of job %s %s; its slot has a new child", blamed, order.job, cause)
         text = f"the task {cause}"
-        outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[0.0], errors=[(0, text, False)]))
+        seconds = order.timeout_s if timed_out and order.timeout_s else 0.0
+        outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[seconds], errors=[(0, text, False)]))
         return [Outcome(child.slot, blamed, 1, Raw(outcomes))]
 
     def _replace(self, child: _Child) -> None:

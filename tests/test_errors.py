@@ -225,11 +225,11 @@ def test_ctrl_c_says_what_is_done_and_how_to_go_on(pipeline: Pipeline) -> None:
 
 
 def test_a_second_ctrl_c_ends_at_once(pipeline: Pipeline) -> None:
-    pipeline.module("sleep", "import time\ndef long(n):\n    time.sleep(600)\n")
+    pipeline.module("sleep", "import time\ndef long(n):\n    open('runs', 'w').close()\n    time.sleep(600)\n")
     pipeline.sink()
-    worker = pipeline.worker("sleep")
+    pipeline.worker("sleep")
     ventilator = pipeline.ventilator("sleep:long", "--range", "2")
-    worker.wait_for("pulling the tasks")
+    wait_until(lambda: (pipeline.folder / "runs").exists(), "a task runs")
     ventilator.signal(signal.SIGINT)
     ventilator.wait_for("SIGINT: pushing no more")
     ventilator.signal(signal.SIGINT)

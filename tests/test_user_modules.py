@@ -1,8 +1,9 @@
 """The child process is the user's: their own modules win there, and nothing of theirs can hurt the worker."""
 
 import json
+import signal
 
-from tests.conftest import Pipeline
+from tests.conftest import Pipeline, wait_until
 
 
 def test_a_project_with_its_own_common_worker_and_sink_works_unharmed(pipeline: Pipeline) -> None:
@@ -146,3 +147,38 @@ def test_arguments_that_no_message_can_hold_are_refused_with_their_line(pipeline
         assert ventilator.wait() == 2, ventilator.err
         assert "in.jsonl:2: " in ventilator.err
         assert reason in ventilator.err
+
+
+def test_results_that_are_large_together_do_not_lose_each_other(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "large",
+        "def make(n):\n    if n >= 10:\n        raise ValueError('e' * 49_000)\n"
+        "    return 'x' * (1_000_000 if n % 2 == 0 else 16_000_000)\n",
+    )
+    pipeline.sink()
+    pipeline.worker("large", "--slots", "1")
+    ventilator = pipeline.ventilator("large:make", "--range", "600", "--batch", "600")
+    assert ventilator.wait() == 1, ventilator.err
+    assert pipeline.query("SELECT status, count(*) FROM results GROUP BY status ORDER BY status") == [
+        ("failed", 590),
+        ("ok", 10),
+    ]
+
+
+def test_a_worker_that_leaves_does_not_wait_for_a_dead_sink_beyond_its_grace(pipeline: Pipeline) -> None:
+    sink = pipeline.sink()
+    pipeline.module("gate", GATE)
+    worker = pipeline.worker("gate", "--grace", "1")
+    pipeline.ventilator("gate:wait", "--range", "1")
+    wait_until(lambda: (pipeline.folder / "runs").exists(), "the task runs")
+    sink.kill()
+    (pipeline.folder / "open").touch()
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+GATE = (
+    "import os, time\n"
+    "def wait(n):\n    open('runs', 'w').close()\n"
+    "    while not os.path.exists('open'):\n        time.sleep(.01)\n    return n\n"
+)

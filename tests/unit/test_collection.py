@@ -482,7 +482,7 @@ def test_a_ventilator_beside_the_sink_is_found_where_the_sink_is(scene: Scene) -
 def test_a_job_that_opens_is_told_the_keys_the_crew_and_what_is_done(scene: Scene) -> None:
     scene.worker(ADA)
     scene.worker(BOB, (CUBE,))
-    roster, crew, opened = to(VERA, scene.ventilator())
+    roster, opened, crew = to(VERA, scene.ventilator())
     assert roster == Roster([ADA.key, BOB.key])
     assert crew == Crew([Member("ada", 2, 1, [], [])], [], [], 1)
     assert isinstance(opened, Opened)

@@ -117,6 +117,7 @@ def test_the_newest_mark_is_said_now_and_then() -> None:
             assert mark == Mark("job", count, b"%d" % count, False)
             said.append(count)
     assert said == [0, *range(7, 100, 8)]
+    assert [mark.count for mark in of(Mark, scene.after(10))] == [99]
 
 
 def test_a_mark_is_kept_until_the_job_is_open() -> None:
@@ -132,12 +133,12 @@ def test_the_last_mark_is_said_at_once_and_so_is_the_first_after_the_job_was_ope
     scene = opened()
     scene.talk.mark(6, b"d", False)
     scene.talk.tick(scene.now)
-    scene.talk.mark(7, b"e", True)
-    assert of(Mark, scene.talk.tick(scene.now)) == [Mark("job", 7, b"e", True)]
     scene.welcome()
     scene.talk.receive(scene.now, OPENED)
-    scene.talk.mark(7, b"e", True)
-    assert of(Mark, scene.talk.tick(scene.now)) == [Mark("job", 7, b"e", True)]
+    scene.talk.mark(7, b"e", False)
+    assert of(Mark, scene.talk.tick(scene.now)) == [Mark("job", 7, b"e", False)]
+    scene.talk.mark(8, b"f", True)
+    assert of(Mark, scene.talk.tick(scene.now)) == [Mark("job", 8, b"f", True)]
 
 
 def test_an_interrupted_job_has_its_batches_recalled_and_reads_no_more() -> None:
@@ -150,6 +151,15 @@ def test_an_interrupted_job_has_its_batches_recalled_and_reads_no_more() -> None
 
 def test_dispatch_hears_the_rest_and_is_woken_in_time() -> None:
     scene = opened()
+    assert scene.talk.deadline() == scene.now + SETTINGS.timing.silence_s
     assert of(Ask, scene.after(SETTINGS.timing.silence_s)) == [Ask("job", 0, False)]
     scene.talk.receive(scene.now, Dropped("job"))
     assert scene.rules.dropped
+
+
+def test_only_the_first_opening_asks_that_failed_tasks_be_run_again() -> None:
+    talk = Conversation(SETTINGS, Dispatch(SETTINGS, "job", "m:f"), "job", "m:f", "lines", True)
+    [first] = talk.welcome(100.0, 5557)
+    talk.receive(100.0, Opened("job", "ledger", b"k" * 32, 0, b"", None, 1))
+    [second] = talk.welcome(200.0, 5557)
+    assert (first.retry_failed, second.retry_failed) == (True, False)  # actual: (True, True)

@@ -264,6 +264,7 @@ def test_a_resumed_job_skips_what_is_recorded() -> None:
     scene.catch_up()
     assert scene.rules.plan() == Skip(20)
     assert scene.go() == [(20, 5), (30, 10), (40, 10), (50, 10)]
+    assert not scene.rules._replayed, "what was skipped is forgotten"
 
 
 def test_a_resumed_job_leaves_to_living_workers_what_they_hold() -> None:
@@ -308,6 +309,8 @@ def test_a_job_that_is_opened_again_while_it_runs_goes_on_at_once() -> None:
     scene = working()
     scene.go()
     scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 10**6, b"", None, 0))
+    scene.crew()
+    assert scene.rules.plan() is None
     scene.receipts((0, 1))
     assert scene.go() == [(4, 1)]
 
@@ -482,6 +485,16 @@ def test_a_stale_failure_is_ignored(failed: Failed) -> None:
     assert scene.rules.outstanding == 3
 
 
+def test_a_task_that_is_recorded_after_all_is_not_tried_again() -> None:
+    scene = working(replace(ONE, retries=1))
+    scene.go()
+    scene.rules.receive(scene.now, Failed("job", 1, [2]))
+    scene.receipts((0, 4))
+    assert scene.rules.outstanding == 0
+    scene.after(5)
+    assert scene.push() == []
+
+
 def test_the_wait_for_a_retry_has_a_bound() -> None:
     scene = working(replace(ONE, retries=50, retry_wait_max_s=3.0))
     scene.go()
@@ -495,6 +508,7 @@ def test_the_wait_for_a_retry_has_a_bound() -> None:
 def test_attempts_of_an_earlier_run_do_not_lengthen_the_wait() -> None:
     scene = working(replace(ONE, retries=1))
     scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 10))
+    scene.crew()
     scene.go()
     scene.rules.receive(scene.now, Failed("job", 11, [0]))
     scene.after(1.3)
@@ -634,3 +648,36 @@ def test_whatever_happens_the_window_holds_and_the_job_ends(
             receipt(first, count)
     assert scene.rules.finished
     assert scene.rules.in_hands == 0
+
+
+def test_who_died_while_the_sink_was_away_is_no_longer_counted_on() -> None:
+    scene = working()
+    scene.crew("v", 2, 2)
+    assert scene.rules.window == 8
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 0))
+    scene.crew("v", 2, 2)
+    assert (scene.rules.crew_count, scene.rules.window) == (1, 4)
+
+
+def test_a_lost_worker_takes_only_the_batches_that_it_named() -> None:
+    scene = working(DispatchSettings(batch_tasks=2, retries=1))
+    scene.crew("b", slots=50)
+    scene.go()
+    scene.crew("w", held=((0, 2),))
+    scene.rules.receive(scene.now, Failed("job", 1, [0]))
+    scene.receipts((1, 1), (4, 40))
+    scene.after(2)
+    assert scene.push() == [(0, 1)]  # the retry, in other hands
+    scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
+    assert scene.push() == []
+
+
+def test_a_batch_is_ready_once() -> None:
+    scene = working()
+    scene.go()
+    scene.crew(slots=1, prefetch=0, held=((3, 1),))
+    scene.rules.receive(scene.now, Returned("job", [(0, 1), (1, 1), (2, 1)]))
+    for _ in range(20):
+        scene.after(1)
+        scene.crew(slots=1, prefetch=0, held=((3, 1),))
+    assert list(scene.rules._ready) == [0, 1, 2]

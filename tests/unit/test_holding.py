@@ -1,5 +1,6 @@
 """The worker's rules under a clock that is a number."""
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -61,6 +62,13 @@ def test_who_has_finished_takes_as_much_as_before() -> None:
         assert returned(made.tick(1.0)) == []
         assert [finish(made) for _ in range(3)] == [start, start + 1, start + 2]
     assert made.empty
+
+
+def test_batches_run_in_the_order_in_which_they_came() -> None:
+    made = worker(HoldingSettings(slots=1, prefetch=3))
+    for first in (2, 0, 3, 1):
+        made.receive(1.0, batch(first))
+    assert [finish(made) for _ in range(4)] == [2, 0, 3, 1]
 
 
 def test_capacity_is_for_each_job() -> None:
@@ -425,3 +433,49 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int)
         assert len(made._running) <= slots
         waiting = sum(map(len, made._waiting.values()))
         assert not (waiting and len(made._running) < slots), "nobody idles while a batch waits"
+
+
+def test_a_restarted_sink_hears_results_again_after_the_first_wait() -> None:
+    made = worker()
+    made.receive(0.0, batch(0))
+    made.outcomes(0.0, 0, 0, 1, DONE)
+    for now in range(1, 700):
+        made.tick(float(now))
+    made.sink_restarted(700.0)
+    assert next(now for now in range(701, 2000) if serials(made.tick(float(now)))) == 710
+
+
+def test_a_new_result_does_not_wait_for_an_old_ones_turn() -> None:
+    made = worker()
+    made.receive(0.0, batch(0))
+    made.outcomes(0.0, 0, 0, 1, DONE)
+    for now in range(1, 311):
+        made.tick(float(now))
+    made.receive(311.0, batch(1))
+    made.outcomes(311.0, 1, 1, 1, DONE)
+    assert next(now for now in range(312, 2000) if serials(made.tick(float(now)))) == 321
+
+
+def test_the_wait_to_say_results_again_has_a_bound() -> None:
+    made = worker()
+    made.receive(0.0, batch(0))
+    made.outcomes(0.0, 0, 0, 1, DONE)
+    again = [now for now in range(20_000) if serials(made.tick(float(now)))]
+    assert max(b - a for a, b in itertools.pairwise(again)) <= 120
+
+
+def test_a_next_attempt_is_not_taken_for_a_duplicate() -> None:
+    made = worker()
+    made.receive(0.0, batch(0))
+    made.outcomes(0.0, 0, 0, 1, DONE)
+    made.slot_done(0)  # its receipt is lost
+    orders = made.receive(1.0, structs.replace(batch(0), attempt=2))
+    assert runs(orders) or returned(made.tick(1.0))
+
+
+def test_a_worker_forgets_the_jobs_that_are_over() -> None:
+    made = worker()
+    for n in range(50):
+        made.receive(1.0, batch(0, job=f"job{n}"))
+        finish(made)
+    assert len(made._load) <= 1

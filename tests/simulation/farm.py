@@ -1,0 +1,363 @@
+"""A whole pipeline in virtual time, drawn from a seed: jobs, crew, and a schedule of faults; then calm."""
+
+from collections.abc import Callable, Hashable
+
+from common.roster import VENTILATOR, User
+from common.settings import Timing
+from tests.simulation.plan import Plan
+from tests.simulation.role import WORKERS, Client
+from tests.simulation.sink_role import Sink
+from tests.simulation.truth import Disk, JobTruth
+from tests.simulation.ventilator_role import Ventilator
+from tests.simulation.worker_role import Worker
+from tests.simulation.world import CALM, Broken, Channel, World
+
+CONVERGE_S = 900.0
+"""Within so much virtual time after the faults all must be done."""
+IDLE_S = 3.0
+
+
+class Farm:
+    """Everybody, and how they find each other."""
+
+    weighs = False
+
+    def __init__(self, seed: Hashable, plan: Plan | None = None, path: str = ":memory:") -> None:
+        self.world = World(seed)
+        self.timing = Timing()
+        self.plan = plan or Plan.of(self.world)
+        self.jobs = self.plan.jobs
+        self.receipts_page, self.trickle_per_s = self.plan.receipts_page, self.plan.trickle_per_s
+        self.dice = self.world.dice("faults")
+        self.disk = Disk(self.world, self.jobs, path)
+        self.ventilator_users = {
+            job.name: User(VENTILATOR, f"v-{job.name}", f"{number}" * 40) for number, job in enumerate(self.jobs)
+        }
+        self.sink: Sink | None = None
+        self.workers: dict[str, Worker] = {}
+        """Those that live."""
+        self.ventilators: dict[str, Ventilator] = {}
+        """Those that live, by job."""
+        self.closed: set[str] = set()
+        self.calm_at: float | None = None
+        self.peak_flights = self.peak_payload = self.peak_other = 0
+        """Of all ventilators: batches, bytes of their arguments, and entries of the machine's other collections."""
+        self._everyone: dict[str, Worker] = {}
+        self._gone_at: dict[str, float] = {}
+        self._listening: dict[int, Ventilator] = {}
+        self._ports = {job.name: 5000 + 100 * number for number, job in enumerate(self.jobs)}
+        self._started = 0
+        self.start_sink()
+        for job in self.jobs:
+            self.world.after(self.dice.uniform(0, 1), self.start_ventilator, job)
+        for _ in range(self.plan.worker_count):
+            self.world.after(self.dice.uniform(0, 1), self.start_worker)
+
+    # -- the two phases -----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Faults on, then faults off and it must converge. Raises Broken."""
+        try:
+            self.world.weather = self.plan.weather
+            self.world.after(self.dice.expovariate(self.plan.faults_per_s), self._strike)
+            self.world.run(self.plan.faults_s, self._all_closed)
+            self.calm()
+            if not self.world.run(self.world.now + CONVERGE_S, self.is_over):
+                self.world.require(False, "it does not converge:", self._who_is_left())
+            self._idle()
+            self.disk.look_at_all()
+        except Broken:
+            raise
+        except Exception as error:
+            raise Broken(f"seed {self.world.seed}: {error!r}\n{self.world.trace()}") from error
+        finally:
+            self.disk.ledger.close()
+
+    def _all_closed(self) -> bool:
+        return len(self.closed) == len(self.jobs)
+
+    def is_over(self) -> bool:
+        """True when every job is closed and nobody holds anything."""
+        return (
+            self._all_closed()
+            and self.sink is not None
+            and not self.sink.rules._pending
+            and all(worker.rules.empty and not worker.liar for worker in self.workers.values())
+        )
+
+    def calm(self) -> None:
+        """Faults off: all is healed, who is missing comes back."""
+        world = self.world
+        world.note("world", "is calm")
+        self.calm_at = world.now
+        world.weather = CALM
+        self.disk.full_until, self.disk.crash = 0.0, None
+        for client in self._clients():
+            client.darken(world.now)
+            client.stall(world.now)
+            client.call()
+        if self.sink is None:
+            self.start_sink()
+        assert self.sink is not None
+        self.sink.stall(world.now)
+        for worker in list(self.workers.values()):
+            worker.slowness = 1.0
+            if worker.liar:
+                worker.happen(worker.leave, 1.0)
+        for job in self.jobs:
+            if job.name not in self.ventilators:
+                self.start_ventilator(job)
+        world.after(1.5, self._keep_crew)
+
+    def _idle(self) -> None:
+        """Nobody has a reason to do more than beat."""
+        world = self.world
+        roles = [*self.workers.values(), *([self.sink] if self.sink else [])]
+        before = {role.name: role.wake_count for role in roles}
+        world.run(world.now + IDLE_S)
+        for role in roles:
+            wakes = role.wake_count - before[role.name]
+            world.require(wakes <= IDLE_S * 10 + 10, f"{role.name} does not come to rest:", wakes)
+        for worker in self.workers.values():
+            world.require(worker.rules.empty, f"{worker.name} has work again")
+
+    def _who_is_left(self) -> str:
+        workers = [
+            f"{worker.name}: {worker.rules._beat(0.0).held}, {worker.rules.unreceipted_count} results"
+            for worker in self.workers.values()
+            if not worker.rules.empty
+        ]
+        ventilators = [
+            f"{name}: {each.rules._flights}, window {each.rules.window}, crew {each.rules._crew}"
+            for name, each in self.ventilators.items()
+        ]
+        return "; ".join(workers + ventilators)
+
+    # -- who comes and goes -------------------------------------------------------------------------------------
+
+    def start_sink(self) -> None:
+        """A sink starts from what is committed."""
+        if self.sink is not None:
+            return
+        self._started += 1
+        self.disk.restart()
+        self.sink = Sink(self, f"sink{self._started}")
+        self.world.note(self.sink.name, "starts")
+        for client in self._clients():
+            client.call()
+        for worker in self.workers.values():
+            self.world.after(worker.dice.uniform(0.01, 0.6), worker.call_results)
+
+    def kill_sink(self) -> None:
+        """SIGKILL: what was not committed is gone."""
+        sink, self.sink = self.sink, None
+        if sink is None:
+            return
+        self.world.note(sink.name, "is killed")
+        sink.alive = False
+        for client in self._clients():
+            client.cut(lose=True)
+        for worker in self.workers.values():
+            worker.results_cut()
+        self.world.after(self.dice.choice([0.1, 1.0, 4.0, 24.0]) * self.dice.uniform(0.5, 1), self.start_sink)
+
+    def start_ventilator(self, job: JobTruth) -> None:
+        """The operator runs the job (again)."""
+        if job.name in self.ventilators or job.name in self.closed:
+            return
+        self._started += 1
+        self._ports[job.name] += self.dice.random() < 0.3
+        port = self._ports[job.name]
+        ventilator = Ventilator(self, f"v{self._started}.{job.name}", job, port)
+        self.world.note(ventilator.name, "starts")
+        self.ventilators[job.name] = self._listening[port] = ventilator
+        ventilator.call()
+        for worker in self.workers.values():
+            if worker.wants(port):
+                self.connect_tasks(worker, port)
+
+    def kill_ventilator(self, ventilator: Ventilator) -> None:
+        """SIGKILL, and the operator notices."""
+        if not ventilator.alive:
+            return
+        ventilator.kill()
+        self._unlisten(ventilator)
+        self.world.after(self.dice.uniform(0.2, 6), self.start_ventilator, ventilator.job)
+
+    def ventilator_done(self, ventilator: Ventilator) -> None:
+        """It has closed its job."""
+        self.closed.add(ventilator.job.name)
+        self._unlisten(ventilator)
+
+    def _unlisten(self, ventilator: Ventilator) -> None:
+        self.peak_flights = max(self.peak_flights, ventilator.flights_max)
+        self.peak_payload = max(self.peak_payload, ventilator.payload_max)
+        self.peak_other = max(self.peak_other, ventilator.other_max)
+        for _, channel in ventilator.pullers:
+            channel.close(self.dice.random() < 0.5)
+        self.ventilators.pop(ventilator.job.name)
+        self._listening.pop(ventilator.port)
+
+    def start_worker(self, liar: bool = False) -> None:
+        """One more worker."""
+        self._started += 1
+        slots, prefetch = self.dice.randint(1, self.plan.slots_max), self.dice.randint(0, self.plan.prefetch_max)
+        worker = Worker(self, f"w{self._started}", slots, prefetch, liar)
+        self.world.note(worker.name, "starts", f"{slots} slots, prefetch {prefetch}{', returns all' * liar}")
+        self.workers[worker.name] = self._everyone[worker.name] = worker
+        worker.call()
+
+    def kill_worker(self, worker: Worker) -> None:
+        """SIGKILL; another is started in its place, mostly."""
+        if worker.alive:
+            worker.kill()
+            if self.calm_at is not None or self.dice.random() < 0.7:
+                self.world.after(self.dice.uniform(0.1, 5), self.start_worker)
+
+    def worker_gone(self, worker: Worker) -> None:
+        """It is dead or has left; what was on its way to it is lost."""
+        del self.workers[worker.name]
+        self._gone_at[worker.name] = self.world.now
+        for port in list(self._listening):
+            # An unplugged worker is missed late: until then batches go into the void.
+            late_s = self.dice.choice([0.0, 0.0, 2.0])
+            self._drop_puller(worker, port, late_s)
+        if self.calm_at is not None and not worker.liar:
+            self.world.after(2.0, self._keep_crew)
+
+    def _keep_crew(self) -> None:
+        while sum(not worker.liar for worker in self.workers.values()) < self.plan.worker_count:
+            self.start_worker()
+
+    def _clients(self) -> list[Client]:
+        return [*self.workers.values(), *self.ventilators.values()]
+
+    def user_of(self, name: str) -> User:
+        """Whose key this process has; it may be dead."""
+        return WORKERS if name in self._everyone else self.ventilator_users[name.partition(".")[2]]
+
+    def job(self, name: str) -> JobTruth:
+        """The job of this name."""
+        return next(job for job in self.jobs if job.name == name)
+
+    def lost(self, name: str) -> None:
+        """The sink calls a worker lost."""
+        for job, task in self._everyone[name].started:
+            self.job(job).losses[task] += 1
+
+    def check_ghosts(self, ventilator: Ventilator) -> None:
+        """Long after the faults, the ventilator's crew has no dead in it."""
+        if self.calm_at is None:
+            return
+        long_ago = self.world.now - 3 * self.timing.gone_s
+        if self.calm_at > long_ago:
+            return
+        ghosts = [name for name in ventilator.rules._crew if self._gone_at.get(name, long_ago) < long_ago]
+        self.world.require(not ghosts, "the ventilator counts on workers that are long gone:", ghosts)
+
+    # -- the tasks links ----------------------------------------------------------------------------------------
+
+    def connect_tasks(self, worker: Worker, port: int) -> None:
+        """The worker's PULL finds the ventilator's PUSH, if it is there."""
+        self.world.after(worker.dice.uniform(0.003, 0.3), self._connect_tasks, worker, port)
+
+    def _connect_tasks(self, worker: Worker, port: int) -> None:
+        ventilator = self._listening.get(port)
+        if ventilator is None or not worker.wants(port) or any(each is worker for each, _ in ventilator.pullers):
+            return
+        name = f"{ventilator.name} tasks {worker.name} {self.world.now}"
+        channel = _tasks_channel(self.world, name, worker)
+        ventilator.pullers.append((worker, channel))
+        ventilator.happen(_nothing)
+
+    def disconnect_tasks(self, worker: Worker, port: int) -> None:
+        """The worker pulls from there no more."""
+        self._drop_puller(worker, port, 0.0)
+
+    def _drop_puller(self, worker: Worker, port: int, late_s: float) -> None:
+        ventilator = self._listening.get(port)
+        for puller in [] if ventilator is None else [each for each in ventilator.pullers if each[0] is worker]:
+            puller[1].close(True)
+            if late_s:
+                self.world.after(late_s, self._drop_puller, worker, port, 0.0)
+            else:
+                ventilator.pullers.remove(puller)
+
+    # -- faults -------------------------------------------------------------------------------------------------
+
+    def _strike(self) -> None:
+        if self.calm_at is not None:
+            return
+        faults: list[tuple[int, Callable[[], None]]] = [
+            (3, self.kill_sink),
+            (3, self._kill_some_ventilator),
+            (5, self._kill_some_worker),
+            (2, self._let_some_worker_leave),
+            (3, self._let_somebody_join),
+            (4, self._stall_somebody),
+            (4, self._cut_somebody),
+            (3, self._darken_somebody),
+            (2, self._fill_disk),
+            (2, self._crash_commit),
+            (1, self._slow_somebody),
+        ]
+        weights = [weight for weight, _ in faults]
+        self.dice.choices([fault for _, fault in faults], weights)[0]()
+        self.world.after(self.dice.expovariate(self.plan.faults_per_s), self._strike)
+
+    def _kill_some_ventilator(self) -> None:
+        if self.ventilators:
+            self.kill_ventilator(self.dice.choice(list(self.ventilators.values())))
+
+    def _kill_some_worker(self) -> None:
+        if self.workers:
+            self.kill_worker(self.dice.choice(list(self.workers.values())))
+
+    def _let_some_worker_leave(self) -> None:
+        if self.workers:
+            worker = self.dice.choice(list(self.workers.values()))
+            worker.happen(worker.leave, self.dice.choice([0.0, 0.5, 5.0]))
+
+    def _let_somebody_join(self) -> None:
+        if len(self.workers) < 2 * self.plan.worker_count + 1:
+            self.start_worker(liar=self.dice.random() < 0.15)
+
+    def _stall_somebody(self) -> None:
+        roles = [*self._clients(), *([self.sink] if self.sink else [])]
+        if roles:
+            role = self.dice.choice(roles)
+            until = self.world.now + self.dice.choice([0.3, 3, 6, 14]) * self.dice.uniform(0.5, 1)
+            self.world.note(role.name, "is stalled", f"until {until:.3f}")
+            role.stall(until)
+
+    def _cut_somebody(self) -> None:
+        if clients := self._clients():
+            client = self.dice.choice(clients)
+            self.world.note(client.name, "is cut")
+            client.cut(lose=self.dice.random() < 0.7)
+
+    def _darken_somebody(self) -> None:
+        if clients := self._clients():
+            client = self.dice.choice(clients)
+            until = self.world.now + self.dice.choice([1, 5, 12]) * self.dice.uniform(0.3, 1)
+            self.world.note(client.name, "goes dark", f"until {until:.3f}")
+            client.darken(until)
+
+    def _fill_disk(self) -> None:
+        self.disk.full_until = self.world.now + self.dice.uniform(0.1, 5)
+        self.world.note("disk", "is full", f"until {self.disk.full_until:.3f}")
+
+    def _crash_commit(self) -> None:
+        self.disk.crash = self.dice.choice(["before", "after"])
+
+    def _slow_somebody(self) -> None:
+        if self.workers:
+            self.dice.choice(list(self.workers.values())).slowness = self.dice.choice([3.0, 10.0])
+
+
+def _nothing() -> None:
+    """A writable socket wakes its loop."""
+
+
+def _tasks_channel(world: World, name: str, worker: Worker) -> Channel:
+    return Channel(world, name, lambda frame, label: worker.happen(worker.take_batch, frame, label), True)

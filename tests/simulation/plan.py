@@ -1,0 +1,69 @@
+"""What a seed means: jobs, crew, weather, and how often something breaks."""
+
+from dataclasses import dataclass
+from random import Random
+
+from tests.simulation.truth import JobTruth, tasks
+from tests.simulation.world import CALM, Weather, World
+
+FUNCTIONS = ("work:alpha", "work:beta")
+WEATHERS = (
+    CALM,
+    Weather(delay_s=(0.001, 0.05), loss=0.01),
+    Weather(delay_s=(0.0005, 0.01), straggler=0.02, straggler_s=3.0, duplication=0.02),
+    Weather(delay_s=(0.005, 0.4), loss=0.05, duplication=0.05),
+    Weather(delay_s=(0.0002, 0.002), straggler=0.002, straggler_s=12.0, loss=0.02),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a seed means."""
+
+    jobs: list[JobTruth]
+    worker_count: int
+    slots_max: int
+    prefetch_max: int
+    weather: Weather
+    faults_s: float
+    faults_per_s: float
+    receipts_page: int
+    trickle_per_s: float
+
+    @classmethod
+    def of(cls, world: World) -> "Plan":
+        """Draw a plan."""
+        dice = world.dice("plan")
+        kind = dice.choices(["small", "large", "slow"], [83, 2, 15])[0]
+        return cls(
+            jobs=[_job(dice, number, kind) for number in range(dice.choice([1, 1, 2]))],
+            worker_count=dice.randint(4, 8) if kind == "large" else dice.randint(1, 3),
+            slots_max=dice.choice([1, 2, 4]),
+            prefetch_max=dice.choice([0, 1, 2, 4]),
+            weather=dice.choice(WEATHERS),
+            faults_s=dice.uniform(20, 60) if kind == "slow" else dice.uniform(4, 20),
+            faults_per_s=dice.choice([0.1, 0.3, 0.3, 1.0]),
+            receipts_page=dice.choice([3, 10_000, 10_000]),
+            trickle_per_s=dice.choice([5.0, 50.0]),
+        )
+
+
+def _job(dice: Random, number: int, kind: str) -> JobTruth:
+    troubles = {
+        "long": dice.choice([0.0, 0.0, 0.05]),
+        "fails": dice.choice([0.0, 0.1]),
+        "fails for good": dice.choice([0.0, 0.05]),
+        "kills child": dice.choice([0.0, 0.0, 0.05]),
+        "poison": dice.choice([0.0, 0.0, 0.0, 0.03]),
+    }
+    count = dice.randint(*{"small": (20, 60), "large": (200, 600), "slow": (5, 20)}[kind])
+    mean_s = 6.0 if kind == "slow" else dice.choice([0.02, 0.1, 0.4])
+    return JobTruth(
+        name=f"job{number}",
+        function=dice.choice(FUNCTIONS),
+        tasks=tasks(dice, count, mean_s, troubles),
+        retries=dice.choice([0, 1, 2]),
+        batch_tasks=dice.choice([None, 1, 1, 3, 7]),
+        quarantine_after=dice.choice([1, 2, 3, 3]),
+        trickles=dice.random() < 0.2,
+    )

@@ -1,0 +1,214 @@
+"""A process in virtual time, and a client of the sink: what workers and ventilators have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from common.joining import Fail, Joining, LinkEvent, Voice
+from common.messages import (
+    FromSink,
+    Message,
+    decode_from_sink,
+    encode,
+)
+from common.roster import WORKER, User
+from tests.simulation.world import Channel
+
+if TYPE_CHECKING:
+    from tests.simulation.farm import Farm
+
+POLL_S = 1e-6
+"""A poll ends so long after the deadline that it was given."""
+SPINS_MAX = 20
+"""Wakes within a millisecond that may come to nothing."""
+WORKERS = User(WORKER, "workers", "w" * 40)
+"""The key that all workers share."""
+
+
+class Role:
+    """A process: it may be stalled (SIGSTOP), and it may be killed."""
+
+    def __init__(self, farm: Farm, name: str) -> None:
+        self.farm, self.world, self.name = farm, farm.world, name
+        self.dice = farm.world.dice(name)
+        self.alive = True
+        self.stalled_until = 0.0
+        self._inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.sent_count = 0
+        self.wake_count = 0
+        self._wake_at: float | None = None
+        self._spins = 0
+        self._spun_at = -1.0
+
+    def happen(self, action: Callable[..., None], *arguments: Any) -> None:
+        """Something comes from outside: take it now, or when the process goes on."""
+        if self.world.now < self.stalled_until:
+            self._inbox.append((action, arguments))
+        elif self.alive:
+            self.take(action, *arguments)
+
+    def take(self, action: Callable[..., None], *arguments: Any) -> None:
+        """One event and one turn of the loop."""
+        action(*arguments)
+        if self.alive:
+            self.turn()
+            self.arm()
+
+    def stall(self, until: float) -> None:
+        """SIGSTOP until then: what comes meanwhile waits in the order in which it came."""
+        self.stalled_until = until
+        self.world.at(until, self.go_on)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        if self.world.now < self.stalled_until:
+            return
+        inbox, self._inbox = self._inbox, []
+        for action, arguments in inbox:
+            self.happen(action, *arguments)
+        self.arm()
+
+    def turn(self) -> None:
+        """One turn of the shell's loop after its poll."""
+        raise NotImplementedError
+
+    def deadline(self) -> float | None:
+        """Until when the shell's poll may wait."""
+        raise NotImplementedError
+
+    def arm(self, at_least: float = 0.0) -> None:
+        """Wake at the deadline."""
+        deadline = self.deadline() if self.alive else None
+        if deadline is None:
+            self._wake_at = None
+            return
+        when = max(deadline, self.world.now, at_least) + POLL_S
+        if self._wake_at != when:
+            self._wake_at = when
+            self.world.at(when, self._wake, when)
+
+    def _wake(self, when: float) -> None:
+        if when != self._wake_at or not self.alive:
+            return
+        self._wake_at = None
+        now = self.world.now
+        if now < self.stalled_until:
+            self.arm(self.stalled_until)
+            return
+        self.wake_count += 1
+        sent = self.sent_count
+        self.turn()
+        if self.sent_count != sent or now > self._spun_at + 0.001:
+            self._spins, self._spun_at = 0, now
+        self._spins += 1
+        self.world.require(self._spins <= SPINS_MAX, f"{self.name} spins: its deadline stays", self.deadline())
+        self.arm()
+
+
+@dataclass(slots=True)
+class Connection:
+    """A control connection, as the ROUTER knows it."""
+
+    peer: bytes
+    client: Client
+    up: Channel
+    down: Channel
+
+
+class Client(Role):
+    """A worker or a ventilator: whoever joins the sink."""
+
+    role = ""
+
+    def __init__(self, farm: Farm, name: str) -> None:
+        super().__init__(farm, name)
+        self.joining = Joining(farm.timing, self.role, name, "tcp://sink:5559", "key")
+        self.connection: Connection | None = None
+        self._connected_count = 0
+        self.dark_until = 0.0
+        """The link to the sink is dark until then."""
+        self.user = WORKERS
+
+    def call(self) -> None:
+        """Connect to the sink when it is there."""
+        self.world.after(self.dice.uniform(0.002, 0.5), self._connect)
+
+    def _connect(self) -> None:
+        sink = self.farm.sink
+        if not self.alive or self.connection is not None or sink is None or not sink.alive:
+            return
+        if self.world.now < self.dark_until:
+            self.world.at(self.dark_until, self.call)
+            return
+        self._connected_count += 1
+        peer = f"{self.name}#{self._connected_count}".encode()
+        self.connection = Connection(
+            peer,
+            self,
+            Channel(
+                self.world, f"{peer!r} up", lambda frame, label: sink.happen(sink.control, peer, frame, label), False
+            ),
+            Channel(self.world, f"{peer!r} down", lambda frame, label: self.happen(self._take, frame, label), False),
+        )
+        sink.connections[peer] = self.connection
+        self.happen(self._event, LinkEvent.CONNECTED)
+
+    def cut(self, lose: bool) -> None:
+        """The connection breaks; the client sees it and calls again."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        connection.up.close(lose)
+        connection.down.close(True)
+        if self.farm.sink is not None:
+            self.farm.sink.connections.pop(connection.peer, None)
+        if self.alive:
+            self.happen(self._event, LinkEvent.CUT)
+            self.call()
+
+    def darken(self, until: float) -> None:
+        """Nothing comes through to the sink until then, and nothing is lost."""
+        self.dark_until = until
+        if self.connection is not None:
+            self.connection.up.block(until)
+            self.connection.down.block(until)
+
+    def send(self, message: Message, label: Any = None) -> None:
+        """Send to the sink if it is there now."""
+        self.sent_count += 1
+        if self.connection is not None:
+            self.world.note(self.name, "-> sink", message)
+            self.connection.up.send(encode(message), label)
+
+    def receive(self, message: FromSink, label: Any) -> None:
+        """Take what is not about joining only."""
+        raise NotImplementedError
+
+    def failed(self, text: str) -> None:
+        """The sink refuses this process, which ends."""
+        self.world.require(False, f"{self.name} is refused:", text)
+
+    def _event(self, event: LinkEvent) -> None:
+        self._perform_joining(self.joining.event(self.world.now, event))
+
+    def _take(self, frame: bytes, label: Any) -> None:
+        message = decode_from_sink(frame)
+        self.world.note(self.name, "<- sink", message)
+        self._perform_joining(self.joining.receive(self.world.now, message))
+        if self.alive:
+            self.receive(message, label)
+
+    def _perform_joining(self, outputs: list[Any]) -> None:
+        for output in outputs:
+            if isinstance(output, Fail):
+                self.failed(output.text)
+            elif not isinstance(output, Voice):
+                self.send(output)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.world.note(self.name, "is killed")
+        self.alive = False
+        self.cut(lose=self.dice.random() < 0.5)

@@ -1,0 +1,138 @@
+"""The sink without sockets: it drives `Collection` as `sink.py` does, and checks each receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from common.collection import Collection, Output, Send
+from common.errors import ProtocolError
+from common.messages import (
+    Beat,
+    Crew,
+    Message,
+    Receipts,
+    Recorded,
+    decode_outcomes,
+    decode_results,
+    decode_to_sink,
+    encode,
+)
+from common.settings import CollectionSettings
+from tests.simulation.role import WORKERS, Connection, Role
+from tests.simulation.truth import Crash, Disk
+
+if TYPE_CHECKING:
+    from tests.simulation.farm import Farm
+
+
+class Sink(Role):
+    """`sink.py`."""
+
+    def __init__(self, farm: Farm, name: str) -> None:
+        super().__init__(farm, name)
+        self.connections: dict[bytes, Connection] = {}
+        self.disk: Disk = farm.disk
+        roster = {user.key: user for user in (WORKERS, *farm.ventilator_users.values())}
+        settings = CollectionSettings(timing=farm.timing, receipts_page=farm.receipts_page)
+        self.rules = Collection(settings, self.disk, name, roster)
+        self._turn_at: float | None = None
+        self._beats: dict[str, Any] = {}
+        self._came: dict[tuple[str, int], Any] = {}
+
+    def control(self, peer: bytes, frame: bytes, label: Any) -> None:
+        """A frame of the control link."""
+        connection = self.connections.get(peer)
+        message = decode_to_sink(frame)
+        if isinstance(message, Beat):
+            self._beats[label[0]] = label[1]
+        user = connection.client.user if connection else self.farm.user_of(peer.decode().rpartition("#")[0])
+        self.perform(self.rules.receive(self.world.now, peer, user, "10.0.0.1", message))
+
+    def results(self, frame: bytes, label: Any) -> None:
+        """A frame of the results link."""
+        results = decode_results(frame)
+        self._came[results.worker, results.serial] = results
+        try:
+            self.perform(self.rules.results(WORKERS, results))
+        except ProtocolError as error:
+            self.perform(self.rules.malformed(WORKERS, "results", error))
+
+    def take(self, action: Callable[..., None], *arguments: Any) -> None:
+        """Messages are taken together for a moment, as a poll that finds several."""
+        self._guard(action, *arguments)
+        if self._turn_at is None and self.alive:
+            self._turn_at = self.world.now + self.dice.uniform(0, 0.001)
+            self.world.at(self._turn_at, self._end_of_poll)
+
+    def _end_of_poll(self) -> None:
+        self._turn_at = None
+        if not self.alive:
+            return
+        if self.world.now < self.stalled_until:
+            self.happen(_nothing)
+            return
+        self.turn()
+        self.arm()
+
+    def turn(self) -> None:
+        """Commit and answer."""
+        self._guard(lambda: self.perform(self.rules.tick(self.world.now)))
+
+    def _guard(self, action: Callable[..., None], *arguments: Any) -> None:
+        try:
+            action(*arguments)
+        except Crash:
+            self.disk.crash = None
+            self.farm.kill_sink()
+
+    def deadline(self) -> float | None:
+        """When the machine has something to do."""
+        return self.rules.deadline()
+
+    def perform(self, outputs: Iterable[Output]) -> None:
+        """Send and check."""
+        for output in outputs:
+            if not isinstance(output, Send):
+                self.world.note(self.name, "says", output.text)
+                continue
+            self.sent_count += 1
+            message = output.message
+            self._check(output.peer, message)
+            label = None
+            if isinstance(message, Crew):
+                label = {member.worker: self._beats.get(member.worker) for member in message.members}
+                for worker in message.lost:
+                    self.farm.lost(worker)
+            connection = self.connections.get(output.peer)
+            if connection is not None:
+                connection.down.send(encode(message), label)
+
+    def _check(self, peer: bytes, message: Message) -> None:
+        """A receipt only after the commit."""
+        require, disk = self.world.require, self.disk
+        if isinstance(message, Recorded):
+            require(not message.refused, "a result of the farm's own is refused:", message)
+            worker = peer.decode().rpartition("#")[0]
+            for serial in message.serials:
+                results = self._came.get((worker, serial))
+                require(results is not None, "a receipt for what never came:", (worker, serial))
+                require(self._is_dealt_with(results), "a receipt before its commit:", (worker, results))
+        elif isinstance(message, Receipts):
+            for first, count in message.runs:
+                for task in range(first, first + count):
+                    require(disk.is_recorded(message.job, task), "a receipt before its commit:", (message.job, task))
+
+    def _is_dealt_with(self, results: Any) -> bool:
+        outcomes = decode_outcomes(results)
+        failed = {offset for offset, _, final in outcomes.errors if not final}
+        job = self.farm.job(results.job)
+        return all(
+            self.disk.is_recorded(job.name, results.first + offset)
+            or (offset in failed and results.attempt <= job.retries)
+            for offset in range(results.count)
+        )
+
+
+def _nothing() -> None:
+    """What a process that is continued finds: that time has passed."""

@@ -1,0 +1,145 @@
+"""The machines under a virtual clock and a hostile network: nothing lost, nothing twice, and it ends.
+
+`TRADEWIND_SEEDS=N:M` runs the seeds from N to M - 1 instead of the default ones, on two cores. One seed alone:
+`TRADEWIND_SEEDS=17:18 python -m pytest tests/simulation`.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.farm import Farm
+from tests.simulation.plan import Plan
+from tests.simulation.regressions import REGRESSIONS
+from tests.simulation.truth import JobTruth, Task
+from tests.simulation.world import CALM, Broken, Weather
+
+TOP = Path(__file__).resolve().parents[2]
+SEEDS = range(1_000)
+CHUNK = 50
+
+
+def simulate(seed: int) -> str | None:
+    """Run one seed; returns what went wrong."""
+    try:
+        Farm(seed).run()
+    except Broken as broken:
+        return str(broken)
+    return None
+
+
+def wanted() -> range:
+    """The seeds that the environment asks for, or the default ones."""
+    text = os.environ.get("TRADEWIND_SEEDS")
+    if text is None:
+        return SEEDS
+    first, _, end = text.partition(":")
+    return range(int(first), int(end))
+
+
+@pytest.mark.parametrize(("seed", "reason"), REGRESSIONS)
+def test_a_seed_that_failed_once_holds(seed: int, reason: str) -> None:
+    broken = simulate(seed)
+    assert broken is None, f"{reason}\n{broken}"
+
+
+@pytest.mark.skipif("TRADEWIND_SEEDS" in os.environ, reason="other seeds are asked for")
+@pytest.mark.parametrize("first", range(SEEDS.start, SEEDS.stop, CHUNK))
+def test_every_task_is_recorded_once_whatever_happens(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        broken = simulate(seed)
+        assert broken is None, broken
+
+
+@pytest.mark.skipif("TRADEWIND_SEEDS" not in os.environ, reason="TRADEWIND_SEEDS=N:M asks for more seeds")
+@pytest.mark.timeout(0)
+def test_many_more_seeds() -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        failures = [text for text in pool.imap_unordered(simulate, wanted(), chunksize=20) if text is not None]
+    summary = "\n".join(text.partition("\n")[0] for text in failures)
+    assert not failures, f"{len(failures)} of {len(wanted())} seeds fail:\n{summary}\n\n{failures[0]}"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_ledger_on_disk_is_opened_again_by_each_new_sink(seed: int, tmp_path: Path) -> None:
+    Farm(seed, path=str(tmp_path / "results.db")).run()
+
+
+def plan(tasks: list[Task], **changes: object) -> Plan:
+    """One job and no faults, unless the changes say otherwise."""
+    job = JobTruth("job0", "work:alpha", tasks, 0, 1, 3, False)
+    fields: dict[str, object] = {
+        "jobs": [job],
+        "worker_count": 2,
+        "slots_max": 2,
+        "prefetch_max": 2,
+        "weather": CALM,
+        "faults_s": 0.0,
+        "faults_per_s": 0.001,
+        "receipts_page": 10_000,
+        "trickle_per_s": 5.0,
+    }
+    return Plan(**(fields | changes))  # type: ignore[arg-type]
+
+
+def test_without_faults_each_task_is_executed_once() -> None:
+    for seed in range(20):
+        farm = Farm(f"calm {seed}", plan([Task(0.05)] * 50, weather=Weather(delay_s=(0.0005, 0.05))))
+        farm.run()
+        assert set(farm.jobs[0].executions.values()) == {1}
+
+
+def test_a_poison_task_is_quarantined_and_its_mates_are_not() -> None:
+    poisoned = [Task(0.05)] * 20 + [Task(0.05, kills_worker=True)] + [Task(0.05)] * 20
+    for batch_tasks in (1, 7, None):
+        for seed in range(5):
+            job = JobTruth("job0", "work:alpha", poisoned, 0, batch_tasks, 3, False)
+            farm = Farm(f"poison {seed}", plan(poisoned, jobs=[job]))
+            farm.run()
+            failed = [task for (_, task), (status, *_) in farm.disk.rows.items() if status == "failed"]
+            assert failed == [20]
+            assert farm.jobs[0].executions[20] <= 6
+
+
+def test_the_ventilators_memory_does_not_grow_with_the_input() -> None:
+    peaks = []
+    for count in (1_200, 4_800):
+        # Both last longer than a lease: the timer of a batch stays that long, whatever became of it.
+        farm = Farm("long input", plan([Task(0.05)] * count))
+        farm.weighs = True
+        farm.run()
+        window = 2 * (farm.plan.slots_max + farm.plan.prefetch_max)
+        assert farm.peak_flights <= window
+        peaks.append((farm.peak_flights, farm.peak_payload, farm.peak_other))
+    (flights, payload, other), (flights_longer, payload_longer, other_longer) = peaks
+    assert flights_longer <= flights + 1
+    assert payload_longer <= 2 * payload
+    assert other_longer <= 1.2 * other
+
+
+DIGEST = """
+from tests.simulation.farm import Farm
+for seed in range(8):
+    farm = Farm(seed)
+    farm.run()
+    print(seed, farm.world.event_count, farm.world.now, sorted(farm.disk.rows.items()))
+"""
+
+
+def test_a_run_is_a_function_of_its_seed() -> None:
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", DIGEST],
+            cwd=TOP,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(runs) == 1

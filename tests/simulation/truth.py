@@ -1,0 +1,209 @@
+"""What the simulation knows and the machines do not: what each task does, and what the ledger may hold."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from common.ledger import Job, Ledger, LedgerStuck, Page
+from common.messages import Mark
+from common.recording import Recording
+from tests.simulation.world import World
+
+FINAL = 1_000_000
+"""So often does a task fail that fails always."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a task does: how long it runs, how often it fails first, and what it takes down."""
+
+    seconds: float
+    failures: int = 0
+    final: bool = False
+    """Its failure says that it is not to be retried."""
+    kills_child: bool = False
+    kills_worker: bool = False
+
+
+@dataclass(slots=True)
+class JobTruth:
+    """One job of the simulation."""
+
+    name: str
+    function: str
+    tasks: list[Task]
+    retries: int
+    batch_tasks: int | None
+    quarantine_after: int
+    trickles: bool
+    """Its input comes bit by bit, and nobody knows its end before it is there."""
+    losses: Counter[int] = field(default_factory=Counter)
+    """How often a worker was called lost that had started the task."""
+    executions: Counter[int] = field(default_factory=Counter)
+
+    def value(self, task: int) -> str:
+        """What the task's function returns."""
+        return f"{self.name}/{task}"
+
+    def fault_of_row(self, task: int, status: str, value: Any, error: str | None, attempt: int) -> str | None:
+        """Why this row may not be; None if it may."""
+        if task >= len(self.tasks):
+            return "no such task"
+        spec = self.tasks[task]
+        if status == "ok":
+            right = value == self.value(task) and attempt == spec.failures + 1 and not spec.kills_worker
+            return None if right else f"value {value!r} at attempt {attempt}"
+        if error is not None and "quarantined" in error:
+            enough = self.losses[task] >= self.quarantine_after
+            return None if enough else f"quarantined after {self.losses[task]} lost workers"
+        wanted = 1 if spec.final else self.retries + 1
+        right = status == "failed" and spec.failures >= wanted and attempt == wanted
+        return None if right else f"{status} at attempt {attempt}"
+
+
+def tasks(dice: Random, count: int, mean_s: float, troubles: dict[str, float]) -> list[Task]:
+    """Tasks of all kinds; `troubles` gives the share of each unpleasant kind."""
+    return [_task(dice, mean_s, troubles) for _ in range(count)]
+
+
+def _task(dice: Random, mean_s: float, troubles: dict[str, float]) -> Task:
+    seconds = dice.expovariate(1 / mean_s)
+    kinds = dice.choices([*troubles, "fine"], [*troubles.values(), 1 - sum(troubles.values())])
+    kind = kinds[0]
+    if kind == "fine":
+        return Task(seconds)
+    if kind == "long":
+        return Task(dice.uniform(8, 20))
+    if kind == "fails":
+        return Task(seconds, failures=dice.choice([1, 1, 2, FINAL]))
+    if kind == "fails for good":
+        return Task(seconds, failures=FINAL, final=True)
+    if kind == "kills child":
+        return Task(seconds, failures=dice.choice([1, FINAL]), kills_child=True)
+    assert kind == "poison"
+    return Task(seconds, kills_worker=True)
+
+
+class Crash(Exception):
+    """The sink is killed in the middle of a commit."""
+
+
+class Disk:
+    """The ledger under the sink: full now and then, watched always."""
+
+    def __init__(self, world: World, jobs: list[JobTruth], path: str) -> None:
+        self.full_until = 0.0
+        self.crash: str | None = None
+        """Kill the sink at the next commit: `before` or `after` it takes effect."""
+        self.rows: dict[tuple[str, int], tuple[Any, ...]] = {}
+        """The committed rows as they were first seen."""
+        self.ids: dict[int, str] = {}
+        self._world = world
+        self._truths = {job.name: job for job in jobs}
+        self._path = path
+        self._receipted: dict[str, set[int]] = {job.name: set() for job in jobs}
+        self._position = 0
+        self.ledger = Ledger(path)
+
+    def restart(self) -> None:
+        """A new sink opens what the old one had committed."""
+        if self._path == ":memory:":
+            if self.ledger._db.in_transaction:
+                self.ledger._db.execute("ROLLBACK")
+            self.ledger._jobs.clear()
+        else:
+            self.ledger.close()
+            self.ledger = Ledger(self._path)
+
+    # -- what Collection needs ----------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The ledger's name."""
+        return self.ledger.id
+
+    def job(self, name: str) -> Job | None:
+        """The job's row."""
+        return self.ledger.job(name)
+
+    def open_job(self, name: str, function: str, source: str, retries: int, retry_failed: bool) -> Job:
+        """Make or find the job's row."""
+        self._may_write()
+        return self.ledger.open_job(name, function, source, retries, retry_failed)
+
+    def end_job(self, name: str, state: str, total: int | None) -> None:
+        """Close the job."""
+        self._may_write()
+        self._world.require(
+            len(self._receipted[name]) == total == len(self._truths[name].tasks),
+            "a job is closed before every task is recorded:",
+            (name, len(self._receipted[name]), total),
+        )
+        self.ledger.end_job(name, state, total)
+
+    def commit(self, recordings: Iterable[Recording], marks: Iterable[Mark]) -> None:
+        """Commit, and look at what is there afterwards."""
+        recordings, marks = list(recordings), list(marks)
+        self._may_write()
+        if self.crash == "before":
+            raise Crash
+        self.ledger.commit(recordings, marks)
+        for recording in recordings:
+            self._look(recording.results.job, recording.results.first, recording.results.count)
+        self._look_at_receipts()
+        if self.crash == "after":
+            raise Crash
+
+    def receipts(self, name: str, after: int, limit: int, without_failed: bool) -> Page:
+        """Receipts after a position."""
+        return self.ledger.receipts(name, after, limit, without_failed)
+
+    def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
+        """The first failures."""
+        return self.ledger.failures(name, limit)
+
+    # -- checks -------------------------------------------------------------------------------------------------
+
+    def _may_write(self) -> None:
+        if self._world.now < self.full_until:
+            raise LedgerStuck("database or disk is full")
+
+    def _look(self, name: str, first: int, count: int) -> None:
+        job = self.ledger.job(name)
+        assert job is not None
+        truth, require = self._truths[name], self._world.require
+        query = "SELECT task, status, value, error, attempt FROM results WHERE job=? AND task>=? AND task<?"
+        for task, *row in self.ledger._db.execute(query, (job.job, first, first + count)):
+            kept = self.rows.setdefault((name, task), tuple(row))
+            require(kept == tuple(row), "a recorded task changed:", (name, task, kept, row))
+            fault = truth.fault_of_row(task, *row)
+            require(fault is None, "a wrong row:", (name, task, fault))
+
+    def _look_at_receipts(self) -> None:
+        query = "SELECT position, name, first, count FROM receipts JOIN jobs USING (job) WHERE position>?"
+        for position, name, first, count in self.ledger._db.execute(query, (self._position,)).fetchall():
+            self._position = max(self._position, position)
+            got = self._receipted[name]
+            for task in range(first, first + count):
+                self._world.require((name, task) in self.rows, "a receipt without a row:", (name, task))
+                self._world.require(task not in got, "recorded twice:", (name, task))
+                got.add(task)
+
+    def is_recorded(self, name: str, task: int) -> bool:
+        """True when the task's row is committed."""
+        return (name, task) in self.rows
+
+    def look_at_all(self) -> None:
+        """The end: each task of each job has its one row, and the counts are right."""
+        for name, truth in self._truths.items():
+            count = len(truth.tasks)
+            self._look(name, 0, count + 1_000)
+            job = self.ledger.job(name)
+            assert job is not None
+            query = "SELECT count(*), sum(status='failed') FROM results WHERE job=?"
+            rows, failed = self.ledger._db.execute(query, (job.job,)).fetchone()
+            self._world.require(rows == count, "not every task is recorded:", (name, rows, count))
+            counts = (job.done, job.failed, job.total, job.state)
+            self._world.require(counts == (rows, failed, count, "done"), "the job's counts are wrong:", (name, counts))

@@ -1,0 +1,251 @@
+"""The ventilator without sockets: it drives `Dispatch` and `Conversation` as `ventilator.py` does."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Raw
+
+from common.conversation import Conversation
+from common.dispatch import Dispatch, Skip
+from common.holding import Held
+from common.inputs import RangeInput
+from common.messages import (
+    Batch,
+    Crew,
+    FromSink,
+    Goodbye,
+    Mark,
+    Message,
+    Opened,
+    Returned,
+    Roster,
+    Welcome,
+    encode,
+)
+from common.roster import VENTILATOR
+from common.settings import DispatchSettings
+from tests.simulation.role import Client
+from tests.simulation.truth import JobTruth
+from tests.simulation.worker_role import Worker
+from tests.simulation.world import Channel, World
+
+if TYPE_CHECKING:
+    from tests.simulation.farm import Farm
+
+
+class TrickleInput(RangeInput):
+    """A range that comes bit by bit, like lines through a pipe."""
+
+    def __init__(self, stop: int, world: World, tasks_per_s: float) -> None:
+        super().__init__(0, stop)
+        self.source = "trickle"
+        self.expected = None  # type: ignore[assignment]
+        self._world, self._began_at, self._per_s = world, world.now, tasks_per_s
+        self._known_end = False
+
+    @property
+    def _here(self) -> int:
+        return min(self._stop, int((self._world.now - self._began_at) * self._per_s))
+
+    @property
+    def ended(self) -> bool:
+        """The end is known a moment after the last task."""
+        return self._next >= self._stop and (self._world.now - self._began_at) * self._per_s > self._stop
+
+    def available(self) -> bool:
+        """True while there is a task to read now."""
+        return self._next < self._here
+
+    def skip(self, count: int) -> int:
+        """Pass over tasks."""
+        skipped = min(count, self._here - self._next)
+        self._next += skipped
+        return skipped
+
+    def take(self, count: int, bytes_max: int) -> tuple[int, Raw]:
+        """Read tasks."""
+        return super().take(min(count, self._here - self._next), bytes_max)
+
+
+@dataclass(slots=True)
+class Said:
+    """What a worker's last delivered beat says: its room, and the batches that it then held."""
+
+    capacity: int
+    held: dict[tuple[str, int], Held]
+    at: float
+
+
+class Ventilator(Client):
+    """`ventilator.py`."""
+
+    role = VENTILATOR
+
+    def __init__(self, farm: Farm, name: str, job: JobTruth, port: int) -> None:
+        super().__init__(farm, name)
+        self.job, self.port = job, port
+        self.user = farm.ventilator_users[job.name]
+        settings = DispatchSettings(
+            batch_tasks=job.batch_tasks,
+            retries=job.retries,
+            retry_wait_s=0.3,
+            retry_wait_max_s=3.0,
+            quarantine_after=job.quarantine_after,
+            timing=farm.timing,
+        )
+        count = len(job.tasks)
+        self.input = TrickleInput(count, self.world, farm.trickle_per_s) if job.trickles else RangeInput(0, count)
+        self.rules = Dispatch(settings, job.name, job.function)
+        self.talk = Conversation(settings, self.rules, job.name, job.function, self.input.source, False)
+        self.bytes_max = settings.batch_bytes_max
+        self.pullers: deque[tuple[Worker, Channel]] = deque()
+        self.flights_max = 0
+        self.payload_max = 0
+        self.other_max = 0
+        self._crew: dict[str, Said] = {}
+        """What the delivered beats say, of those who have not left."""
+        self._heard_at = 0.0
+        self._came_back: set[int] = set()
+        self._mark: Mark | None = None
+        self._wants_input = False
+
+    # -- the shell's loop ---------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """`Ventilator._tick` and `_is_over`."""
+        now = self.world.now
+        self._perform_joining(self.joining.tick(now))
+        self._read_input(now)
+        self._send(self.talk.tick(now))
+        self.world.require(self.talk.problem is None, "the ventilator gives up:", self.talk.problem)
+        self._push()
+        if self.talk.closed is not None:
+            self._check_end()
+            if self.joining.joined:
+                self.send(Goodbye())
+            self.world.note(self.name, "is done")
+            self.alive = False
+            self.cut(lose=False)
+            self.farm.ventilator_done(self)
+
+    def deadline(self) -> float | None:
+        """`Ventilator._deadline`; a trickling input is looked at now and then."""
+        instants = [self.joining.deadline(), self.talk.deadline()]
+        if self.job.trickles and self._wants_input:
+            instants.append(self.world.now + 0.1)
+        return min((instant for instant in instants if instant is not None), default=None)
+
+    def _read_input(self, now: float) -> None:
+        plan = self.rules.plan()
+        while plan is not None and self.input.available():
+            if isinstance(plan, Skip):
+                self.rules.skipped(self.input.skip(plan.count))
+            else:
+                self.rules.offer(now, *self.input.take(plan.count, self.bytes_max))
+            self._check_input()
+            plan = self.rules.plan()
+        self._wants_input = plan is not None and not self.input.ended
+        self.rules.expected = self.input.expected
+        if self.input.ended and plan is not None:
+            self._check_input()
+            self.rules.total = self.rules.next_task
+        if not self.rules.verifying:
+            self.talk.mark(*self.input.mark(), self.rules.total is not None)
+        dry = self.input.ended or (self._wants_input and self.input.expected is None)
+        self._send(self.rules.input_scarce(now, dry))
+
+    def _check_input(self) -> None:
+        opened = self.talk.opened
+        assert opened is not None
+        count, digest = self.input.mark()
+        differs = (
+            (self.input.ended and self.rules.verifying)
+            or (count == opened.mark_count and digest != opened.mark_digest)
+            or (opened.total is not None and (count > opened.total or (self.input.ended and count < opened.total)))
+        )
+        self.world.require(not differs, "the same input is refused:", (count, opened))
+
+    def _push(self) -> None:
+        while (batch := self.rules.next_push()) is not None and self.pullers:
+            self._check_push(batch)
+            self.pullers.rotate(-1)
+            worker, channel = self.pullers[-1]
+            self.world.note(self.name, f"-> {worker.name}", f"{batch.job} {batch.first}+{batch.count} @{batch.attempt}")
+            channel.send(encode(batch))
+            self.rules.pushed(self.world.now)
+            self.sent_count += 1
+        flights = self.rules._flights.values()
+        self.flights_max = max(self.flights_max, len(flights))
+        if self.farm.weighs:
+            self.payload_max = max(self.payload_max, sum(len(bytes(flight.arguments)) for flight in flights))
+            sized = [each for each in vars(self.rules).values() if hasattr(each, "__len__")]
+            self.other_max = max(self.other_max, sum(map(len, sized)) + len(list(self.rules._replayed)))
+
+    # -- messages -----------------------------------------------------------------------------------------------
+
+    def receive(self, message: FromSink, label: Any) -> None:
+        """`Ventilator._receive`."""
+        now = self.world.now
+        if now > self._heard_at + self.farm.timing.silence_s:
+            # What nobody could say while the sink was away is not held against it.
+            for said in self._crew.values():
+                said.at = now
+        self._heard_at = now
+        if isinstance(message, Crew):
+            for member in message.members:
+                capacity = member.slots + member.prefetch
+                self._crew[member.worker] = Said(capacity, label[member.worker] or {}, now)
+            for worker in (*message.left, *message.lost):
+                self._crew.pop(worker, None)
+        elif isinstance(message, Opened):
+            self._mark = None
+        elif isinstance(message, Returned):
+            self._came_back.update(first for first, _ in message.batches)
+        if isinstance(message, Welcome):
+            self._send(self.talk.welcome(now, self.port))
+        elif not isinstance(message, Roster):
+            self._send(self.talk.receive(now, message))
+
+    def failed(self, text: str) -> None:
+        """Another ventilator seems to run the job, or is believed to: the operator tries again."""
+        self.world.require("is run by a ventilator" in text, "the ventilator is refused:", text)
+        self.farm.kill_ventilator(self)
+
+    def _send(self, messages: list[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Mark):
+                self.world.require(message != self._mark, "says again what costs the sink a commit:", message)
+                self._mark = message
+            self.send(message)
+
+    # -- checks -------------------------------------------------------------------------------------------------
+
+    def _check_push(self, batch: Batch) -> None:
+        require, first, count = self.world.require, batch.first, batch.count
+        capacity = sum(said.capacity for said in self._crew.values())
+        in_hands = sum(flight.pushed for flight in self.rules._flights.values())
+        require(in_hands == self.rules.in_hands, "batches in hands are miscounted:", (in_hands, self.rules.in_hands))
+        require(in_hands < capacity, "a push beyond the crew's capacity:", (in_hands, capacity))
+        if first in self._came_back:
+            self._came_back.discard(first)
+            return
+        for name, said in self._crew.items():
+            held = said.held.get((self.job.name, first))
+            if self.world.now >= said.at + self.farm.timing.lease_s:
+                continue
+            worker = self.farm.workers.get(name)
+            if held is None or worker is None or (held.batch.count, held.batch.attempt) != (count, batch.attempt):
+                continue
+            still = worker.rules._held.get(self.job.name, {}).get(first) is held
+            require(not still, f"pushed again although {name} says that it holds it:", (self.job.name, first, count))
+
+    def _check_end(self) -> None:
+        rules = self.rules
+        self.world.require(rules.finished, "closed, and not finished")
+        left = (rules._flights, rules._retries, rules._firsts, rules.in_hands)
+        self.world.require(not any(left), "closed, and something is left:", left)
+        self.world.require(rules.done_count == len(self.job.tasks), "the count of what is done is wrong")
+        self.farm.check_ghosts(self)

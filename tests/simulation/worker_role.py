@@ -1,0 +1,294 @@
+"""A worker without sockets: it drives `Holding` as `worker.py` does, with children that take virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Raw
+from msgspec.msgpack import encode as packed
+
+from common.holding import Held, Holding, Kill, Run, Submit
+from common.holding import Output as HoldingOutput
+from common.messages import (
+    Beat,
+    FromSink,
+    Goodbye,
+    Offer,
+    Outcomes,
+    Place,
+    Places,
+    Returned,
+    Welcome,
+    decode_batch,
+)
+from common.roster import WORKER
+from common.settings import HoldingSettings
+from tests.simulation.role import Client
+from tests.simulation.world import Channel
+
+if TYPE_CHECKING:
+    from tests.simulation.farm import Farm
+
+FLUSH_S = 0.25
+"""A child says its outcomes about so often."""
+
+
+class Worker(Client):
+    """`worker.py` and its children."""
+
+    role = WORKER
+
+    def __init__(self, farm: Farm, name: str, slots: int, prefetch: int, liar: bool = False) -> None:
+        super().__init__(farm, name)
+        self.slots, self.prefetch = slots, prefetch
+        self.slowness = 1.0
+        self.liar = liar
+        self.rules = Holding(HoldingSettings(slots=slots, prefetch=prefetch, timing=farm.timing), name)
+        self.started: set[tuple[str, int]] = set()
+        """Tasks that have begun to run here, and whose batch was alone with them."""
+        self.functions = sorted({job.function for job in farm.jobs})
+        self.rules.expose(frozenset() if liar else frozenset(self.functions))
+        self._sink_run: str | None = None
+        self._results: Channel | None = None
+        self._queue: list[bytes] = []
+        self._places: dict[int, Place] = {}
+        self._orders: dict[int, int] = {}
+        for slot in range(slots):
+            self.world.after(self.dice.uniform(0.01, 0.2), self.happen, self._ready, slot)
+
+    # -- the shell's loop ---------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """`Worker._tick` and `_is_over`."""
+        self._perform_joining(self.joining.tick(self.world.now))
+        self._perform(self.rules.tick(self.world.now))
+        self._check_held()
+        if self.rules.leaving and self.rules.empty:
+            if self.joining.joined:
+                self.send(Goodbye())
+            self.world.note(self.name, "has left")
+            self._end(lose=False)
+
+    def deadline(self) -> float | None:
+        """`Worker._deadline`."""
+        joining = self.joining.deadline()
+        return self.rules.deadline() if joining is None else min(self.rules.deadline(), joining)
+
+    def leave(self, grace_s: float) -> None:
+        """SIGTERM."""
+        if not self.rules.leaving:
+            self.world.note(self.name, "leaves")
+            self._perform(self.rules.leave(self.world.now, grace_s))
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.world.note(self.name, "is killed")
+        self._end(lose=self.dice.random() < 0.5)
+
+    def _end(self, lose: bool) -> None:
+        self.alive = False
+        if self._results is not None:
+            self._results.close(lose)
+        self.cut(lose)
+        self.farm.worker_gone(self)
+
+    # -- links --------------------------------------------------------------------------------------------------
+
+    def receive(self, message: FromSink, label: Any) -> None:
+        """`Worker._receive`."""
+        if isinstance(message, Welcome):
+            self._take_welcome(message)
+        elif isinstance(message, Places):
+            self._connect_places(message.places)
+            self.rules.places(frozenset(place.job for place in message.places if place.scarce))
+        else:
+            self._perform(self.rules.receive(self.world.now, message))
+
+    def take_batch(self, frame: bytes, label: Any) -> None:
+        """A frame of the tasks link."""
+        self._perform(self.rules.receive(self.world.now, decode_batch(frame)))
+
+    def _take_welcome(self, welcome: Welcome) -> None:
+        self.send(Offer(self.functions))
+        if welcome.run == self._sink_run:
+            return
+        self._sink_run = welcome.run
+        if self._results is not None:
+            self._results.close(True)
+        self._queue.clear()
+        self._results = None
+        self.call_results()
+        self._perform(self.rules.sink_restarted(self.world.now))
+
+    def call_results(self) -> None:
+        """Connect the results link to the sink that is there, and send what has waited."""
+        sink = self.farm.sink
+        if not self.alive or sink is None or not sink.alive:
+            return
+        if self._results is not None:
+            self._results.close(True)
+        self._results = Channel(
+            self.world,
+            f"{self.name} results {sink.name}",
+            lambda frame, label: sink.happen(sink.results, frame, label),
+            True,
+        )
+        self._results.block(self.dark_until)
+        for frame in self._queue:
+            self._results.send(frame)
+        self._queue.clear()
+
+    def results_cut(self) -> None:
+        """The sink is gone: results wait."""
+        if self._results is not None:
+            self._results.close(True)
+            self._results = None
+
+    def darken(self, until: float) -> None:
+        """The link to the sink goes dark."""
+        super().darken(until)
+        if self._results is not None:
+            self._results.block(until)
+
+    def _connect_places(self, places: list[Place]) -> None:
+        wanted = {place.port: place for place in places}
+        for gone in self._places.keys() - wanted.keys():
+            self.farm.disconnect_tasks(self, gone)
+        new = [port for port in wanted if port not in self._places]
+        self._places = wanted
+        for port in new:
+            self.farm.connect_tasks(self, port)
+
+    def wants(self, port: int) -> bool:
+        """True while it pulls from the ventilator that listens there."""
+        return self.alive and port in self._places
+
+    # -- outputs ------------------------------------------------------------------------------------------------
+
+    def _perform(self, outputs: Iterable[HoldingOutput]) -> None:
+        outputs = list(outputs)
+        returned = iter(sorted((each for each in outputs if isinstance(each, Returned)), key=lambda each: each.job))
+        for output in outputs:
+            if isinstance(output, Run):
+                self._run(output)
+            elif isinstance(output, Kill):
+                self._orders[output.slot] += 1
+                self.world.after(0.1, self.happen, self._ready, output.slot)
+            elif isinstance(output, Submit):
+                self.sent_count += 1
+                if self._results is None:
+                    self._queue.append(output.frame)
+                else:
+                    self._results.send(output.frame)
+            elif isinstance(output, Beat):
+                self.send(output, (self.name, self._named()))
+            elif isinstance(output, Returned):
+                # Their order is that of a set, which is another one in each process.
+                self.send(next(returned))
+            else:
+                self.send(output)
+
+    def _named(self) -> dict[tuple[str, int], Held]:
+        return {(job, first): held for job, mine in self.rules._held.items() for first, held in mine.items()}
+
+    # -- children -----------------------------------------------------------------------------------------------
+
+    def _ready(self, slot: int) -> None:
+        self._orders.setdefault(slot, 0)
+        self._perform(self.rules.slot_idle(slot))
+
+    def _run(self, order: Run) -> None:
+        self._orders[order.slot] += 1
+        held = self.rules._running[order.slot]
+        child = Child(self, order, self._orders[order.slot], held)
+        self.world.after(0.0, child.begin)
+
+    def is_current(self, child: Child) -> bool:
+        """True while the child was not killed."""
+        return self.alive and self._orders[child.order.slot] == child.number
+
+    def outcomes(self, child: Child, first: int, outcomes: Outcomes, then: str) -> None:
+        """A child says outcomes, and that it is `done`, `died` or goes `on`."""
+        if not self.is_current(child):
+            return
+        order, now = child.order, self.world.now
+        count = len(outcomes.values)
+        if count:
+            self._perform(self.rules.outcomes(now, order.slot, first, count, Raw(packed(outcomes))))
+        if then == "done":
+            self._perform(self.rules.slot_done(order.slot))
+        elif then == "died":
+            self._orders[order.slot] += 1
+            self.world.after(0.1, self.happen, self._ready, order.slot)
+
+    # -- checks -------------------------------------------------------------------------------------------------
+
+    def _check_held(self) -> None:
+        rules = self.rules
+        loads = {job: len(waiting) for job, waiting in rules._waiting.items()}
+        for held in rules._running.values():
+            loads[held.batch.job] = loads.get(held.batch.job, 0) + 1
+        for job, load in loads.items():
+            self.world.require(load <= self.slots + self.prefetch, "more than it has room for:", (self.name, job, load))
+            self.world.require(load == rules._load[job], "the load is miscounted:", (self.name, job, load))
+        if rules.empty:
+            self.world.require(not rules._running and not any(loads.values()), "empty, and something is left")
+
+
+class Child:
+    """What runs in a slot: the tasks of one order, one after the other."""
+
+    def __init__(self, worker: Worker, order: Run, number: int, held: Held) -> None:
+        self.worker, self.order, self.number = worker, order, number
+        self._truth = worker.farm.job(order.job)
+        self._attempt = held.batch.attempt
+        self._alone = held.batch.count == 1
+        self._next = order.first
+        self._outbox_first = order.first
+        self._outbox = Outcomes([], [], [])
+        self._said_at = worker.world.now
+
+    def begin(self) -> None:
+        """Start the next task."""
+        worker = self.worker
+        if not worker.is_current(self):
+            return
+        task = self._truth.tasks[self._next]
+        self._truth.executions[self._next] += 1
+        if self._alone:
+            worker.started.add((self.order.job, self._next))
+        if task.kills_worker:
+            worker.world.note(worker.name, "is poisoned", (self.order.job, self._next))
+            worker.world.after(worker.dice.uniform(0.001, 0.3), self._kill_worker)
+            return
+        seconds = task.seconds * worker.slowness
+        worker.world.after(seconds, self._end_task, task, seconds)
+
+    def _kill_worker(self) -> None:
+        if self.worker.is_current(self):
+            self.worker.farm.kill_worker(self.worker)
+
+    def _end_task(self, task: Any, seconds: float) -> None:
+        worker, index = self.worker, self._next
+        if not worker.is_current(self):
+            return
+        fails = self._attempt <= task.failures
+        if fails and task.kills_child:
+            # What the child had not said yet is run again by its successor.
+            died = Outcomes([None], [0.0], [(0, "the task killed its process", False)])
+            worker.happen(worker.outcomes, self, index, died, "died")
+            return
+        offset = index - self._outbox_first
+        self._outbox.values.append(None if fails else self._truth.value(index))
+        self._outbox.seconds.append(seconds)
+        if fails:
+            self._outbox.errors.append((offset, "ValueError: as foreseen", task.final))
+        self._next += 1
+        done = self._next == self.order.first + self.order.count
+        if done or worker.world.now >= self._said_at + FLUSH_S:
+            said, first = self._outbox, self._outbox_first
+            self._outbox, self._outbox_first, self._said_at = Outcomes([], [], []), self._next, worker.world.now
+            worker.happen(worker.outcomes, self, first, said, "done" if done else "on")
+        if not done:
+            self.begin()
