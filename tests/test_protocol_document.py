@@ -2,13 +2,16 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import msgspec
 import pytest
+import zmq
 
-from common import messages, settings
+from common import messages, settings, sockets
+from common.keys import Certificate
 from common.messages import Batch, Message, Results
 from tests.conftest import TOP
 
@@ -20,6 +23,15 @@ MESSAGES = {
     if isinstance(kind, type) and issubclass(kind, Message) and kind is not Message
 }
 FROM_SINK = {kind.__struct_config__.tag for kind in messages.FromSink.__args__}
+
+Maker = Callable[[zmq.Context[Any], Certificate], zmq.Socket[bytes]]
+
+
+def sockets_of(side: str) -> list[Maker]:
+    """The makers of sockets that bind, that connect, or all."""
+    bind: list[Maker] = [sockets.control_server, sockets.results_server, sockets.tasks_server]
+    connect: list[Maker] = [sockets.control_client, sockets.results_client, sockets.tasks_client]
+    return {"bind": bind, "connect": connect, "all": bind + connect}[side]
 
 
 def unhex(value: Any) -> Any:
@@ -66,6 +78,62 @@ def test_the_timing_table() -> None:
     table = DOCUMENT.split("\n## Timing\n")[1].split("\n## ")[0]
     rows = {name: float(value) for name, value in re.findall(r"^\| (\w+_s) \| ([\d.]+) \|", table, re.MULTILINE)}
     assert rows == asdict(settings.Timing())
+
+
+def bounds(field: Any) -> tuple[Any, ...]:
+    """The `Meta` values of an annotated type: its greatest value or length."""
+    [meta] = field.__metadata__
+    return tuple(value for value in (meta.le, meta.max_length) if value is not None)
+
+
+def field(kind: type[Message], name: str) -> Any:
+    return kind.__annotations__[name]
+
+
+@pytest.mark.parametrize(
+    ("limit", "kind"),
+    [
+        ("characters of a name", messages.Name),
+        ("characters of a function", messages.Function),
+        ("functions in `offer`", field(messages.Offer, "functions")),
+        ("characters of `source`", field(messages.Open, "source")),
+        ("`slots`, `prefetch`", messages.Slots),
+        ("`slots`, `prefetch`", messages.Prefetch),
+        ("tasks in a batch", messages.BatchCount),
+        ("`attempt`", messages.Attempt),
+        ("`retries`", field(messages.Open, "retries")),
+        ("seconds", messages.Seconds),
+        ("characters of one error", messages.Text),
+    ],
+)
+def test_the_limits(limit: str, kind: Any) -> None:
+    [said] = re.findall(rf"^\| {re.escape(limit)} \| ([\d,]+) \|$", DOCUMENT, re.MULTILINE)
+    assert bounds(kind) == (int(said.replace(",", "")),)
+
+
+@pytest.mark.parametrize(
+    ("option", "makers", "values"),
+    [
+        ("MAXMSGSIZE", sockets_of("all"), ["maxmsgsize"]),
+        ("HANDSHAKE_IVL", sockets_of("all"), ["handshake_ivl"]),
+        ("CONNECT_TIMEOUT", sockets_of("connect"), ["connect_timeout", "reconnect_ivl", "reconnect_ivl_max"]),
+        ("BACKLOG", sockets_of("bind"), ["backlog"]),
+        ("RCVHWM", sockets_of("all"), ["rcvhwm"]),
+    ],
+)
+def test_the_socket_options(option: str, makers: list[Maker], values: list[str]) -> None:
+    [said] = re.findall(rf"^\| `{option}`[^|]*\| ([^|]*) \|", DOCUMENT, re.MULTILINE)
+    public, secret = zmq.curve_keypair()
+    pair = Certificate(TOP, public.decode(), secret.decode(), sink_key=public.decode())
+    with zmq.Context() as context:
+        for maker in makers:
+            with maker(context, pair) as made:
+                assert [getattr(made, value) for value in values] == [int(each) for each in re.findall(r"\d+", said)]
+
+
+def test_the_key_file() -> None:
+    pair = dict(re.findall(r'^ +(\w+)-key = "(.{40})"$', DOCUMENT, re.MULTILINE))
+    assert zmq.curve_public(pair["secret"].encode()).decode() == pair["public"]
 
 
 def test_the_ticket_vector() -> None:
