@@ -64,7 +64,7 @@ class Sink:
         self._folder.prepare_local(sockets.endpoint(here, control_port))
         self._roster_changed()
         settings = CollectionSettings(results_port=results_port, loopback=options.listen in _LOOPBACK)
-        self._rules = Collection(settings, ledger, secrets.token_hex(8), self._roster)
+        self._rules = Collection(sockets.now(), settings, ledger, secrets.token_hex(8), self._roster)
         self._timing = settings.timing
         self._roster_at = sockets.now()
         where = "all addresses" if options.listen == "*" else options.listen

@@ -153,14 +153,14 @@ class Ventilator:
         if self._input_error is not None:
             return
         try:
-            plan = self._rules.plan()
-            while plan is not None and self._input.available():
+            plan = self._rules.plan(now)
+            while plan is not None and self._input.available(plan.at_least):
                 if isinstance(plan, Skip):
                     self._rules.skipped(self._input.skip(plan.count))
                 else:
                     self._rules.offer(now, *self._input.take(plan.count, self._options.dispatch.batch_bytes_max))
                 self._check_input()
-                plan = self._rules.plan()
+                plan = self._rules.plan(now)
             self._want_input(plan is not None and not self._input.ended)
             self._rules.expected = self._input.expected
             if self._input.ended and plan is not None:
@@ -203,7 +203,7 @@ class Ventilator:
 
     def _push(self) -> None:
         blocked = False
-        while (batch := self._rules.next_push()) is not None:
+        while (batch := self._rules.next_push(sockets.now())) is not None:
             try:
                 self._tasks.send(encode(batch), zmq.DONTWAIT)
             except zmq.Again:

@@ -15,16 +15,19 @@ import zmq
 
 from common import console, link, sockets
 from common.errors import ExitCode, OperatorError, ProtocolError
-from common.holding import Holding, Kill, Output, Run, Submit
+from common.holding import Holding, Kill, Output, Run
 from common.keys import Certificate, is_name
 from common.messages import FromSink, Offer, Place, Places, Recorded, Welcome, decode_batch
 from common.roster import WORKER
 from common.settings import HoldingSettings
-from common.slots import Broken, Done, Event, Limits, Outcome, Ready, Slots
+from common.slots import Broken, Done, Event, GivenBack, Limits, Outcome, Ready, Slots
+from common.unreceipted import Submit
 
 log = logging.getLogger(__name__)
 app = console.application("The worker of a Tradewind pipeline.")
 DEFAULT_KEY = Path("keys/worker.key_secret")
+EXTRA_MAX = 1_000
+"""Batches beyond the default prefetch that a worker holds of a job whose batches are done in no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +138,21 @@ class Worker:
     # -- events -------------------------------------------------------------------------------------------------
 
     def _take_slot_events(self, events: list[Event]) -> None:
+        now = sockets.now()
         for event in events:
             if isinstance(event, Outcome):
-                self._perform(
-                    self._holding.outcomes(sockets.now(), event.slot, event.first, event.count, event.outcomes)
-                )
+                order = (event.slot, event.first, event.count, event.seconds, event.outcomes)
+                self._perform(self._holding.outcomes(now, *order))
             elif isinstance(event, Done):
-                self._perform(self._holding.slot_done(event.slot))
+                self._perform(self._holding.slot_idle(now, event.slot))
+            elif isinstance(event, GivenBack):
+                self._perform(self._holding.given_back(now, event.slot, event.firsts))
             elif isinstance(event, Ready):
-                self._take_ready(event)
+                self._take_ready(now, event)
             else:
                 self._take_broken(event)
 
-    def _take_ready(self, ready: Ready) -> None:
+    def _take_ready(self, now: float, ready: Ready) -> None:
         if self._functions is None:
             self._functions = ready.functions
             self._holding.expose(frozenset(ready.functions))
@@ -155,7 +160,7 @@ class Worker:
             log.info("exposing %s in %d slots", ", ".join(ready.functions), self._options.holding.slots)
             if self._sink_run is not None:
                 self._link.send(Offer(ready.functions))
-        self._perform(self._holding.slot_idle(ready.slot))
+        self._perform(self._holding.slot_idle(now, ready.slot))
 
     def _take_broken(self, broken: Broken) -> None:
         raise OperatorError(broken.text)
@@ -175,7 +180,8 @@ class Worker:
             self._take_welcome(message)
         elif isinstance(message, Places):
             self._connect_places(message.places)
-            self._holding.places(frozenset(place.job for place in message.places if place.scarce))
+            jobs = frozenset(place.job for place in message.places)
+            self._holding.places(jobs, frozenset(place.job for place in message.places if place.scarce))
         else:
             if isinstance(message, Recorded) and message.refused:
                 log.warning("the sink refuses %d results: it does not know their job", len(message.refused))
@@ -318,7 +324,12 @@ def work(
         exit_when_idle_s=exit_when_idle,
         stop_after_s=stop_after,
         limits=Limits(size_bytes(memory_limit), max_tasks_per_child),
-        holding=HoldingSettings(slots=count, prefetch=count if prefetch is None else prefetch, grace_s=grace),
+        holding=HoldingSettings(
+            slots=count,
+            prefetch=count if prefetch is None else prefetch,
+            extra_max=EXTRA_MAX if prefetch is None else 0,
+            grace_s=grace,
+        ),
     )
     raise typer.Exit(run(options))
 

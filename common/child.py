@@ -21,7 +21,9 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -38,7 +40,7 @@ _ERROR_CHARACTERS_MAX = 50_000
 _encoder = msgspec.msgpack.Encoder()
 
 
-class Orders(msgspec.Struct, frozen=True):
+class Limits(msgspec.Struct, frozen=True):
     """How the worker wants its child: descriptors, and limits where 0 means none."""
 
     wire: int
@@ -121,48 +123,70 @@ class Unfit(Exception):
     """A result that cannot be sent; the text says why."""
 
 
+@dataclass(slots=True)
+class Part:
+    """Outcomes of one part of the running order, in the order of its tasks. Errors go by offset from `first`."""
+
+    first: int
+    values: list[Any] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
+    final: set[int] = field(default_factory=set)
+    """Offsets of errors that are not to be retried."""
+    sent: int = 0
+
+    def unsent(self) -> int:
+        """How many outcomes are complete and were not sent."""
+        return len(self.seconds) - self.sent
+
+
 class Outbox:
     """Outcomes of the running order. The task loop appends; the watch thread may send what is there."""
 
     def __init__(self, wire: Wire, value_bytes_max: int, memory_bytes: int) -> None:
         self.memory_bytes = memory_bytes
+        self.size = 0
+        """Encoded bytes of the values that were not sent, except plain ones."""
         self._wire = wire
         self._value_bytes_max = value_bytes_max
         self._lock = threading.Lock()
-        self.begin(0)
+        self._before: list[Part] = []
+        self._before_count = 0
+        self.part = Part(0)
 
-    def begin(self, first: int) -> None:
+    def begin(self, first: int) -> Part:
+        """The next part of the order begins with this task."""
         with self._lock:
-            self.first = first
-            self.sent = 0
-            self.size = 0
-            self.values: list[Any] = []
-            self.errors: dict[int, str] = {}
-            self.final: set[int] = set()
-            """Offsets of errors that are not to be retried."""
-            self.seconds: list[float] = []
+            if unsent := self.part.unsent():
+                self._before.append(self.part)
+                self._before_count += unsent
+            self.part = Part(first)
+            return self.part
 
     def flush(self) -> None:
         """Send the outcomes that are complete and were not sent yet."""
         with self._lock:
-            low, high = self.sent, len(self.seconds)
-            if low == high:
-                return
-            values = self.values[low:high]
-            errors = {at - low: self.errors[at] for at in range(low, high) if at in self.errors} if self.errors else {}
-            try:
-                _encoder.encode(values)
-            except Exception:
-                values = [self._checked(at, value, errors) for at, value in enumerate(values)]
-            said = [(at, text, at + low in self.final) for at, text in errors.items()]
-            outcomes = {"values": values, "seconds": self.seconds[low:high], "errors": said}
-            self._wire.send({"outcomes": [self.first + low, high - low, outcomes]})
-            self.sent = high
-            self.size = 0
+            said = [self._said(part) for part in (*self._before, self.part) if part.unsent()]
+            if said:
+                self._wire.send({"outcomes": said})
+            self._before, self._before_count, self.size = [], 0, 0
+
+    def _said(self, part: Part) -> tuple[int, int, float, dict[str, Any]]:
+        low, high = part.sent, len(part.seconds)
+        part.sent = high
+        values, seconds = part.values[low:high], part.seconds[low:high]
+        errors = {at - low: text for at, text in part.errors.items() if low <= at < high}
+        try:
+            _encoder.encode(values)
+        except Exception:
+            values = [self._checked(at, value, errors) for at, value in enumerate(values)]
+        errors_said = [(at, text, at + low in part.final) for at, text in errors.items()]
+        outcomes = {"values": values, "seconds": seconds, "errors": errors_said}
+        return part.first + low, high - low, sum(seconds), outcomes
 
     def _checked(self, at: int, value: Any, errors: dict[int, str]) -> Any:
         try:
-            self.sealed(value)
+            self._encoded(value)
         except Unfit as error:
             errors[at] = str(error)
             return None
@@ -170,6 +194,15 @@ class Outbox:
 
     def sealed(self, value: Any) -> msgspec.Raw:
         """The value encoded now, so that the function may change it afterwards. Raises Unfit."""
+        encoded = self._encoded(value)
+        unsent = self._before_count + self.part.unsent()
+        if self.size + len(encoded) + _TASK_BYTES * unsent > self._value_bytes_max:
+            # Together they would not fit into a message.
+            self.flush()
+        self.size += len(encoded)
+        return msgspec.Raw(encoded)
+
+    def _encoded(self, value: Any) -> bytes:
         try:
             if type(value) in (str, bytes):
                 encoded = _encoder.encode(value)
@@ -187,11 +220,7 @@ class Outbox:
                 f"the result has {len(encoded)} bytes, and a message holds {self._value_bytes_max}:"
                 " write it to a file and return the path"
             )
-        if self.size + len(encoded) + _TASK_BYTES * len(self.values) > self._value_bytes_max:
-            # Together they would not fit into a message.
-            self.flush()
-        self.size += len(encoded)
-        return msgspec.Raw(encoded)
+        return encoded
 
 
 def _deeper(value: Any) -> Any:
@@ -223,13 +252,49 @@ class TaskOutput(io.RawIOBase):
         return len(text)
 
 
-class Watch(threading.Thread):
-    """Sends outcomes that wait behind a slow task, and ends the process group when the worker is gone."""
+class Orders:
+    """The parts of the order that have not begun. The task loop takes them; the watch thread may give them back."""
 
-    def __init__(self, lifeline: int, outbox: Outbox) -> None:
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._lock = threading.Lock()
+        self._parts: deque[tuple[int, list[Any]]] = deque()
+
+    def begin(self, parts: list[tuple[int, list[Any]]]) -> None:
+        self._parts.extend(parts)
+
+    def next(self) -> tuple[int, list[Any]] | None:
+        try:
+            return self._parts.popleft()
+        except IndexError:
+            return None
+
+    def give_back(self) -> None:
+        """Let others run what waits behind the task that runs."""
+        with self._lock:
+            parts = list(self._parts)
+            self._parts.clear()
+            if parts:
+                self._wire.send({"given_back": [first for first, _ in parts]})
+
+    def done(self, retired: bool) -> None:
+        """Say that the order is done, or that this process has run as many tasks as it may."""
+        # What was given back must be said before.
+        with self._lock:
+            self._parts.clear()
+            self._wire.send({"retired": True} if retired else {"done": True})
+
+
+class Watch(threading.Thread):
+    """Sends outcomes that wait behind a slow task, gives back what has not begun, and ends the process group when the
+    worker is gone."""
+
+    def __init__(self, lifeline: int, outbox: Outbox, orders: Orders, progress: memoryview[int]) -> None:
         super().__init__(daemon=True, name="tradewind")
         self._lifeline = lifeline
         self._outbox = outbox
+        self._orders = orders
+        self._progress = progress
         self._woken, self._wake = os.pipe()
         self._parked = False
         self.busy = False
@@ -241,7 +306,7 @@ class Watch(threading.Thread):
             os.write(self._wake, b".")
 
     def run(self) -> None:
-        idle = 0
+        idle, running = 0, -1
         while True:
             self._parked = idle > 20
             if self.busy:
@@ -252,22 +317,26 @@ class Watch(threading.Thread):
             if self._woken in ready:
                 os.read(self._woken, 64)
             idle = 0 if self.busy else idle + 1
+            before, running = running, self._progress[0]
             if self.busy:
                 # A task may have closed our descriptors: then the main thread ends the process.
                 with contextlib.suppress(OSError):
                     self._outbox.flush()
+                    if running == before and running >= 0:
+                        self._orders.give_back()
 
 
 def _run(
     function: Callable[[Any], Any],
     arguments: list[Any],
     outbox: Outbox,
+    part: Part,
     progress: memoryview[int],
     started: memoryview[float],
 ) -> None:
     """Call the function for each argument. One clock reading a task: an end is the next one's beginning."""
-    clock, first = time.monotonic, outbox.first
-    values, seconds = outbox.values, outbox.seconds
+    clock, first = time.monotonic, part.first
+    values, seconds = part.values, part.seconds
     began = clock()
     for offset, argument in enumerate(arguments):
         started[1] = began
@@ -278,12 +347,12 @@ def _run(
                 value = outbox.sealed(value)
         except BaseException as error:
             value = None
-            outbox.errors[offset] = _described(error)
-            outbox.size += len(outbox.errors[offset].encode())
+            part.errors[offset] = _described(error)
+            outbox.size += len(part.errors[offset].encode())
             if getattr(error, "do_not_retry", False):
-                outbox.final.add(offset)
+                part.final.add(offset)
             if isinstance(error, MemoryError) and outbox.memory_bytes:
-                outbox.errors[offset] += f": the child's memory is limited to {outbox.memory_bytes} bytes"
+                part.errors[offset] += f": the child's memory is limited to {outbox.memory_bytes} bytes"
         values.append(value)
         ended = clock()
         seconds.append(ended - began)
@@ -320,10 +389,10 @@ def _broken(error: BaseException, specs: list[str]) -> str:
 
 
 def main() -> None:
-    orders = msgspec.json.decode(sys.argv[1], type=Orders)
+    limits = msgspec.json.decode(sys.argv[1], type=Limits)
     specs = sys.argv[2:]
-    wire = Wire(orders.wire)
-    memory = mmap.mmap(orders.progress, mmap.PAGESIZE)
+    wire = Wire(limits.wire)
+    memory = mmap.mmap(limits.progress, mmap.PAGESIZE)
     progress, started = memoryview(memory).cast("q"), memoryview(memory).cast("d")
     progress[0] = -1
     sys.argv = [specs[0]]
@@ -332,30 +401,29 @@ def main() -> None:
         raw = io.BufferedWriter(TaskOutput(descriptor, progress))
         setattr(sys, name, io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True))
     try:
-        if orders.memory_bytes:
-            resource.setrlimit(resource.RLIMIT_AS, (orders.memory_bytes, orders.memory_bytes))
+        if limits.memory_bytes:
+            resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
         exposed = Exposed(specs)
     except BaseException as error:
         wire.send({"broken": _broken(error, specs)})
         return
-    outbox = Outbox(wire, orders.value_bytes_max, orders.memory_bytes)
-    watch = Watch(orders.lifeline, outbox)
+    outbox, orders = Outbox(wire, limits.value_bytes_max, limits.memory_bytes), Orders(wire)
+    watch = Watch(limits.lifeline, outbox, orders, progress)
     watch.start()
     wire.send({"ready": sorted(exposed.functions)})
-    decoder = msgspec.msgpack.Decoder(tuple[str, int, list[Any]])
-    tasks_left = orders.tasks_max or sys.maxsize
-    while (frame := wire.receive()) is not None:
-        name, first, arguments = decoder.decode(frame)
-        outbox.begin(first)
+    decoder = msgspec.msgpack.Decoder(tuple[str, list[tuple[int, list[Any]]]])
+    tasks_left = limits.tasks_max or sys.maxsize
+    while tasks_left and (frame := wire.receive()) is not None:
+        name, parts = decoder.decode(frame)
+        orders.begin(parts)
         watch.begin()
-        _run(exposed.functions[name], arguments[:tasks_left], outbox, progress, started)
+        while tasks_left and (part := orders.next()) is not None:
+            first, arguments = part
+            _run(exposed.functions[name], arguments[:tasks_left], outbox, outbox.begin(first), progress, started)
+            tasks_left -= min(tasks_left, len(arguments))
         watch.busy = False
         outbox.flush()
-        tasks_left -= len(arguments)
-        if tasks_left <= 0:
-            wire.send({"retired": True})
-            break
-        wire.send({"done": first})
+        orders.done(retired=not tasks_left)
 
 
 if __name__ == "__main__":

@@ -112,12 +112,15 @@ class _Pending:
 class Collection:
     """The sink."""
 
-    def __init__(self, settings: CollectionSettings, ledger: Store, run: str, roster: dict[str, User]) -> None:
+    def __init__(
+        self, now: float, settings: CollectionSettings, ledger: Store, run: str, roster: dict[str, User]
+    ) -> None:
         self.recorded_count = 0
         self._settings = settings
         self._timing = settings.timing
         self._ledger = ledger
         self._run = run
+        self._gathered_at = now + settings.timing.gather_s
         self._roster = roster
         self._peers: dict[bytes, Peer] = {}
         self._peers_looked_at = float("-inf")
@@ -327,7 +330,7 @@ class Collection:
                 text = f"worker {worker.name} at {known.address} joined with {len(message.functions)} functions"
                 outputs.append(Say("info", text))
             before = self._crews.runs_for(worker)
-            worker.functions = frozenset(message.functions)
+            self._crews.expose(worker, frozenset(message.functions))
             # Whom it no longer serves must not count on it; whom it does not serve knows that it is here.
             outputs += [
                 Send(run.peer, Crew([], [worker.name] if run in before else [], [], self._crews.others(run)))
@@ -338,6 +341,8 @@ class Collection:
         if worker is None:
             return [Send(peer, Again())]
         if isinstance(message, Returned):
+            if message.worker != worker.name:
+                return self._complain(known.user, "batches returned in the name of another worker", message.worker)
             run = self._crews.runs.get(message.job)
             return [] if run is None else [Send(run.peer, message)]
         self._crews.beat(now, worker, message)
@@ -348,10 +353,11 @@ class Collection:
         return [Send(peer, Heard()), *crews]
 
     def _part_with_worker(self, worker: Worker, in_order: bool) -> list[Output]:
+        runs = self._crews.runs_for(worker)
         self._crews.leave(worker)
         self._peers.pop(worker.peer, None)
         left, lost = ([worker.name], []) if in_order else ([], [worker.name])
-        return [Send(run.peer, Crew([], left, lost, self._crews.others(run))) for run in self._crews.runs_for(worker)]
+        return [Send(run.peer, Crew([], left, lost, self._crews.others(run))) for run in runs]
 
     def _tell_recorded(self, told: dict[str, tuple[list[int], list[int]]]) -> list[Output]:
         outputs: list[Output] = []
@@ -443,6 +449,7 @@ class Collection:
             mark_digest=job.mark_digest,
             total=job.total,
             attempts=job.attempts,
+            gather_s=max(0.0, self._gathered_at - now),
         )
         outputs: list[Output] = [
             Say(

@@ -1,9 +1,10 @@
 """The sink's picture of who works for whom: the crew by beats, the running jobs by their ventilators."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from common.messages import Beat, JobReport, Member, Place, Places, Report, Run, WorkerReport
+from common.messages import BatchName, Beat, JobReport, Member, Place, Places, Report, WorkerReport
 from common.settings import Timing
 
 
@@ -19,13 +20,15 @@ class Worker:
     functions: frozenset[str] = frozenset()
     slots: int = 0
     prefetch: int = 0
-    held: dict[str, list[Run]] = field(default_factory=dict)
-    started: dict[str, list[Run]] = field(default_factory=dict)
+    extra: dict[str, int] = field(default_factory=dict)
+    held: dict[str, list[BatchName]] = field(default_factory=dict)
+    started: dict[str, list[BatchName]] = field(default_factory=dict)
     heard_at: float = 0.0
 
     def member(self, job: str) -> Member:
         """The worker as a job's ventilator sees it."""
-        return Member(self.name, self.slots, self.prefetch, self.held.get(job, []), self.started.get(job, []))
+        held, started = self.held.get(job, []), self.started.get(job, [])
+        return Member(self.name, self.slots, self.prefetch, self.extra.get(job, 0), held, started)
 
 
 @dataclass(slots=True)
@@ -71,6 +74,8 @@ class Crews:
         self.runs: dict[str, JobRun] = {}
         self._timing = timing
         self._looked_at: float | None = None
+        self._exposing: Counter[str] = Counter()
+        """How many workers expose each function."""
 
     def join(self, now: float, worker: Worker) -> Worker:
         """A worker that was not known offers itself."""
@@ -81,11 +86,19 @@ class Crews:
     def beat(self, now: float, worker: Worker, beat: Beat) -> None:
         """Take over what the worker's beat says."""
         worker.heard_at = now
-        worker.slots, worker.prefetch = beat.slots, beat.prefetch
+        worker.slots, worker.prefetch, worker.extra = beat.slots, beat.prefetch, beat.extra
         worker.held, worker.started = beat.held, beat.started
+
+    def expose(self, worker: Worker, functions: frozenset[str]) -> None:
+        """The worker exposes these functions, and no others any more."""
+        self._exposing.subtract(worker.functions)
+        self._exposing.update(functions)
+        self._exposing = +self._exposing
+        worker.functions = functions
 
     def leave(self, worker: Worker) -> None:
         """Forget the worker."""
+        self.expose(worker, frozenset())
         del self.workers[worker.name]
 
     def runs_for(self, worker: Worker) -> list[JobRun]:
@@ -98,7 +111,7 @@ class Crews:
 
     def others(self, run: JobRun) -> int:
         """How many workers are here that do not expose the job's function."""
-        return sum(run.function not in worker.functions for worker in self.workers.values())
+        return len(self.workers) - self._exposing[run.function]
 
     def places(self, worker: Worker) -> Places:
         """Where the worker finds tasks."""

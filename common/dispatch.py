@@ -1,20 +1,15 @@
-"""The ventilator's rules: window, leases, returns and replay. No socket, no clock; `now` is monotonic seconds.
+"""The ventilator's rules: window, leases, returns and replay. No socket, no clock; `now` is monotonic seconds."""
 
-A batch in the hands of the crew is a flight. It is ready (to be pushed, at once or a little later) or pushed, and it
-ends when all its tasks have their receipts.
-"""
-
-from bisect import bisect_left, bisect_right, insort
-from collections import deque
 from dataclasses import dataclass
-from heapq import heappop, heappush
 
 from msgspec import Raw
 
 from common.batching import BatchSize
+from common.flights import Flight, Flights, State
 from common.messages import (
     Ask,
     Batch,
+    BatchName,
     Crew,
     Dropped,
     Failed,
@@ -28,37 +23,10 @@ from common.messages import (
     slice_arguments,
     ticket,
 )
+from common.muster import Muster
+from common.retries import Retries, Retry
 from common.runs import Runs
 from common.settings import DispatchSettings
-
-
-@dataclass(slots=True)
-class Flight:
-    """One outstanding batch. `due_at` is when it may be pushed (ready) or when its lease ends (pushed)."""
-
-    first: int
-    count: int
-    arguments: Raw
-    due_at: float
-    timer_at: float = -1.0
-    pushed: bool = False
-    named: bool = False
-    attempt: int = 1
-    returns: int = 0
-    received: Runs | None = None
-    suspect: bool = False
-    """A worker died with it: it is split, and workers say that they start it before they do."""
-    lost_count: int = 0
-    """Workers that died after they had started it, while it was one task."""
-
-
-@dataclass(slots=True)
-class Retry:
-    """A task that failed and waits to be tried again."""
-
-    task: int
-    attempt: int
-    argument: Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +34,18 @@ class Skip:
     """Order to the shell: the next `count` tasks of the input are recorded already."""
 
     count: int
+    at_least: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Order to the shell: read up to `count` tasks of the input and offer them as one batch."""
+    """Order to the shell: read up to `count` tasks of the input and offer them as one batch.
+
+    Wait until `at_least` so many are there, unless the input ends before: a worker may hold just this batch.
+    """
 
     count: int
+    at_least: int = 1
 
 
 class Dispatch:
@@ -102,18 +75,15 @@ class Dispatch:
         self._function = function
         self._ticket_key = b""
         self._size = BatchSize(settings)
-        self._crew: dict[str, Member] = {}
-        self._flights: dict[int, Flight] = {}
-        self._firsts: list[int] = []
-        self._in_hands = 0
-        self._ready: deque[int] = deque()
-        self._timers: list[tuple[float, int]] = []
-        self._retries: dict[int, Retry] = {}
-        self._retry_timers: list[tuple[float, int]] = []
+        self._crew = Muster()
+        self._flights = Flights(settings.timing.beat_soon_s)
+        self._retries = Retries(settings)
         self._attempts = 0
         self._replayed = Runs()
-        self._adoptable: dict[int, int] = {}
+        self._adoptable: dict[int, BatchName] = {}
         self._verify_at = 0
+        self._gathered_at: float | None = None
+        """Until then nothing is read: workers may hold batches of an earlier run that no beat has named yet."""
         self._halted = False
         self._position = 0
         self._asked_at: float | None = None
@@ -128,6 +98,11 @@ class Dispatch:
         return len(self._flights) + len(self._retries)
 
     @property
+    def in_hands(self) -> int:
+        """Batches that the crew was given and that have not come back."""
+        return self._flights.in_hands
+
+    @property
     def crew_count(self) -> int:
         """Workers that are beating and expose the job's function."""
         return len(self._crew)
@@ -135,14 +110,13 @@ class Dispatch:
     @property
     def slots(self) -> int:
         """Slots of the whole crew."""
-        return sum(member.slots for member in self._crew.values())
+        return self._crew.slots
 
     @property
     def window(self) -> int:
         """Batches that the crew may hold for this job."""
-        if self._scarce:
-            return self.slots
-        return sum(member.slots + member.prefetch for member in self._crew.values())
+        crew = self._crew
+        return crew.slots + crew.extra if self._scarce else crew.slots + crew.prefetch + crew.extra
 
     @property
     def batch_tasks(self) -> int:
@@ -158,24 +132,7 @@ class Dispatch:
     @property
     def finished(self) -> bool:
         """True when the input is at its end and every task has its receipt."""
-        all_read = self.total is not None and self.next_task >= self.total
-        return all_read and not self._flights and not self._retries
-
-    def plan(self) -> Skip | Take | None:
-        """What to do with the input next; None while nothing may be read."""
-        if not self.caught_up or self.total is not None or self._halted:
-            return None
-        stops = [self._verify_at] if self.verifying else []
-        end = self._replayed.end_of_run(self.next_task)
-        if end is not None:
-            return Skip(min(end, *stops, end) - self.next_task)
-        if self._is_full() and not self.verifying and self.next_task not in self._adoptable:
-            return None
-        count = self._adoptable.get(self.next_task, self.batch_tasks)
-        start = self._replayed.next_start(self.next_task)
-        stops += [] if start is None else [start]
-        stops += [first for first in self._adoptable if first > self.next_task]
-        return Take(min([self.next_task + count, *stops]) - self.next_task)
+        return self.total is not None and self.next_task >= self.total and not self.outstanding
 
     @property
     def verifying(self) -> bool:
@@ -186,14 +143,32 @@ class Dispatch:
         """
         return self.next_task < self._verify_at
 
+    def plan(self, now: float) -> Skip | Take | None:
+        """What to do with the input next; None while nothing may be read."""
+        if not self.caught_up or self.total is not None or self._halted:
+            return None
+        if self._gathered_at is not None and now < self._gathered_at:
+            return None
+        at = self.next_task
+        stops = [first if first > at else first + count for first, count, _ in self._adoptable.values() if first != at]
+        stops += [self._verify_at] if self.verifying else []
+        _, adopted, _ = self._adoptable.get(at, (at, 0, 0))
+        end = self._replayed.end_of_run(at)
+        if end is not None and end >= at + adopted:
+            return Skip(min([end, *stops]) - at)
+        if adopted:
+            # Also what is recorded of it: read by parts, it would be another batch than the one that a worker holds.
+            count = min([at + adopted, *stops]) - at
+            return Take(count, at_least=count)
+        if self._is_full() and not self.verifying:
+            return None
+        start = self._replayed.next_start(at)
+        stops += [] if start is None else [start]
+        return Take(min([at + self.batch_tasks, *stops]) - at)
+
     def halt(self) -> None:
         """Read and push nothing more; what is in the crew's hands may still come in."""
         self._halted = True
-
-    @property
-    def in_hands(self) -> int:
-        """Batches that the crew was given and that have not come back."""
-        return self._in_hands
 
     def skipped(self, count: int) -> None:
         """The shell has passed over `count` tasks of the input."""
@@ -202,17 +177,16 @@ class Dispatch:
 
     def offer(self, now: float, count: int, arguments: Raw) -> None:
         """The next `count` tasks of the input, their arguments encoded as one array."""
-        flight = Flight(self.next_task, count, arguments, due_at=now, attempt=self._attempts + 1)
-        adopted = self._adoptable.get(self.next_task)
+        first, end = self.next_task, self.next_task + count
+        _, adopted, attempt = self._adoptable.get(first, (first, 0, 0))
+        flight = Flight(first, count, arguments, attempt if adopted == count else self._attempts + 1)
+        # What an earlier run has pushed it may have pushed by other bounds.
+        flight.is_part = self.verifying
+        self._insert(now, flight, adopted == count)
+        for start, length in self._replayed.within(first, end):
+            self._flights.settle(start, start + length)
+        self._replayed.discard(first, count)
         self._advance(count)
-        insort(self._firsts, flight.first)
-        self._flights[flight.first] = flight
-        if adopted == count:
-            flight.pushed = flight.named = True
-            self._in_hands += 1
-            self._arm(flight, now + self._timing.lease_s)
-        else:
-            self._ready.append(flight.first)
 
     def input_scarce(self, now: float, dry: bool) -> list[Message]:
         """Say whether the input has nothing to read now (it ended, or it is slow); the answer is what to send."""
@@ -223,39 +197,34 @@ class Dispatch:
         self._scarce = dry
         return [self._ask(now)]
 
-    def next_push(self) -> Batch | None:
+    def next_push(self, now: float) -> Batch | None:
         """The batch to push now, if there is one and the crew has room; `pushed` must follow once it is sent."""
-        while self._ready and not self.verifying and not self._halted:
-            flight = self._flights.get(self._ready[0])
-            if flight is None or flight.pushed:
-                self._ready.popleft()
-                continue
-            if self._in_hands >= self.window:
-                return None
-            if flight.received is not None:
-                self._split(flight)
-                continue
-            return Batch(
-                job=self._job,
-                function=self._function,
-                first=flight.first,
-                count=flight.count,
-                attempt=flight.attempt,
-                ticket=ticket(self._ticket_key, flight.first, flight.count, flight.attempt),
-                timeout_s=self._settings.timeout_s,
-                suspect=flight.suspect,
-                arguments=flight.arguments,
-            )
-        return None
+        if self.verifying or self._halted or self.in_hands >= self.window:
+            return None
+        flight = self._flights.next_ready()
+        while flight is not None and flight.received is not None:
+            self._split(now, flight)
+            flight = self._flights.next_ready()
+        if flight is None or self.in_hands >= self.window:
+            return None
+        return Batch(
+            job=self._job,
+            function=self._function,
+            first=flight.first,
+            count=flight.count,
+            attempt=flight.attempt,
+            ticket=ticket(self._ticket_key, flight.first, flight.count, flight.attempt),
+            timeout_s=self._settings.timeout_s,
+            suspect=flight.suspect,
+            arguments=flight.arguments,
+        )
 
     def pushed(self, now: float) -> None:
         """The batch that `next_push` gave was handed to the tasks link."""
-        flight = self._flights[self._ready.popleft()]
-        flight.pushed = True
-        flight.named = False
-        self._in_hands += 1
+        flight = self._flights.next_ready()
+        assert flight is not None
+        self._flights.push(flight, now + self._timing.lease_s)
         self.pushed_count += 1
-        self._arm(flight, now + self._timing.lease_s)
 
     # -- messages -----------------------------------------------------------------------------------------------
 
@@ -277,6 +246,7 @@ class Dispatch:
             self._attempts = message.attempts
             if not self.caught_up:
                 self._verify_at = message.mark_count
+                self._gathered_at = now + message.gather_s if message.mark_count else None
             return [self._ask(now)]
         elif isinstance(message, Dropped):
             self.dropped = self.dropped or message.job == self._job
@@ -284,36 +254,27 @@ class Dispatch:
 
     def tick(self, now: float) -> list[Message]:
         """Do what is due; the answer is what to send to the sink."""
-        while self._timers and self._timers[0][0] <= now:
-            at, first = heappop(self._timers)
-            flight = self._flights.get(first)
-            if flight is None or flight.timer_at != at:
-                continue
-            if flight.due_at > now:
-                self._arm(flight, flight.due_at)
-            elif not flight.pushed:
-                flight.timer_at = -1.0
-                self._ready.append(first)
-            elif self._sink_away(now):
-                self._arm(flight, now + self._timing.beat_s)
+        if self._gathered_at is not None and now >= self._gathered_at:
+            self._gathered_at = None
+        self._flights.wake(now)
+        for flight in self._flights.expired(now):
+            if self._sink_away(now):
+                self._flights.lease(flight, now + self._timing.beat_s)
             else:
                 # Nobody named it: it may have ended a worker before its first beat.
                 flight.suspect = True
                 self._take_back(now, flight)
-        while self._retry_timers and self._retry_timers[0][0] <= now:
-            _, task = heappop(self._retry_timers)
-            self._try_again(now, task)
+        for retry in self._retries.due(now):
+            self._try_again(now, retry)
         if self._asked_at is not None and now >= self._asked_at + self._timing.silence_s:
             return [self._ask(now)]
         return []
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
-        instants = []
-        instants += [timers[0][0] for timers in (self._timers, self._retry_timers) if timers]
-        if self._asked_at is not None:
-            instants.append(self._asked_at + self._timing.silence_s)
-        return min(instants, default=None)
+        asks_at = None if self._asked_at is None else self._asked_at + self._timing.silence_s
+        instants = (self._flights.deadline(), self._retries.deadline(), asks_at, self._gathered_at)
+        return min((instant for instant in instants if instant is not None), default=None)
 
     # -- rules --------------------------------------------------------------------------------------------------
 
@@ -323,7 +284,7 @@ class Dispatch:
     def _advance(self, count: int) -> None:
         self.next_task += count
         if self._adoptable:
-            self._adoptable = {at: count for at, count in self._adoptable.items() if at >= self.next_task}
+            self._adoptable = {name[0]: name for name in self._adoptable.values() if name[0] + name[1] > self.next_task}
 
     def _ask(self, now: float) -> Ask:
         self._asked_at = now
@@ -334,9 +295,9 @@ class Dispatch:
 
     def _hear(self, now: float) -> None:
         if self._sink_away(now):
-            for flight in self._flights.values():
-                if flight.pushed:
-                    flight.due_at = max(flight.due_at, now + self._timing.lease_s)
+            for flight in self._flights:
+                if flight.state is State.PUSHED:
+                    self._flights.lease(flight, max(flight.due_at, now + self._timing.lease_s))
         self._heard_at = now
 
     def _receive_receipts(self, now: float, receipts: Receipts) -> list[Message]:
@@ -356,174 +317,129 @@ class Dispatch:
     def _receive_crew(self, now: float, crew: Crew) -> list[Message]:
         self.others_count = crew.others
         for member in crew.members:
-            self._crew[member.worker] = member
-            for first, count in member.held:
-                self._extend(now, first, count)
+            self._crew.heard(member)
+            for name in member.held:
+                self._extend(now, name)
         outputs: list[Message] = []
-        for worker in (*crew.left, *crew.lost):
-            member_gone = self._crew.pop(worker, None)
-            if member_gone is None:
-                continue
-            started = {first for first, _ in member_gone.started} if worker in crew.lost else set()
-            for first, count in member_gone.held:
-                self._adoptable.pop(first, None)
-                flight = self._flights.get(first)
-                if flight is None or flight.count != count or not flight.pushed or self._is_named(first, count):
-                    continue
-                flight.suspect = flight.suspect or worker in crew.lost
-                flight.lost_count += first in started and flight.count == 1
-                if flight.lost_count >= self._settings.quarantine_after:
-                    outputs.append(self._quarantine(now, flight, worker))
-                else:
-                    self._take_back(now, flight)
-            self._shorten_unnamed(now)
+        for worker in crew.left:
+            outputs += self._part_with(now, self._crew.gone(worker), lost=False)
+        for worker in crew.lost:
+            outputs += self._part_with(now, self._crew.gone(worker), lost=True)
         return outputs
+
+    def _extend(self, now: float, name: BatchName) -> None:
+        """A beat names this batch."""
+        for flight in self._flights.called(name):
+            flight.named = True
+            self._flights.push(flight, now + self._timing.lease_s)
+        if name[0] + name[1] > self.next_task and len(self._adoptable) < self._ADOPTABLE_MAX:
+            self._adoptable[name[0]] = name
+
+    def _part_with(self, now: float, member: Member | None, lost: bool) -> list[Message]:
+        """Have back what a worker held that left, or that was lost."""
+        if member is None:
+            return []
+        outputs: list[Message] = []
+        started = set(member.started) if lost else set()
+        for name, flight in self._let_go(member.worker, member.held):
+            flight.suspect = flight.suspect or lost
+            flight.lost_count += name in started and flight.name == name and flight.count == 1
+            if flight.lost_count >= self._settings.quarantine_after:
+                outputs.append(self._quarantine(now, flight, member.worker))
+            else:
+                self._take_back(now, flight)
+        self._shorten_unnamed(now)
+        return outputs
+
+    def _let_go(self, worker: str, names: list[BatchName]) -> list[tuple[BatchName, Flight]]:
+        """A worker has these batches no more; returns those that nobody else says to hold."""
+        found = []
+        for name in names:
+            self._crew.let_go(worker, name)
+            if self._adoptable.get(name[0]) == name:
+                del self._adoptable[name[0]]
+            found += [
+                (name, flight)
+                for flight in self._flights.called(name)
+                if flight.state is State.PUSHED and not self._crew.is_held(flight.name, flight.is_part)
+            ]
+        return found
+
+    def _shorten_unnamed(self, now: float) -> None:
+        """What no beat ever named may have been on its way to the worker that has left."""
+        ends_at = now + self._timing.unnamed_s
+        for flight in self._flights:
+            if flight.state is State.PUSHED and not flight.named and flight.due_at > ends_at:
+                self._flights.lease(flight, ends_at)
 
     def _quarantine(self, now: float, flight: Flight, worker: str) -> Quarantine:
         """Give the task up; should the word be lost, the lease ends, and the next lost worker brings it up again."""
-        self._arm(flight, now + self._timing.lease_s)
+        self._flights.lease(flight, now + self._timing.lease_s)
         argument = slice_arguments(flight.arguments, 0, 1)
         return Quarantine(self._job, flight.first, flight.attempt, worker, flight.lost_count, argument)
+
+    def _receive_returned(self, now: float, returned: Returned) -> None:
+        if returned.job != self._job:
+            return
+        settings = self._settings
+        for _, flight in self._let_go(returned.worker, returned.batches):
+            self.returned_count += 1
+            flight.returns += 1
+            waits = flight.returns - settings.returns_free
+            wait_s = settings.return_wait_s * 2 ** min(waits, 20) if waits > 0 else 0.0
+            self._flights.take_back(flight, now, min(wait_s, settings.return_wait_max_s))
 
     def _receive_failed(self, now: float, failed: Failed) -> None:
         """Take the tasks out of their flights and let them wait for their next attempt."""
         for task in failed.tasks if failed.job == self._job else ():
-            flight = self._flight_of(task)
+            flight = self._flights.holding(task)
             if flight is None or flight.attempt != failed.attempt:
                 continue
             if flight.received is not None and task in flight.received:
                 continue
             argument = slice_arguments(flight.arguments, task - flight.first, 1)
             self._settle(task, task + 1)
-            self._retries[task] = Retry(task, failed.attempt + 1, argument)
-            heappush(self._retry_timers, (now + self._retry_wait(task, failed.attempt), task))
+            self._retries.add(now, Retry(task, failed.attempt + 1, argument), failed.attempt - self._attempts)
 
-    def _retry_wait(self, task: int, attempt: int) -> float:
-        """Seconds before the attempt after this one. Spread by a fixed hash: the machine throws no dice."""
-        tries = attempt - self._attempts
-        wait_s = min(self._settings.retry_wait_s * 2 ** min(tries - 1, 30), self._settings.retry_wait_max_s)
-        spread = (task * 2654435761 + attempt * 40503) % 1024 / 1024
-        return float(wait_s * (0.75 + 0.5 * spread))
-
-    def _flight_of(self, task: int) -> Flight | None:
-        """The flight that holds the task."""
-        place = bisect_right(self._firsts, task) - 1
-        flight = self._flights[self._firsts[place]] if place >= 0 else None
-        return flight if flight is not None and task < flight.first + flight.count else None
-
-    def _try_again(self, now: float, task: int) -> None:
-        retry = self._retries.get(task)
-        if retry is None:
-            return
-        if self._flight_of(task) is not None:
+    def _try_again(self, now: float, retry: Retry) -> None:
+        if self._flights.holding(retry.task) is not None:
             # The batch that it failed in still runs its other tasks; flights must not overlap.
-            heappush(self._retry_timers, (now + self._timing.beat_s / 4, task))
-            return
-        del self._retries[task]
-        self._insert(Flight(task, 1, retry.argument, due_at=now, attempt=retry.attempt))
+            self._retries.put_off(now + self._timing.beat_s / 4, retry)
+        else:
+            self._insert(now, Flight(retry.task, 1, retry.argument, retry.attempt))
 
-    def _insert(self, flight: Flight) -> None:
-        insort(self._firsts, flight.first)
-        self._flights[flight.first] = flight
-        self._ready.append(flight.first)
-
-    def _extend(self, now: float, first: int, count: int) -> None:
-        flight = self._flights.get(first)
-        if flight is not None and flight.count == count:
-            if not flight.pushed:
-                flight.pushed = True
-                self._in_hands += 1
-                self._arm(flight, now + self._timing.lease_s)
+    def _insert(self, now: float, flight: Flight, adopted: bool = False) -> None:
+        """Let a new flight be pushed, unless a worker has it from an earlier run of the job."""
+        self._flights.add(flight)
+        if adopted or self._crew.is_held(flight.name, flight.is_part):
             flight.named = True
-            flight.due_at = now + self._timing.lease_s
-        elif first >= self.next_task and len(self._adoptable) < self._ADOPTABLE_MAX:
-            self._adoptable[first] = count
-
-    def _is_named(self, first: int, count: int) -> bool:
-        return any((first, count) in member.held for member in self._crew.values())
-
-    def _shorten_unnamed(self, now: float) -> None:
-        for flight in self._flights.values():
-            if flight.pushed and not flight.named and flight.due_at > now + self._timing.unnamed_s:
-                self._arm(flight, now + self._timing.unnamed_s)
-
-    def _receive_returned(self, now: float, returned: Returned) -> None:
-        if returned.job != self._job:
-            return
-        for first, count in returned.batches:
-            self._adoptable.pop(first, None)
-            flight = self._flights.get(first)
-            if flight is None or flight.count != count or not flight.pushed:
-                continue
-            self.returned_count += 1
-            flight.returns += 1
-            flight.pushed = False
-            self._in_hands -= 1
-            waits = flight.returns - self._settings.returns_free
-            if waits <= 0:
-                flight.timer_at = -1.0
-                self._ready.append(first)
-            else:
-                wait_s = self._settings.return_wait_s * 2 ** min(waits, 20)
-                self._arm(flight, now + min(wait_s, self._settings.return_wait_max_s))
+            self._flights.push(flight, now + self._timing.lease_s)
 
     def _take_back(self, now: float, flight: Flight) -> None:
         """Have a batch back that is in nobody's hands any more."""
-        flight.pushed = False
-        flight.due_at = now
-        flight.timer_at = -1.0
-        self._in_hands -= 1
+        self._flights.take_back(flight, now)
         if flight.suspect and flight.count > 1:
-            self._split(flight)
-        else:
-            self._ready.append(flight.first)
-
-    def _arm(self, flight: Flight, at: float) -> None:
-        flight.due_at = at
-        flight.timer_at = at
-        heappush(self._timers, (at, flight.first))
+            self._split(now, flight)
 
     def _settle(self, first: int, end: int) -> None:
         """Take note that the tasks from `first` to `end - 1` have their receipts."""
         if end > self.next_task:
             start = max(first, self.next_task)
             self._replayed.add(start, end - start)
-        if self._retries:
-            few = end - first < len(self._retries)
-            tasks = range(first, end) if few else [task for task in self._retries if first <= task < end]
-            for task in tasks:
-                self._retries.pop(task, None)
-        low = max(0, bisect_right(self._firsts, first) - 1)
-        high = bisect_left(self._firsts, end)
-        for key in self._firsts[low:high]:
-            flight = self._flights[key]
-            stop = flight.first + flight.count
-            if first <= flight.first and stop <= end:
-                self._land(flight)
-            elif first < stop:
-                flight.received = flight.received or Runs()
-                start = max(first, flight.first)
-                flight.received.add(start, min(end, stop) - start)
-                if flight.received.count() == flight.count:
-                    self._land(flight)
+        self._retries.settle(first, end)
+        self._flights.settle(first, end)
 
-    def _land(self, flight: Flight) -> None:
-        del self._flights[flight.first]
-        del self._firsts[bisect_left(self._firsts, flight.first)]
-        if flight.pushed:
-            self._in_hands -= 1
-
-    def _split(self, flight: Flight) -> None:
+    def _split(self, now: float, flight: Flight) -> None:
         """Replace a flight by flights for its tasks without receipts: several if it is suspect, to find the culprit."""
         missing = Runs([(flight.first, flight.count)])
         for first, count in flight.received or ():
             missing.discard(first, count)
-        self._land(flight)
+        self._flights.remove(flight)
         size = -(-flight.count // self._settings.split_parts) if flight.suspect else flight.count
         for run_first, run_count in missing:
             for first in range(run_first, run_first + run_count, size):
                 count = min(size, run_first + run_count - first)
                 arguments = slice_arguments(flight.arguments, first - flight.first, count)
-                part = Flight(first, count, arguments, due_at=flight.due_at, attempt=flight.attempt)
+                part = Flight(first, count, arguments, flight.attempt, is_part=True)
                 part.suspect, part.returns = flight.suspect, flight.returns
-                self._insert(part)
+                self._insert(now, part)

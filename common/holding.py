@@ -1,16 +1,17 @@
 """The worker's rules: run, hold or return; keep each result until its receipt. No socket, no clock.
 
-`now` is monotonic seconds. The answers are messages to send and orders to the shell (`Run`, `Kill`).
+`now` is monotonic seconds. The answers are messages to send and orders to the shell (`Run`, `Kill`, `Submit`).
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from msgspec import Raw
 
 from common.messages import (
     Batch,
+    BatchName,
     Beat,
     Dropped,
     FromSink,
@@ -19,44 +20,67 @@ from common.messages import (
     Recorded,
     Results,
     Returned,
-    encode,
     slice_arguments,
 )
+from common.pacing import Pacing
 from common.runs import Runs
 from common.settings import HoldingSettings
+from common.unreceipted import Submit, Unreceipted
+
+_NOTHING = Runs()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Held:
     """A batch in this worker's care, until each of its tasks has a receipt or the batch was returned."""
 
     batch: Batch
-    todo: Runs
-    arrived_at: float
+    left: Runs | None = None
+    """Its tasks without an outcome; None: all of them."""
     slot: int | None = None
-    serials: set[int] = field(default_factory=set)
+    unreceipted_count: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        """True when every task has its outcome."""
+        return self.left is not None and not self.left
+
+    def settle(self, first: int, count: int) -> None:
+        """These tasks have their outcomes."""
+        if self.left is None and count == self.batch.count:
+            self.left = _NOTHING
+        else:
+            self.left = self.left or Runs([(self.batch.first, self.batch.count)])
+            self.left.discard(first, count)
+
+    def parts(self) -> list["Part"]:
+        """What is left to run: usually all of it."""
+        batch = self.batch
+        if self.left is None:
+            return [Part(batch.first, batch.count, batch.arguments)]
+        return [
+            Part(first, count, slice_arguments(batch.arguments, first - batch.first, count))
+            for first, count in self.left
+        ]
 
 
-@dataclass(slots=True)
-class Unreceipted:
-    """A results message that was sent and has no receipt yet."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Consecutive tasks of one batch, with their arguments as one array."""
 
-    frame: bytes
-    held: Held
-    again_at: float
-    wait_s: float
+    first: int
+    count: int
+    arguments: Raw
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Order to the shell: let the slot run these tasks of a job; their indexes begin at `first`."""
+    """Order to the shell: let the slot run these tasks of a job, part after part."""
 
     slot: int
     job: str
     function: str
-    first: int
-    count: int
-    arguments: Raw
+    parts: Sequence[Part]
     timeout_s: float | None
 
 
@@ -67,18 +91,13 @@ class Kill:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
-    """Order to the shell: PUSH this results frame to the sink."""
-
-    frame: bytes
-
-
 Output = Message | Run | Kill | Submit
 
 
 class Holding:
     """What one worker holds, for all its jobs."""
+
+    _DROPPED_MAX = 1_000
 
     def __init__(self, settings: HoldingSettings, worker: str) -> None:
         self.returned_count = 0
@@ -89,15 +108,19 @@ class Holding:
         self._worker = worker
         self._functions: frozenset[str] = frozenset()
         self._idle: deque[int] = deque()
-        self._running: dict[int, Held] = {}
+        self._running: dict[int, list[Held]] = {}
+        """What a slot was given and has no outcomes for, in its order."""
         self._held: dict[str, dict[int, Held]] = {}
         self._waiting: dict[str, deque[Held]] = {}
         self._turns: deque[str] = deque()
         self._load: Counter[str] = Counter()
         self._scarce: frozenset[str] = frozenset()
-        self._returns: dict[str, list[tuple[int, int]]] = {}
-        self._unreceipted: dict[int, Unreceipted] = {}
-        self._resend_at: float | None = None
+        self._dropped: set[str] = set()
+        self._returns: dict[str, list[BatchName]] = {}
+        self._unreceipted: Unreceipted[Held] = Unreceipted(settings.timing)
+        self._pacing = Pacing(settings)
+        self._extra: dict[str, int] = {}
+        """As the last beat has said it."""
         self._serial = 0
         self._beat_at = float("-inf")
         self._beat_due_at: float | None = None
@@ -118,7 +141,7 @@ class Holding:
 
     @property
     def running_count(self) -> int:
-        """Slots that run a batch."""
+        """Slots that run something."""
         return len(self._running)
 
     @property
@@ -132,30 +155,32 @@ class Holding:
 
     # -- events of the shell ------------------------------------------------------------------------------------
 
-    def slot_idle(self, slot: int) -> list[Output]:
-        """A slot's child is ready for its first batch, or again after the child was replaced."""
-        if slot in self._running:
-            return self.slot_done(slot)
+    def slot_idle(self, now: float, slot: int) -> list[Output]:
+        """A slot's child has done what it was given, or it is new: what it left undone is run again."""
+        self._put_back(self._running.pop(slot, []))
         if slot not in self._idle:
             self._idle.append(slot)
-        return self._fill()
+        return self._fill(now)
 
-    def outcomes(self, now: float, slot: int, first: int, count: int, outcomes: Raw) -> list[Output]:
-        """A slot has outcomes (encoded `Outcomes`) for the tasks from `first` on of the batch that it runs."""
-        held = self._running[slot]
-        held.todo.discard(first, count)
-        return [self._submit(now, held, first, count, outcomes)]
+    def outcomes(self, now: float, slot: int, first: int, count: int, seconds: float, outcomes: Raw) -> list[Output]:
+        """A slot has outcomes (encoded `Outcomes`) for the tasks from `first` on, which ran for `seconds` seconds."""
+        running = self._running[slot]
+        held = next(each for each in running if each.batch.first <= first < each.batch.first + each.batch.count)
+        held.settle(first, count)
+        self._measure(now, held.batch.job, seconds)
+        submit = self._submit(now, held, first, count, outcomes)
+        if held.is_done:
+            running.remove(held)
+            self._stop(held)
+            self.finished_count += 1
+        return [submit]
 
-    def slot_done(self, slot: int) -> list[Output]:
-        """A slot has said all its outcomes for the last `Run`."""
-        held = self._running[slot]
-        if held.todo:
-            return self._next_part(held)
-        self._stop(held)
-        self.finished_count += 1
-        self._forget_if_over(held)
-        self._idle.append(slot)
-        return self._fill()
+    def given_back(self, now: float, slot: int, firsts: Sequence[int]) -> list[Output]:
+        """A slot is stuck with a task, and has not started the parts that begin with these."""
+        running, wanted = self._running[slot], set(firsts)
+        self._running[slot] = [held for held in running if held.batch.first not in wanted]
+        self._put_back([held for held in running if held.batch.first in wanted])
+        return self._fill(now)
 
     def leave(self, now: float, grace_s: float) -> list[Output]:
         """Stop taking work: return what has not started, give what runs `grace_s` seconds."""
@@ -166,18 +191,17 @@ class Holding:
 
     def sink_restarted(self, now: float) -> list[Output]:
         """A sink that does not know this worker's beats and results is there: say them again."""
-        again: list[Output] = []
-        for unreceipted in self._unreceipted.values():
-            unreceipted.again_at = now + self._timing.resend_s
-            unreceipted.wait_s = self._timing.resend_s
-            again.append(Submit(unreceipted.frame))
-        self._resend_at = now + self._timing.resend_s if again else None
         self._beat_due_at = now
-        return again
+        return [*self._unreceipted.all(now)]
 
-    def places(self, scarce: frozenset[str]) -> None:
-        """Name the jobs that have fewer batches than the crew has slots: of these only free slots take batches."""
+    def places(self, jobs: frozenset[str], scarce: frozenset[str]) -> None:
+        """Name the jobs that have a ventilator, and those of them with fewer batches than the crew has slots.
+
+        Of a scarce job only free slots take batches.
+        """
+        self._dropped -= jobs
         self._scarce = scarce
+        self._pacing.keep(jobs)
 
     # -- messages -----------------------------------------------------------------------------------------------
 
@@ -189,7 +213,7 @@ class Holding:
             for serial in (*message.serials, *message.refused):
                 self._receipt(serial)
         elif isinstance(message, Recall):
-            self._give_back_waiting(message.job, self._settings.slots + self._settings.prefetch)
+            self._give_back_waiting(message.job, self._load[message.job])
         elif isinstance(message, Dropped):
             return self._drop(message.job)
         return []
@@ -198,20 +222,12 @@ class Holding:
         """Send what is due: returns, results without a receipt, the beat; end what outlived the grace."""
         outputs: list[Output] = []
         if not self._idle:
-            for job in self._scarce & self._waiting.keys():
-                self._give_back_waiting(job, self._load[job] - self._capacity(job))
+            self._return_surplus(now)
         if self._leave_by is not None and now >= self._leave_by:
-            for slot, held in list(self._running.items()):
-                outputs.append(Kill(slot))
-                self._stop(held)
-                self._give_back(held)
-            # A sink that is away has no receipts to give: what it does not know is run again elsewhere.
-            self._unreceipted.clear()
-            self._held.clear()
-        outputs += [Returned(job, batches) for job, batches in self._returns.items()]
+            outputs += self._end_grace()
+        outputs += [Returned(job, self._worker, batches) for job, batches in self._returns.items()]
         self._returns.clear()
-        if self._resend_at is not None and now >= self._resend_at:
-            outputs += self._resend(now)
+        outputs += self._unreceipted.overdue(now)
         if now >= self._next_beat():
             outputs.append(self._beat(now))
         return outputs
@@ -221,13 +237,15 @@ class Holding:
         instants = [self._next_beat()]
         if self._leave_by is not None and not self.empty:
             instants.append(self._leave_by)
-        if self._resend_at is not None:
-            instants.append(self._resend_at)
+        looks_at = [] if self._idle else [self._pacing.look_at(job) for job in self._extra if self._waiting.get(job)]
+        instants += [instant for instant in (self._unreceipted.deadline(), *looks_at) if instant is not None]
         return min(instants)
 
     # -- rules --------------------------------------------------------------------------------------------------
 
     def _receive_batch(self, now: float, batch: Batch) -> list[Output]:
+        if batch.job in self._dropped:
+            return []
         mine = self._held.setdefault(batch.job, {})
         known = mine.get(batch.first)
         if known is not None and (known.batch.count, known.batch.attempt) == (batch.count, batch.attempt):
@@ -238,15 +256,19 @@ class Holding:
             if not mine:
                 del self._held[batch.job]
             return []
-        held = Held(batch, Runs([(batch.first, batch.count)]), arrived_at=now)
+        held = Held(batch)
         mine[batch.first] = held
         self._changed = True
         self._load[batch.job] += 1
-        if batch.job not in self._waiting:
-            self._waiting[batch.job] = deque()
-            self._turns.append(batch.job)
-        self._waiting[batch.job].append(held)
-        return self._fill()
+        self._line(batch.job).append(held)
+        return self._fill(now) if self._idle else []
+
+    def _line(self, job: str) -> deque[Held]:
+        """The job's batches that wait for a slot; the job has its turn among the others."""
+        if job not in self._waiting:
+            self._waiting[job] = deque()
+            self._turns.append(job)
+        return self._waiting[job]
 
     def _has_room(self, batch: Batch) -> bool:
         if self.leaving or batch.function not in self._functions:
@@ -254,13 +276,14 @@ class Holding:
         return self._load[batch.job] < self._capacity(batch.job) or (bool(self._idle) and not self._turns)
 
     def _capacity(self, job: str) -> int:
-        """Batches of the job that may wait or run here: of a scarce job only its share of the slots."""
+        """Batches of the job that may wait or run here: of a scarce job only its share of the slots, and the extra."""
+        settings, extra = self._settings, self._extra.get(job, 0)
         if job not in self._scarce:
-            return self._settings.slots + self._settings.prefetch
+            return settings.slots + settings.prefetch + extra
         others = sum(1 for other, load in self._load.items() if load and other != job)
-        return max(1, self._settings.slots // (1 + others))
+        return max(1, settings.slots // (1 + others)) + extra
 
-    def _fill(self) -> list[Output]:
+    def _fill(self, now: float) -> list[Output]:
         """Give idle slots the waiting batches of all jobs in turn."""
         orders: list[Output] = []
         while self._idle and self._turns:
@@ -270,55 +293,78 @@ class Holding:
                 del self._waiting[job]
                 continue
             self._turns.append(job)
-            held = waiting.popleft()
-            held.slot = self._idle.popleft()
-            self._running[held.slot] = held
-            if held.batch.suspect:
-                # Should this batch end this worker, the ventilator must know that it had begun.
-                orders.append(self._beat(self._beat_at))
-            orders += self._next_part(held)
+            orders += self._start(now, job, self._take(job, waiting))
         return orders
 
-    def _next_part(self, held: Held) -> list[Output]:
-        """The first run of the batch's tasks that have no outcome yet: usually the whole batch."""
-        assert held.slot is not None
-        first, count = next(iter(held.todo))
-        batch = held.batch
-        arguments = batch.arguments
-        if count != batch.count:
-            arguments = slice_arguments(arguments, first - batch.first, count)
-        return [Run(held.slot, batch.job, batch.function, first, count, arguments, batch.timeout_s)]
+    def _take(self, job: str, waiting: deque[Held]) -> list[Held]:
+        """What a slot is given at once: one batch, or several that are done in no time."""
+        most = min(self._pacing.order_batches(job), -(-len(waiting) // len(self._idle)))
+        taken = [waiting.popleft()]
+        first = taken[0].batch
+        room = self._settings.order_bytes_max - memoryview(first.arguments).nbytes
+        while waiting and len(taken) < most and not first.suspect:
+            batch = waiting[0].batch
+            room -= memoryview(batch.arguments).nbytes
+            alike = (batch.function, batch.timeout_s) == (first.function, first.timeout_s) and not batch.suspect
+            if not alike or room < 0:
+                break
+            taken.append(waiting.popleft())
+        return taken
+
+    def _start(self, now: float, job: str, taken: list[Held]) -> list[Output]:
+        slot = self._idle.popleft()
+        for held in taken:
+            held.slot = slot
+        self._running[slot] = taken
+        self._pacing.began(now, job)
+        batch = taken[0].batch
+        # Should a suspect batch end this worker, the ventilator must know that it had begun.
+        told: list[Output] = [self._beat(self._beat_at)] if batch.suspect else []
+        parts = [part for held in taken for part in held.parts()]
+        return [*told, Run(slot, job, batch.function, parts, batch.timeout_s)]
+
+    def _put_back(self, helds: list[Held]) -> None:
+        """Batches that a slot has not finished wait again, before all others; a worker that leaves returns them."""
+        for held in reversed(helds):
+            held.slot = None
+            job = held.batch.job
+            if self.leaving:
+                self._unload(job)
+                self._give_back(held)
+            else:
+                self._line(job).appendleft(held)
+
+    def _measure(self, now: float, job: str, seconds: float) -> None:
+        self._pacing.measured(now, job, seconds)
+        extra, said = self._pacing.extra(job), self._extra.get(job, 0)
+        if (extra > 2 * said or said > 2 * extra) and now >= self._beat_at + self._settings.stuck_s:
+            self._beat_due_at = now
 
     def _submit(self, now: float, held: Held, first: int, count: int, outcomes: Raw) -> Submit:
         batch = held.batch
         self._serial += 1
-        frame = encode(
-            Results(
-                job=batch.job,
-                worker=self._worker,
-                serial=self._serial,
-                first=first,
-                count=count,
-                attempt=batch.attempt,
-                batch=(batch.first, batch.count),
-                ticket=batch.ticket,
-                outcomes=outcomes,
-            )
+        held.unreceipted_count += 1
+        results = Results(
+            job=batch.job,
+            worker=self._worker,
+            serial=self._serial,
+            first=first,
+            count=count,
+            attempt=batch.attempt,
+            batch=(batch.first, batch.count),
+            ticket=batch.ticket,
+            outcomes=outcomes,
         )
-        wait_s = self._timing.resend_s
-        self._unreceipted[self._serial] = Unreceipted(frame, held, now + wait_s, wait_s)
-        self._resend_at = now + wait_s if self._resend_at is None else min(self._resend_at, now + wait_s)
-        held.serials.add(self._serial)
-        return Submit(frame)
+        return self._unreceipted.submit(now, results, held)
 
     def _receipt(self, serial: int) -> None:
-        unreceipted = self._unreceipted.pop(serial, None)
-        if unreceipted is not None:
-            unreceipted.held.serials.discard(serial)
-            self._forget_if_over(unreceipted.held)
+        held = self._unreceipted.receipt(serial)
+        if held is not None:
+            held.unreceipted_count -= 1
+            self._forget_if_over(held)
 
     def _forget_if_over(self, held: Held) -> None:
-        if held.slot is None and not held.serials and not held.todo:
+        if held.slot is None and not held.unreceipted_count and held.is_done:
             self._forget(held)
 
     def _forget(self, held: Held) -> None:
@@ -331,18 +377,17 @@ class Holding:
 
     def _return(self, batch: Batch) -> None:
         self.returned_count += 1
-        self._returns.setdefault(batch.job, []).append((batch.first, batch.count))
+        self._returns.setdefault(batch.job, []).append((batch.first, batch.count, batch.attempt))
 
-    def _resend(self, now: float) -> list[Output]:
-        """Say results again whose receipt is overdue."""
-        again: list[Output] = []
-        for unreceipted in self._unreceipted.values():
-            if now >= unreceipted.again_at:
-                unreceipted.wait_s = min(2 * unreceipted.wait_s, self._timing.resend_max_s)
-                unreceipted.again_at = now + unreceipted.wait_s
-                again.append(Submit(unreceipted.frame))
-        self._resend_at = min((each.again_at for each in self._unreceipted.values()), default=None)
-        return again
+    def _return_surplus(self, now: float) -> None:
+        """Hand back what waits beyond the capacity, which shrinks when a job becomes scarce or its tasks slow."""
+        for job, waiting in self._waiting.items():
+            if waiting and self._extra.get(job):
+                self._pacing.look(now, job)
+                if not self._pacing.extra(job):
+                    del self._extra[job]
+                    self._beat_due_at = now
+            self._give_back_waiting(job, self._load[job] - self._capacity(job))
 
     def _give_back_waiting(self, job: str, count: int) -> None:
         """Return the `count` batches of the job that came last."""
@@ -356,6 +401,16 @@ class Holding:
         self._return(held.batch)
         self._forget(held)
 
+    def _end_grace(self) -> list[Output]:
+        """End and return what still runs. A sink that is away has no receipts to give: they are waited for no more."""
+        outputs: list[Output] = []
+        for slot in list(self._running):
+            outputs.append(Kill(slot))
+            self._put_back(self._running.pop(slot))
+        self._unreceipted.clear()
+        self._held.clear()
+        return outputs
+
     def _unload(self, job: str) -> None:
         self._load[job] -= 1
         if not self._load[job]:
@@ -363,28 +418,24 @@ class Holding:
 
     def _stop(self, held: Held) -> None:
         """Take note that the batch no longer runs."""
-        assert held.slot is not None
-        del self._running[held.slot]
         held.slot = None
         self._unload(held.batch.job)
+        self._forget_if_over(held)
 
     def _drop(self, job: str) -> list[Output]:
-        """Forget a cancelled job: what waits, what runs and what has no receipt."""
-        orders: list[Output] = []
-        for slot, held in list(self._running.items()):
-            if held.batch.job == job:
-                self._stop(held)
-                orders.append(Kill(slot))
-        self._unreceipted = {
-            serial: unreceipted
-            for serial, unreceipted in self._unreceipted.items()
-            if unreceipted.held.batch.job != job
-        }
+        """Forget a cancelled job: what waits, what runs, what has no receipt, and what of it is still to arrive."""
+        if len(self._dropped) >= self._DROPPED_MAX:
+            self._dropped.clear()
+        self._dropped.add(job)
+        slots = [slot for slot, running in self._running.items() if any(held.batch.job == job for held in running)]
+        for slot in slots:
+            del self._running[slot]
+        self._unreceipted.drop(job)
         if job in self._waiting:
             self._waiting[job].clear()
         del self._load[job]
         self._changed = self._held.pop(job, None) is not None or self._changed
-        return orders
+        return [Kill(slot) for slot in slots]
 
     def _next_beat(self) -> float:
         if self._beat_due_at is not None:
@@ -395,17 +446,21 @@ class Holding:
         self._beat_at = now
         self._beat_due_at = None
         self._changed = False
+        extras = {job: self._pacing.extra(job) for job in self._held}
+        self._extra = {job: extra for job, extra in extras.items() if extra}
         return Beat(
             slots=self._settings.slots,
             prefetch=self._settings.prefetch,
+            extra=self._extra,
             held=_named(held for mine in self._held.values() for held in mine.values()),
-            started=_named(self._running.values()),
+            started=_named(running[0] for running in self._running.values() if running),
         )
 
 
-def _named(batches: Iterable[Held]) -> dict[str, list[tuple[int, int]]]:
+def _named(batches: Iterable[Held]) -> dict[str, list[BatchName]]:
     """Batches by job, as beats name them."""
-    named: dict[str, list[tuple[int, int]]] = {}
+    named: dict[str, list[BatchName]] = {}
     for held in batches:
-        named.setdefault(held.batch.job, []).append((held.batch.first, held.batch.count))
+        batch = held.batch
+        named.setdefault(batch.job, []).append((batch.first, batch.count, batch.attempt))
     return named

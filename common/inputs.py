@@ -35,7 +35,7 @@ class Input(Protocol):
 
     def fileno(self) -> int | None: ...
     def fill(self) -> None: ...
-    def available(self) -> bool: ...
+    def available(self, count: int = 1) -> bool: ...
     def skip(self, count: int) -> int: ...
     def take(self, count: int, bytes_max: int) -> tuple[int, Raw]: ...
     def mark(self) -> tuple[int, bytes]: ...
@@ -79,7 +79,7 @@ class RangeInput:
     def fill(self) -> None:
         """There is nothing to read."""
 
-    def available(self) -> bool:
+    def available(self, count: int = 1) -> bool:
         """True while there are tasks."""
         return not self.ended
 
@@ -144,9 +144,9 @@ class LinesInput:
 
     def fill(self) -> None:
         """Read what is there, once; to be called when `fileno` is readable."""
-        if self.available() or self._end_of_file:
+        if self._end_of_file:
             return
-        self._lines, self._at = [], 0
+        self._lines, self._at = self._lines[self._at :], 0
         chunk = os.read(self._descriptor, _READ_BYTES)
         self._read_bytes += len(chunk)
         self._end_of_file = not chunk
@@ -164,9 +164,10 @@ class LinesInput:
                 self._lines.append((self._line_count, line.removesuffix(b"\r")))
         self._read_count = self._taken + len(self._lines)
 
-    def available(self) -> bool:
-        """True when tasks can be taken without reading."""
-        return self._at < len(self._lines)
+    def available(self, count: int = 1) -> bool:
+        """True when `count` tasks can be taken without reading, or fewer because there will be no more."""
+        here = len(self._lines) - self._at
+        return here >= count or (self._end_of_file and here > 0)
 
     def skip(self, count: int) -> int:
         """Pass over up to `count` of the tasks that are there; returns how many."""

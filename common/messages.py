@@ -27,6 +27,8 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length
 Function = Annotated[str, Meta(pattern=r"^[^\s:]+:[^\s:]+\Z", max_length=300)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
+BatchName = tuple[Index, BatchCount, Attempt]
+"""What a batch is called within its job: its first task's index, how many tasks it has, and the attempt at them."""
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
 Slots = Annotated[int, Meta(ge=1, le=100_000)]
@@ -107,20 +109,23 @@ class Offer(Message, frozen=True):
 class Beat(Message, frozen=True):
     """A worker's heartbeat: its capacity, and by job the batches that it holds (waiting, running, unreceipted).
 
-    `started` are those of them that have begun to run and have tasks left to run.
+    `extra` is how many more it holds of jobs whose batches are done in no time. `started` are those of the held that
+    have begun to run and have tasks left to run.
     """
 
     slots: Slots
     prefetch: Prefetch
-    held: dict[Name, list[BatchRun]]
-    started: dict[Name, list[BatchRun]]
+    extra: dict[Name, Prefetch]
+    held: dict[Name, list[BatchName]]
+    started: dict[Name, list[BatchName]]
 
 
 class Returned(Message, frozen=True):
     """Batches that a worker hands back unrun; the sink passes it on to the job's ventilator."""
 
     job: Name
-    batches: list[BatchRun]
+    worker: Name
+    batches: list[BatchName]
 
 
 class Goodbye(Message, frozen=True):
@@ -257,7 +262,8 @@ class Recall(Message, frozen=True):
 class Opened(Message, frozen=True):
     """Answer to `Open`: what the ledger knows of the job. `total` is None until the input was read to its end.
 
-    Attempts of this run count from `attempts + 1` on; it is above 0 where failed tasks are run again.
+    Attempts of this run count from `attempts + 1` on; it is above 0 where failed tasks are run again. A sink that has
+    just started knows its crew in `gather_s` seconds: until then a worker may hold what no beat has named.
     """
 
     job: Name
@@ -267,6 +273,7 @@ class Opened(Message, frozen=True):
     mark_digest: bytes
     total: Count | None
     attempts: Count
+    gather_s: Seconds
 
 
 class Receipts(Message, frozen=True):
@@ -300,8 +307,9 @@ class Member(Struct, frozen=True, gc=False):
     worker: Name
     slots: Slots
     prefetch: Prefetch
-    held: list[BatchRun]
-    started: list[BatchRun]
+    extra: Prefetch
+    held: list[BatchName]
+    started: list[BatchName]
 
 
 class Crew(Message, frozen=True):

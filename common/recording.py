@@ -11,6 +11,7 @@ from common.errors import ProtocolError
 from common.messages import Quarantine, Results, decode_outcomes
 
 _INTEGER_MAX = 2**63 - 1
+_UNFIT = (TypeError, ValueError, RecursionError, OverflowError)
 _ARGUMENT_CHARACTERS = 2_000
 
 
@@ -40,19 +41,31 @@ class Recording:
 
 
 def recording(results: Results, attempts_max: int = 1) -> Recording:
-    """Decode the outcomes. Raises ProtocolError when they do not fit, or hold what no result can be.
+    """Decode the outcomes. Raises ProtocolError when they do not fit.
 
-    A failure is recorded at attempt `attempts_max`, or when it is final; before that the task is tried again.
+    A failure is recorded at attempt `attempts_max`, or when it is final; before that the task is tried again. A value
+    that is none of JSON's is its task's failure, a final one.
     """
     outcomes = decode_outcomes(results)
+    unfit: dict[int, str] = {}
     try:
         stored, json = columns(outcomes.values)
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise ProtocolError(f"a value cannot be stored: {error}") from None
+    except _UNFIT:
+        unfit = dict(_unfit(outcomes.values))
+        stored, json = columns([None if at in unfit else value for at, value in enumerate(outcomes.values)])
     tries_left = results.attempt < attempts_max
-    again = frozenset(offset for offset, _, final in outcomes.errors if tries_left and not final)
-    errors = {offset: error for offset, error, _ in outcomes.errors if offset not in again}
+    again = frozenset(offset for offset, _, final in outcomes.errors if tries_left and not final) - unfit.keys()
+    errors = {offset: error for offset, error, _ in outcomes.errors if offset not in again} | unfit
     return Recording(results, stored, json, outcomes.seconds, errors, again)
+
+
+def _unfit(values: list[Any]) -> Iterator[tuple[int, str]]:
+    """The offsets of the values that cannot be stored, and why."""
+    for at, value in enumerate(values):
+        try:
+            _column(value)
+        except _UNFIT as error:
+            yield at, f"the result cannot be stored: {error}"
 
 
 def quarantined(quarantine: Quarantine) -> Recording:

@@ -52,6 +52,12 @@ class Runs:
         place = bisect_left(self._starts, index)
         return self._starts[place] if place < len(self._starts) else None
 
+    def within(self, first: int, end: int) -> list[tuple[int, int]]:
+        """The parts of the runs that lie between `first` and `end - 1`, as (first, count)."""
+        low, high = bisect_right(self._ends, first), bisect_left(self._starts, end)
+        pieces = zip(self._starts[low:high], self._ends[low:high], strict=True)
+        return [(max(start, first), min(stop, end) - max(start, first)) for start, stop in pieces]
+
     def __contains__(self, index: int) -> bool:
         return self.end_of_run(index) is not None
 

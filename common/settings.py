@@ -27,6 +27,8 @@ class Timing:
     """The lease of a batch that no beat ever named, once some worker has left."""
     silence_s: float = 3.0
     """A sink that was silent for so long is away: leases stand still."""
+    gather_s: float = 3.0
+    """A sink that has started so long ago knows its crew."""
     ask_s: float = 1.0
     """The sink answers a request for receipts after so long even when there are none."""
     resend_s: float = 10.0
@@ -84,6 +86,18 @@ class HoldingSettings:
 
     slots: int
     prefetch: int
+    extra_max: int = 0
+    """Of jobs whose batches are done in no time up to so many more are held."""
+    short_s: float = 0.002
+    """Batches that take less are done in no time."""
+    extra_s: float = 0.02
+    """About so much work a slot is held extra."""
+    order_s: float = 0.005
+    """About so much work is given to a slot at once."""
+    order_batches_max: int = 256
+    order_bytes_max: int = 1024 * 1024
+    stuck_s: float = 0.05
+    """Batches that were thought to be done in no time are not, when none of them was for so long."""
     grace_s: float = 30.0
     """How long running tasks may go on once the worker leaves."""
     timing: Timing = Timing()

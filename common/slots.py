@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ import msgspec
 from msgspec import Raw
 
 from common.child_output import ChildOutput
-from common.holding import Run
+from common.holding import Part, Run
 from common.messages import Outcomes
 from common.settings import MESSAGE_BYTES_MAX
 
@@ -49,12 +50,21 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Encoded `Outcomes` of the tasks from `first` on."""
+    """Encoded `Outcomes` of the tasks from `first` on, and the seconds that they ran."""
 
     slot: int
     first: int
     count: int
+    seconds: float
     outcomes: Raw
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """A child is stuck with a task and will not run the parts of its order that begin with these tasks."""
+
+    slot: int
+    firsts: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ class Done:
     slot: int
 
 
-Event = Ready | Broken | Outcome | Done
+Event = Ready | Broken | Outcome | GivenBack | Done
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -72,8 +82,9 @@ class _Said(msgspec.Struct, frozen=True):
 
     ready: list[str] | None = None
     broken: str | None = None
-    outcomes: tuple[int, int, Raw] | None = None
-    done: int | None = None
+    outcomes: list[tuple[int, int, float, Raw]] | None = None
+    given_back: list[int] | None = None
+    done: bool = False
     retired: bool = False
 
 
@@ -97,7 +108,10 @@ class _Child:
     progress: mmap.mmap
     output: ChildOutput
     order: Run | None = None
+    parts: deque[Part] = field(default_factory=deque)
+    """Of its order, those with tasks that have no outcome."""
     reported: int = 0
+    """The next task of the first part that has no outcome."""
     unread: bytearray = field(default_factory=bytearray)
     unsent: memoryview = field(default_factory=lambda: memoryview(b""))
 
@@ -109,6 +123,12 @@ class _Child:
         """The index of the task that runs, if one does."""
         index = struct.unpack_from("=q", self.progress)[0]
         return None if index < 0 else int(index)
+
+    def has_left(self, task: int) -> bool:
+        """True when the task is of its order and has no outcome."""
+        head, *others = self.parts
+        in_head = self.reported <= task < head.first + head.count
+        return in_head or any(part.first <= task < part.first + part.count for part in others)
 
     def overdue_at(self) -> float | None:
         """When the running task's time is over, in seconds of the monotonic clock, which all processes share."""
@@ -141,8 +161,9 @@ class Slots:
         """Let the slot's child, which must be idle, run the order."""
         child = self._children[order.slot]
         child.order = order
-        child.reported = order.first
-        payload = self._encoder.encode((order.function, order.first, order.arguments))
+        child.parts = deque(order.parts)
+        child.reported = order.parts[0].first
+        payload = self._encoder.encode((order.function, [(part.first, part.arguments) for part in order.parts]))
         child.unsent = memoryview(struct.pack("<I", len(payload)) + payload)
         self._write(child)
 
@@ -269,36 +290,51 @@ class Slots:
         if said.broken is not None:
             return [Broken(child.slot, said.broken)]
         if said.outcomes is not None:
-            first, count, outcomes = said.outcomes
-            if child.order is None or first != child.reported or first + count > child.order.first + child.order.count:
-                raise ValueError("outcomes of other tasks")
-            child.reported += count
-            return [Outcome(child.slot, first, count, outcomes)]
+            return [self._outcome(child, *each) for each in said.outcomes]
+        if said.given_back is not None:
+            unstarted = {part.first for part in list(child.parts)[1:]}
+            if not unstarted.issuperset(said.given_back):
+                raise ValueError("other parts than it has")
+            child.parts = deque(part for part in child.parts if part.first not in said.given_back)
+            return [GivenBack(child.slot, said.given_back)]
         if said.retired:
             self._replace(child)
             return []
-        if child.order is None or child.reported != child.order.first + child.order.count:
+        if child.order is None or child.parts:
             raise ValueError("done before its time")
+        # What its tasks have printed was written before this word, and is theirs only as long as the order stands.
+        child.output.log_lines(child.job(), child.running_task())
         child.order = None
         return [Done(child.slot)]
 
+    def _outcome(self, child: _Child, first: int, count: int, seconds: float, outcomes: Raw) -> Outcome:
+        if not child.parts or first != child.reported:
+            raise ValueError("outcomes of other tasks")
+        end = child.parts[0].first + child.parts[0].count
+        child.reported += count
+        if child.reported > end:
+            raise ValueError("outcomes of other tasks")
+        if child.reported == end:
+            child.parts.popleft()
+            child.reported = child.parts[0].first if child.parts else end
+        return Outcome(child.slot, first, count, seconds, outcomes)
+
     def _died(self, child: _Child, cause: str | None = None) -> list[Event]:
-        """The running task is to blame; tasks of the batch without an outcome are run by the child's successor."""
-        order, task = child.order, child.running_task()
+        """The running task is to blame; tasks of the order without an outcome are run by another child."""
+        order, parts, task = child.order, child.parts, child.running_task()
         ended = self._end(child, died=cause is None)
         timed_out = cause is not None
         cause = cause or ended
         self._start(child.slot)
-        if order is None:
+        if order is None or not parts:
             return []
-        blamed = child.reported if task is None else max(task, child.reported)
-        if blamed >= order.first + order.count:
-            return []
+        # Which task runs is what the child itself says: only one that it has left is believed.
+        blamed = task if task is not None and child.has_left(task) else child.reported
         log.warning("task %d of job %s %s; its slot has a new child", blamed, order.job, cause)
         text = f"the task {cause}"
         seconds = order.timeout_s if timed_out and order.timeout_s else 0.0
         outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[seconds], errors=[(0, text, False)]))
-        return [Outcome(child.slot, blamed, 1, Raw(outcomes))]
+        return [Outcome(child.slot, blamed, 1, seconds, Raw(outcomes))]
 
     def _replace(self, child: _Child) -> None:
         self._end(child)

@@ -128,7 +128,7 @@ class Farm:
             if not worker.rules.empty
         ]
         ventilators = [
-            f"{name}: {each.rules._flights}, window {each.rules.window}, crew {each.rules._crew}"
+            f"{name}: {list(each.rules._flights)}, window {each.rules.window}, crew {each.rules._crew._members}"
             for name, each in self.ventilators.items()
         ]
         return "; ".join(workers + ventilators)
@@ -252,7 +252,7 @@ class Farm:
         long_ago = self.world.now - 3 * self.timing.gone_s
         if self.calm_at > long_ago:
             return
-        ghosts = [name for name in ventilator.rules._crew if self._gone_at.get(name, long_ago) < long_ago]
+        ghosts = [name for name in ventilator.rules._crew._members if self._gone_at.get(name, long_ago) < long_ago]
         self.world.require(not ghosts, "the ventilator counts on workers that are long gone:", ghosts)
 
     # -- the tasks links ----------------------------------------------------------------------------------------

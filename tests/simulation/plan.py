@@ -24,6 +24,7 @@ class Plan:
     worker_count: int
     slots_max: int
     prefetch_max: int
+    extra_max: int
     weather: Weather
     faults_s: float
     faults_per_s: float
@@ -40,6 +41,7 @@ class Plan:
             worker_count=dice.randint(4, 8) if kind == "large" else dice.randint(1, 3),
             slots_max=dice.choice([1, 2, 4]),
             prefetch_max=dice.choice([0, 1, 2, 4]),
+            extra_max=dice.choice([0, 20]),
             weather=dice.choice(WEATHERS),
             faults_s=dice.uniform(20, 60) if kind == "slow" else dice.uniform(4, 20),
             faults_per_s=dice.choice([0.1, 0.3, 0.3, 1.0]),
@@ -57,7 +59,7 @@ def _job(dice: Random, number: int, kind: str) -> JobTruth:
         "poison": dice.choice([0.0, 0.0, 0.0, 0.03]),
     }
     count = dice.randint(*{"small": (20, 60), "large": (200, 600), "slow": (5, 20)}[kind])
-    mean_s = 6.0 if kind == "slow" else dice.choice([0.02, 0.1, 0.4])
+    mean_s = 6.0 if kind == "slow" else dice.choice([0.0005, 0.02, 0.1, 0.4])
     return JobTruth(
         name=f"job{number}",
         function=dice.choice(FUNCTIONS),

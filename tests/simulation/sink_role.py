@@ -35,7 +35,7 @@ class Sink(Role):
         self.disk: Disk = farm.disk
         roster = {user.key: user for user in (WORKERS, *farm.ventilator_users.values())}
         settings = CollectionSettings(timing=farm.timing, receipts_page=farm.receipts_page)
-        self.rules = Collection(settings, self.disk, name, roster)
+        self.rules = Collection(farm.world.now, settings, self.disk, name, roster)
         self._turn_at: float | None = None
         self._beats: dict[str, Any] = {}
         self._came: dict[tuple[str, int], Any] = {}

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from common.conversation import Conversation
 from common.dispatch import Dispatch, Skip
+from common.flights import State
 from common.holding import Held
 from common.inputs import RangeInput
 from common.messages import (
@@ -55,9 +56,9 @@ class TrickleInput(RangeInput):
         """The end is known a moment after the last task."""
         return self._next >= self._stop and (self._world.now - self._began_at) * self._per_s > self._stop
 
-    def available(self) -> bool:
-        """True while there is a task to read now."""
-        return self._next < self._here
+    def available(self, count: int = 1) -> bool:
+        """True while there are so many tasks to read now, or no more to come."""
+        return self._next + count <= self._here or self._next < self._here == self._stop
 
     def skip(self, count: int) -> int:
         """Pass over tasks."""
@@ -139,14 +140,14 @@ class Ventilator(Client):
         return min((instant for instant in instants if instant is not None), default=None)
 
     def _read_input(self, now: float) -> None:
-        plan = self.rules.plan()
-        while plan is not None and self.input.available():
+        plan = self.rules.plan(now)
+        while plan is not None and self.input.available(plan.at_least):
             if isinstance(plan, Skip):
                 self.rules.skipped(self.input.skip(plan.count))
             else:
                 self.rules.offer(now, *self.input.take(plan.count, self.bytes_max))
             self._check_input()
-            plan = self.rules.plan()
+            plan = self.rules.plan(now)
         self._wants_input = plan is not None and not self.input.ended
         self.rules.expected = self.input.expected
         if self.input.ended and plan is not None:
@@ -169,7 +170,7 @@ class Ventilator(Client):
         self.world.require(not differs, "the same input is refused:", (count, opened))
 
     def _push(self) -> None:
-        while (batch := self.rules.next_push()) is not None and self.pullers:
+        while (batch := self.rules.next_push(self.world.now)) is not None and self.pullers:
             self._check_push(batch)
             self.pullers.rotate(-1)
             worker, channel = self.pullers[-1]
@@ -177,11 +178,12 @@ class Ventilator(Client):
             channel.send(encode(batch))
             self.rules.pushed(self.world.now)
             self.sent_count += 1
-        flights = self.rules._flights.values()
+        flights = list(self.rules._flights)
         self.flights_max = max(self.flights_max, len(flights))
         if self.farm.weighs:
             self.payload_max = max(self.payload_max, sum(len(bytes(flight.arguments)) for flight in flights))
-            sized = [each for each in vars(self.rules).values() if hasattr(each, "__len__")]
+            machines = (self.rules, self.rules._flights, self.rules._retries, self.rules._crew)
+            sized = [each for machine in machines for each in vars(machine).values() if hasattr(each, "__len__")]
             self.other_max = max(self.other_max, sum(map(len, sized)) + len(list(self.rules._replayed)))
 
     # -- messages -----------------------------------------------------------------------------------------------
@@ -196,14 +198,14 @@ class Ventilator(Client):
         self._heard_at = now
         if isinstance(message, Crew):
             for member in message.members:
-                capacity = member.slots + member.prefetch
+                capacity = member.slots + member.prefetch + member.extra
                 self._crew[member.worker] = Said(capacity, label[member.worker] or {}, now)
             for worker in (*message.left, *message.lost):
                 self._crew.pop(worker, None)
         elif isinstance(message, Opened):
             self._mark = None
         elif isinstance(message, Returned):
-            self._came_back.update(first for first, _ in message.batches)
+            self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
             self._send(self.talk.welcome(now, self.port))
         elif not isinstance(message, Roster):
@@ -226,26 +228,27 @@ class Ventilator(Client):
     def _check_push(self, batch: Batch) -> None:
         require, first, count = self.world.require, batch.first, batch.count
         capacity = sum(said.capacity for said in self._crew.values())
-        in_hands = sum(flight.pushed for flight in self.rules._flights.values())
+        in_hands = sum(flight.state is State.PUSHED for flight in self.rules._flights)
         require(in_hands == self.rules.in_hands, "batches in hands are miscounted:", (in_hands, self.rules.in_hands))
         require(in_hands < capacity, "a push beyond the crew's capacity:", (in_hands, capacity))
-        if first in self._came_back:
-            self._came_back.discard(first)
+        tasks = set(range(first, first + count))
+        if tasks <= self._came_back:
+            self._came_back -= tasks
             return
         for name, said in self._crew.items():
-            held = said.held.get((self.job.name, first))
-            if self.world.now >= said.at + self.farm.timing.lease_s:
-                continue
             worker = self.farm.workers.get(name)
-            if held is None or worker is None or (held.batch.count, held.batch.attempt) != (count, batch.attempt):
+            if worker is None or self.world.now >= said.at + self.farm.timing.lease_s:
                 continue
-            still = worker.rules._held.get(self.job.name, {}).get(first) is held
-            require(not still, f"pushed again although {name} says that it holds it:", (self.job.name, first, count))
+            for held in said.held.values():
+                still = worker.rules._held.get(self.job.name, {}).get(held.batch.first) is held
+                its = range(held.batch.first, held.batch.first + held.batch.count)
+                if still and held.batch.attempt == batch.attempt and not tasks.isdisjoint(its):
+                    require(False, f"pushed again although {name} says that it holds it:", (self.job.name, its))
 
     def _check_end(self) -> None:
         rules = self.rules
         self.world.require(rules.finished, "closed, and not finished")
-        left = (rules._flights, rules._retries, rules._firsts, rules.in_hands)
+        left = (len(rules._flights), len(rules._retries), rules.in_hands)
         self.world.require(not any(left), "closed, and something is left:", left)
         self.world.require(rules.done_count == len(self.job.tasks), "the count of what is done is wrong")
         self.farm.check_ghosts(self)

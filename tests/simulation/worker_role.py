@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 from msgspec.msgpack import encode as packed
 
-from common.holding import Held, Holding, Kill, Run, Submit
+from common.holding import Held, Holding, Kill, Part, Run
 from common.holding import Output as HoldingOutput
 from common.messages import (
     Beat,
@@ -24,6 +24,7 @@ from common.messages import (
 )
 from common.roster import WORKER
 from common.settings import HoldingSettings
+from common.unreceipted import Submit
 from tests.simulation.role import Client
 from tests.simulation.world import Channel
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 FLUSH_S = 0.25
 """A child says its outcomes about so often."""
+STUCK_S = 0.08
+"""A child that runs one task for so long gives back what it has not started."""
 
 
 class Worker(Client):
@@ -44,7 +47,8 @@ class Worker(Client):
         self.slots, self.prefetch = slots, prefetch
         self.slowness = 1.0
         self.liar = liar
-        self.rules = Holding(HoldingSettings(slots=slots, prefetch=prefetch, timing=farm.timing), name)
+        settings = HoldingSettings(slots=slots, prefetch=prefetch, extra_max=farm.plan.extra_max, timing=farm.timing)
+        self.rules = Holding(settings, name)
         self.started: set[tuple[str, int]] = set()
         """Tasks that have begun to run here, and whose batch was alone with them."""
         self.functions = sorted({job.function for job in farm.jobs})
@@ -101,7 +105,8 @@ class Worker(Client):
             self._take_welcome(message)
         elif isinstance(message, Places):
             self._connect_places(message.places)
-            self.rules.places(frozenset(place.job for place in message.places if place.scarce))
+            jobs = frozenset(place.job for place in message.places)
+            self.rules.places(jobs, frozenset(place.job for place in message.places if place.scarce))
         else:
             self._perform(self.rules.receive(self.world.now, message))
 
@@ -196,58 +201,75 @@ class Worker(Client):
 
     def _ready(self, slot: int) -> None:
         self._orders.setdefault(slot, 0)
-        self._perform(self.rules.slot_idle(slot))
+        self._perform(self.rules.slot_idle(self.world.now, slot))
 
     def _run(self, order: Run) -> None:
         self._orders[order.slot] += 1
-        held = self.rules._running[order.slot]
-        child = Child(self, order, self._orders[order.slot], held)
+        child = Child(self, order, self._orders[order.slot], list(self.rules._running[order.slot]))
         self.world.after(0.0, child.begin)
 
     def is_current(self, child: Child) -> bool:
         """True while the child was not killed."""
         return self.alive and self._orders[child.order.slot] == child.number
 
-    def outcomes(self, child: Child, first: int, outcomes: Outcomes, then: str) -> None:
-        """A child says outcomes, and that it is `done`, `died` or goes `on`."""
-        if not self.is_current(child):
-            return
-        order, now = child.order, self.world.now
-        count = len(outcomes.values)
-        if count:
-            self._perform(self.rules.outcomes(now, order.slot, first, count, Raw(packed(outcomes))))
-        if then == "done":
-            self._perform(self.rules.slot_done(order.slot))
-        elif then == "died":
-            self._orders[order.slot] += 1
-            self.world.after(0.1, self.happen, self._ready, order.slot)
+    def outcomes(self, child: Child, first: int, outcomes: Outcomes) -> None:
+        """A child says outcomes."""
+        if self.is_current(child) and outcomes.values:
+            count, seconds = len(outcomes.values), sum(outcomes.seconds)
+            raw = Raw(packed(outcomes))
+            self._perform(self.rules.outcomes(self.world.now, child.order.slot, first, count, seconds, raw))
+
+    def done(self, child: Child) -> None:
+        """A child has done its order."""
+        if self.is_current(child):
+            self._perform(self.rules.slot_idle(self.world.now, child.order.slot))
+
+    def died(self, child: Child) -> None:
+        """A child is dead; another is started."""
+        if self.is_current(child):
+            self._orders[child.order.slot] += 1
+            self.world.after(0.1, self.happen, self._ready, child.order.slot)
+
+    def given_back(self, child: Child, firsts: list[int]) -> None:
+        """A child is stuck and gives back what it has not started."""
+        if self.is_current(child):
+            self._perform(self.rules.given_back(self.world.now, child.order.slot, firsts))
 
     # -- checks -------------------------------------------------------------------------------------------------
 
     def _check_held(self) -> None:
         rules = self.rules
         loads = {job: len(waiting) for job, waiting in rules._waiting.items()}
-        for held in rules._running.values():
-            loads[held.batch.job] = loads.get(held.batch.job, 0) + 1
+        for running in rules._running.values():
+            for held in running:
+                loads[held.batch.job] = loads.get(held.batch.job, 0) + 1
+        room = self.slots + self.prefetch + self.farm.plan.extra_max
         for job, load in loads.items():
-            self.world.require(load <= self.slots + self.prefetch, "more than it has room for:", (self.name, job, load))
+            self.world.require(load <= room, "more than it has room for:", (self.name, job, load))
             self.world.require(load == rules._load[job], "the load is miscounted:", (self.name, job, load))
         if rules.empty:
-            self.world.require(not rules._running and not any(loads.values()), "empty, and something is left")
+            running = any(rules._running.values())
+            self.world.require(not running and not any(loads.values()), "empty, and something is left")
 
 
 class Child:
     """What runs in a slot: the tasks of one order, one after the other."""
 
-    def __init__(self, worker: Worker, order: Run, number: int, held: Held) -> None:
+    def __init__(self, worker: Worker, order: Run, number: int, helds: list[Held]) -> None:
         self.worker, self.order, self.number = worker, order, number
         self._truth = worker.farm.job(order.job)
+        self._helds = helds
+        self._parts: list[Part] = list(order.parts)
+        self._begin_part()
+
+    def _begin_part(self) -> None:
+        self._part = self._parts.pop(0)
+        first = self._next = self._outbox_first = self._part.first
+        held = next(each for each in self._helds if each.batch.first <= first < each.batch.first + each.batch.count)
         self._attempt = held.batch.attempt
         self._alone = held.batch.count == 1
-        self._next = order.first
-        self._outbox_first = order.first
         self._outbox = Outcomes([], [], [])
-        self._said_at = worker.world.now
+        self._said_at = self.worker.world.now
 
     def begin(self) -> None:
         """Start the next task."""
@@ -263,7 +285,15 @@ class Child:
             worker.world.after(worker.dice.uniform(0.001, 0.3), self._kill_worker)
             return
         seconds = task.seconds * worker.slowness
+        if seconds > STUCK_S and self._parts:
+            worker.world.after(STUCK_S, self._give_back, self._next)
         worker.world.after(seconds, self._end_task, task, seconds)
+
+    def _give_back(self, task: int) -> None:
+        if self.worker.is_current(self) and self._next == task and self._parts:
+            firsts = [part.first for part in self._parts]
+            self._parts.clear()
+            self.worker.happen(self.worker.given_back, self, firsts)
 
     def _kill_worker(self) -> None:
         if self.worker.is_current(self):
@@ -277,7 +307,8 @@ class Child:
         if fails and task.kills_child:
             # What the child had not said yet is run again by its successor.
             died = Outcomes([None], [0.0], [(0, "the task killed its process", False)])
-            worker.happen(worker.outcomes, self, index, died, "died")
+            worker.happen(worker.outcomes, self, index, died)
+            worker.happen(worker.died, self)
             return
         offset = index - self._outbox_first
         self._outbox.values.append(None if fails else self._truth.value(index))
@@ -285,10 +316,14 @@ class Child:
         if fails:
             self._outbox.errors.append((offset, "ValueError: as foreseen", task.final))
         self._next += 1
-        done = self._next == self.order.first + self.order.count
-        if done or worker.world.now >= self._said_at + FLUSH_S:
+        ended = self._next == self._part.first + self._part.count
+        if ended or worker.world.now >= self._said_at + FLUSH_S:
             said, first = self._outbox, self._outbox_first
             self._outbox, self._outbox_first, self._said_at = Outcomes([], [], []), self._next, worker.world.now
-            worker.happen(worker.outcomes, self, first, said, "done" if done else "on")
-        if not done:
-            self.begin()
+            worker.happen(worker.outcomes, self, first, said)
+        if ended and self._parts:
+            self._begin_part()
+        elif ended:
+            worker.happen(worker.done, self)
+            return
+        self.begin()

@@ -60,7 +60,7 @@ ROSTER = {user.key: user for user in (ADA, BOB, VERA, VITO, OLGA)}
 SETTINGS = CollectionSettings()
 TIMING = SETTINGS.timing
 SQUARE, CUBE = "tasks:square", "tasks:cube"
-BEAT = Beat(slots=2, prefetch=1, held={}, started={})
+BEAT = Beat(slots=2, prefetch=1, extra={}, held={}, started={})
 
 
 class Scene:
@@ -70,7 +70,7 @@ class Scene:
         self.now = 1_000.0
         self.path = path
         self.ledger = Ledger(path)
-        self.sink = Collection(SETTINGS, self.ledger, "run", ROSTER)
+        self.sink = Collection(0.0, SETTINGS, self.ledger, "run", ROSTER)
         self.host = "10.0.0.1"
         self.serials = itertools.count()
 
@@ -191,7 +191,7 @@ def test_a_worker_that_beats_before_it_offered_is_asked_to_begin_anew(scene: Sce
     assert to(ADA, scene.send(ADA, BEAT)) == [Again()]
 
 
-WORKERS_OWN: list[ToSink] = [Offer([SQUARE]), BEAT, Returned("job", [(0, 1)])]
+WORKERS_OWN: list[ToSink] = [Offer([SQUARE]), BEAT, Returned("job", "ada", [(0, 1, 1)])]
 VENTILATORS_OWN: list[ToSink] = [
     Open("job", SQUARE, "lines of text", 5557, 0, False),
     Ask("job", 0, False),
@@ -228,7 +228,7 @@ def replace_job(scene: Scene) -> Job:
 
 @pytest.mark.parametrize("user", [ADA, VERA, OLGA], ids=lambda user: user.role)
 def test_every_role_may_ask_how_things_stand(scene: Scene, user: User) -> None:
-    scene.worker(BOB, beat=Beat(2, 1, {"job": [(0, 5), (5, 5)]}, {"job": [(0, 5)]}))
+    scene.worker(BOB, beat=Beat(2, 1, {}, {"job": [(0, 5, 1), (5, 5, 1)]}, {"job": [(0, 5, 1)]}))
     scene.ventilator(VITO)
     scene.deliver(scene.batch([1, 2]), user=BOB)
     scene.sink.flush(scene.now)
@@ -350,7 +350,7 @@ def test_the_results_of_a_job_before_a_restart_are_recorded_after_it(scene: Scen
     scene.worker()
     scene.ventilator()
     batch = scene.batch([1])
-    scene.sink = Collection(SETTINGS, scene.ledger, "another run", ROSTER)
+    scene.sink = Collection(0.0, SETTINGS, scene.ledger, "another run", ROSTER)
     scene.ledger._jobs.clear()
     assert scene.deliver(batch) == []
     scene.sink.flush(scene.now)
@@ -484,7 +484,7 @@ def test_a_job_that_opens_is_told_the_keys_the_crew_and_what_is_done(scene: Scen
     scene.worker(BOB, (CUBE,))
     roster, opened, crew = to(VERA, scene.ventilator())
     assert roster == Roster([ADA.key, BOB.key])
-    assert crew == Crew([Member("ada", 2, 1, [], [])], [], [], 1)
+    assert crew == Crew([Member("ada", 2, 1, 0, [], [])], [], [], 1)
     assert isinstance(opened, Opened)
     assert (opened.job, opened.ledger, opened.total) == ("job", scene.ledger.id, None)
 
@@ -493,19 +493,19 @@ def test_a_beat_goes_to_the_ventilators_whose_function_the_worker_exposes(scene:
     scene.ventilator(VERA, "squares", SQUARE)
     scene.ventilator(VITO, "cubes", CUBE)
     scene.worker(ADA, (CUBE,))
-    held = {"cubes": [(0, 5)], "squares": [(9, 1)]}
-    outputs = scene.send(ADA, Beat(4, 2, held, {}))
+    held = {"cubes": [(0, 5, 1)], "squares": [(9, 1, 1)]}
+    outputs = scene.send(ADA, Beat(4, 2, {"cubes": 7}, held, {}))
     assert to(ADA, outputs) == [Heard()]
-    assert of(Crew, outputs) == [(b"vito", Crew([Member("ada", 4, 2, [(0, 5)], [])], [], [], 0))]
+    assert of(Crew, outputs) == [(b"vito", Crew([Member("ada", 4, 2, 7, [(0, 5, 1)], [])], [], [], 0))]
 
 
 def test_a_return_goes_to_the_jobs_ventilator_only(scene: Scene) -> None:
     scene.ventilator(VERA, "squares")
     scene.ventilator(VITO, "cubes", CUBE)
     scene.worker(ADA, (SQUARE, CUBE))
-    returned = Returned("cubes", [(0, 5)])
+    returned = Returned("cubes", "ada", [(0, 5, 1)])
     assert scene.send(ADA, returned) == [Send(b"vito", returned)]
-    assert scene.send(ADA, Returned("nosuch", [(0, 5)])) == []
+    assert scene.send(ADA, Returned("nosuch", "ada", [(0, 5, 1)])) == []
 
 
 def test_a_silent_worker_is_parted_with_after_gone_s(scene: Scene) -> None:
@@ -588,7 +588,7 @@ def test_a_revoked_worker_is_cut_off_and_its_results_are_not_recorded(scene: Sce
     outputs = scene.sink.roster_changed(without(ADA))
     assert to(VERA, outputs) == [Crew([], ["ada"], [], 0), Roster([BOB.key])]
     assert to(ADA, outputs) == [Refused(PROTOCOL_VERSION, "key ada was revoked")]
-    for message in (BEAT, Hello(PROTOCOL_VERSION, "worker", "ada"), Returned("job", [(0, 1)])):
+    for message in (BEAT, Hello(PROTOCOL_VERSION, "worker", "ada"), Returned("job", "ada", [(0, 1, 1)])):
         assert scene.send(ADA, message) == [Send(b"ada", Refused(PROTOCOL_VERSION, "key ada was revoked"))]
     assert levels(scene.deliver(scene.batch([1]))) == ["warning"]
     assert scene.deliver(scene.batch([1])) == []

@@ -9,7 +9,7 @@ from common.settings import DispatchSettings
 
 SETTINGS = DispatchSettings(batch_tasks=1, retries=3)
 OPEN = Open("job", "m:f", "lines", 5557, 3, False)
-OPENED = Opened("job", "ledger", b"k" * 32, 0, b"", None, 0)
+OPENED = Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, 0.0)
 CLOSED = Closed("job", 1, 0, [])
 REPEAT_S = 2.0
 MARK_S = SETTINGS.timing.beat_s / 4
@@ -50,7 +50,7 @@ def finished() -> Scene:
     """A job of one task, and its receipt is here."""
     scene = opened()
     scene.talk.receive(scene.now, Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False))
-    scene.talk.receive(scene.now, Crew([Member("w", 1, 0, [], [])], [], [], 0))
+    scene.talk.receive(scene.now, Crew([Member("w", 1, 0, 0, [], [])], [], [], 0))
     scene.rules.offer(scene.now, 1, Raw(msgpack.encode([0])))
     scene.rules.total = 1
     scene.talk.receive(scene.now, Receipts("job", 0, 1, [(0, 1)], 1, 0.1, 1, 0, False))
@@ -144,9 +144,9 @@ def test_the_last_mark_is_said_at_once_and_so_is_the_first_after_the_job_was_ope
 def test_an_interrupted_job_has_its_batches_recalled_and_reads_no_more() -> None:
     scene = finished()
     scene.rules.total = None
-    assert scene.rules.plan() is not None
+    assert scene.rules.plan(scene.now) is not None
     assert scene.talk.halt() == [Halt("job")]
-    assert scene.rules.plan() is None
+    assert scene.rules.plan(scene.now) is None
 
 
 def test_dispatch_hears_the_rest_and_is_woken_in_time() -> None:
@@ -160,6 +160,6 @@ def test_dispatch_hears_the_rest_and_is_woken_in_time() -> None:
 def test_only_the_first_opening_asks_that_failed_tasks_be_run_again() -> None:
     talk = Conversation(SETTINGS, Dispatch(SETTINGS, "job", "m:f"), "job", "m:f", "lines", True)
     [first] = talk.welcome(100.0, 5557)
-    talk.receive(100.0, Opened("job", "ledger", b"k" * 32, 0, b"", None, 1))
+    talk.receive(100.0, Opened("job", "ledger", b"k" * 32, 0, b"", None, 1, 0.0))
     [second] = talk.welcome(200.0, 5557)
     assert (first.retry_failed, second.retry_failed) == (True, False)  # actual: (True, True)

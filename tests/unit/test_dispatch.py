@@ -1,6 +1,7 @@
 """The ventilator's rules under a clock that is a number."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -9,11 +10,33 @@ from hypothesis import strategies as st
 from msgspec import Raw, msgpack
 
 from common.dispatch import Dispatch, Skip, Take
-from common.messages import Ask, Batch, Crew, Dropped, Failed, Member, Opened, Quarantine, Receipts, Returned, ticket
+from common.messages import (
+    Ask,
+    Batch,
+    BatchName,
+    Crew,
+    Dropped,
+    Failed,
+    Member,
+    Opened,
+    Quarantine,
+    Receipts,
+    Returned,
+    ticket,
+)
 from common.settings import DispatchSettings
 
 ONE = DispatchSettings(batch_tasks=1)
 T = ONE.timing
+
+
+def named(batches: Iterable[tuple[int, ...]]) -> list[BatchName]:
+    """Batches as beats and returns name them: at the first attempt, unless they say another."""
+    return [(*each, 1)[:3] for each in batches]  # type: ignore[misc]
+
+
+def returned(*batches: tuple[int, ...], job: str = "job", worker: str = "w") -> Returned:
+    return Returned(job, worker, named(batches))
 
 
 class Scene:
@@ -26,14 +49,14 @@ class Scene:
         self.rules = Dispatch(settings, "job", "m:f")
         self.position = 0
         self.pushed: list[Batch] = []
-        self.rules.receive(self.now, Opened("job", "ledger", b"k" * 32, mark, b"", None, 0))
+        self.rules.receive(self.now, Opened("job", "ledger", b"k" * 32, mark, b"", None, 0, 0.0))
         self._resumed = resumed
 
     def catch_up(self) -> None:
         self.receipts(*self._resumed)
 
     def crew(self, worker: str = "w", slots: int = 2, prefetch: int = 2, held: tuple = (), started: tuple = ()) -> list:
-        member = Member(worker, slots, prefetch, list(held), list(started))
+        member = Member(worker, slots, prefetch, 0, named(held), named(started))
         return self.rules.receive(self.now, Crew([member], [], [], 0))
 
     def receipts(self, *runs: tuple[int, int], more: bool = False) -> list:
@@ -45,7 +68,7 @@ class Scene:
 
     def read(self) -> None:
         """What the shell does with an input that never blocks."""
-        while (plan := self.rules.plan()) is not None:
+        while (plan := self.rules.plan(self.now)) is not None:
             if isinstance(plan, Skip):
                 self.rules.skipped(plan.count)
             else:
@@ -54,7 +77,7 @@ class Scene:
 
     def push(self) -> list[tuple[int, int]]:
         new = []
-        while (batch := self.rules.next_push()) is not None:
+        while (batch := self.rules.next_push(self.now)) is not None:
             self.rules.pushed(self.now)
             self.pushed.append(batch)
             new.append((batch.first, batch.count))
@@ -87,7 +110,7 @@ def working(settings: DispatchSettings = ONE) -> Scene:
 
 def test_nothing_is_read_before_the_receipts_are_known_or_without_a_crew() -> None:
     scene = Scene()
-    assert scene.rules.plan() is None
+    assert scene.rules.plan(scene.now) is None
     scene.catch_up()
     assert scene.go() == []
     scene.crew()
@@ -120,7 +143,7 @@ def test_a_returned_batch_is_pushed_again_a_little_later_each_time_but_never_muc
     scene.go()
     waits = []
     for _ in range(ONE.returns_free + 12):
-        scene.rules.receive(scene.now, Returned("job", [(0, 1)]))
+        scene.rules.receive(scene.now, returned((0, 1)))
         before = scene.now
         while not (pushed := scene.push()):
             deadline = scene.rules.deadline()
@@ -140,8 +163,8 @@ def test_a_returned_batch_is_pushed_again_a_little_later_each_time_but_never_muc
 def test_a_return_of_what_is_not_outstanding_changes_nothing(batches: list[tuple[int, int]]) -> None:
     scene = working()
     scene.go()
-    scene.rules.receive(scene.now, Returned("job", batches))
-    scene.rules.receive(scene.now, Returned("other", [(0, 1)]))
+    scene.rules.receive(scene.now, returned(*batches))
+    scene.rules.receive(scene.now, returned((0, 1), job="other"))
     assert scene.push() == []
 
 
@@ -227,12 +250,13 @@ def test_a_batch_that_was_pushed_again_is_named_by_nobody_until_a_beat_does() ->
     assert (0, 1) in scene.push()
 
 
-def test_a_beat_that_names_another_batch_with_the_same_first_task_holds_no_lease() -> None:
+@pytest.mark.parametrize("other", [(0, 3, 2), (0, 10, 2)])
+def test_a_beat_that_names_another_batch_with_the_same_first_task_holds_no_lease(other: tuple[int, int, int]) -> None:
     scene = working(DispatchSettings(batch_tasks=10))
     scene.go()
     for _ in range(int(T.lease_s) + 1):
         scene.after(1)
-        scene.crew(held=((0, 3), (10, 10), (20, 10), (30, 10)))
+        scene.crew(held=(other, (10, 10), (20, 10), (30, 10)))
     assert scene.push()[0][0] == 0
 
 
@@ -240,7 +264,7 @@ def test_a_batch_of_which_a_part_has_receipts_is_pushed_again_without_that_part(
     scene = working(DispatchSettings(batch_tasks=10))
     scene.go()
     scene.receipts((2, 3), (8, 1))
-    scene.rules.receive(scene.now, Returned("job", [(0, 10)]))
+    scene.rules.receive(scene.now, returned((0, 10)))
     assert scene.push() == [(0, 2)]
     scene.crew(slots=8)
     assert scene.push() == [(5, 3), (9, 1)]
@@ -262,7 +286,7 @@ def test_a_resumed_job_skips_what_is_recorded() -> None:
     scene = Scene(DispatchSettings(batch_tasks=10), resumed=((0, 20), (25, 5)))
     scene.crew()
     scene.catch_up()
-    assert scene.rules.plan() == Skip(20)
+    assert scene.rules.plan(scene.now) == Skip(20)
     assert scene.go() == [(20, 5), (30, 10), (40, 10), (50, 10)]
     assert not scene.rules._replayed, "what was skipped is forgotten"
 
@@ -273,7 +297,7 @@ def test_a_resumed_job_leaves_to_living_workers_what_they_hold() -> None:
     scene.catch_up()
     assert scene.go() == [(27, 10), (37, 3)]
     assert scene.rules.outstanding == 4
-    scene.rules.receive(scene.now, Returned("job", [(20, 7)]))
+    scene.rules.receive(scene.now, returned((20, 7)))
     assert scene.push() == [(20, 7)]
 
 
@@ -281,13 +305,13 @@ def test_a_resumed_job_pushes_nothing_before_its_input_was_read_as_far_as_before
     scene = Scene(DispatchSettings(batch_tasks=10), resumed=((0, 5),), mark=25)
     scene.catch_up()
     scene.crew(slots=1, prefetch=0)
-    assert scene.rules.plan() == Skip(5)
+    assert scene.rules.plan(scene.now) == Skip(5)
     scene.rules.skipped(5)
-    assert scene.rules.plan() == Take(10)
+    assert scene.rules.plan(scene.now) == Take(10)
     scene.rules.offer(scene.now, 10, Raw(msgpack.encode(list(range(10)))))
     assert scene.push() == []
     scene.rules.offer(scene.now, 10, Raw(msgpack.encode(list(range(10)))))
-    assert scene.rules.plan() is None
+    assert scene.rules.plan(scene.now) is None
     assert scene.push() == [(5, 10)]
 
 
@@ -296,21 +320,21 @@ def test_an_earlier_run_is_read_to_its_end_whatever_the_window_and_no_further_at
     scene.crew(slots=1, prefetch=0)
     scene.catch_up()
     for plan in (Take(10), Take(10)):
-        assert scene.rules.plan() == plan
+        assert scene.rules.plan(scene.now) == plan
         scene.rules.offer(scene.now, 10, Raw(msgpack.encode(list(range(10)))))
         assert scene.push() == []
-    assert scene.rules.plan() == Skip(30)
+    assert scene.rules.plan(scene.now) == Skip(30)
     scene.rules.skipped(30)
-    assert scene.rules.plan() == Skip(70)
+    assert scene.rules.plan(scene.now) == Skip(70)
     assert scene.push() == [(0, 10)]
 
 
 def test_a_job_that_is_opened_again_while_it_runs_goes_on_at_once() -> None:
     scene = working()
     scene.go()
-    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 10**6, b"", None, 0))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 10**6, b"", None, 0, 0.0))
     scene.crew()
-    assert scene.rules.plan() is None
+    assert scene.rules.plan(scene.now) is None
     scene.receipts((0, 1))
     assert scene.go() == [(4, 1)]
 
@@ -318,11 +342,11 @@ def test_a_job_that_is_opened_again_while_it_runs_goes_on_at_once() -> None:
 def test_nothing_is_read_while_more_receipts_are_to_come() -> None:
     scene = Scene()
     scene.crew()
-    assert scene.rules.plan() is None
+    assert scene.rules.plan(scene.now) is None
     scene.receipts((0, 2), more=True)
-    assert scene.rules.plan() is None
+    assert scene.rules.plan(scene.now) is None
     scene.receipts((2, 1))
-    assert scene.rules.plan() == Skip(3)
+    assert scene.rules.plan(scene.now) == Skip(3)
 
 
 def test_batches_that_living_workers_hold_are_read_and_counted_even_beyond_the_window() -> None:
@@ -333,7 +357,7 @@ def test_batches_that_living_workers_hold_are_read_and_counted_even_beyond_the_w
     assert (scene.rules.outstanding, scene.rules.in_hands) == (2, 2)
 
 
-@pytest.mark.parametrize("message", [Crew([], [], ["w"], 0), Crew([], ["w"], [], 0), Returned("job", [(0, 5)])])
+@pytest.mark.parametrize("message", [Crew([], [], ["w"], 0), Crew([], ["w"], [], 0), returned((0, 5))])
 def test_what_a_worker_held_and_gave_up_before_it_was_read_is_pushed(message: Crew | Returned) -> None:
     scene = Scene(DispatchSettings(batch_tasks=10))
     scene.crew(held=((0, 5),))
@@ -351,7 +375,7 @@ def test_a_worker_can_name_only_so_many_batches_of_an_earlier_run() -> None:
 
 def test_a_batch_says_all_that_a_worker_must_know() -> None:
     scene = Scene(DispatchSettings(batch_tasks=10, timeout_s=7.0, retries=1))
-    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 4))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 4, 0.0))
     scene.catch_up()
     scene.crew()
     scene.go()
@@ -359,7 +383,7 @@ def test_a_batch_says_all_that_a_worker_must_know() -> None:
     assert (batch.job, batch.function, batch.attempt, batch.timeout_s, batch.suspect) == ("job", "m:f", 5, 7.0, False)
     assert batch.ticket == ticket(b"k" * 32, 0, 10, 5)
     scene.receipts((3, 7))
-    scene.rules.receive(scene.now, Returned("job", [(0, 10)]))
+    scene.rules.receive(scene.now, returned((0, 10, 5)))
     scene.push()
     part = scene.pushed[-1]
     assert (part.first, part.count, part.attempt, part.ticket) == (0, 3, 5, ticket(b"k" * 32, 0, 3, 5))
@@ -375,7 +399,7 @@ def test_a_dry_input_shrinks_the_window_to_the_slots() -> None:
     scene.go()
     assert scene.rules.input_scarce(scene.now, True) == [Ask("job", 0, True)]
     assert scene.rules.window == 2
-    scene.rules.receive(scene.now, Returned("job", [(0, 1)]))
+    scene.rules.receive(scene.now, returned((0, 1)))
     assert scene.push() == []
     scene.receipts((1, 1), (2, 1))
     assert scene.push() == [(0, 1)]
@@ -432,8 +456,8 @@ def test_an_interrupted_job_pushes_no_more() -> None:
     scene.go()
     scene.rules.halt()
     scene.receipts((0, 1))
-    scene.rules.receive(scene.now, Returned("job", [(1, 1)]))
-    assert scene.rules.plan() is None
+    scene.rules.receive(scene.now, returned((1, 1)))
+    assert scene.rules.plan(scene.now) is None
     assert scene.go() == []
     assert scene.rules.in_hands == 2
 
@@ -507,7 +531,7 @@ def test_the_wait_for_a_retry_has_a_bound() -> None:
 
 def test_attempts_of_an_earlier_run_do_not_lengthen_the_wait() -> None:
     scene = working(replace(ONE, retries=1))
-    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 10))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 10, 0.0))
     scene.crew()
     scene.go()
     scene.rules.receive(scene.now, Failed("job", 11, [0]))
@@ -519,9 +543,9 @@ def test_no_further_input_is_read_while_many_tasks_wait_for_their_retry() -> Non
     scene = working(replace(ONE, retries=1, retries_waiting_max=2))
     scene.go()
     scene.rules.receive(scene.now, Failed("job", 1, [0]))
-    assert scene.rules.plan() == Take(1)
+    assert scene.rules.plan(scene.now) == Take(1)
     scene.rules.receive(scene.now, Failed("job", 1, [1]))
-    assert scene.rules.plan() is None
+    assert scene.rules.plan(scene.now) is None
 
 
 def test_a_task_that_started_on_workers_that_died_is_given_up() -> None:
@@ -573,15 +597,15 @@ def test_whatever_happens_the_window_holds_and_the_job_ends(
     scene = Scene(DispatchSettings(batch_tasks=size, retries=50, quarantine_after=10**6))
     scene.catch_up()
     scene.crew("w0", 2, 1)
-    alive: dict[str, set[tuple[int, int]]] = {"w0": set()}
+    alive: dict[str, set[tuple[int, int, int]]] = {"w0": set()}
     capacity = {"w0": 3}
     recorded: set[int] = set()
-    in_hands: set[tuple[int, int]] = set()
+    in_hands: set[tuple[int, int, int]] = set()
 
     def push() -> None:
         scene.read()
-        while (batch := scene.rules.next_push()) is not None:
-            key = (batch.first, batch.count)
+        while (batch := scene.rules.next_push(scene.now)) is not None:
+            key = (batch.first, batch.count, batch.attempt)
             assert not any(key in held for held in alive.values()), "a living worker names it"
             assert scene.rules.in_hands < scene.rules.window <= sum(capacity.values())
             assert not recorded & set(range(batch.first, batch.first + batch.count)), "it is recorded"
@@ -591,7 +615,7 @@ def test_whatever_happens_the_window_holds_and_the_job_ends(
     def receipt(first: int, count: int) -> None:
         recorded.update(range(first, first + count))
         for held in alive.values():
-            held.discard((first, count))
+            held.difference_update([each for each in held if each[:2] == (first, count)])
         scene.receipts((first, count))
 
     for kind, which, number in steps:
@@ -604,7 +628,7 @@ def test_whatever_happens_the_window_holds_and_the_job_ends(
             held = {
                 each
                 for each in batches[:number]
-                if each not in taken and not set(range(each[0], sum(each))) <= recorded
+                if each not in taken and not set(range(each[0], sum(each[:2]))) <= recorded
             }
             alive[worker] = held
             capacity[worker] = 3
@@ -616,14 +640,14 @@ def test_whatever_happens_the_window_holds_and_the_job_ends(
         elif kind == "return" and batch:
             for held in alive.values():
                 held.discard(batch)
-            scene.rules.receive(scene.now, Returned("job", [batch]))
+            scene.rules.receive(scene.now, returned(batch, worker=""))
         elif kind == "receipt" and batch:
             in_hands.discard(batch)
-            receipt(*batch)
+            receipt(*batch[:2])
         elif kind == "part" and batch:
             receipt(batch[0], max(1, batch[1] // 2))
         elif kind == "fail" and batch:
-            scene.rules.receive(scene.now, Failed("job", 1, [batch[0]]))
+            scene.rules.receive(scene.now, Failed("job", batch[2], [batch[0]]))
         elif kind == "time":
             for _ in range(number):
                 scene.after(0.5)
@@ -632,7 +656,7 @@ def test_whatever_happens_the_window_holds_and_the_job_ends(
         elif kind in ("dry", "wet"):
             scene.rules.input_scarce(scene.now, kind == "dry")
         assert 0 <= scene.rules.in_hands <= scene.rules.outstanding
-        flights = sorted((flight.first, flight.count) for flight in scene.rules._flights.values())
+        flights = sorted((flight.first, flight.count) for flight in scene.rules._flights)
         assert all(first + count <= after for (first, count), (after, _) in itertools.pairwise(flights))
 
     scene.rules.total = scene.rules.next_task
@@ -654,7 +678,7 @@ def test_who_died_while_the_sink_was_away_is_no_longer_counted_on() -> None:
     scene = working()
     scene.crew("v", 2, 2)
     assert scene.rules.window == 8
-    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 0))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, 0.0))
     scene.crew("v", 2, 2)
     assert (scene.rules.crew_count, scene.rules.window) == (1, 4)
 
@@ -676,8 +700,101 @@ def test_a_batch_is_ready_once() -> None:
     scene = working()
     scene.go()
     scene.crew(slots=1, prefetch=0, held=((3, 1),))
-    scene.rules.receive(scene.now, Returned("job", [(0, 1), (1, 1), (2, 1)]))
+    scene.rules.receive(scene.now, returned((0, 1), (1, 1), (2, 1)))
     for _ in range(20):
         scene.after(1)
         scene.crew(slots=1, prefetch=0, held=((3, 1),))
-    assert list(scene.rules._ready) == [0, 1, 2]
+    assert [flight.first for flight in scene.rules._flights._ready] == [0, 1, 2]
+
+
+def test_a_beat_holds_the_lease_of_its_own_attempt_only() -> None:
+    scene = working(DispatchSettings(batch_tasks=1, retries=1))
+    scene.go()
+    scene.crew(held=((0, 1),))
+    scene.rules.receive(scene.now, Failed("job", 1, [0]))
+    scene.after(2)
+    assert scene.go() == [(0, 1)]
+    for _ in range(2 * int(T.lease_s)):
+        scene.after(1)
+        scene.crew(held=((0, 1, 1), (1, 1), (2, 1), (3, 1)))
+    assert (0, 1) in scene.push()
+
+
+def test_a_resumed_job_adopts_a_batch_at_the_attempt_that_a_worker_names() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=1, retries=5))
+    scene.crew(held=((0, 1, 3),))
+    scene.catch_up()
+    assert (0, 1) not in scene.go()
+    scene.rules.receive(scene.now, Failed("job", 3, [0]))
+    scene.after(10)
+    scene.push()
+    assert [batch.attempt for batch in scene.pushed if batch.first == 0] == [4]
+
+
+def test_a_resumed_job_leaves_a_batch_to_its_worker_though_a_part_is_recorded() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=10), resumed=((40, 2), (43, 1)), mark=45)
+    scene.crew(held=((40, 5),))
+    scene.catch_up()
+    assert scene.rules.plan(scene.now) == Take(10)
+    scene.read()
+    assert (40, 5) not in scene.push()
+    assert not any(first in range(40, 45) for first, _ in scene.push())
+    scene.rules.receive(scene.now, returned((40, 5)))
+    scene.crew(slots=20)
+    assert [batch for batch in scene.push() if batch[0] >= 40][:2] == [(42, 1), (44, 1)]
+
+
+def test_a_batch_that_a_worker_holds_is_waited_for_as_a_whole() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=10))
+    scene.crew(held=((0, 7),))
+    scene.catch_up()
+    assert scene.rules.plan(scene.now) == Take(7, at_least=7)
+
+
+def test_a_worker_that_comes_late_keeps_what_it_names_though_it_was_read_in_parts() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=3), resumed=((0, 1),), mark=6)
+    scene.catch_up()
+    scene.read()
+    scene.crew(held=((0, 4),))
+    assert (1, 3) not in scene.push()
+    scene.rules.receive(scene.now, returned((0, 4)))
+    assert (1, 3) in scene.push()
+
+
+def test_a_late_copy_that_comes_back_is_not_pushed_while_another_worker_holds_the_batch() -> None:
+    scene = working()
+    scene.go()
+    scene.crew("v", held=((0, 1),))
+    scene.rules.receive(scene.now, returned((0, 1), worker="w"))
+    assert scene.push() == []
+    scene.rules.receive(scene.now, returned((0, 1), worker="v"))
+    assert scene.push() == [(0, 1)]
+
+
+def test_a_resumed_job_waits_until_a_new_sink_knows_its_crew() -> None:
+    scene = Scene(mark=5)
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 5, b"", None, 0, 2.0))
+    scene.crew()
+    scene.catch_up()
+    assert scene.rules.plan(scene.now) is None
+    assert scene.rules.deadline() == scene.now + 2.0
+    scene.after(2.1)
+    assert scene.rules.plan(scene.now) == Take(1)
+
+
+def test_a_new_job_does_not_wait_for_the_crew_to_gather() -> None:
+    scene = Scene()
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, 2.0))
+    scene.crew()
+    scene.catch_up()
+    assert scene.rules.plan(scene.now) == Take(1)
+
+
+def test_the_window_has_room_for_what_is_done_in_no_time_even_when_the_input_is_dry() -> None:
+    scene = working()
+    scene.rules.receive(scene.now, Crew([Member("w", 2, 2, 30, [], [])], [], [], 0))
+    assert scene.rules.window == 34
+    scene.rules.input_scarce(scene.now, True)
+    assert scene.rules.window == 32
+    scene.crew("w")
+    assert scene.rules.window == 2

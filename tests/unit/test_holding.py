@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw, msgpack, structs
 
-from common.holding import Holding, Kill, Output, Run, Submit
+from common.holding import Holding, Kill, Output, Run
 from common.messages import Batch, Beat, Dropped, Recall, Recorded, Returned, decode_results
 from common.settings import HoldingSettings
+from common.unreceipted import Submit
 
 SETTINGS = HoldingSettings(slots=2, prefetch=1)
 T = SETTINGS.timing
@@ -25,17 +26,18 @@ def worker(settings: HoldingSettings = SETTINGS, ready: bool = True) -> Holding:
     made = Holding(settings, "w")
     made.expose(frozenset({"m:f"}))
     for slot in range(settings.slots if ready else 0):
-        made.slot_idle(slot)
+        made.slot_idle(0.0, slot)
     made.tick(0.0)
     return made
 
 
 def runs(outputs: list[Output]) -> list[tuple[int, int, int]]:
-    return [(output.slot, output.first, output.count) for output in outputs if isinstance(output, Run)]
+    orders = [output for output in outputs if isinstance(output, Run)]
+    return [(order.slot, part.first, part.count) for order in orders for part in order.parts]
 
 
 def returned(outputs: list[Output]) -> list[tuple[int, int]]:
-    return [each for output in outputs if isinstance(output, Returned) for each in output.batches]
+    return [batch[:2] for output in outputs if isinstance(output, Returned) for batch in output.batches]
 
 
 def serials(outputs: list[Output]) -> list[int]:
@@ -77,8 +79,8 @@ def test_capacity_is_for_each_job() -> None:
         for first in range(4):
             made.receive(1.0, batch(first, job=job))
     assert sorted((output.job, output.batches) for output in made.tick(1.0) if isinstance(output, Returned)) == [
-        ("a", [(3, 1)]),
-        ("b", [(3, 1)]),
+        ("a", [(3, 1, 1)]),
+        ("b", [(3, 1, 1)]),
     ]
 
 
@@ -86,22 +88,22 @@ def test_jobs_are_served_in_turn() -> None:
     made = worker(HoldingSettings(slots=1, prefetch=3))
     outputs = [output for job in "aaabb" for output in made.receive(1.0, batch(len(made._held.get(job, ())), job=job))]
     for _ in range(4):
-        made.outcomes(1.0, 0, *current(made), DONE)
-        outputs += made.slot_done(0)
+        made.outcomes(1.0, 0, *current(made), 1.0, DONE)
+        outputs += made.slot_idle(0.0, 0)
     assert [output.job for output in outputs if isinstance(output, Run)] == ["a", "a", "b", "a", "b"]
 
 
 def finish(made: Holding) -> int:
     """Finish the batch that has run longest; its receipt comes at once."""
-    slot, held = next(iter(made._running.items()))
-    sent = serials(made.outcomes(1.0, slot, held.batch.first, held.batch.count, DONE))
-    made.slot_done(slot)
+    slot, [held] = next(iter(made._running.items()))
+    sent = serials(made.outcomes(1.0, slot, held.batch.first, held.batch.count, 1.0, DONE))
+    made.slot_idle(0.0, slot)
     made.receive(1.0, Recorded(sent, []))
     return held.batch.first
 
 
 def current(made: Holding, slot: int = 0) -> tuple[int, int]:
-    held = made._running[slot]
+    [held] = made._running[slot]
     return held.batch.first, held.batch.count
 
 
@@ -132,14 +134,14 @@ def test_a_beat_names_what_waits_runs_and_has_no_receipt_and_nothing_else() -> N
     made = worker()
     for first in range(4):
         made.receive(1.0, batch(first))
-    assert beat(made, 2.0).held == {"job": [(0, 1), (1, 1), (2, 1)]}
-    [serial] = serials(made.outcomes(2.0, 0, 0, 1, DONE))
-    made.slot_done(0)
+    assert beat(made, 2.0).held == {"job": [(0, 1, 1), (1, 1, 1), (2, 1, 1)]}
+    [serial] = serials(made.outcomes(2.0, 0, 0, 1, 1.0, DONE))
+    made.slot_idle(0.0, 0)
     told = beat(made, 3.0)
-    assert told.held == {"job": [(0, 1), (1, 1), (2, 1)]}
-    assert sorted(told.started["job"]) == [(1, 1), (2, 1)]
+    assert told.held == {"job": [(0, 1, 1), (1, 1, 1), (2, 1, 1)]}
+    assert sorted(told.started["job"]) == [(1, 1, 1), (2, 1, 1)]
     made.receive(3.0, Recorded([serial], []))
-    assert beat(made, 4.0).held == {"job": [(1, 1), (2, 1)]}
+    assert beat(made, 4.0).held == {"job": [(1, 1, 1), (2, 1, 1)]}
 
 
 def test_beats_come_each_second_and_soon_after_a_change() -> None:
@@ -164,7 +166,7 @@ def test_a_restarted_sink_hears_a_beat_at_once_and_once() -> None:
 def test_the_shell_is_woken_for_results_without_a_receipt() -> None:
     made = worker()
     made.receive(0.0, batch(0))
-    made.outcomes(0.0, 0, 0, 1, DONE)
+    made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
     made.tick(T.resend_s - 0.5)
     assert made.deadline() == T.resend_s
 
@@ -172,7 +174,7 @@ def test_the_shell_is_woken_for_results_without_a_receipt() -> None:
 def test_results_say_of_which_batch_they_are_and_no_two_have_the_same_serial() -> None:
     made = worker()
     made.receive(0.0, structs.replace(batch(4, 6), attempt=3))
-    sent = made.outcomes(0.0, 0, 4, 2, DONE) + made.outcomes(0.0, 0, 6, 4, DONE)
+    sent = made.outcomes(0.0, 0, 4, 2, 1.0, DONE) + made.outcomes(0.0, 0, 6, 4, 1.0, DONE)
     parts = [decode_results(each.frame) for each in sent if isinstance(each, Submit)]
     assert [(each.first, each.count, each.batch, each.attempt) for each in parts] == [
         (4, 2, (4, 6), 3),
@@ -185,15 +187,15 @@ def test_only_results_that_are_overdue_are_said_again() -> None:
     made = worker()
     made.receive(0.0, batch(0))
     made.receive(0.0, batch(1))
-    [one] = serials(made.outcomes(0.0, 0, 0, 1, DONE))
-    made.outcomes(T.resend_s / 2, 1, 1, 1, DONE)
+    [one] = serials(made.outcomes(0.0, 0, 0, 1, 1.0, DONE))
+    made.outcomes(T.resend_s / 2, 1, 1, 1, 1.0, DONE)
     assert serials(made.tick(T.resend_s)) == [one]
 
 
 def test_a_restarted_sink_is_given_time_as_if_all_was_said_first_then() -> None:
     made = worker()
     made.receive(0.0, batch(0))
-    made.outcomes(0.0, 0, 0, 1, DONE)
+    made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
     said = [now for now in range(1, 69) if serials(made.tick(float(now)))]
     made.sink_restarted(69.0)
     said += [now for now in range(70, 100) if serials(made.tick(float(now)))]
@@ -203,8 +205,8 @@ def test_a_restarted_sink_is_given_time_as_if_all_was_said_first_then() -> None:
 def test_results_are_kept_until_their_receipt_and_said_again_ever_later() -> None:
     made = worker()
     made.receive(0.0, batch(0))
-    first = made.outcomes(0.0, 0, 0, 1, DONE)
-    made.slot_done(0)
+    first = made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
+    made.slot_idle(0.0, 0)
     again = [now for now in range(1, 100) if serials(made.tick(float(now)))]
     assert again == [10, 30, 70]
     assert made.sink_restarted(100.0) == first
@@ -216,8 +218,8 @@ def test_results_are_kept_until_their_receipt_and_said_again_ever_later() -> Non
 def test_refused_results_are_forgotten_too() -> None:
     made = worker()
     made.receive(0.0, batch(0))
-    sent = serials(made.outcomes(0.0, 0, 0, 1, DONE))
-    made.slot_done(0)
+    sent = serials(made.outcomes(0.0, 0, 0, 1, 1.0, DONE))
+    made.slot_idle(0.0, 0)
     made.receive(0.0, Recorded([], sent))
     assert made.empty
 
@@ -225,42 +227,42 @@ def test_refused_results_are_forgotten_too() -> None:
 def test_a_batch_is_held_until_all_its_parts_have_receipts() -> None:
     made = worker()
     made.receive(0.0, batch(0, 5))
-    [one] = serials(made.outcomes(0.0, 0, 0, 2, DONE))
+    [one] = serials(made.outcomes(0.0, 0, 0, 2, 1.0, DONE))
     made.receive(0.0, Recorded([one], []))
-    [two] = serials(made.outcomes(0.0, 0, 2, 3, DONE))
-    made.slot_done(0)
-    assert beat(made, 1.0).held == {"job": [(0, 5)]}
+    [two] = serials(made.outcomes(0.0, 0, 2, 3, 1.0, DONE))
+    made.slot_idle(0.0, 0)
+    assert beat(made, 1.0).held == {"job": [(0, 5, 1)]}
     made.receive(0.0, Recorded([two], []))
     assert made.empty
 
 
-def test_a_batch_runs_until_its_slot_says_so_even_if_all_receipts_are_here() -> None:
-    made = worker()
+def test_a_slot_gets_no_more_before_it_says_that_it_is_idle_even_if_all_receipts_are_here() -> None:
+    made = worker(HoldingSettings(slots=1, prefetch=1))
     made.receive(0.0, batch(0))
-    made.receive(0.0, Recorded(serials(made.outcomes(0.0, 0, 0, 1, DONE)), []))
-    assert not made.empty
-    made.slot_done(0)
-    assert made.empty
+    made.receive(0.0, batch(1))
+    outputs = made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
+    assert runs(outputs + made.receive(0.0, Recorded(serials(outputs), []))) == []
+    assert runs(made.slot_idle(0.0, 0)) == [(0, 1, 1)]
 
 
 def test_a_new_child_runs_only_the_tasks_that_have_no_outcome() -> None:
-    made = worker()
+    made = worker(HoldingSettings(slots=1, prefetch=1))
     made.receive(0.0, batch(0, 6))
-    made.outcomes(0.0, 0, 0, 2, DONE)
-    made.outcomes(0.0, 0, 4, 1, DONE)
-    assert runs(made.slot_idle(0)) == [(0, 2, 2)]
-    made.outcomes(0.0, 0, 2, 2, DONE)
-    [order] = made.slot_done(0)
+    made.outcomes(0.0, 0, 0, 2, 1.0, DONE)
+    made.outcomes(0.0, 0, 4, 1, 1.0, DONE)
+    [order] = made.slot_idle(0.0, 0)
     assert isinstance(order, Run)
-    assert (order.first, order.count, msgpack.decode(order.arguments)) == (5, 1, [5])
-    made.outcomes(0.0, 0, 5, 1, DONE)
-    assert runs(made.slot_idle(0)) == []
+    parts = [(part.first, part.count, msgpack.decode(part.arguments)) for part in order.parts]
+    assert parts == [(2, 2, [2, 3]), (5, 1, [5])]
+    made.outcomes(0.0, 0, 2, 2, 1.0, DONE)
+    made.outcomes(0.0, 0, 5, 1, 1.0, DONE)
+    assert runs(made.slot_idle(0.0, 0)) == []
     assert made.running_count == 0
 
 
 def test_an_idle_child_that_is_replaced_counts_once() -> None:
     made = worker()
-    made.slot_idle(0)
+    made.slot_idle(0.0, 0)
     outputs = [output for first in range(3) for output in made.receive(0.0, batch(first))]
     assert runs(outputs) == [(0, 0, 1), (1, 1, 1)] or runs(outputs) == [(1, 0, 1), (0, 1, 1)]
 
@@ -269,7 +271,7 @@ def test_the_start_of_a_suspect_batch_is_said_before_it_starts() -> None:
     made = worker()
     told, order = made.receive(0.0, batch(0, suspect=True))
     assert isinstance(told, Beat)
-    assert told.started == {"job": [(0, 1)]}
+    assert told.started == {"job": [(0, 1, 1)]}
     assert isinstance(order, Run)
 
 
@@ -277,7 +279,7 @@ def test_of_a_scarce_job_only_free_slots_take_batches() -> None:
     made = worker()
     for first in range(3):
         made.receive(0.0, batch(first))
-    made.places(frozenset({"job"}))
+    made.places(frozenset({"job"}), frozenset({"job"}))
     assert returned(made.tick(0.0)) == [(2, 1)]
     made.receive(0.0, batch(7))
     assert returned(made.tick(0.0)) == [(7, 1)]
@@ -286,15 +288,15 @@ def test_of_a_scarce_job_only_free_slots_take_batches() -> None:
 def test_a_scarce_job_waits_for_its_turn_among_others() -> None:
     made = worker(HoldingSettings(slots=1, prefetch=1))
     made.receive(0.0, batch(0, job="busy"))
-    made.places(frozenset({"job"}))
+    made.places(frozenset({"job"}), frozenset({"job"}))
     made.receive(0.0, batch(0))
     assert returned(made.tick(0.0)) == []
-    assert [output.job for output in (made.outcomes(0.0, 0, 0, 1, DONE), made.slot_done(0))[1]] == ["job"]  # type: ignore[union-attr]
+    assert [output.job for output in (made.outcomes(0.0, 0, 0, 1, 1.0, DONE), made.slot_idle(0.0, 0))[1]] == ["job"]  # type: ignore[union-attr]
 
 
 def test_a_scarce_job_has_its_share_of_the_slots_and_what_is_free() -> None:
     made = worker(HoldingSettings(slots=4, prefetch=4))
-    made.places(frozenset({"job"}))
+    made.places(frozenset({"job"}), frozenset({"job"}))
     made.receive(0.0, batch(0, job="busy"))
     for first in range(4):
         made.receive(0.0, batch(first))
@@ -308,11 +310,11 @@ def test_of_a_job_that_becomes_scarce_the_last_batches_above_its_share_are_retur
         made.receive(0.0, batch(first, job="busy"))
     for first in range(3):
         made.receive(0.0, batch(first))
-    made.places(frozenset({"job"}))
+    made.places(frozenset({"job"}), frozenset({"job"}))
     assert returned(made.tick(0.0)) == [(2, 1)]
     made.receive(0.0, batch(3))
     assert returned(made.tick(0.0)) == [(3, 1)]
-    assert beat(made, 1.0).held["job"] == [(0, 1), (1, 1)]
+    assert beat(made, 1.0).held["job"] == [(0, 1, 1), (1, 1, 1)]
 
 
 def test_the_shell_is_woken_when_the_grace_is_over() -> None:
@@ -330,8 +332,8 @@ def test_leaving_returns_what_waits_and_after_the_grace_what_runs() -> None:
     assert returned(made.leave(1.0, 30.0)) == [(2, 1)]
     made.receive(2.0, batch(9))
     assert returned(made.tick(2.0)) == [(9, 1)]
-    sent = serials(made.outcomes(3.0, 0, 0, 1, DONE))
-    made.slot_done(0)
+    sent = serials(made.outcomes(3.0, 0, 0, 1, 1.0, DONE))
+    made.slot_idle(0.0, 0)
     made.receive(3.0, Recorded(sent, []))
     assert not made.empty
     outputs = made.tick(31.0)
@@ -355,30 +357,34 @@ def test_a_dropped_job_is_forgotten_with_what_runs() -> None:
     made = worker()
     for first in range(3):
         made.receive(0.0, batch(first))
-    made.outcomes(0.0, 1, 1, 1, DONE)
-    assert made.receive(0.0, Dropped("job")) == [Kill(0), Kill(1)]
+    made.outcomes(0.0, 1, 1, 1, 1.0, DONE)
+    assert made.receive(0.0, Dropped("job")) == [Kill(0)]
     assert made.empty
     assert serials(made.tick(T.resend_s)) == []
-    assert runs(made.slot_idle(0)) == []
-    assert runs(made.receive(0.0, batch(0, job="next"))) == [(0, 0, 1)]
-    for first in range(3):
-        made.receive(0.0, batch(first))
+    assert runs(made.slot_idle(0.0, 0)) == []
+    assert runs(made.receive(0.0, batch(7))) == [], "what was on its way when the job was cancelled is not run"
+    assert made.empty
     assert returned(made.tick(0.0)) == []
+    assert runs(made.receive(0.0, batch(0, job="next"))) == [(0, 0, 1)]
+    made.slot_idle(0.0, 1)
+    made.places(frozenset({"job"}), frozenset())
+    assert runs(made.receive(0.0, batch(7))) == [(1, 7, 1)], "the job is run again"
 
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["batch", "done", "part", "died", "receipt", "scarce", "plenty", "time"]), st.integers(0, 30)
+        st.sampled_from(["batch", "done", "part", "died", "stuck", "receipt", "scarce", "plenty", "time"]),
+        st.integers(0, 30),
     ),
     max_size=80,
 )
 
 
 @settings(max_examples=300, deadline=None)
-@given(STEPS, st.integers(1, 3), st.integers(0, 3))
-def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int) -> None:
+@given(STEPS, st.integers(1, 3), st.integers(0, 3), st.sampled_from([0, 9]))
+def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int, extra: int) -> None:
     """Every batch that came is returned, or in care until its receipts; never both, never beyond the capacity."""
-    made = worker(replace(SETTINGS, slots=slots, prefetch=prefetch))
+    made = worker(replace(SETTINGS, slots=slots, prefetch=prefetch, extra_max=extra))
     accepted: set[tuple[str, int]] = set()
     back: set[tuple[str, int]] = set()
     recorded: set[tuple[str, int]] = set()
@@ -388,7 +394,7 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int)
     def take(outputs: list[Output]) -> None:
         for output in outputs:
             if isinstance(output, Returned):
-                for first, _ in output.batches:
+                for first, _, _ in output.batches:
                     assert (output.job, first) not in recorded
                     back.add((output.job, first))
                     accepted.discard((output.job, first))
@@ -406,18 +412,21 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int)
             accepted.add((job, first))
             take(made.receive(now, batch(first, 3, job)))
         elif kind in ("done", "part") and slot is not None:
-            at, count = next(iter(made._running[slot].todo))
-            take(made.outcomes(now, slot, at, count if kind == "done" else 1, DONE))
-            if kind == "done" or count == 1:
-                take(made.slot_done(slot))
+            part = made._running[slot][0].parts()[0]
+            count = part.count if kind == "done" else 1
+            take(made.outcomes(now, slot, part.first, count, number / 5000, DONE))
+            if not made._running[slot]:
+                take(made.slot_idle(now, slot))
         elif kind == "died" and slot is not None:
-            take(made.slot_idle(slot))
+            take(made.slot_idle(now, slot))
+        elif kind == "stuck" and slot is not None:
+            take(made.given_back(now, slot, [held.batch.first for held in made._running[slot][1:]]))
         elif kind == "receipt" and sent:
             serial = sorted(sent)[number % len(sent)]
             made.receive(now, Recorded([serial], []))
             del sent[serial]
         elif kind in ("scarce", "plenty"):
-            made.places(frozenset({job}) if kind == "scarce" else frozenset())
+            made.places(frozenset("ab"), frozenset({job}) if kind == "scarce" else frozenset())
         else:
             now += number / 10
         take(made.tick(now))
@@ -426,10 +435,8 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int)
         recorded |= accepted - held
         accepted = held
         assert not held & back
-        load = Counter(
-            job for job, mine in made._held.items() for one in mine.values() if one.todo or one.slot is not None
-        )
-        assert all(each <= slots + prefetch for each in load.values())
+        load = Counter(job for job, mine in made._held.items() for one in mine.values() if not one.is_done)
+        assert all(each <= slots + prefetch + extra for each in load.values())
         assert len(made._running) <= slots
         waiting = sum(map(len, made._waiting.values()))
         assert not (waiting and len(made._running) < slots), "nobody idles while a batch waits"
@@ -438,7 +445,7 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int)
 def test_a_restarted_sink_hears_results_again_after_the_first_wait() -> None:
     made = worker()
     made.receive(0.0, batch(0))
-    made.outcomes(0.0, 0, 0, 1, DONE)
+    made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
     for now in range(1, 700):
         made.tick(float(now))
     made.sink_restarted(700.0)
@@ -448,18 +455,18 @@ def test_a_restarted_sink_hears_results_again_after_the_first_wait() -> None:
 def test_a_new_result_does_not_wait_for_an_old_ones_turn() -> None:
     made = worker()
     made.receive(0.0, batch(0))
-    made.outcomes(0.0, 0, 0, 1, DONE)
+    made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
     for now in range(1, 311):
         made.tick(float(now))
     made.receive(311.0, batch(1))
-    made.outcomes(311.0, 1, 1, 1, DONE)
+    made.outcomes(311.0, 1, 1, 1, 1.0, DONE)
     assert next(now for now in range(312, 2000) if serials(made.tick(float(now)))) == 321
 
 
 def test_the_wait_to_say_results_again_has_a_bound() -> None:
     made = worker()
     made.receive(0.0, batch(0))
-    made.outcomes(0.0, 0, 0, 1, DONE)
+    made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
     again = [now for now in range(20_000) if serials(made.tick(float(now)))]
     assert max(b - a for a, b in itertools.pairwise(again)) <= 120
 
@@ -467,8 +474,8 @@ def test_the_wait_to_say_results_again_has_a_bound() -> None:
 def test_a_next_attempt_is_not_taken_for_a_duplicate() -> None:
     made = worker()
     made.receive(0.0, batch(0))
-    made.outcomes(0.0, 0, 0, 1, DONE)
-    made.slot_done(0)  # its receipt is lost
+    made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
+    made.slot_idle(0.0, 0)  # its receipt is lost
     orders = made.receive(1.0, structs.replace(batch(0), attempt=2))
     assert runs(orders) or returned(made.tick(1.0))
 
@@ -479,3 +486,116 @@ def test_a_worker_forgets_the_jobs_that_are_over() -> None:
         made.receive(1.0, batch(0, job=f"job{n}"))
         finish(made)
     assert len(made._load) <= 1
+
+
+SHORT = HoldingSettings(slots=1, prefetch=1, extra_max=50)
+
+
+def short_job(made: Holding, seconds: float = 0.0001) -> None:
+    """Let the worker see that the job's batches are done in no time, and say so."""
+    made.receive(0.0, batch(0))
+    sent = serials(made.outcomes(0.0, 0, 0, 1, seconds, DONE))
+    made.slot_idle(0.0, 0)
+    made.receive(0.0, batch(1))
+    made.receive(0.0, Recorded(sent, []))
+    made.tick(T.beat_s)
+
+
+def test_of_a_job_whose_batches_are_done_in_no_time_more_are_held_and_it_is_said_at_once() -> None:
+    made = worker(SHORT)
+    made.receive(1.0, batch(0))
+    made.outcomes(1.0, 0, 0, 1, 0.0001, DONE)
+    assert beat(made, 1.0).extra == {"job": 50}
+    made.slot_idle(1.0, 0)
+    for first in range(1, 60):
+        made.receive(1.0, batch(first))
+    assert len(returned(made.tick(1.0))) == 59 - (1 + 1 + 50)
+
+
+def test_with_an_explicit_prefetch_no_more_are_held() -> None:
+    made = worker(replace(SHORT, extra_max=0))
+    short_job(made)
+    assert beat(made, 9.0).extra == {}
+
+
+def test_a_slot_is_given_several_batches_that_are_done_in_no_time_but_no_suspect() -> None:
+    made = worker(SHORT)
+    short_job(made)
+    for first in range(2, 12):
+        made.receive(1.0, batch(first, suspect=first == 7))
+    made.outcomes(1.0, 0, 1, 1, 0.0001, DONE)
+    assert runs(made.slot_idle(1.0, 0)) == [(0, first, 1) for first in range(2, 7)]
+    for first in range(2, 7):
+        made.outcomes(1.0, 0, first, 1, 0.0001, DONE)
+    assert runs(made.slot_idle(1.0, 0)) == [(0, 7, 1)]
+
+
+def test_idle_slots_share_what_waits() -> None:
+    made = worker(replace(SHORT, slots=2))
+    short_job(made)
+    for first in range(2, 12):
+        made.receive(1.0, batch(first))
+    waiting = len(made._waiting["job"])
+    made._running.clear()
+    made._idle.extend([0, 1])
+    orders = [order for order in made._fill(1.0) if isinstance(order, Run)]
+    assert [len(order.parts) for order in orders] == [waiting - waiting // 2, waiting // 2]
+
+
+def test_what_a_stuck_slot_gives_back_runs_first_elsewhere() -> None:
+    made = worker(replace(SHORT, slots=2))
+    short_job(made)
+    made._running.clear()
+    made._idle.clear()
+    for first in range(10, 20):
+        made.receive(1.0, batch(first))
+    made.slot_idle(1.0, 0)
+    given = [held.batch.first for held in made._running[0]]
+    assert len(given) == 10
+    [order] = [each for each in made.slot_idle(1.0, 1) if isinstance(each, Run)] or [None]
+    assert order is None, "nothing waits"
+    [order] = made.given_back(1.0, 0, given[1:])
+    assert isinstance(order, Run)
+    assert order.slot == 1
+    assert order.parts[0].first == given[1]
+
+
+def test_what_a_stuck_slot_gives_back_is_returned_by_a_worker_that_leaves() -> None:
+    made = worker(SHORT)
+    short_job(made)
+    for first in range(2, 6):
+        made.receive(1.0, batch(first))
+    made.outcomes(1.0, 0, 1, 1, 0.0001, DONE)
+    made.slot_idle(1.0, 0)
+    made.leave(1.0, 30.0)
+    made.given_back(1.1, 0, [3, 4, 5])
+    assert returned(made.tick(1.1)) == [(5, 1), (4, 1), (3, 1)]
+    assert not made.empty
+
+
+def test_batches_that_turn_out_to_be_slow_are_returned_again() -> None:
+    made = worker(SHORT)
+    short_job(made)
+    made.outcomes(1.0, 0, 1, 1, 0.0001, DONE)
+    made.slot_idle(1.0, 0)
+    for first in range(2, 40):
+        made.receive(1.0, batch(first))
+    assert returned(made.tick(1.0)) == []
+    assert made.deadline() <= 1.0 + SHORT.stuck_s
+    outputs = made.tick(1.0 + SHORT.stuck_s)
+    assert len(returned(outputs)) == 38 - 2, "slots and prefetch are left"
+    assert [output.extra for output in outputs if isinstance(output, Beat)] == [{}]
+    assert made.deadline() > 1.0 + SHORT.stuck_s
+
+
+def test_returns_and_beats_say_the_attempt() -> None:
+    made = worker(HoldingSettings(slots=1, prefetch=0))
+    made.receive(0.0, replace_attempt(batch(0), 3))
+    made.receive(0.0, replace_attempt(batch(1), 4))
+    outputs = made.tick(1.0)
+    assert [output.batches for output in outputs if isinstance(output, Returned)] == [[(1, 1, 4)]]
+    assert [output.held for output in outputs if isinstance(output, Beat)] == [{"job": [(0, 1, 3)]}]
+
+
+def replace_attempt(one: Batch, attempt: int) -> Batch:
+    return structs.replace(one, attempt=attempt)

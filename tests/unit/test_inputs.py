@@ -189,11 +189,18 @@ def test_reading_when_readable_never_blocks(pipe: Pipe) -> None:
     assert pipe.input.fileno() is None
 
 
-def test_tasks_that_wait_to_be_taken_are_not_read_over(pipe: Pipe) -> None:
+def test_a_batch_can_be_waited_for_as_a_whole(pipe: Pipe) -> None:
     pipe.write(b"a\n")
     pipe.input.fill()
+    assert (pipe.input.available(), pipe.input.available(3)) == (True, False)
+    pipe.write(b"b\n")
     pipe.input.fill()
-    assert take(pipe.input) == ["a"]
+    assert (pipe.input.available(2), pipe.input.available(3)) == (True, False)
+    pipe.end()
+    pipe.input.fill()
+    assert pipe.input.available(3), "there will be no more"
+    assert take(pipe.input, 3) == ["a", "b"]
+    assert not pipe.input.available(1)
 
 
 LINE = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=6).map(str.encode)

@@ -12,7 +12,8 @@ SCRIPTS = {"sink", "worker", "ventilator"}
 
 FLOORS: list[set[str]] = [
     {"errors", "roster", "settings", "runs", "child", "child_output"},  # they know nothing of the rest
-    {"messages", "batching"},
+    {"messages", "batching", "pacing", "retries"},
+    {"flights", "muster", "unreceipted"},
     {"recording", "joining", "crew", "holding", "dispatch"},  # rules
     {"conversation"},
     {"ledger", "keys", "inputs", "gate", "slots", "local", "progress", "console"},  # the outside
@@ -24,7 +25,20 @@ FLOORS: list[set[str]] = [
 """From the ground up. A file imports from lower floors only."""
 
 PURE = sorted(
-    {"dispatch", "batching", "holding", "collection", "crew", "conversation", "joining"}
+    {
+        "dispatch",
+        "flights",
+        "muster",
+        "retries",
+        "batching",
+        "holding",
+        "pacing",
+        "unreceipted",
+        "collection",
+        "crew",
+        "conversation",
+        "joining",
+    }
     | {"runs", "messages", "settings", "recording", "roster", "errors"}
 )
 OUTSIDE = {"zmq", "time", "os", "random", "threading", "logging", "socket", "subprocess", "sqlite3", "asyncio"}

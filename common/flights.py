@@ -1,0 +1,186 @@
+"""The ventilator's outstanding batches: which may be pushed, which the crew has, until when. No rules of its own."""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from heapq import heappop, heappush
+
+from msgspec import Raw
+
+from common.messages import BatchName
+from common.runs import Runs
+
+
+class State(Enum):
+    """Where a batch is: it may be pushed now, or later, or the crew has it."""
+
+    READY = auto()
+    WAITING = auto()
+    PUSHED = auto()
+
+
+@dataclass(slots=True)
+class Flight:
+    """One outstanding batch. `due_at` is when it may be pushed (waiting) or when its lease ends (pushed)."""
+
+    first: int
+    count: int
+    arguments: Raw
+    attempt: int = 1
+    due_at: float = 0.0
+    state: State = State.READY
+    named: bool = False
+    """Some beat has named it since it was pushed."""
+    is_part: bool = False
+    """It was once in a larger batch, which somebody may still name."""
+    returns: int = 0
+    received: Runs | None = None
+    """Those of its tasks that have their receipts."""
+    suspect: bool = False
+    """A worker died with it: it is split, and workers say that they start it before they do."""
+    lost_count: int = 0
+    """Workers that died after they had started it, while it was one task."""
+
+    @property
+    def name(self) -> BatchName:
+        """What beats and returns call it."""
+        return self.first, self.count, self.attempt
+
+
+class Flights:
+    """All outstanding batches of a job, in task order; no two share a task."""
+
+    def __init__(self, sweep_s: float) -> None:
+        self.in_hands = 0
+        """Batches that the crew has."""
+        self._sweep_s = sweep_s
+        self._by_first: dict[int, Flight] = {}
+        self._firsts: list[int] = []
+        self._ready: deque[Flight] = deque()
+        self._waiting: list[tuple[float, int]] = []
+        self._sweep_at: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._firsts)
+
+    def __iter__(self) -> Iterator[Flight]:
+        return iter(self._by_first.values())
+
+    def called(self, name: BatchName) -> list[Flight]:
+        """The batch of this name, or what is left of it in parts."""
+        first, count, attempt = name
+        flight = self._by_first.get(first)
+        if flight is not None and flight.name == name:
+            return [flight]
+        low, high = bisect_left(self._firsts, first), bisect_left(self._firsts, first + count)
+        inside = [self._by_first[key] for key in self._firsts[low:high]]
+        return [
+            each
+            for each in inside
+            if each.is_part and each.attempt == attempt and each.first + each.count <= first + count
+        ]
+
+    def holding(self, task: int) -> Flight | None:
+        """The batch that the task is in."""
+        place = bisect_right(self._firsts, task) - 1
+        flight = self._by_first[self._firsts[place]] if place >= 0 else None
+        return flight if flight is not None and task < flight.first + flight.count else None
+
+    def next_ready(self) -> Flight | None:
+        """The batch that may be pushed first."""
+        while self._ready:
+            flight = self._ready[0]
+            if flight.state is State.READY and self._by_first.get(flight.first) is flight:
+                return flight
+            self._ready.popleft()
+        return None
+
+    def add(self, flight: Flight) -> None:
+        """One more, which may be pushed at once."""
+        insort(self._firsts, flight.first)
+        self._by_first[flight.first] = flight
+        self._ready.append(flight)
+
+    def remove(self, flight: Flight) -> None:
+        """It is outstanding no more."""
+        del self._by_first[flight.first]
+        del self._firsts[bisect_left(self._firsts, flight.first)]
+        self.in_hands -= flight.state is State.PUSHED
+
+    def push(self, flight: Flight, due_at: float) -> None:
+        """The crew has it, with a lease until then."""
+        if flight.state is not State.PUSHED:
+            flight.state = State.PUSHED
+            self.in_hands += 1
+            if self._ready and self._ready[0] is flight:
+                self._ready.popleft()
+        self.lease(flight, due_at)
+
+    def lease(self, flight: Flight, due_at: float) -> None:
+        """Let its lease end then."""
+        flight.due_at = due_at
+        if self._sweep_at is None or due_at < self._sweep_at:
+            self._sweep_at = due_at
+
+    def take_back(self, flight: Flight, now: float, wait_s: float = 0.0) -> None:
+        """The crew has it no more; it may be pushed again after `wait_s` seconds."""
+        self.in_hands -= flight.state is State.PUSHED
+        flight.named = False
+        if wait_s > 0:
+            flight.state = State.WAITING
+            flight.due_at = now + wait_s
+            heappush(self._waiting, (flight.due_at, flight.first))
+        else:
+            flight.state = State.READY
+            self._ready.append(flight)
+
+    def wake(self, now: float) -> None:
+        """Let those whose wait is over be pushed."""
+        while self._waiting and self._waiting[0][0] <= now:
+            at, first = heappop(self._waiting)
+            flight = self._by_first.get(first)
+            if flight is not None and flight.state is State.WAITING and flight.due_at == at:
+                flight.state = State.READY
+                self._ready.append(flight)
+
+    def expired(self, now: float) -> list[Flight]:
+        """Those whose lease has ended; looked for no more often than each `sweep_s` seconds."""
+        if self._sweep_at is None or now < self._sweep_at:
+            return []
+        pushed = [flight for flight in self if flight.state is State.PUSHED]
+        later = [flight.due_at for flight in pushed if flight.due_at > now]
+        self._sweep_at = max(min(later), now + self._sweep_s) if later else None
+        return [flight for flight in pushed if flight.due_at <= now]
+
+    def deadline(self) -> float | None:
+        """When `wake` or `expired` has something to do next."""
+        instants = [self._waiting[0][0]] if self._waiting else []
+        if self._sweep_at is not None:
+            instants.append(self._sweep_at)
+        return min(instants, default=None)
+
+    def settle(self, first: int, end: int) -> None:
+        """The tasks from `first` to `end - 1` have their receipts: batches with nothing else in them are over."""
+        low = max(0, bisect_right(self._firsts, first) - 1)
+        high = bisect_left(self._firsts, end)
+        kept = []
+        for key in self._firsts[low:high]:
+            flight = self._by_first[key]
+            if self._is_over(flight, first, end):
+                del self._by_first[key]
+                self.in_hands -= flight.state is State.PUSHED
+            else:
+                kept.append(key)
+        self._firsts[low:high] = kept
+
+    def _is_over(self, flight: Flight, first: int, end: int) -> bool:
+        stop = flight.first + flight.count
+        if first <= flight.first and stop <= end:
+            return True
+        if first < stop:
+            flight.received = flight.received or Runs()
+            start = max(first, flight.first)
+            flight.received.add(start, min(end, stop) - start)
+        return flight.received is not None and flight.received.count() == flight.count

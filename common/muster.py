@@ -1,0 +1,66 @@
+"""The crew as a ventilator knows it from the beats: how much room there is, and who names which batch."""
+
+from itertools import islice
+
+from common.messages import BatchName, Member
+
+NAMES_MAX = 100_000
+"""Batches of one beat that count; it bounds what a lying worker can cost."""
+
+
+class Muster:
+    """The workers that are beating and expose the job's function."""
+
+    def __init__(self) -> None:
+        self.slots = 0
+        """Of all workers together."""
+        self.prefetch = 0
+        self.extra = 0
+        self._members: dict[str, Member] = {}
+        self._holders: dict[BatchName, set[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def clear(self) -> None:
+        """Nobody is known any more."""
+        self.slots = self.prefetch = self.extra = 0
+        self._members.clear()
+        self._holders.clear()
+
+    def heard(self, member: Member) -> None:
+        """A worker's beat; it replaces the one before."""
+        self.gone(member.worker)
+        self._members[member.worker] = member
+        self.slots += member.slots
+        self.prefetch += member.prefetch
+        self.extra += member.extra
+        for name in islice(member.held, NAMES_MAX):
+            self._holders.setdefault(name, set()).add(member.worker)
+
+    def gone(self, worker: str) -> Member | None:
+        """A worker has left; returns its last beat."""
+        member = self._members.pop(worker, None)
+        if member is not None:
+            self.slots -= member.slots
+            self.prefetch -= member.prefetch
+            self.extra -= member.extra
+            for name in islice(member.held, NAMES_MAX):
+                self.let_go(worker, name)
+        return member
+
+    def let_go(self, worker: str, name: BatchName) -> None:
+        """The worker holds this batch no more, whatever its last beat says."""
+        holders = self._holders.get(name)
+        if holders is not None:
+            holders.discard(worker)
+            if not holders:
+                del self._holders[name]
+
+    def is_held(self, name: BatchName, is_part: bool) -> bool:
+        """True when the last beat of somebody in the crew names this batch, or for a part the batch that it was in."""
+        return name in self._holders or (is_part and any(_covers(each, name) for each in self._holders))
+
+
+def _covers(batch: BatchName, part: BatchName) -> bool:
+    return batch[0] <= part[0] and part[0] + part[1] <= batch[0] + batch[1] and batch[2] == part[2]
