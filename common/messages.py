@@ -15,6 +15,8 @@ from common.errors import ProtocolError
 PROTOCOL_VERSION = 1
 TASK_MAX = 2**53
 BATCH_TASKS_MAX = 1_000_000
+SECONDS_MAX = 1e9
+_SHOWN_CHARACTERS = 200
 
 Index = Annotated[int, Meta(ge=0, le=TASK_MAX)]
 Count = Annotated[int, Meta(ge=0, le=TASK_MAX)]
@@ -25,7 +27,7 @@ BatchRun = tuple[Index, BatchCount]
 """A batch: its first task's index, and how many tasks it has."""
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=100)]
 Function = Annotated[str, Meta(pattern=r"^[^\s:]+:[^\s:]+\Z", max_length=300)]
-Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
 Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
@@ -402,7 +404,12 @@ def _decoded(decoder: "msgspec.msgpack.Decoder[T]", frame: bytes | memoryview | 
     try:
         return decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolError(str(error)) from None
+        raise ProtocolError(_shown(str(error))) from None
+
+
+def _shown(text: str) -> str:
+    """Words of a peer's making as a log may show them: on one line, and not endless."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN_CHARACTERS])
 
 
 def decode_to_sink(frame: bytes | memoryview) -> ToSink:
@@ -417,7 +424,12 @@ def decode_from_sink(frame: bytes | memoryview) -> FromSink:
 
 def decode_batch(frame: bytes | memoryview) -> Batch:
     """A frame of the tasks link. Raises ProtocolError."""
-    return _decoded(_batch, frame)
+    batch = _decoded(_batch, frame)
+    if batch.first + batch.count > TASK_MAX:
+        raise ProtocolError("a batch goes beyond the last task that can be")
+    if len(_decoded(_arguments, batch.arguments)) != batch.count:
+        raise ProtocolError("a batch holds more or fewer arguments than it says")
+    return batch
 
 
 def decode_results(frame: bytes | memoryview) -> Results:

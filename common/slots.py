@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _PROGRAM = Path(__file__).with_name("child.py")
 _READ_BYTES = 1024 * 1024
+_FRAME_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
+"""More than any child says at once; what claims to be longer is none of `child.py`'s."""
 _EXIT_S = 0.2
 _LINK_TAKEN = 70
 """What `child.py` exits with when a task has closed its descriptors."""
@@ -251,6 +253,8 @@ class Slots:
         found: list[Event] = []
         while len(child.unread) >= 4 and self._children[child.slot] is child:
             size = struct.unpack_from("<I", child.unread)[0]
+            if size > _FRAME_BYTES_MAX:
+                return found + self._link_misused(child)
             if len(child.unread) < 4 + size:
                 break
             frame = bytes(child.unread[4 : 4 + size])
@@ -258,9 +262,12 @@ class Slots:
             try:
                 found += self._event(child, self._decoder.decode(frame))
             except (msgspec.DecodeError, ValueError, RecursionError):
-                log.warning("a task of slot %d has written into its worker's link: the child is replaced", child.slot)
-                return found + self._died(child)
+                return found + self._link_misused(child)
         return found
+
+    def _link_misused(self, child: _Child) -> list[Event]:
+        log.warning("a task of slot %d has written into its worker's link: the child is replaced", child.slot)
+        return self._died(child)
 
     def _event(self, child: _Child, said: _Said) -> list[Event]:
         if said.ready is not None:
@@ -270,7 +277,8 @@ class Slots:
             return [Broken(child.slot, said.broken)]
         if said.outcomes is not None:
             first, count, outcomes = said.outcomes
-            if child.order is None or first != child.reported or first + count > child.order.first + child.order.count:
+            end = child.order.first + child.order.count if child.order else 0
+            if first != child.reported or not first < first + count <= end:
                 raise ValueError("outcomes of other tasks")
             child.reported += count
             return [Outcome(child.slot, first, count, outcomes)]
