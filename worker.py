@@ -64,6 +64,7 @@ class Worker:
         self._results: zmq.Socket[bytes] | None = None
         self._places: dict[tuple[str, str], Place] = {}
         self._sink_run: str | None = None
+        self._complained: set[str] = set()
         self._link = link.SinkLink(
             self._context,
             certificate,
@@ -167,13 +168,18 @@ class Worker:
 
     def _take_batches(self) -> None:
         now = sockets.now()
-        for _, content in sockets.drain(self._tasks):
+        for frame, content in sockets.drain(self._tasks):
             try:
                 batch = decode_batch(content)
             except ProtocolError as error:
-                log.warning("a ventilator sent something that is no batch: %s", error)
+                self._complain(sockets.peer_address(frame), error)
                 continue
             self._perform(self._holding.receive(now, batch))
+
+    def _complain(self, address: str, error: ProtocolError) -> None:
+        if address not in self._complained:
+            self._complained.add(address)
+            log.warning("a ventilator at %s sent something that is no batch: %s (said once)", address, error)
 
     def _receive(self, message: FromSink) -> None:
         if isinstance(message, Welcome):
@@ -202,8 +208,11 @@ class Worker:
 
     def _connect_places(self, places: list[Place]) -> None:
         wanted = {(sockets.endpoint(place.host or self._link.host, place.port), place.key): place for place in places}
-        for gone in self._places.keys() - wanted.keys():
-            self._tasks.disconnect(gone[0])
+        # Two ventilators may claim the same address; letting go of it lets go of both.
+        gone = {endpoint for endpoint, _ in self._places.keys() - wanted.keys()}
+        for endpoint in gone:
+            self._tasks.disconnect(endpoint)
+        self._places = {key: place for key, place in self._places.items() if key[0] not in gone}
         for new in wanted.keys() - self._places.keys():
             log.info("pulling the tasks of job %s from %s", wanted[new].job, new[0])
             sockets.connect_tasks(self._tasks, *new)

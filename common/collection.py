@@ -13,6 +13,7 @@ from common.errors import ProtocolError
 from common.ledger import Job, LedgerRefused, LedgerStuck, Page
 from common.messages import (
     PROTOCOL_VERSION,
+    SECONDS_MAX,
     Again,
     Ask,
     Beat,
@@ -267,23 +268,30 @@ class Collection:
                 " install the same Tradewind on both"
             )
             text = f"{user.name} at {address} speaks protocol {hello.version}, not {PROTOCOL_VERSION}: refused"
-            return [Send(peer, refusal), Say("warning", text)]
+            return [Send(peer, refusal), *self._say_once(user, "version", text)]
         if hello.role != user.role:
             reason = f"key {user.name} is enrolled as {user.role}, not as {hello.role}: use a {hello.role}'s key"
-            return [Send(peer, self._refusal(reason)), Say("warning", f"refused {address}: {reason}")]
+            return [Send(peer, self._refusal(reason)), *self._say_once(user, "role", f"refused {address}: {reason}")]
         other = self._crews.workers.get(hello.name)
         if other is not None and other.key != user.key:
             reason = f"the name {hello.name} is taken by a worker with another key: give another --name"
-            return [Send(peer, self._refusal(reason)), Say("warning", f"refused {address}: {reason}")]
+            text = f"refused {address}, key {user.name}: {reason}"
+            return [Send(peer, self._refusal(reason)), *self._say_once(user, "name", text)]
+        outputs: list[Output] = []
+        known = self._peers.get(peer)
+        if known is not None and known.name != hello.name:
+            # A connection is one peer: under another name it is no longer the one that it was.
+            outputs += self._receive_goodbye(peer, known)
         self._peers[peer] = Peer(user, hello.name, address, now)
         if other is not None:
             self._peers.pop(other.peer, None) if other.peer != peer else None
             other.peer = peer
         return [
+            *outputs,
             Send(
                 peer,
                 Welcome(PROTOCOL_VERSION, self._run, self._settings.results_port, self._settings.loopback),
-            )
+            ),
         ]
 
     def _forget_silent_peers(self, now: float) -> None:
@@ -310,11 +318,14 @@ class Collection:
 
     def _complain(self, user: User, fault: str, detail: str = "") -> list[Output]:
         """Log a peer's fault, once for each key and kind of fault."""
+        text = f"{fault}: {detail}" if detail else fault
+        return self._say_once(user, fault, f"{user.role} {user.name}: {text}")
+
+    def _say_once(self, user: User, fault: str, text: str) -> list[Output]:
         if (user.key, fault) in self._complained:
             return []
         self._complained.add((user.key, fault))
-        text = f"{fault}: {detail}" if detail else fault
-        return [Say("warning", f"{user.role} {user.name}: {text} (said once)")]
+        return [Say("warning", f"{text} (said once)")]
 
     # -- workers ------------------------------------------------------------------------------------------------
 
@@ -482,7 +493,7 @@ class Collection:
             position=page.position,
             runs=page.runs,
             count=page.count,
-            seconds=page.seconds,
+            seconds=min(page.seconds, SECONDS_MAX),
             done=job.done,
             failed=job.failed,
             more=page.more,

@@ -29,8 +29,11 @@ _EVENTS = {
 
 def sink_address(certificate: Certificate, override: str | None) -> tuple[str, int]:
     """Host and control port of the sink: those of the key file, unless `override` (HOST[:PORT]) says otherwise."""
-    parts = urlsplit(certificate.sink)
-    host, port = parts.hostname or "127.0.0.1", parts.port or CONTROL_PORT
+    try:
+        parts = urlsplit(certificate.sink)
+        host, port = parts.hostname or "127.0.0.1", parts.port or CONTROL_PORT
+    except ValueError:
+        raise OperatorError(f"{certificate.path} names no sink address: {certificate.sink!r}") from None
     if override:
         text = override.removeprefix("tcp://")
         if text.count(":") > 1 and not text.startswith("["):

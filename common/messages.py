@@ -15,6 +15,8 @@ from common.errors import ProtocolError
 PROTOCOL_VERSION = 1
 TASK_MAX = 2**53
 BATCH_TASKS_MAX = 1_000_000
+SECONDS_MAX = 1e9
+_SHOWN_CHARACTERS = 200
 
 Index = Annotated[int, Meta(ge=0, le=TASK_MAX)]
 Count = Annotated[int, Meta(ge=0, le=TASK_MAX)]
@@ -25,7 +27,7 @@ BatchRun = tuple[Index, BatchCount]
 """A batch: its first task's index, and how many tasks it has."""
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=100)]
 Function = Annotated[str, Meta(pattern=r"^[^\s:]+:[^\s:]+\Z", max_length=300)]
-Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
 Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
 BatchName = tuple[Index, BatchCount, Attempt]
 """What a batch is called within its job: its first task's index, how many tasks it has, and the attempt at them."""
@@ -410,7 +412,12 @@ def _decoded(decoder: "msgspec.msgpack.Decoder[T]", frame: bytes | memoryview | 
     try:
         return decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolError(str(error)) from None
+        raise ProtocolError(_shown(str(error))) from None
+
+
+def _shown(text: str) -> str:
+    """Words of a peer's making as a log may show them: on one line, and not endless."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN_CHARACTERS])
 
 
 def decode_to_sink(frame: bytes | memoryview) -> ToSink:
@@ -425,7 +432,21 @@ def decode_from_sink(frame: bytes | memoryview) -> FromSink:
 
 def decode_batch(frame: bytes | memoryview) -> Batch:
     """A frame of the tasks link. Raises ProtocolError."""
-    return _decoded(_batch, frame)
+    batch = _decoded(_batch, frame)
+    if batch.first + batch.count > TASK_MAX:
+        raise ProtocolError("a batch goes beyond the last task that can be")
+    if _array_length(batch.arguments) != batch.count:
+        raise ProtocolError("a batch holds more or fewer arguments than it says")
+    return batch
+
+
+def _array_length(encoded: Raw) -> int | None:
+    """How many items an encoded array has, by its head (the MessagePack specification, array format family)."""
+    head = memoryview(encoded)
+    if 0x90 <= head[0] <= 0x9F:
+        return head[0] & 0x0F
+    sizes = {0xDC: 2, 0xDD: 4}
+    return int.from_bytes(head[1 : 1 + sizes[head[0]]]) if head[0] in sizes else None
 
 
 def decode_results(frame: bytes | memoryview) -> Results:

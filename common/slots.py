@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _PROGRAM = Path(__file__).with_name("child.py")
 _READ_BYTES = 1024 * 1024
+_FRAME_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
+"""More than any child says at once; what claims to be longer is none of `child.py`'s."""
 _EXIT_S = 0.2
 _LINK_TAKEN = 70
 """What `child.py` exits with when a task has closed its descriptors."""
@@ -272,6 +274,8 @@ class Slots:
         found: list[Event] = []
         while len(child.unread) >= 4 and self._children[child.slot] is child:
             size = struct.unpack_from("<I", child.unread)[0]
+            if size > _FRAME_BYTES_MAX:
+                return found + self._link_misused(child)
             if len(child.unread) < 4 + size:
                 break
             frame = bytes(child.unread[4 : 4 + size])
@@ -279,9 +283,12 @@ class Slots:
             try:
                 found += self._event(child, self._decoder.decode(frame))
             except (msgspec.DecodeError, ValueError, RecursionError):
-                log.warning("a task of slot %d has written into its worker's link: the child is replaced", child.slot)
-                return found + self._died(child)
+                return found + self._link_misused(child)
         return found
+
+    def _link_misused(self, child: _Child) -> list[Event]:
+        log.warning("a task of slot %d has written into its worker's link: the child is replaced", child.slot)
+        return self._died(child)
 
     def _event(self, child: _Child, said: _Said) -> list[Event]:
         if said.ready is not None:
@@ -308,7 +315,7 @@ class Slots:
         return [Done(child.slot)]
 
     def _outcome(self, child: _Child, first: int, count: int, seconds: float, outcomes: Raw) -> Outcome:
-        if not child.parts or first != child.reported:
+        if not child.parts or first != child.reported or count < 1:
             raise ValueError("outcomes of other tasks")
         end = child.parts[0].first + child.parts[0].count
         child.reported += count

@@ -60,6 +60,11 @@ def within_batch(message: Results) -> Results:
     return msgspec.structs.replace(message, batch=(message.first, message.count))
 
 
+def whole(message: Batch) -> Batch:
+    first, arguments = min(message.first, TASK_MAX - 2), Raw(pack([message.attempt, message.job]))
+    return msgspec.structs.replace(message, first=first, count=2, arguments=arguments)
+
+
 def decoder_of(kind: type[Message]) -> Callable[[bytes], Message]:
     if kind is Batch:
         return decode_batch
@@ -104,6 +109,8 @@ def test_what_is_encoded_is_decoded_the_same(kind: type[Message], draw: st.DataO
     message = draw.draw(any_of(kind))
     if isinstance(message, Results):
         message = within_batch(message)
+    if isinstance(message, Batch):
+        message = whole(message)
     again = decoder_of(kind)(encode(message))
     assert type(again) is kind
     assert encode(again) == encode(message)
@@ -251,3 +258,24 @@ def test_a_ticket_belongs_to_one_key_and_one_batch() -> None:
     tickets = {ticket(key, first, count, 1) for key in (b"a" * 32, b"b" * 32) for first in (1, 11) for count in (1, 11)}
     assert len(tickets) == 8
     assert ticket(b"a" * 32, 1, 11, 1) == ticket(b"a" * 32, 1, 11, 1) != ticket(b"a" * 32, 1, 11, 2)
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "arguments", "fault"),
+    [
+        (0, 3, [1, 2], "more or fewer arguments than it says"),
+        (0, 1, [1, 2], "more or fewer arguments than it says"),
+        (0, 1, {"a": 1}, "Expected `array`"),
+        (TASK_MAX, 1, [1], "beyond the last task"),
+    ],
+)
+def test_a_batch_that_could_not_be_run_is_refused(first: int, count: int, arguments: object, fault: str) -> None:
+    with pytest.raises(ProtocolError, match=fault):
+        decode_batch(encode(Batch("job", "m:f", first, count, 1, TICKET, None, False, Raw(pack(arguments)))))
+
+
+def test_a_peers_words_are_shown_on_one_line_and_cut() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        decode_to_sink(pack({"type": "a\nWARNING b\x1b[2J" + "x" * 10_000}))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) <= 200

@@ -1,0 +1,149 @@
+"""The ventilator under lies: whatever the sink passes on, and what it says itself."""
+
+import math
+from itertools import pairwise
+
+import msgspec
+from msgspec import Raw
+
+from common.conversation import Conversation
+from common.dispatch import Dispatch, Skip
+from common.errors import ProtocolError
+from common.joining import Fail, Joining, LinkEvent, Voice
+from common.messages import (
+    Ask,
+    Crew,
+    Failed,
+    FromSink,
+    Message,
+    Opened,
+    Quarantine,
+    Receipts,
+    Returned,
+    Welcome,
+    decode_from_sink,
+    encode,
+)
+from common.messages import decode_to_sink as decode_at_sink
+from common.settings import DispatchSettings, Timing
+from tests.fuzz.draw import Draw, frame_of, kinds_of
+
+TASKS = 40
+"""Of the whole input."""
+_FROM_SINK = kinds_of(FromSink)
+_OFTEN = (Crew, Crew, Receipts, Returned, Failed, Opened)
+
+
+class DispatchShell:
+    """Does what the ventilator's shell does: an input of forty tasks, and a tasks link that takes everything."""
+
+    def __init__(self) -> None:
+        settings = DispatchSettings(batch_tasks=4, retries=1, quarantine_after=2)
+        self.rules = Dispatch(settings, "job", "m:f")
+        self.talk = Conversation(settings, self.rules, "job", "m:f", "range", False)
+        self.now = 0.0
+        self.position = 0
+        self.send(self.talk.welcome(self.now, 5557))
+
+    def send(self, messages: list[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Ask):
+                self.position = message.after
+            if not isinstance(message, Quarantine):
+                decode_at_sink(encode(message))
+
+    def receive(self, frame: bytes) -> None:
+        try:
+            message = decode_from_sink(frame)
+        except ProtocolError:
+            return
+        self.send(self.talk.receive(self.now, message))
+
+    def pass_time(self, seconds: float) -> None:
+        deadline = self.talk.deadline()
+        assert deadline is None or not math.isnan(deadline)
+        self.now += seconds
+        self.send(self.talk.tick(self.now))
+
+    def read_input(self) -> None:
+        for _ in range(2 * TASKS):
+            plan = self.rules.plan()
+            if plan is None or self.rules.total is not None:
+                return
+            assert plan.count >= 1, plan
+            count = min(plan.count, TASKS - self.rules.next_task)
+            if count and isinstance(plan, Skip):
+                self.rules.skipped(count)
+            elif count:
+                self.rules.offer(self.now, count, Raw(msgspec.msgpack.encode([0] * count)))
+            if count < plan.count or self.rules.next_task == TASKS:
+                self.rules.total = TASKS
+            self.talk.mark(self.rules.next_task, b"digest", self.rules.total is not None)
+
+    def push(self) -> None:
+        while (batch := self.rules.next_push()) is not None:
+            assert len(msgspec.msgpack.decode(batch.arguments)) == batch.count
+            assert batch.first + batch.count <= TASKS
+            self.rules.pushed(self.now)
+
+    def check(self) -> None:
+        rules = self.rules
+        flights = rules._flights.values()
+        assert rules.in_hands == sum(flight.pushed for flight in flights)
+        assert sorted(rules._flights) == rules._firsts
+        ends = [(flight.first, flight.first + flight.count) for flight in sorted(flights, key=lambda each: each.first)]
+        assert all(end <= first for (_, end), (first, _) in pairwise(ends)), "flights overlap"
+        assert rules.window >= 0 and rules.outstanding >= 0
+
+    def finish(self) -> None:
+        """Whatever was said before: with a receipt for each task the job is over."""
+        self.send(self.rules.receive(self.now, Opened("job", "l", b"k", 0, b"", None, 0)))
+        runs = [(0, TASKS)]
+        done = Receipts("job", self.position, self.position, runs, TASKS, 1.0, TASKS, 0, False)
+        self.send(self.talk.receive(self.now, done))
+        self.read_input()
+        self.check()
+        assert self.rules.finished
+
+
+def dispatch(source: bytes) -> None:
+    """A ventilator's rules and conversation against any messages of the control link."""
+    draw, shell = Draw(source), DispatchShell()
+    while draw:
+        step = draw.below(8)
+        if step < 2:
+            shell.receive(frame_of(draw, _FROM_SINK))
+        elif step < 5:
+            shell.receive(frame_of(draw, _OFTEN))
+        elif step == 5:
+            shell.pass_time(draw.pick((0.0, 0.02, 1.0, 5.0, 11.0)))
+        else:
+            shell.read_input()
+            shell.push()
+        shell.check()
+    shell.finish()
+
+
+def joining(source: bytes) -> None:
+    """Any order of link events and messages: it greets, waits or gives up, and joins once it is welcomed."""
+    draw, now = Draw(source), 0.0
+    rules = Joining(Timing(), "worker", "ada", "tcp://sink:5559", "key")
+    events = tuple(LinkEvent)
+    while draw:
+        step = draw.below(3)
+        outputs: list = []
+        if step == 0:
+            outputs = rules.event(now, draw.pick(events))
+        elif step == 1:
+            try:
+                outputs = rules.receive(now, decode_from_sink(frame_of(draw, _FROM_SINK)))
+            except ProtocolError:
+                continue
+        else:
+            now += draw.pick((0.0, 0.5, 3.0, 10.0))
+            outputs = rules.tick(now)
+        assert all(isinstance(output, Voice | Fail | Message) for output in outputs)
+        assert not math.isnan(rules.deadline() or 0.0)
+    rules.event(now, LinkEvent.CONNECTED)
+    rules.receive(now, Welcome(1, "run", 5558, True))
+    assert rules.joined and not rules.away(now)

@@ -1,0 +1,190 @@
+"""The worker under lies: batches of a hostile ventilator, a sink that talks nonsense, children that write what they
+like."""
+
+import logging
+import math
+import mmap
+import socket
+import struct
+
+import msgspec
+from msgspec import Raw
+
+from common.errors import ProtocolError
+from common.holding import Holding, Kill, Output, Run, Submit
+from common.messages import Batch, FromSink, Outcomes, decode_batch, decode_from_sink, decode_results, encode
+from common.messages import decode_to_sink as decode_at_sink
+from common.settings import HoldingSettings
+from common.slots import Event, Limits, Outcome, Slots, _Child
+from tests.fuzz.draw import FUNCTIONS, JOBS, Draw, frame_of, index, kinds_of, message_of, mutated, packed_list
+
+SLOTS, PREFETCH = 2, 1
+_FROM_SINK = kinds_of(FromSink)
+_ERROR = Raw(msgspec.msgpack.encode(Outcomes([None], [0.0], [(0, "died", False)])))
+
+
+def _outcomes(count: int) -> Raw:
+    return Raw(msgspec.msgpack.encode(Outcomes([None] * count, [0.0] * count, [])))
+
+
+class HoldingShell:
+    """Does what the worker's shell does with the machine's orders, its children being obedient."""
+
+    def __init__(self) -> None:
+        self.rules = Holding(HoldingSettings(SLOTS, PREFETCH), "ada")
+        self.now = 0.0
+        self.orders: dict[int, Run] = {}
+        self.submitted = 0
+        self.rules.expose(frozenset(FUNCTIONS))
+        for slot in range(SLOTS):
+            self.perform(self.rules.slot_idle(slot))
+
+    def perform(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if isinstance(output, Run):
+                assert output.slot not in self.orders, "a slot has two orders"
+                self.orders[output.slot] = output
+            elif isinstance(output, Submit):
+                decode_results(output.frame)
+                self.submitted += 1
+            elif not isinstance(output, Kill):
+                decode_at_sink(encode(output))
+        for output in outputs:
+            if isinstance(output, Kill):
+                del self.orders[output.slot]
+                self.perform(self.rules.slot_idle(output.slot))
+
+    def receive(self, frame: bytes, of_ventilator: bool) -> None:
+        try:
+            message = decode_batch(frame) if of_ventilator else decode_from_sink(frame)
+        except ProtocolError:
+            return
+        self.perform(self.rules.receive(self.now, message))
+
+    def pass_time(self, seconds: float) -> None:
+        deadline = self.rules.deadline()
+        assert not math.isnan(deadline)
+        self.now = max(self.now, min(deadline, self.now + seconds)) if seconds < 10 else self.now + seconds
+        self.perform(self.rules.tick(self.now))
+
+    def work(self, slot: int, count: int, dies: bool) -> None:
+        """The slot's child says outcomes of up to `count` tasks; then it may die with the next one."""
+        order = self.orders.pop(slot, None)
+        if order is None:
+            return
+        count = min(count, order.count)
+        if count:
+            self.perform(self.rules.outcomes(self.now, slot, order.first, count, _outcomes(count)))
+        if count < order.count:
+            self.perform(self.rules.outcomes(self.now, slot, order.first + count, 1, _ERROR))
+        if dies or count < order.count:
+            self.perform(self.rules.slot_idle(slot))
+        else:
+            self.perform(self.rules.slot_done(slot))
+
+    def finish(self) -> None:
+        """Whatever was said before: what waits is run to its end, and a good batch is run and submitted."""
+        for _ in range(10_000):
+            if not self.orders:
+                break
+            self.work(next(iter(self.orders)), 1_000_000, False)
+        assert not self.orders
+        self.rules.places(frozenset())
+        before = self.submitted
+        good = Batch("good", FUNCTIONS[0], 0, 2, 1, bytes(16), None, False, Raw(b"\x92\x01\x02"))
+        self.receive(encode(good), True)
+        assert [(order.job, order.count) for order in self.orders.values()] == [("good", 2)]
+        self.work(next(iter(self.orders)), 2, False)
+        assert self.submitted == before + 1
+
+
+def _batch(draw: Draw) -> bytes:
+    count = 1 + draw.below(5) if draw.often() else index(draw)
+    made = message_of(draw, Batch, count=count, job=draw.pick(JOBS), arguments=packed_list(draw, count))
+    if draw.often():
+        made = msgspec.structs.replace(made, ticket=b"t" * 16, timeout_s=None, attempt=1 + draw.below(2))
+    return mutated(draw, encode(made))
+
+
+def holding(source: bytes) -> None:
+    """A worker's rules against a lying ventilator and a confused sink."""
+    draw, shell = Draw(source), HoldingShell()
+    while draw:
+        step = draw.below(8)
+        if step < 3:
+            shell.receive(_batch(draw), True)
+        elif step < 5:
+            shell.receive(frame_of(draw, _FROM_SINK), False)
+        elif step == 5:
+            shell.pass_time(draw.pick((0.0, 0.3, 1.0, 5.0, 30.0)))
+        else:
+            shell.work(draw.below(SLOTS), draw.below(6), bool(draw.below(2)))
+    shell.finish()
+
+
+class BareSlots(Slots):
+    """Slots whose children are the far ends of their links, without processes."""
+
+    def __init__(self) -> None:
+        super().__init__(["module"], Limits())
+        self.far: socket.socket | None = None
+        self._start(0)
+
+    def _start(self, slot: int) -> None:
+        ours, self.far = socket.socketpair()
+        ours.setblocking(False)
+        memory = mmap.mmap(-1, mmap.PAGESIZE)
+        struct.pack_into("=q", memory, 0, -1)
+        self._children[slot] = _Child(slot, None, ours, -1, memory, None)  # type: ignore[arg-type]
+
+    def _end(self, child: _Child, died: bool = False) -> str:
+        assert self.far is not None
+        child.wire.close()
+        self.far.close()
+        child.progress.close()
+        return "closed its process's link to the worker"
+
+    def _write(self, child: _Child) -> None:
+        child.unsent = memoryview(b"")
+
+    def heard(self, written: bytes) -> list[Event]:
+        """What the shell hears once a child has written this."""
+        assert self.far is not None
+        self.far.sendall(written)
+        return self._read(self._children[0])
+
+    def close(self) -> None:
+        self._end(self._children[0])
+        self._children.clear()
+        self._selector.close()
+
+
+def _said(draw: Draw) -> bytes:
+    outcomes = {"outcomes": (index(draw), index(draw), draw.pick(({"values": []}, None, [1])))}
+    good = {"outcomes": (draw.below(3) * 2, 2, {})}
+    said = draw.pick((good, outcomes, {"done": 0}, {"ready": ["m:f"]}, {"retired": True}, {}, {"broken": "text"}))
+    frame = mutated(draw, msgspec.msgpack.encode(said))
+    size = len(frame) if draw.often() else draw.pick((0, 1, len(frame) + 1, 2**32 - 1))
+    return struct.pack("<I", size) + frame
+
+
+def child_link(source: bytes) -> None:
+    """What a task may write into its worker's link: outcomes are of the order's tasks, each once and in order."""
+    draw, slots = Draw(source), BareSlots()
+    logging.disable()
+    while draw:
+        order = Run(0, "job", "m:f", 0, 6, Raw(b"\x90"), None)
+        slots.run(order)
+        said_to = 0
+        while draw and slots._children[0].order is order:
+            for event in slots.heard(draw.taken(draw.below(40)) if not draw.often() else _said(draw)):
+                if isinstance(event, Outcome):
+                    assert event.first == said_to and event.count >= 1, event
+                    said_to += event.count
+                    assert said_to <= order.count
+            if draw.below(8) == 7:
+                break
+        if slots._children[0].order is order:
+            slots.kill(0)
+    slots.close()
+    logging.disable(logging.NOTSET)

@@ -1,0 +1,256 @@
+"""Enrolled peers that lie, with real sockets and CURVE: the honest ones beside them do not notice."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import zmq
+
+from common.messages import (
+    Again,
+    Beat,
+    Cancel,
+    Goodbye,
+    Heard,
+    Hello,
+    Offer,
+    Open,
+    Outcomes,
+    Places,
+    Quarantine,
+    Recorded,
+    Refused,
+    Results,
+    Returned,
+    Welcome,
+    encode,
+)
+from common.settings import ENVELOPE_BYTES, MESSAGE_BYTES_MAX
+from tests.conftest import Pipeline, Process, wait_until
+from tests.hostile import Liar, packed
+from tests.test_faults import GATE, everything_once, executions
+
+RETURNS = int(os.environ.get("LYING_RETURNS", "20000"))
+"""So often a liar hands back all twenty batches of the honest job; 50,000 in the soak, which is a million batches."""
+TASKS = 40
+FRAME_BYTES_MAX = MESSAGE_BYTES_MAX + ENVELOPE_BYTES
+NOISE = [b"", b"\x00", b"\xc1" * 100, os.urandom(1_000), b"\x91" * 100_000, b"\x81\xa4type", b'{"type": "hello"}']
+
+
+class Farm:
+    """A sink, an honest worker and an honest job of which two batches run, until `let_go` lets it end."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        pipeline.module("gate", GATE)
+        self.sink = pipeline.sink()
+        self.worker = pipeline.worker("gate", "--slots", "2", "--name", "honest")
+        self.worker_name = self.sink.wait_for(r"worker (honest\.\S+) at \S+ joined")[1]
+        self.ventilator = pipeline.ventilator("gate:wait", "--range", str(TASKS), "--batch", "2", "--job", "j")
+        wait_until(lambda: len(executions(pipeline)) == 2, "two batches run")
+
+    @contextmanager
+    def liar(self, role: str, key: str, name: str = "liar.1") -> Iterator[Liar]:
+        path = self.pipeline.folder / f"{key}.key_secret"
+        if not path.exists():
+            here = re.search(r"tcp://127[^\"]*", (self.pipeline.folder / "keys/worker.key_secret").read_text())
+            assert here
+            assert self.pipeline.run("sink", "enrol", role, key, "--address", here[0]).wait() == 0
+        made = Liar(path, name)
+        try:
+            yield made
+        finally:
+            made.close()
+
+    def let_go(self) -> None:
+        """From now on tasks end; the job ends, each task once and right, and nobody has noticed anything."""
+        (self.pipeline.folder / "open").touch()
+        assert self.ventilator.wait() == 0, self.ventilator.err
+        everything_once(self.pipeline, TASKS)
+        for process in (self.sink, self.worker):
+            assert process.popen.poll() is None, process.err
+        for process in self.pipeline.processes:
+            assert "Traceback" not in process.err
+            complaints = re.findall(r" \w+: (\w+ \w+: [^:]*|.*)(?:: .*)? \(said once\)", process.err)
+            assert len(complaints) == len(set(complaints)), complaints
+        assert not re.search("silent|revoked|refuses|no message", self.ventilator.err), self.ventilator.err
+
+
+@pytest.fixture
+def farm(pipeline: Pipeline) -> Farm:
+    return Farm(pipeline)
+
+
+def once(process: Process, pattern: str) -> None:
+    """The log has the complaint, and has it once."""
+    process.wait_for(pattern)
+    assert len(re.findall(pattern, process.err)) == 1, process.err
+
+
+def result(liar: Liar, job: str, batch: tuple[int, int], ticket: bytes, values: list, **fields: object) -> bytes:
+    outcomes = packed(Outcomes(values, [1e9] * len(values), []))
+    said = {"worker": liar.name, "serial": 1, "first": batch[0], "count": len(values), "attempt": 1} | fields
+    return encode(Results(job=job, batch=batch, ticket=ticket, outcomes=outcomes, **said))  # type: ignore[arg-type]
+
+
+def join_crew(liar: Liar) -> Places:
+    """Take part as a worker of the honest job's function with one slot."""
+    liar.greet()
+    liar.say(Offer(["gate:wait"]))
+    places: Places = liar.hear(Places)
+    liar.say(Beat(1, 0, {}, {}))
+    liar.hear(Heard)
+    return places
+
+
+def test_noise_is_dropped_and_named_once(farm: Farm) -> None:
+    with farm.liar("worker", "eve") as liar:
+        liar.say(Beat(1, 1, {"j": [(0, 2)]}, {}))
+        liar.hear(Again)
+        liar.greet()
+        assert liar.results is not None
+        for _ in range(200):
+            for noise in NOISE:
+                liar.control.send(noise)
+                liar.results.send(noise)
+            for link in (liar.control, liar.results):
+                link.send_multipart([b"a", b"", encode(Beat(1, 1, {}, {}))])
+                link.send(encode(Hello(1, "worker", liar.name))[:-3])
+        liar.say(Hello(1, "worker", liar.name))
+        liar.hear(Welcome)
+        liar.results.send(result(liar, "nosuch", (0, 1), bytes(16), [1]))
+        once(farm.sink, "worker eve: results for a job that this ledger does not have: nosuch")
+    once(farm.sink, "worker eve: malformed message on the control link")
+    once(farm.sink, "worker eve: malformed message on the results link")
+    farm.let_go()
+
+
+@pytest.mark.parametrize("size", [FRAME_BYTES_MAX + 1, 4 * FRAME_BYTES_MAX])
+def test_an_oversized_frame_cuts_off_only_who_sent_it(farm: Farm, size: int) -> None:
+    """libzmq refuses it by itself: the connection is ended, and the peer must greet anew."""
+    for kind in ("control", "results"):
+        with farm.liar("worker", "eve", f"liar.{kind}") as liar:
+            liar.greet()
+            socket = liar.control if kind == "control" else liar.results
+            assert socket is not None
+            watch = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            socket.send(bytes(size))
+            assert watch.poll(60_000), "never cut off"
+            socket.disable_monitor()
+    farm.let_go()
+
+
+def test_what_a_key_may_not_do_is_refused_and_named_once(farm: Farm) -> None:
+    open_job = Open("evil", "gate:wait", "range", 20_000, 0, False)
+    quarantine = Quarantine("j", 3, 1, "honest.1", 2, packed([3]))
+    with farm.liar("worker", "eve") as liar, farm.liar("observer", "peeper") as observer:
+        for _ in range(50):
+            liar.say(Hello(9, "worker", liar.name))
+            liar.say(Hello(1, "ventilator", liar.name))
+            liar.say(Hello(1, "worker", farm.worker_name))
+        assert "speaks protocol 1" in liar.hear(Refused).reason
+        liar.greet()
+        observer.greet("observer")
+        for _ in range(50):
+            for message in (open_job, Cancel("j"), quarantine):
+                liar.say(message)
+            observer.say(open_job)
+            observer.say(Beat(9, 9, {"j": [(0, 2)]}, {}))
+        once(farm.sink, "eve at 127.0.0.1 speaks protocol 9, not 1: refused")
+        once(farm.sink, "key eve is enrolled as worker, not as ventilator")
+        once(farm.sink, f"key eve: the name {re.escape(farm.worker_name)} is taken by a worker with another key")
+        for word in ("open", "cancel", "quarantine"):
+            once(farm.sink, f"worker eve: a worker may not send {word}")
+        for word in ("open", "beat"):
+            once(farm.sink, f"observer peeper: a observer may not send {word}")
+        assert not [message for message in liar.heard if type(message).__name__ in ("Opened", "Dropped", "Roster")]
+    assert farm.pipeline.query("SELECT name, state FROM jobs") == [("j", "open")]
+    farm.let_go()
+
+
+def test_results_that_are_not_its_own_are_not_recorded(farm: Farm) -> None:
+    with farm.liar("worker", "eve") as liar:
+        liar.greet()
+        assert liar.results is not None
+        for serial in range(100):
+            liar.results.send(result(liar, "j", (0, 2), b"x" * 16, ["lie", "lie"], serial=serial))
+            liar.results.send(result(liar, "j", (0, 2), bytes(16), ["l"], worker=farm.worker_name, serial=1))
+            liar.results.send(result(liar, "nosuch", (0, 2), bytes(16), ["lie", "lie"], serial=serial))
+        once(farm.sink, "worker eve: results for a job that this ledger does not have: nosuch")
+        once(farm.sink, "worker eve: results for a batch that was never pushed: job j")
+        once(farm.sink, "worker eve: results in the name of another worker are not recorded")
+    assert farm.pipeline.query("SELECT * FROM results") == []
+    farm.let_go()
+
+
+def test_of_results_said_twice_the_first_is_kept_and_times_may_be_absurd(farm: Farm) -> None:
+    with farm.liar("worker", "eve") as liar:
+        (place,) = join_crew(liar).places
+        batch = liar.pull(place.port, place.key)
+        right, mine = [batch.first, batch.first + 1], (batch.first, 2)
+        assert liar.results is not None
+        liar.results.send(result(liar, "j", mine, batch.ticket, right))
+        assert liar.hear(Recorded).serials == [1]
+        for serial, values in ((1, ["lie", "lie"]), (2, [None, None]), (3, [-1, -2])):
+            liar.results.send(result(liar, "j", mine, batch.ticket, values, serial=serial))
+        for place_outside in ((0, TASKS), (batch.first, 1), (batch.first + 1, 2)):
+            liar.results.send(result(liar, "j", place_outside, batch.ticket, ["lie"], serial=4))
+        once(farm.sink, "worker eve: results for a batch that was never pushed: job j")
+        liar.say(Goodbye())
+        farm.let_go()
+    assert farm.pipeline.query("SELECT task FROM results WHERE worker='liar.1'") == [(task,) for task in right]
+
+
+def test_batches_of_others_may_be_returned_and_named_without_end(farm: Farm) -> None:
+    others = [(first, 2) for first in range(0, TASKS, 2)]
+    with farm.liar("worker", "eve") as liar:
+        join_crew(liar)
+        for count in range(RETURNS):
+            liar.say(Returned("j" if count % 10 else "nosuch", others))
+            if count % 100 == 0:
+                liar.say(Beat(1, 0, {"j": others[:2]}, {"j": others[:2]}))
+        (farm.pipeline.folder / "open").touch()
+        wait_until(lambda: farm.pipeline.query("SELECT 1 FROM results"), "results are recorded all the while")
+        liar.say(Goodbye())
+        farm.sink.wait_for("worker liar.1 has left")
+        farm.let_go()
+
+
+def test_a_ventilators_key_cannot_break_a_worker(farm: Farm) -> None:
+    with farm.liar("ventilator", "mallory") as liar:
+        liar.greet("ventilator")
+        tasks, port = liar.serve_tasks()
+        liar.say(Open("evil", "gate:wait", "range", port, 0, False))
+        farm.worker.wait_for("pulling the tasks of job evil from")
+        tasks.send(b"noise")
+        good = {"type": "batch", "job": "evil", "function": "gate:wait", "first": 0, "count": 3, "attempt": 1}
+        good |= {"ticket": bytes(16), "timeout_s": 0.0, "suspect": False, "arguments": [1, 2, 3]}
+        lies = [{"arguments": [1]}, {"count": 10**6}, {"arguments": 7}, {"function": "os:system"}, {"timeout_s": -1}]
+        lies += [{"first": 2**53}, {"suspect": True}, {"job": "j", "first": 4, "count": 3}, {"arguments": [[], "", {}]}]
+        for _ in range(20):
+            for noise in NOISE:
+                tasks.send(noise)
+            tasks.send_multipart([b"a", b"b"])
+            for lie in lies:
+                tasks.send(bytes(packed(good | lie)))
+        tasks.send(bytes(FRAME_BYTES_MAX + 1))
+        once(farm.worker, r"a ventilator at 127.0.0.1 sent something that is no batch: .* \(said once\)")
+        results = liar._client(zmq.PUSH, liar.pair.sink_key)
+        results.connect(f"tcp://127.0.0.1:{liar.heard[0].results_port}")
+        once(farm.sink, "refused the key of ventilator mallory from 127.0.0.1 on the results link")
+        liar.say(Goodbye())
+        farm.let_go()
+    assert farm.pipeline.query("SELECT name, done FROM jobs ORDER BY name") == [("evil", 0), ("j", TASKS)]
+
+
+def test_a_ventilators_key_that_claims_anothers_address_takes_nothing_along(farm: Farm) -> None:
+    port = int(farm.worker.wait_for(r"pulling the tasks of job j from tcp://127.0.0.1:(\d+)")[1])
+    with farm.liar("ventilator", "mallory") as liar:
+        liar.greet("ventilator")
+        liar.say(Open("evil", "gate:wait", "range", port, 0, False))
+        farm.worker.wait_for("pulling the tasks of job evil from")
+        liar.say(Goodbye())
+        farm.worker.wait_for("(?s)job evil from.*pulling the tasks of job j from")
+    farm.let_go()
