@@ -37,6 +37,8 @@ _LOOK_S = 5e-6
 _DEPTH_MARGIN = 100
 _TASK_BYTES = 20
 """What a task adds to a message beside its value: its run time, and its value where that is a number."""
+_HEADER_BYTES = 5
+"""What MessagePack puts before a large string."""
 _FLUSH_BYTES = 1024 * 1024
 _ERROR_CHARACTERS_MAX = 50_000
 _LINK_TAKEN = 70
@@ -193,7 +195,7 @@ class Outbox:
         try:
             if type(value) in (str, bytes):
                 # Looked at before there is a second copy of it, for which the memory may not suffice.
-                self._check_size(len(value))
+                self._check_size(len(value) + _HEADER_BYTES)
                 encoded = _encoder.encode(value)
             else:
                 # Encoded some levels deeper than it is: whoever decodes it has less room for depth than this process.
