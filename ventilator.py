@@ -70,7 +70,7 @@ class Ventilator:
         )
         self._worker_keys: frozenset[str] = frozenset()
         self._input_error: OperatorError | None = None
-        self._wants_input = False
+        self._input_polled: int | None = None
         self._context = zmq.Context()
         # The handler stands before the first socket that needs it.
         self._gate = Gate(self._context, self._admit, self._say_refused, REFUSED_FOR_NOW)
@@ -174,7 +174,7 @@ class Ventilator:
             self._input_error = error
             self._want_input(False)
             log.error("%s; waiting for the tasks before it", error)
-        dry = self._input.ended or (self._wants_input and self._input.expected is None)
+        dry = self._input.ended or (self._input_polled is not None and self._input.expected is None)
         self._send(self._rules.input_scarce(now, dry))
 
     def _check_input(self) -> None:
@@ -194,14 +194,15 @@ class Ventilator:
             )
 
     def _want_input(self, wanted: bool) -> None:
-        descriptor = self._input.fileno()
-        if descriptor is None or wanted == self._wants_input:
+        # An input at its end has no descriptor, and is readable for ever: polled on, it would keep a core busy.
+        descriptor = self._input.fileno() if wanted else None
+        if descriptor == self._input_polled:
             return
-        self._wants_input = wanted
-        if wanted:
+        if self._input_polled is not None:
+            self._poll.unregister(self._input_polled)
+        if descriptor is not None:
             self._poll.register(descriptor, self._input.fill)
-        else:
-            self._poll.unregister(descriptor)
+        self._input_polled = descriptor
 
     def _push(self) -> None:
         blocked = False
@@ -298,7 +299,7 @@ class Ventilator:
 
     def _speak_of_input(self, now: float) -> None:
         """Say that the job waits for its own input."""
-        if not self._wants_input or self._rules.outstanding or self._link.away():
+        if self._input_polled is None or self._rules.outstanding or self._link.away():
             self._input_voice_at = now + self._timing.voice_s
         elif now >= self._input_voice_at:
             self._input_voice_at = now + 2 * self._timing.voice_s

@@ -3,6 +3,7 @@
 The waits of these tests go on at the same time, for they take their seconds.
 """
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -56,6 +57,12 @@ def run(pipeline: Pipeline, module: str, job: str) -> Process:
     return pipeline.ventilator(f"{module}:wait", f"{job}.txt", "--job", job)
 
 
+def processor_s(process: Process) -> float:
+    """Processor time that it has used."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def task_runs(pipeline: Pipeline, job: str) -> None:
     wait_until((pipeline.folder / f"runs-{job}").exists, f"the task of job {job} runs")
 
@@ -76,6 +83,7 @@ def test_every_wait_has_a_voice(waits: Waits) -> None:
     for job in ("a", "f", "long", "i"):
         task_runs(here, job)
     task_runs(away, "k")
+    used_s = processor_s(long)
     left.kill()
     leaving.signal(signal.SIGTERM)
     interrupted.signal(signal.SIGINT)
@@ -93,6 +101,7 @@ def test_every_wait_has_a_voice(waits: Waits) -> None:
     abandoned.wait_for("no worker exposes left:wait: start one with `python worker.py left`; waiting")
     leaving.wait_for("still finishing what runs, or waiting for its receipts; a second signal ends it")
     long.wait_for("job long: 0 of 1 done, 0 failed, 1 batches outstanding")
+    assert processor_s(long) - used_s < 0.5, "waiting costs nothing"
     piped.wait_for("the input gives nothing: waiting for its next line, or its end")
     follower.wait_for("no new result; waiting for more, as the job has not ended")
     for process in (kept, asked):
