@@ -346,3 +346,97 @@ def test_grandchildren_of_an_idle_child_end_with_their_worker(pipeline: Pipeline
     worker.kill()
     for pid in pids:
         wait_until(lambda pid=pid: is_gone(pid), f"grandchild {pid} has ended")
+
+
+# -- what a worker must see for itself ------------------------------------------------------------------------------
+
+SABOTAGE = """
+import os, signal, threading, time
+
+def leave_its_group(n):
+    if n == 1:
+        os.setpgid(0, os.getpgid(os.getppid()))
+        time.sleep(600)
+    return n
+
+def write_into_the_link(n):
+    if n == 1:
+        for number in range(3, 64):
+            try:
+                os.write(number, b"nonsense" * 100)
+            except OSError:
+                pass
+    return n
+
+def stop_when_idle(n):
+    def stop():
+        while not os.path.exists("idle"):
+            time.sleep(.01)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    threading.Thread(target=stop).start()
+    open("pid", "w").write(str(os.getpid()))
+    return n
+
+def fine(n):
+    return n
+"""
+
+
+def ends_or(ventilator: Process, other: Process, sign: str) -> int:
+    """Wait until the ventilator ends; fail at once when `other` says what it says when it waits in vain."""
+    wait_until(lambda: ventilator.popen.poll() is not None or re.search(sign, other.err), "the job ends, or hangs")
+    assert ventilator.popen.poll() is not None, f"the job hangs: {other.err}"
+    return ventilator.wait()
+
+
+@pytest.mark.xfail(strict=True, reason="Slots._end waits for a child that has left the process group that it kills")
+def test_a_task_that_leaves_its_process_group_is_ended_by_its_timeout(pipeline: Pipeline) -> None:
+    pipeline.module("sabotage", SABOTAGE)
+    sink = pipeline.sink()
+    pipeline.worker("sabotage", "--slots", "1")
+    options = ["--range", "3", "--batch", "3", "--timeout", "1.5"]
+    ventilator = pipeline.ventilator("sabotage:leave_its_group", *options)
+    assert ends_or(ventilator, sink, "worker .* is silent") == 1
+    rows = pipeline.query("SELECT task, status FROM results ORDER BY task")
+    assert rows == [(0, "ok"), (1, "failed"), (2, "ok")]
+
+
+@pytest.mark.xfail(strict=True, reason="Slots._read waits for the rest of a frame of two gigabytes")
+def test_a_task_that_writes_into_the_link_costs_only_itself(pipeline: Pipeline) -> None:
+    pipeline.module("sabotage", SABOTAGE)
+    pipeline.sink()
+    pipeline.worker("sabotage", "--slots", "1")
+    options = ["--range", "3", "--batch", "3", "--timeout", "1.5"]
+    ventilator = pipeline.ventilator("sabotage:write_into_the_link", *options)
+    assert ends_or(ventilator, ventilator, "1 batches outstanding, 0/s") in (0, 1)
+    rows = dict(pipeline.query("SELECT task, status FROM results"))
+    assert (rows[0], rows[2]) == ("ok", "ok")
+
+
+@pytest.mark.xfail(strict=True, reason="the timeout of a task that its child never begins is never over")
+def test_a_child_that_was_stopped_when_idle_is_replaced(pipeline: Pipeline) -> None:
+    pipeline.module("sabotage", SABOTAGE)
+    pipeline.sink()
+    pipeline.worker("sabotage", "--slots", "1")
+    assert pipeline.ventilator("sabotage:stop_when_idle", "--range", "1").wait() == 0
+    (pipeline.folder / "idle").touch()
+    stat = Path(f"/proc/{(pipeline.folder / 'pid').read_text()}/stat")
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the child has stopped")
+    ventilator = pipeline.ventilator("sabotage:fine", "--range", "3", "--batch", "3", "--timeout", "1.5")
+    assert ends_or(ventilator, ventilator, "1 batches outstanding, 0/s") in (0, 1)
+
+
+@pytest.mark.xfail(strict=True, reason="a child that dies while it imports is started again and again in silence")
+def test_a_module_whose_import_ends_the_process_is_named(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "deadly",
+        "import os\nwith open('imports', 'a') as file:\n    file.write('x')\nos._exit(3)\ndef f(n): return n\n",
+    )
+    pipeline.sink()
+    worker = pipeline.worker("deadly")
+    imports = pipeline.folder / "imports"
+    wait_until(
+        lambda: worker.popen.poll() is not None or (imports.exists() and imports.stat().st_size > 4),
+        "the worker ends, or starts child after child",
+    )
+    assert re.search("deadly.*exit code 3|exit code 3.*deadly", worker.err), worker.err
