@@ -70,7 +70,7 @@ class Ventilator:
         )
         self._worker_keys: frozenset[str] = frozenset()
         self._input_error: OperatorError | None = None
-        self._wants_input = False
+        self._input_polled: int | None = None
         self._context = zmq.Context()
         # The handler stands before the first socket that needs it.
         self._gate = Gate(self._context, self._admit, self._say_refused, REFUSED_FOR_NOW)
@@ -89,6 +89,7 @@ class Ventilator:
         self._interrupted_at: float | None = None
         self._voice_at = sockets.now() + self._timing.voice_s
         self._voiced_count = 0
+        self._input_voice_at = self._voice_at
         self._started_at = sockets.now()
         self._first_push_at: float | None = None
         self._ended_at = self._started_at
@@ -122,6 +123,7 @@ class Ventilator:
             raise OperatorError(self._talk.problem)
         self._push()
         self._speak(now)
+        self._speak_of_input(now)
         assert self._display is not None
         self._display.show(now, self._standing())
 
@@ -172,7 +174,7 @@ class Ventilator:
             self._input_error = error
             self._want_input(False)
             log.error("%s; waiting for the tasks before it", error)
-        dry = self._input.ended or (self._wants_input and self._input.expected is None)
+        dry = self._input.ended or (self._input_polled is not None and self._input.expected is None)
         self._send(self._rules.input_scarce(now, dry))
 
     def _check_input(self) -> None:
@@ -192,14 +194,15 @@ class Ventilator:
             )
 
     def _want_input(self, wanted: bool) -> None:
-        descriptor = self._input.fileno()
-        if descriptor is None or wanted == self._wants_input:
+        # An input at its end has no descriptor, and is readable for ever: polled on, it would keep a core busy.
+        descriptor = self._input.fileno() if wanted else None
+        if descriptor == self._input_polled:
             return
-        self._wants_input = wanted
-        if wanted:
+        if self._input_polled is not None:
+            self._poll.unregister(self._input_polled)
+        if descriptor is not None:
             self._poll.register(descriptor, self._input.fill)
-        else:
-            self._poll.unregister(descriptor)
+        self._input_polled = descriptor
 
     def _push(self) -> None:
         blocked = False
@@ -271,11 +274,14 @@ class Ventilator:
         """Say for what the job waits, while it waits for somebody."""
         if self._farm is not None and not self._rules.crew_count:
             self._farm.check()
-        if self._link.away() or not self._rules.caught_up or self._rules.crew_count or self._talk.closed:
+        if self._link.away() or (self._rules.caught_up and self._rules.crew_count) or self._talk.closed:
             self._voice_at = now + self._timing.voice_s
             self._voiced_count = 0
         elif now >= self._voice_at:
             self._voice_at = now + 2 * self._timing.voice_s
+            if not self._rules.caught_up:
+                log.warning("waiting for the sink to open job %s: its log says what keeps it", self._options.job)
+                return
             others = self._rules.others_count
             if others and self._voiced_count >= 1:
                 raise OperatorError(
@@ -290,6 +296,14 @@ class Ventilator:
                 self._options.function,
                 module,
             )
+
+    def _speak_of_input(self, now: float) -> None:
+        """Say that the job waits for its own input."""
+        if self._input_polled is None or self._rules.outstanding or self._link.away():
+            self._input_voice_at = now + self._timing.voice_s
+        elif now >= self._input_voice_at:
+            self._input_voice_at = now + 2 * self._timing.voice_s
+            log.warning("the input gives nothing: waiting for its next line, or its end")
 
     def _sum_up(self) -> ExitCode:
         job = self._options.job

@@ -74,6 +74,7 @@ class Worker:
             self._timing,
         )
         self._busy_at = sockets.now()
+        self._voice_at = self._busy_at + self._timing.voice_s
         stop_after_s = options.stop_after_s
         self._stop_at = None if stop_after_s is None else sockets.now() + stop_after_s
 
@@ -115,6 +116,17 @@ class Worker:
             self._leave()
         if console.parent_is_gone() and not self._holding.leaving:
             self._leave()
+        self._speak(now)
+
+    def _speak(self, now: float) -> None:
+        """Say for what the worker waits, while it waits for its own children."""
+        if self._functions is not None and not self._holding.leaving:
+            self._voice_at = now + self._timing.voice_s
+        elif now >= self._voice_at:
+            self._voice_at = now + 2 * self._timing.voice_s
+            importing = f"importing {', '.join(self._options.modules)}"
+            finishing = "finishing what runs, or waiting for its receipts; a second signal ends it"
+            log.info("still %s", finishing if self._holding.leaving else importing)
 
     def _deadline(self) -> float | None:
         instants = [self._link.deadline(), self._slots.deadline(), self._stop_at, sockets.now() + self._timing.beat_s]

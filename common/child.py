@@ -8,6 +8,7 @@ goes through a socket pair, in frames of a 4-byte length and MessagePack.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import io
 import mmap
@@ -26,18 +27,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import msgspec
 
 _PLAIN = frozenset((int, float, bool, type(None)))
 _FLUSH_S = 0.05
+_LAST_S = 0.1
+_LOOK_S = 5e-6
+"""After a task that took longer it is worth a look whether the link is still open."""
 _DEPTH_MARGIN = 100
 _TASK_BYTES = 20
 """What a task adds to a message beside its value: its run time, and its value where that is a number."""
+_HEADER_BYTES = 5
+"""What MessagePack puts before a large string."""
 _FLUSH_BYTES = 1024 * 1024
 _ERROR_CHARACTERS_MAX = 50_000
+_LINK_TAKEN = 70
+"""The exit code that tells the worker that a task has taken this process's descriptors."""
 _encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[str, list[tuple[int, list[Any]]]])
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -93,8 +102,18 @@ class Wire:
     """The socket pair to the worker."""
 
     def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
         self._socket = socket.socket(fileno=descriptor)
+        self._file = os.fstat(descriptor)
         self._lock = threading.Lock()
+        self.forked = False
+        """True in a process that a task has forked: it must never run the next task."""
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+
+    def _leave_to_parent(self) -> None:
+        # Whoever outlives this child must not hold its link open: the worker waits for the end of it.
+        self._socket.close()
+        self.forked = True
 
     def receive(self) -> bytearray | None:
         """The next order, or None when the worker has closed the link."""
@@ -105,6 +124,9 @@ class Wire:
 
     def send(self, message: dict[str, Any]) -> None:
         payload = _encoder.encode(message)
+        if not os.path.samestat(os.fstat(self.descriptor), self._file):
+            # A task has closed the link and opened a file, which happens to have its number.
+            raise OSError(errno.EBADF, "the link is closed")
         with self._lock:
             self._socket.sendall(struct.pack("<I", len(payload)) + payload)
 
@@ -147,7 +169,7 @@ class Outbox:
         self.memory_bytes = memory_bytes
         self.size = 0
         """Encoded bytes of the values that were not sent, except plain ones."""
-        self._wire = wire
+        self.wire = wire
         self._value_bytes_max = value_bytes_max
         self._lock = threading.Lock()
         self._before: list[Part] = []
@@ -168,7 +190,7 @@ class Outbox:
         with self._lock:
             said = [self._said(part) for part in (*self._before, self.part) if part.unsent()]
             if said:
-                self._wire.send({"outcomes": said})
+                self.wire.send({"outcomes": said})
             self._before, self._before_count, self.size = [], 0, 0
 
     def _said(self, part: Part) -> tuple[int, int, float, dict[str, Any]]:
@@ -205,6 +227,8 @@ class Outbox:
     def _encoded(self, value: Any) -> bytes:
         try:
             if type(value) in (str, bytes):
+                # Looked at before there is a second copy of it, for which the memory may not suffice.
+                self._check_size(len(value) + _HEADER_BYTES)
                 encoded = _encoder.encode(value)
             else:
                 # Encoded some levels deeper than it is: whoever decodes it has less room for depth than this process.
@@ -212,15 +236,20 @@ class Outbox:
                 msgspec.json.encode(value)
         except RecursionError:
             raise Unfit("the result is nested too deep, or holds itself") from None
+        except (Unfit, MemoryError):
+            raise
         except Exception as error:
             kind = type(value).__qualname__
             raise Unfit(f"the result, of type {kind}, cannot be encoded as MessagePack: {error}") from None
-        if len(encoded) > self._value_bytes_max:
+        self._check_size(len(encoded))
+        return encoded
+
+    def _check_size(self, count: int) -> None:
+        if count > self._value_bytes_max:
             raise Unfit(
-                f"the result has {len(encoded)} bytes, and a message holds {self._value_bytes_max}:"
+                f"the result has {count} bytes, and a message holds {self._value_bytes_max}:"
                 " write it to a file and return the path"
             )
-        return encoded
 
 
 def _deeper(value: Any) -> Any:
@@ -250,6 +279,23 @@ class TaskOutput(io.RawIOBase):
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
         return len(text)
+
+
+class TaskText(io.TextIOWrapper):
+    """A task's `sys.stdout` or `sys.stderr`: no task can close it for the next one."""
+
+    def __init__(self, descriptor: int, progress: memoryview[int]) -> None:
+        raw = io.BufferedWriter(TaskOutput(os.dup(descriptor), progress))
+        super().__init__(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        self.open_line = False
+        """True when the last line has no end yet."""
+
+    def write(self, text: str) -> int:
+        self.open_line = "\n" not in text
+        return super().write(text)
+
+    def close(self) -> None:
+        self.flush()
 
 
 class Orders:
@@ -292,6 +338,7 @@ class Watch(threading.Thread):
     def __init__(self, lifeline: int, outbox: Outbox, orders: Orders, progress: memoryview[int]) -> None:
         super().__init__(daemon=True, name="tradewind")
         self._lifeline = lifeline
+        self._pipe = os.fstat(lifeline)
         self._outbox = outbox
         self._orders = orders
         self._progress = progress
@@ -306,6 +353,22 @@ class Watch(threading.Thread):
             os.write(self._wake, b".")
 
     def run(self) -> None:
+        try:
+            self._watch()
+        except OSError:
+            self.end()
+
+    def end(self) -> NoReturn:
+        """End this process: with its group when the worker is gone, else saying that a task took the descriptors."""
+        with contextlib.suppress(OSError):
+            # A descriptor that a task has closed may be another file by now.
+            if os.path.samestat(os.fstat(self._lifeline), self._pipe):
+                ready, _, _ = select.select([self._lifeline], [], [], _LAST_S)
+                if ready:
+                    os.killpg(0, signal.SIGKILL)
+        os._exit(_LINK_TAKEN)
+
+    def _watch(self) -> None:
         idle, running = 0, -1
         while True:
             self._parked = idle > 20
@@ -313,17 +376,15 @@ class Watch(threading.Thread):
                 self._parked = False
             ready, _, _ = select.select([self._lifeline, self._woken], [], [], None if self._parked else _FLUSH_S)
             if self._lifeline in ready:
-                os.killpg(0, signal.SIGKILL)
+                self.end()
             if self._woken in ready:
                 os.read(self._woken, 64)
             idle = 0 if self.busy else idle + 1
             before, running = running, self._progress[0]
             if self.busy:
-                # A task may have closed our descriptors: then the main thread ends the process.
-                with contextlib.suppress(OSError):
-                    self._outbox.flush()
-                    if running == before and running >= 0:
-                        self._orders.give_back()
+                self._outbox.flush()
+                if running == before and running >= 0:
+                    self._orders.give_back()
 
 
 def _run(
@@ -333,9 +394,11 @@ def _run(
     part: Part,
     progress: memoryview[int],
     started: memoryview[float],
+    printed: list[TaskText],
 ) -> None:
     """Call the function for each argument. One clock reading a task: an end is the next one's beginning."""
     clock, first = time.monotonic, part.first
+    wire, (stdout, stderr) = outbox.wire, printed
     values, seconds = part.values, part.seconds
     began = clock()
     for offset, argument in enumerate(arguments):
@@ -347,33 +410,56 @@ def _run(
                 value = outbox.sealed(value)
         except BaseException as error:
             value = None
-            part.errors[offset] = _described(error)
+            part.errors[offset] = _described(error, outbox.memory_bytes)
             outbox.size += len(part.errors[offset].encode())
-            if getattr(error, "do_not_retry", False):
+            if _is_final(error):
                 part.final.add(offset)
-            if isinstance(error, MemoryError) and outbox.memory_bytes:
-                part.errors[offset] += f": the child's memory is limited to {outbox.memory_bytes} bytes"
+        if wire.forked:
+            os._exit(0)
+        if stdout.open_line or stderr.open_line:
+            _end_lines(printed)
         values.append(value)
         ended = clock()
         seconds.append(ended - began)
+        if ended - began > _LOOK_S:
+            # Said here, and not when the batch is over, the task is to blame that has closed it.
+            os.get_inheritable(wire.descriptor)
         began = ended
         if outbox.size > _FLUSH_BYTES:
             outbox.flush()
     progress[0] = -1
 
 
-def _described(error: BaseException) -> str:
-    """The traceback from the user's function on."""
-    if isinstance(error, Unfit):
-        return str(error)
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith((__file__, "<frozen importlib")):
-        frames = frames.tb_next
+def _end_lines(printed: list[TaskText]) -> None:
+    """What the task has printed without an end of line is its own, not the next one's."""
+    for text in printed:
+        if text.open_line:
+            text.write("\n")
+
+
+def _is_final(error: BaseException) -> bool:
+    """True when the error says that trying again is no use."""
     try:
+        return bool(getattr(error, "do_not_retry", False))
+    except Exception:
+        return False
+
+
+def _described(error: BaseException, memory_bytes: int = 0) -> str:
+    """The traceback from the user's function on."""
+    if type(error) is Unfit:
+        return str(error)
+    try:
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename.startswith((__file__, "<frozen importlib")):
+            frames = frames.tb_next
         text = "".join(traceback.format_exception(type(error), error, frames))
     except Exception:
         text = type(error).__name__
-    return text.encode("utf-8", "replace").decode()[-_ERROR_CHARACTERS_MAX:].rstrip()
+    text = text.encode("utf-8", "replace").decode()[-_ERROR_CHARACTERS_MAX:].rstrip()
+    if issubclass(type(error), MemoryError) and memory_bytes:
+        text += f": the child's memory is limited to {memory_bytes} bytes"
+    return text
 
 
 def _broken(error: BaseException, specs: list[str]) -> str:
@@ -397,9 +483,11 @@ def main() -> None:
     progress[0] = -1
     sys.argv = [specs[0]]
     sys.path.insert(0, str(Path.cwd()))
-    for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        raw = io.BufferedWriter(TaskOutput(descriptor, progress))
-        setattr(sys, name, io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True))
+    # What a task starts gets its output, and nothing else of ours.
+    for descriptor in (limits.wire, limits.lifeline, limits.progress):
+        os.set_inheritable(descriptor, False)
+    printed = [TaskText(1, progress), TaskText(2, progress)]
+    sys.stdout, sys.stderr = printed
     try:
         if limits.memory_bytes:
             resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
@@ -411,24 +499,24 @@ def main() -> None:
     watch = Watch(limits.lifeline, outbox, orders, progress)
     watch.start()
     wire.send({"ready": sorted(exposed.functions)})
-    decoder = msgspec.msgpack.Decoder(tuple[str, list[tuple[int, list[Any]]]])
     tasks_left = limits.tasks_max or sys.maxsize
-    while tasks_left and (frame := wire.receive()) is not None:
-        name, parts = decoder.decode(frame)
-        orders.begin(parts)
-        watch.begin()
-        while tasks_left and (part := orders.next()) is not None:
-            first, arguments = part
-            _run(exposed.functions[name], arguments[:tasks_left], outbox, outbox.begin(first), progress, started)
-            tasks_left -= min(tasks_left, len(arguments))
-        watch.busy = False
-        outbox.flush()
-        orders.done(retired=not tasks_left)
+    try:
+        while tasks_left and (frame := wire.receive()) is not None:
+            name, parts = _decoder.decode(frame)
+            orders.begin(parts)
+            watch.begin()
+            while tasks_left and (part := orders.next()) is not None:
+                first, arguments = part[0], part[1][:tasks_left]
+                _run(exposed.functions[name], arguments, outbox, outbox.begin(first), progress, started, printed)
+                tasks_left -= len(arguments)
+            watch.busy = False
+            outbox.flush()
+            orders.done(retired=not tasks_left)
+    except (OSError, KeyboardInterrupt):
+        watch.end()
+    if tasks_left:
+        watch.end()
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, KeyboardInterrupt):
-        # The worker is gone, or a task took the descriptors: the worker sees the end of the link.
-        os._exit(70)
+    main()

@@ -2,13 +2,14 @@
 
 import logging
 import os
+import re
 
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 64 * 1024
 _READS_AT_ONCE = 16
 _LINE_BYTES_MAX = 8 * 1024
-_MARK = b"\x1d"
+_MARK = re.compile(rb"\x1d(\d+|-1)\x1d")
 
 
 class ChildOutput:
@@ -53,12 +54,24 @@ class ChildOutput:
         os.close(self._descriptor)
 
     def _log(self, line: bytes, job: str | None, running: int | None) -> None:
-        task = running
-        if line.startswith(_MARK) and line.count(_MARK) >= 2:
-            _, index, line = line.split(_MARK, 2)
-            task = int(index) if index.isdigit() else None
-        text = line[:_LINE_BYTES_MAX].replace(_MARK, b"").decode(errors="backslashreplace").rstrip()
+        for task, text in _pieces(line, running):
+            self._log_piece(text, job, task)
+
+    def _log_piece(self, line: bytes, job: str | None, task: int | None) -> None:
+        text = line[:_LINE_BYTES_MAX].decode(errors="backslashreplace").rstrip()
         if not text:
             return
         where = f"slot {self._slot}" if job is None or task is None else f"job {job} task {task}"
         log.info("%s: %s%s", where, text, " [cut]" if len(line) > _LINE_BYTES_MAX else "")
+
+
+def _pieces(line: bytes, running: int | None) -> list[tuple[int | None, bytes]]:
+    """The line cut where another task goes on; what one task has said in parts is whole again."""
+    unmarked, *marked = _MARK.split(line)
+    pieces: list[tuple[int | None, bytes]] = [(running, unmarked)] if unmarked else []
+    for index, text in zip(marked[::2], marked[1::2], strict=True):
+        task = int(index) if int(index) >= 0 else None
+        if pieces and pieces[-1][0] == task:
+            text = pieces.pop()[1] + text
+        pieces.append((task, text))
+    return pieces

@@ -17,6 +17,7 @@ from common.recording import as_json
 from common.roster import User
 
 _FOLLOW_S = 0.2
+_VOICE_S = 5.0
 _COLUMNS = ("task", "status", "value", "error", "attempt", "worker", "seconds")
 
 
@@ -70,10 +71,11 @@ def print_results(reader: LedgerReader, job: int, format_: Format, failed: bool,
             printer.print(row)
         sys.stdout.flush()
         return
-    position = 0
+    position, quiet_s = 0, 0.0
     while True:
         ended = reader.ended(job)
         for at, arrived in reader.rows_after(job, position, failed):
+            quiet_s = 0.0
             if arrived is not None:
                 printer.print(arrived)
             position = at
@@ -81,6 +83,10 @@ def print_results(reader: LedgerReader, job: int, format_: Format, failed: bool,
         if ended:
             return
         time.sleep(_FOLLOW_S)
+        quiet_s += _FOLLOW_S
+        if quiet_s >= _VOICE_S:
+            quiet_s = -_VOICE_S
+            print("sink: no new result; waiting for more, as the job has not ended", file=sys.stderr)
 
 
 def print_jobs(jobs: Iterable[JobSummary]) -> None:
