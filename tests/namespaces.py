@@ -1,4 +1,4 @@
-"""Machines for tests: a network namespace each, with its own address, behind one switch. Links can be cut and healed."""
+"""Machines for tests: a network namespace each, with its own address, behind one switch; links are cut and healed."""
 
 import os
 import shutil

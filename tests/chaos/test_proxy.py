@@ -150,6 +150,6 @@ def test_a_fault_at_one_port_leaves_the_other_alone() -> None:
 
 def test_nobody_at_the_target_is_a_reset(ends: Ends) -> None:
     ends.listener.close()
-    with socket.create_connection((ends.proxy.host, ends.port), timeout=30) as client:
-        with pytest.raises(ConnectionResetError):
-            client.recv(100)
+    client = socket.create_connection((ends.proxy.host, ends.port), timeout=30)
+    with client, pytest.raises(ConnectionResetError):
+        client.recv(100)
