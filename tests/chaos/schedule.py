@@ -4,12 +4,12 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-KILLS = {"worker": 4, "child": 4, "sink": 2, "ventilator": 2}
+KILLS = {"worker": 5, "child": 5, "sink": 1, "ventilator": 1}
 """Who gets a SIGKILL, how often relative to the others."""
-OTHERS = {"stop": 2, "leave": 1, "network": 4}
+OTHERS = {"stop": 1, "leave": 1, "network": 3}
 """SIGSTOP, SIGTERM to a worker, and faults of the network."""
-_PAUSE_S = (0.1, 0.8)
-_FAULT_S = (0.5, 8.0)
+_PAUSE_S = (0.2, 2.0)
+_FAULT_S = (0.5, 7.0)
 _LONG_EACH = 5
 
 
