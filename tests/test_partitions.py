@@ -44,12 +44,12 @@ def test_an_unplugged_workers_tasks_run_elsewhere_and_its_late_results_are_not_r
     wait_until(lambda: executions(pipeline) == [0], "a task runs")
 
     network.silence("worker1", ["sink", "ventilator"])
+    # It finishes what it runs, and tells nobody.
+    (pipeline.folder / "open").touch()
     sink.wait_for("worker unplugged.* is silent: its batches are pushed again")
     machines.start("worker2", "gate", "--slots", "4", "--name", "other")
-    wait_until(lambda: sorted(executions(pipeline)) == [0, 0, 1, 2, 3], "all tasks run elsewhere")
-    # Now both finish it; one of them to nobody.
-    (pipeline.folder / "open").touch()
     assert ventilator.wait() == 0, ventilator.err
+    assert executions(pipeline).count(0) == 2
     unplugged.wait_for("the sink at .* does not answer: results are kept until it is back")
     rows = pipeline.query("SELECT task, worker FROM results ORDER BY task")
     assert [(task, worker.partition(".")[0]) for task, worker in rows] == [(n, "other") for n in range(4)]
