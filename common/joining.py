@@ -77,7 +77,8 @@ class Joining:
             ]
         if event is LinkEvent.NO_TRADEWIND:
             return [Fail(f"what listens at {self._address} is no Tradewind sink: give the sink's host with --sink")]
-        if event is LinkEvent.BAD_HANDSHAKE:
+        if event is LinkEvent.BAD_HANDSHAKE and self.welcome is None:
+            # Once welcomed, the keys are right: who hangs up is something in between, whose sink is away.
             self._bad_handshakes += 1
             if self._bad_handshakes >= self._BAD_HANDSHAKES:
                 return [

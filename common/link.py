@@ -1,5 +1,6 @@
 """The control link from a worker's, ventilator's or observer's side: a socket, its monitor, the rules of joining."""
 
+import errno
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -127,8 +128,12 @@ class SinkLink:
         self._socket.close()
 
     def _take_events(self) -> None:
-        for event, _, _ in self._watch.events():
-            self._perform(self._rules.event(sockets.now(), _EVENTS[zmq.Event(event)]))
+        for event, value, _ in self._watch.events():
+            seen = _EVENTS[zmq.Event(event)]
+            if seen is LinkEvent.BAD_HANDSHAKE and value != errno.EPIPE:
+                # A sink with another key hangs up. A reset, or no answer, says nothing about keys.
+                seen = LinkEvent.NOBODY
+            self._perform(self._rules.event(sockets.now(), seen))
 
     def _receive(self) -> None:
         for _, content in sockets.drain(self._socket):

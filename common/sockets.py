@@ -59,7 +59,9 @@ def _call(made: zmq.Socket[bytes], sink_key: str) -> zmq.Socket[bytes]:
     made.curve_serverkey = sink_key.encode()
     # What is received is taken off at once; the window bounds how much that is.
     made.rcvhwm = 0
-    # After a cut the link is back within about two seconds of the network.
+    # After a cut the link is back within about two seconds of the network. A connection that lived through it would
+    # take as long again as the cut: the sink always reads, so what it does not acknowledge is lost.
+    made.setsockopt(zmq.TCP_MAXRT, 5_000)
     made.connect_timeout = 2_000
     made.reconnect_ivl, made.reconnect_ivl_max = 100, 2_000
     return made
@@ -88,6 +90,8 @@ def tasks_server(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
     # A worker that has stopped reading must swallow no more than a handful of batches.
     made.sndhwm = 1
     made.sndbuf = 4_096
+    # One that was unplugged must swallow none for long: it always reads, so what is not acknowledged is lost.
+    made.setsockopt(zmq.TCP_MAXRT, 5_000)
     # The leases bring back what was queued.
     made.linger = 0
     return made

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -76,10 +76,12 @@ class Pipeline:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("TRADEWIND_")}
         self._sink_options = ["--listen", "127.0.0.1", "--control-port", "0", "--results-port", "0"]
 
-    def start(self, script: str, *arguments: str, stdin: object = subprocess.DEVNULL, **env: str) -> Process:
-        """Start `python SCRIPT.py ARGUMENTS` in the folder."""
+    def start(
+        self, script: str, *arguments: str, stdin: object = subprocess.DEVNULL, inside: Sequence[str] = (), **env: str
+    ) -> Process:
+        """Start `python SCRIPT.py ARGUMENTS` in the folder; `inside` is what has to stand before it."""
         tag = f"{script}-{len(self.processes)}"
-        command = [sys.executable, str(TOP / f"{script}.py"), *arguments]
+        command = [*inside, sys.executable, str(TOP / f"{script}.py"), *arguments]
         process = Process(command, self.folder, tag, self.env | env, stdin)
         self.processes.append(process)
         return process

@@ -93,6 +93,12 @@ def test_bad_handshakes_are_forgiven_once_one_succeeds() -> None:
         assert words(take(rules, 0.0, step)) == ""
 
 
+def test_bad_handshakes_mean_nothing_once_the_sink_has_welcomed_this_key() -> None:
+    rules = joining()
+    for step in [CONNECTED, WELCOME, CUT] + [LinkEvent.BAD_HANDSHAKE] * 100:
+        assert not any(isinstance(output, Fail) for output in take(rules, 0.0, step))
+
+
 @pytest.mark.parametrize(
     ("steps", "fragment"),
     [
