@@ -7,7 +7,7 @@ from types import ModuleType
 from benchmarks import machine, report
 from benchmarks.measuring import Figure, Plan, say
 
-SCENARIOS = ("many", "single", "roundtrip", "tail", "slow")
+SCENARIOS = ("many", "single", "roundtrip", "tail", "slow", "long", "resume", "payload", "slots", "idle", "start")
 """In the order in which they run; each is a module of `benchmarks.scenarios`."""
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -43,6 +44,16 @@ class Running:
     def ended(self) -> bool:
         """True once the process is gone."""
         return self.process.poll() is not None
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+        self.process.kill()
+        self.process.wait()
+
+    def interrupt(self) -> None:
+        """Ctrl-C, and wait until it has left."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
 
     def finish(self, sink_rss_bytes: Callable[[], int]) -> Measured:
         """Wait for the end; every task must have succeeded."""
@@ -138,13 +149,20 @@ class Farm:
 
     def done_count(self, job: str) -> int:
         """How many tasks of the job are recorded now."""
-        with closing(self.read()) as db:
-            row = db.execute("SELECT done FROM jobs WHERE name = ?", (job,)).fetchone()
-        return int(row[0]) if row else 0
+        return self._done(job) or 0
+
+    def has_job(self, job: str) -> bool:
+        """True once the ledger knows the job."""
+        return self._done(job) is not None
 
     def sink_rss_bytes(self) -> int:
         """The most memory that the sink has held."""
         return memory_bytes(self.sink.pid, "VmHWM")
+
+    def _done(self, job: str) -> int | None:
+        with closing(self.read()) as db:
+            row = db.execute("SELECT done FROM jobs WHERE name = ?", (job,)).fetchone()
+        return int(row[0]) if row else None
 
     def _start(self, role: str, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, str(TOP / f"{role}.py"), *arguments]
