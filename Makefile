@@ -4,7 +4,7 @@ VENV := .venv
 BENCH := .venv-bench
 PY := $(VENV)/bin/python
 
-.PHONY: run test lint soak bench clean
+.PHONY: run test lint soak bench bench-all clean
 
 run: $(VENV)/ready
 	$(PY) examples/source.py
@@ -38,6 +38,10 @@ clean:
 # SCENARIOS names what to measure (python -m benchmarks --help); all of it takes about half an hour.
 bench: $(BENCH)/ready
 	$(BENCH)/bin/python -m benchmarks $(SCENARIOS)
+
+# Also Dask, Ray, ipyparallel, Parsl, Celery and Dramatiq (these two with Redis), each installed into .bench/.
+bench-all: $(BENCH)/ready
+	$(BENCH)/bin/python -m benchmarks --all $(SCENARIOS)
 
 soak: $(VENV)/ready
 	TRADEWIND_SEEDS=0:100000 $(PY) -m pytest --timeout 7200 tests/simulation
