@@ -79,7 +79,8 @@ def draw(machine: Mapping[str, str], figures: list[dict[str, Any]], to: Path) ->
         "Logarithmic scales. Tradewind: separate processes, CURVE, child processes, every result synced to disk before"
         " its receipt.\nPale: bounds that do a part of the work. The executors, Pool and joblib serve one machine;"
         f" nobody but Tradewind and SQLite stores results on disk.\n{machine['cpu']}, {machine['cores']} cores,"
-        f" {machine['kernel']}, Python {machine['python']}, libzmq {machine['libzmq']}, Tradewind {machine['tradewind']}",
+        f" {machine['kernel']}, Python {machine['python']}, libzmq {machine['libzmq']},"
+        f" Tradewind {machine['tradewind']}",
         fontsize=8,
         color="#64748b",
         x=0.01,
