@@ -1,9 +1,10 @@
 # Everything runs from .venv; it is made when missing or when pyproject.toml changed.
 PYTHON ?= python3
 VENV := .venv
+BENCH := .venv-bench
 PY := $(VENV)/bin/python
 
-.PHONY: run test lint soak bench clean
+.PHONY: run test lint soak bench bench-all clean
 
 run: $(VENV)/ready
 	$(PY) examples/source.py
@@ -24,12 +25,23 @@ $(VENV)/ready: pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement $(VENV)/requirements.txt
 	@touch $@
 
-clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+$(BENCH)/ready: pyproject.toml
+	$(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		print(*p["dependencies"], *p["optional-dependencies"]["bench"], sep="\n")' > $(BENCH)/requirements.txt
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(BENCH)/requirements.txt
+	@touch $@
 
-bench: $(VENV)/ready
-	$(PY) -m benchmarks.throughput
-	$(PY) -m benchmarks.tail
+clean:
+	rm -rf $(VENV) $(BENCH) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+
+# SCENARIOS names what to measure (python -m benchmarks --help); all of it takes about half an hour.
+bench: $(BENCH)/ready
+	$(BENCH)/bin/python -m benchmarks $(SCENARIOS)
+
+# Also Dask, Ray, ipyparallel, Parsl, Celery and Dramatiq (these two with Redis), each installed into .bench/.
+bench-all: $(BENCH)/ready
+	$(BENCH)/bin/python -m benchmarks --all $(SCENARIOS)
 
 soak: $(VENV)/ready
 	TRADEWIND_SEEDS=0:100000 $(PY) -m pytest --timeout 7200 tests/simulation

@@ -1,1 +1,1 @@
-"""Measurements. Each program prints ratios against a peer or a bound measured in the same run."""
+"""Measurements. Each scenario prints ratios against peers or a bound measured in the same run: `make bench`."""

@@ -1,0 +1,56 @@
+"""The bench: `python -m benchmarks [SCENARIO...]`."""
+
+import argparse
+from importlib import import_module
+from types import ModuleType
+
+from benchmarks import machine, report
+from benchmarks.measuring import Figure, Plan, say
+
+SCENARIOS = ("many", "single", "roundtrip", "tail", "slow", "long", "resume", "payload", "slots", "idle", "start")
+"""In the order in which they run; each is a module of `benchmarks.scenarios`."""
+SERVERS = "servers"
+"""Runs only when it is named, or with `--all`: it installs much."""
+
+
+def main() -> None:
+    """Run the scenarios that are named, or all; print the table, write the JSON file."""
+    scenarios = {name: import_module(f"benchmarks.scenarios.{name}") for name in (*SCENARIOS, SERVERS)}
+    options = _options(scenarios)
+    plan = Plan(options.rounds, options.quick, options.speculate)
+    described = machine.described()
+    figures: list[Figure] = []
+    for name in options.scenario or (*SCENARIOS, *([SERVERS] if options.all else [])):
+        say(f"{name}: {_title(scenarios[name])}")
+        figures += scenarios[name].measure(plan)
+    report.show(described, figures)
+    print(f"all values: {report.write(described, figures)}")
+
+
+def _options(scenarios: dict[str, ModuleType]) -> argparse.Namespace:
+    titles = "\n".join(f"  {name:10} {_title(module)}" for name, module in scenarios.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"Measure Tradewind and its peers in the same run.\n\n{titles}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", nargs="*", help="what to measure (default: all but servers)")
+    parser.add_argument(
+        "--all", action="store_true", help="also the peers that need servers, in their own environments"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of each (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the tasks: to see that it works")
+    parser.add_argument("--speculate", action="store_true", help="slow: also with the ventilator's --speculate")
+    options = parser.parse_args()
+    unknown = [name for name in options.scenario if name not in scenarios]
+    if unknown:
+        parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(scenarios)}")
+    return options
+
+
+def _title(module: ModuleType) -> str:
+    return (module.__doc__ or "").strip().splitlines()[0]
+
+
+if __name__ == "__main__":
+    main()

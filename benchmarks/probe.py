@@ -1,0 +1,89 @@
+"""The real ventilator's loop with an input that offers one task when the last has its receipt.
+
+    python -m benchmarks.probe KEY JOB COUNT
+
+Prints the seconds of each round trip but the last as a JSON list.
+A program of its own, so that nothing else runs in its process.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from msgspec import Raw
+
+from common import console, sockets
+from common.inputs import encoded
+from common.keys import load_pair
+from common.roster import VENTILATOR
+from common.settings import DispatchSettings
+from ventilator import Options, Ventilator
+
+
+class OneByOne:
+    """The integers from 0, each once the one before it has come back."""
+
+    source = "one by one"
+
+    def __init__(self, count: int) -> None:
+        self.expected = count
+        self.ventilator: Ventilator | None = None
+        self.seconds: list[float] = []
+        self._taken = 0
+        self._taken_at = 0.0
+
+    @property
+    def ended(self) -> bool:
+        """True once the last task was taken."""
+        return self._taken == self.expected
+
+    def fileno(self) -> None:
+        """There is nothing to wait for but receipts."""
+
+    def fill(self) -> None:
+        """There is nothing to read."""
+
+    def note(self) -> None:
+        """Take the time when the task that is out has its receipt."""
+        assert self.ventilator is not None
+        if len(self.seconds) < self._taken == self.ventilator._rules.done_count:
+            self.seconds.append(time.perf_counter() - self._taken_at)
+
+    def available(self) -> bool:
+        """True when the last task has its receipt and there is another."""
+        self.note()
+        return len(self.seconds) == self._taken and not self.ended
+
+    def skip(self, count: int) -> int:
+        """A new job skips nothing."""
+        return 0
+
+    def take(self, count: int, bytes_max: int) -> tuple[int, Raw]:
+        """One task."""
+        task = self._taken
+        self._taken += 1
+        self._taken_at = time.perf_counter()
+        return 1, encoded([task], task)
+
+    def mark(self) -> tuple[int, bytes]:
+        """How many tasks were read."""
+        return self._taken, b""
+
+
+def main() -> None:
+    """Run the job and print."""
+    key, job, count = sys.argv[1:]
+    console.start_log("probe")
+    one_by_one = OneByOne(int(count))
+    poll, signals = sockets.Poll(), sockets.Signals()
+    poll.register(signals, lambda: None)
+    options = Options("work:square", Path(key), None, job, 0, False, DispatchSettings())
+    one_by_one.ventilator = Ventilator(options, one_by_one, load_pair(Path(key), VENTILATOR), poll, signals, None)
+    code = one_by_one.ventilator.run()
+    print(json.dumps(one_by_one.seconds))
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
