@@ -432,6 +432,7 @@ class Collection:
             if now < asked_at + self._timing.ask_s:
                 # It repeats its wish; by then a ventilator that lives has spoken, and one that was killed has not.
                 return []
+        resumed = self._ledger.job(message.job) is not None
         try:
             job = self._ledger.open_job(
                 message.job, message.function, message.source, message.retries, message.retry_failed
@@ -460,6 +461,7 @@ class Collection:
             mark_digest=job.mark_digest,
             total=job.total,
             attempts=job.attempts,
+            resumed=resumed,
             gather_s=max(0.0, self._gathered_at - now),
         )
         outputs: list[Output] = [

@@ -81,6 +81,7 @@ class Dispatch:
         self._attempts = 0
         self._replayed = Runs()
         self._adoptable: dict[int, BatchName] = {}
+        self._resumed = False
         self._verify_at = 0
         self._gathered_at: float | None = None
         """Until then nothing is read: workers may hold batches of an earlier run that no beat has named yet."""
@@ -223,6 +224,7 @@ class Dispatch:
         """The batch that `next_push` gave was handed to the tasks link."""
         flight = self._flights.next_ready()
         assert flight is not None
+        flight.was_pushed = True
         self._flights.push(flight, now + self._timing.lease_s)
         self.pushed_count += 1
 
@@ -245,8 +247,10 @@ class Dispatch:
             self._ticket_key = message.ticket_key
             self._attempts = message.attempts
             if not self.caught_up:
+                self._resumed = message.resumed
                 self._verify_at = message.mark_count
-                self._gathered_at = now + message.gather_s if message.mark_count else None
+                gather_s = min(message.gather_s, self._timing.gather_s) if message.resumed else 0.0
+                self._gathered_at = now + gather_s if gather_s else None
             return [self._ask(now)]
         elif isinstance(message, Dropped):
             self.dropped = self.dropped or message.job == self._job
@@ -330,9 +334,11 @@ class Dispatch:
     def _extend(self, now: float, name: BatchName) -> None:
         """A beat names this batch."""
         for flight in self._flights.called(name):
-            flight.named = True
-            self._flights.push(flight, now + self._timing.lease_s)
-        if name[0] + name[1] > self.next_task and len(self._adoptable) < self._ADOPTABLE_MAX:
+            if flight.was_pushed or self._resumed:
+                flight.named = True
+                self._flights.push(flight, now + self._timing.lease_s)
+        is_ahead = self._resumed and name[0] + name[1] > self.next_task and name[1] <= self._settings.batch_tasks_max
+        if is_ahead and len(self._adoptable) < self._ADOPTABLE_MAX:
             self._adoptable[name[0]] = name
 
     def _part_with(self, now: float, member: Member | None, lost: bool) -> list[Message]:
@@ -411,7 +417,8 @@ class Dispatch:
     def _insert(self, now: float, flight: Flight, adopted: bool = False) -> None:
         """Let a new flight be pushed, unless a worker has it from an earlier run of the job."""
         self._flights.add(flight)
-        if adopted or self._crew.is_held(flight.name, flight.is_part):
+        may_be_held = self._resumed or flight.is_part
+        if adopted or (may_be_held and self._crew.is_held(flight.name, flight.is_part)):
             flight.named = True
             self._flights.push(flight, now + self._timing.lease_s)
 

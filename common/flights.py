@@ -31,6 +31,7 @@ class Flight:
     attempt: int = 1
     due_at: float = 0.0
     state: State = State.READY
+    was_pushed: bool = False
     named: bool = False
     """Some beat has named it since it was pushed."""
     is_part: bool = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from msgspec import Raw
 
+from common.errors import ProtocolError
 from common.messages import (
     Batch,
     BatchName,
@@ -63,6 +64,14 @@ class Held:
             for first, count in self.left
         ]
 
+    def can_be_cut(self) -> bool:
+        """False when `parts` would fail: a false ventilator may nest arguments just too deep for it."""
+        try:
+            self.parts()
+        except ProtocolError:
+            return False
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -97,8 +106,6 @@ Output = Message | Run | Kill | Submit
 class Holding:
     """What one worker holds, for all its jobs."""
 
-    _DROPPED_MAX = 1_000
-
     def __init__(self, settings: HoldingSettings, worker: str) -> None:
         self.returned_count = 0
         self.duplicate_count = 0
@@ -115,7 +122,8 @@ class Holding:
         self._turns: deque[str] = deque()
         self._load: Counter[str] = Counter()
         self._scarce: frozenset[str] = frozenset()
-        self._dropped: set[str] = set()
+        self._jobs: set[str] = set()
+        """Those that the sink has named and not dropped."""
         self._returns: dict[str, list[BatchName]] = {}
         self._unreceipted: Unreceipted[Held] = Unreceipted(settings.timing)
         self._pacing = Pacing(settings)
@@ -199,7 +207,7 @@ class Holding:
 
         Of a scarce job only free slots take batches.
         """
-        self._dropped -= jobs
+        self._jobs |= jobs
         self._scarce = scarce
         self._pacing.keep(jobs)
 
@@ -244,11 +252,11 @@ class Holding:
     # -- rules --------------------------------------------------------------------------------------------------
 
     def _receive_batch(self, now: float, batch: Batch) -> list[Output]:
-        if batch.job in self._dropped:
+        if batch.job not in self._jobs:
             return []
         mine = self._held.setdefault(batch.job, {})
         known = mine.get(batch.first)
-        if known is not None and (known.batch.count, known.batch.attempt) == (batch.count, batch.attempt):
+        if known is not None and known.batch.ticket == batch.ticket:
             self.duplicate_count += 1
             return []
         if known is not None or not self._has_room(batch):
@@ -324,11 +332,11 @@ class Holding:
         return [*told, Run(slot, job, batch.function, parts, batch.timeout_s)]
 
     def _put_back(self, helds: list[Held]) -> None:
-        """Batches that a slot has not finished wait again, before all others; a worker that leaves returns them."""
+        """Batches that a slot has not finished wait again, before all others; or they are returned."""
         for held in reversed(helds):
             held.slot = None
             job = held.batch.job
-            if self.leaving:
+            if self.leaving or not held.can_be_cut():
                 self._unload(job)
                 self._give_back(held)
             else:
@@ -424,9 +432,7 @@ class Holding:
 
     def _drop(self, job: str) -> list[Output]:
         """Forget a cancelled job: what waits, what runs, what has no receipt, and what of it is still to arrive."""
-        if len(self._dropped) >= self._DROPPED_MAX:
-            self._dropped.clear()
-        self._dropped.add(job)
+        self._jobs.discard(job)
         slots = [slot for slot, running in self._running.items() if any(held.batch.job == job for held in running)]
         for slot in slots:
             del self._running[slot]

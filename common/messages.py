@@ -38,6 +38,11 @@ Prefetch = Annotated[int, Meta(ge=0, le=100_000)]
 Text = Annotated[str, Meta(max_length=100_000)]
 
 
+HELD_MAX = 200_000
+Held = Annotated[list[BatchName], Meta(max_length=HELD_MAX)]
+"""Batches of one job that a worker names: more than any worker holds, and few enough to pass on."""
+
+
 class Message(Struct, frozen=True, gc=False, tag_field="type", tag=str.lower):
     """Any message; its class name in lower case is its `type` on the wire."""
 
@@ -118,8 +123,8 @@ class Beat(Message, frozen=True):
     slots: Slots
     prefetch: Prefetch
     extra: dict[Name, Prefetch]
-    held: dict[Name, list[BatchName]]
-    started: dict[Name, list[BatchName]]
+    held: dict[Name, Held]
+    started: dict[Name, Held]
 
 
 class Returned(Message, frozen=True):
@@ -127,7 +132,7 @@ class Returned(Message, frozen=True):
 
     job: Name
     worker: Name
-    batches: list[BatchName]
+    batches: Held
 
 
 class Goodbye(Message, frozen=True):
@@ -264,6 +269,8 @@ class Recall(Message, frozen=True):
 class Opened(Message, frozen=True):
     """Answer to `Open`: what the ledger knows of the job. `total` is None until the input was read to its end.
 
+    `resumed`: an earlier run has opened it, and workers may hold batches of that.
+
     Attempts of this run count from `attempts + 1` on; it is above 0 where failed tasks are run again. A sink that has
     just started knows its crew in `gather_s` seconds: until then a worker may hold what no beat has named.
     """
@@ -275,6 +282,7 @@ class Opened(Message, frozen=True):
     mark_digest: bytes
     total: Count | None
     attempts: Count
+    resumed: bool
     gather_s: Seconds
 
 
@@ -310,8 +318,8 @@ class Member(Struct, frozen=True, gc=False):
     slots: Slots
     prefetch: Prefetch
     extra: Prefetch
-    held: list[BatchName]
-    started: list[BatchName]
+    held: Held
+    started: Held
 
 
 class Crew(Message, frozen=True):

@@ -318,9 +318,9 @@ class Slots:
         if not child.parts or first != child.reported or count < 1:
             raise ValueError("outcomes of other tasks")
         end = child.parts[0].first + child.parts[0].count
-        child.reported += count
-        if child.reported > end:
+        if first + count > end:
             raise ValueError("outcomes of other tasks")
+        child.reported += count
         if child.reported == end:
             child.parts.popleft()
             child.reported = child.parts[0].first if child.parts else end

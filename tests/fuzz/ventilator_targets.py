@@ -9,6 +9,7 @@ from msgspec import Raw
 from common.conversation import Conversation
 from common.dispatch import Dispatch, Skip
 from common.errors import ProtocolError
+from common.flights import State
 from common.joining import Fail, Joining, LinkEvent, Voice
 from common.messages import (
     Ask,
@@ -67,7 +68,7 @@ class DispatchShell:
 
     def read_input(self) -> None:
         for _ in range(2 * TASKS):
-            plan = self.rules.plan()
+            plan = self.rules.plan(self.now)
             if plan is None or self.rules.total is not None:
                 return
             assert plan.count >= 1, plan
@@ -81,26 +82,27 @@ class DispatchShell:
             self.talk.mark(self.rules.next_task, b"digest", self.rules.total is not None)
 
     def push(self) -> None:
-        while (batch := self.rules.next_push()) is not None:
+        while (batch := self.rules.next_push(self.now)) is not None:
             assert len(msgspec.msgpack.decode(batch.arguments)) == batch.count
             assert batch.first + batch.count <= TASKS
             self.rules.pushed(self.now)
 
     def check(self) -> None:
         rules = self.rules
-        flights = rules._flights.values()
-        assert rules.in_hands == sum(flight.pushed for flight in flights)
-        assert sorted(rules._flights) == rules._firsts
+        flights = list(rules._flights)
+        assert rules.in_hands == sum(flight.state is State.PUSHED for flight in flights)
+        assert sorted(flight.first for flight in flights) == rules._flights._firsts
         ends = [(flight.first, flight.first + flight.count) for flight in sorted(flights, key=lambda each: each.first)]
         assert all(end <= first for (_, end), (first, _) in pairwise(ends)), "flights overlap"
         assert rules.window >= 0 and rules.outstanding >= 0
 
     def finish(self) -> None:
         """Whatever was said before: with a receipt for each task the job is over."""
-        self.send(self.rules.receive(self.now, Opened("job", "l", b"k", 0, b"", None, 0)))
+        self.send(self.rules.receive(self.now, Opened("job", "l", b"k", 0, b"", None, 0, False, 0.0)))
         runs = [(0, TASKS)]
         done = Receipts("job", self.position, self.position, runs, TASKS, 1.0, TASKS, 0, False)
         self.send(self.talk.receive(self.now, done))
+        self.pass_time(self.rules._timing.gather_s)
         self.read_input()
         self.check()
         assert self.rules.finished

@@ -4,18 +4,21 @@ like."""
 import logging
 import math
 import mmap
+import os
 import socket
 import struct
 
 import msgspec
 from msgspec import Raw
 
+from common.child_output import ChildOutput
 from common.errors import ProtocolError
-from common.holding import Holding, Kill, Output, Run, Submit
+from common.holding import Holding, Kill, Output, Part, Run
 from common.messages import Batch, FromSink, Outcomes, decode_batch, decode_from_sink, decode_results, encode
 from common.messages import decode_to_sink as decode_at_sink
 from common.settings import HoldingSettings
 from common.slots import Event, Limits, Outcome, Slots, _Child
+from common.unreceipted import Submit
 from tests.fuzz.draw import FUNCTIONS, JOBS, Draw, frame_of, index, kinds_of, message_of, mutated, packed_list
 
 SLOTS, PREFETCH = 2, 1
@@ -31,13 +34,14 @@ class HoldingShell:
     """Does what the worker's shell does with the machine's orders, its children being obedient."""
 
     def __init__(self) -> None:
-        self.rules = Holding(HoldingSettings(SLOTS, PREFETCH), "ada")
+        self.rules = Holding(HoldingSettings(SLOTS, PREFETCH, extra_max=20), "ada")
         self.now = 0.0
         self.orders: dict[int, Run] = {}
         self.submitted = 0
         self.rules.expose(frozenset(FUNCTIONS))
+        self.rules.places(frozenset(JOBS), frozenset())
         for slot in range(SLOTS):
-            self.perform(self.rules.slot_idle(slot))
+            self.perform(self.rules.slot_idle(self.now, slot))
 
     def perform(self, outputs: list[Output]) -> None:
         for output in outputs:
@@ -52,7 +56,7 @@ class HoldingShell:
         for output in outputs:
             if isinstance(output, Kill):
                 del self.orders[output.slot]
-                self.perform(self.rules.slot_idle(output.slot))
+                self.perform(self.rules.slot_idle(self.now, output.slot))
 
     def receive(self, frame: bytes, of_ventilator: bool) -> None:
         try:
@@ -72,15 +76,28 @@ class HoldingShell:
         order = self.orders.pop(slot, None)
         if order is None:
             return
-        count = min(count, order.count)
-        if count:
-            self.perform(self.rules.outcomes(self.now, slot, order.first, count, _outcomes(count)))
-        if count < order.count:
-            self.perform(self.rules.outcomes(self.now, slot, order.first + count, 1, _ERROR))
-        if dies or count < order.count:
-            self.perform(self.rules.slot_idle(slot))
-        else:
-            self.perform(self.rules.slot_done(slot))
+        for part in order.parts:
+            done = min(count, part.count)
+            count -= done
+            if done:
+                self._say(slot, part.first, done, _outcomes(done))
+            if done < part.count:
+                self._say(slot, part.first + done, 1, _ERROR)
+                break
+            if dies:
+                break
+        self.perform(self.rules.slot_idle(self.now, slot))
+
+    def _say(self, slot: int, first: int, count: int, outcomes: Raw) -> None:
+        self.perform(self.rules.outcomes(self.now, slot, first, count, count * 1e-4, outcomes))
+
+    def get_stuck(self, slot: int) -> None:
+        """The slot's child gives back what it has not begun."""
+        order = self.orders.get(slot)
+        if order is not None and len(order.parts) > 1:
+            first, *others = order.parts
+            self.orders[slot] = Run(order.slot, order.job, order.function, [first], order.timeout_s)
+            self.perform(self.rules.given_back(self.now, slot, [part.first for part in others]))
 
     def finish(self) -> None:
         """Whatever was said before: what waits is run to its end, and a good batch is run and submitted."""
@@ -89,11 +106,11 @@ class HoldingShell:
                 break
             self.work(next(iter(self.orders)), 1_000_000, False)
         assert not self.orders
-        self.rules.places(frozenset())
+        self.rules.places(frozenset(["good"]), frozenset())
         before = self.submitted
         good = Batch("good", FUNCTIONS[0], 0, 2, 1, bytes(16), None, False, Raw(b"\x92\x01\x02"))
         self.receive(encode(good), True)
-        assert [(order.job, order.count) for order in self.orders.values()] == [("good", 2)]
+        assert [(order.job, order.parts[0].count) for order in self.orders.values()] == [("good", 2)]
         self.work(next(iter(self.orders)), 2, False)
         assert self.submitted == before + 1
 
@@ -110,8 +127,10 @@ def holding(source: bytes) -> None:
     """A worker's rules against a lying ventilator and a confused sink."""
     draw, shell = Draw(source), HoldingShell()
     while draw:
-        step = draw.below(8)
-        if step < 3:
+        step = draw.below(9)
+        if step == 8:
+            shell.get_stuck(draw.below(SLOTS))
+        elif step < 3:
             shell.receive(_batch(draw), True)
         elif step < 5:
             shell.receive(frame_of(draw, _FROM_SINK), False)
@@ -135,12 +154,16 @@ class BareSlots(Slots):
         ours.setblocking(False)
         memory = mmap.mmap(-1, mmap.PAGESIZE)
         struct.pack_into("=q", memory, 0, -1)
-        self._children[slot] = _Child(slot, None, ours, -1, memory, None)  # type: ignore[arg-type]
+        reading, self.printing = os.pipe()
+        output = ChildOutput(reading, slot)
+        self._children[slot] = _Child(slot, None, ours, -1, memory, output)  # type: ignore[arg-type]
 
     def _end(self, child: _Child, died: bool = False) -> str:
         assert self.far is not None
         child.wire.close()
         self.far.close()
+        child.output.close()
+        os.close(self.printing)
         child.progress.close()
         return "closed its process's link to the worker"
 
@@ -160,9 +183,12 @@ class BareSlots(Slots):
 
 
 def _said(draw: Draw) -> bytes:
-    outcomes = {"outcomes": (index(draw), index(draw), draw.pick(({"values": []}, None, [1])))}
-    good = {"outcomes": (draw.below(3) * 2, 2, {})}
-    said = draw.pick((good, outcomes, {"done": 0}, {"ready": ["m:f"]}, {"retired": True}, {}, {"broken": "text"}))
+    outcomes = {"outcomes": [(index(draw), index(draw), 0.5, draw.pick(({"values": []}, None, [1])))]}
+    good = {"outcomes": [(draw.below(3) * 2, 2, 0.5, {})]}
+    back = {"given_back": [draw.pick((6, 0, 9))]}
+    said = draw.pick(
+        (good, outcomes, back, {"done": True}, {"ready": ["m:f"]}, {"retired": True}, {}, {"broken": "text"})
+    )
     frame = mutated(draw, msgspec.msgpack.encode(said))
     size = len(frame) if draw.often() else draw.pick((0, 1, len(frame) + 1, 2**32 - 1))
     return struct.pack("<I", size) + frame
@@ -173,7 +199,8 @@ def child_link(source: bytes) -> None:
     draw, slots = Draw(source), BareSlots()
     logging.disable()
     while draw:
-        order = Run(0, "job", "m:f", 0, 6, Raw(b"\x90"), None)
+        parts = [Part(0, 6, Raw(b"\x90")), Part(6, 3, Raw(b"\x90"))]
+        order = Run(0, "job", "m:f", parts, None)
         slots.run(order)
         said_to = 0
         while draw and slots._children[0].order is order:
@@ -181,7 +208,7 @@ def child_link(source: bytes) -> None:
                 if isinstance(event, Outcome):
                     assert event.first == said_to and event.count >= 1, event
                     said_to += event.count
-                    assert said_to <= order.count
+                    assert said_to <= 9
             if draw.below(8) == 7:
                 break
         if slots._children[0].order is order:

@@ -9,7 +9,7 @@ from common.settings import DispatchSettings
 
 SETTINGS = DispatchSettings(batch_tasks=1, retries=3)
 OPEN = Open("job", "m:f", "lines", 5557, 3, False)
-OPENED = Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, 0.0)
+OPENED = Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, True, 0.0)
 CLOSED = Closed("job", 1, 0, [])
 REPEAT_S = 2.0
 MARK_S = SETTINGS.timing.beat_s / 4
@@ -160,6 +160,6 @@ def test_dispatch_hears_the_rest_and_is_woken_in_time() -> None:
 def test_only_the_first_opening_asks_that_failed_tasks_be_run_again() -> None:
     talk = Conversation(SETTINGS, Dispatch(SETTINGS, "job", "m:f"), "job", "m:f", "lines", True)
     [first] = talk.welcome(100.0, 5557)
-    talk.receive(100.0, Opened("job", "ledger", b"k" * 32, 0, b"", None, 1, 0.0))
+    talk.receive(100.0, Opened("job", "ledger", b"k" * 32, 0, b"", None, 1, True, 0.0))
     [second] = talk.welcome(200.0, 5557)
     assert (first.retry_failed, second.retry_failed) == (True, False)  # actual: (True, True)

@@ -49,7 +49,7 @@ class Scene:
         self.rules = Dispatch(settings, "job", "m:f")
         self.position = 0
         self.pushed: list[Batch] = []
-        self.rules.receive(self.now, Opened("job", "ledger", b"k" * 32, mark, b"", None, 0, 0.0))
+        self.rules.receive(self.now, Opened("job", "ledger", b"k" * 32, mark, b"", None, 0, True, 0.0))
         self._resumed = resumed
 
     def catch_up(self) -> None:
@@ -332,7 +332,7 @@ def test_an_earlier_run_is_read_to_its_end_whatever_the_window_and_no_further_at
 def test_a_job_that_is_opened_again_while_it_runs_goes_on_at_once() -> None:
     scene = working()
     scene.go()
-    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 10**6, b"", None, 0, 0.0))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 10**6, b"", None, 0, True, 0.0))
     scene.crew()
     assert scene.rules.plan(scene.now) is None
     scene.receipts((0, 1))
@@ -375,7 +375,7 @@ def test_a_worker_can_name_only_so_many_batches_of_an_earlier_run() -> None:
 
 def test_a_batch_says_all_that_a_worker_must_know() -> None:
     scene = Scene(DispatchSettings(batch_tasks=10, timeout_s=7.0, retries=1))
-    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 4, 0.0))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 4, True, 0.0))
     scene.catch_up()
     scene.crew()
     scene.go()
@@ -531,7 +531,7 @@ def test_the_wait_for_a_retry_has_a_bound() -> None:
 
 def test_attempts_of_an_earlier_run_do_not_lengthen_the_wait() -> None:
     scene = working(replace(ONE, retries=1))
-    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 10, 0.0))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 10, True, 0.0))
     scene.crew()
     scene.go()
     scene.rules.receive(scene.now, Failed("job", 11, [0]))
@@ -678,7 +678,7 @@ def test_who_died_while_the_sink_was_away_is_no_longer_counted_on() -> None:
     scene = working()
     scene.crew("v", 2, 2)
     assert scene.rules.window == 8
-    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, 0.0))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, True, 0.0))
     scene.crew("v", 2, 2)
     assert (scene.rules.crew_count, scene.rules.window) == (1, 4)
 
@@ -773,7 +773,7 @@ def test_a_late_copy_that_comes_back_is_not_pushed_while_another_worker_holds_th
 
 def test_a_resumed_job_waits_until_a_new_sink_knows_its_crew() -> None:
     scene = Scene(mark=5)
-    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 5, b"", None, 0, 2.0))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 5, b"", None, 0, True, 2.0))
     scene.crew()
     scene.catch_up()
     assert scene.rules.plan(scene.now) is None
@@ -784,7 +784,7 @@ def test_a_resumed_job_waits_until_a_new_sink_knows_its_crew() -> None:
 
 def test_a_new_job_does_not_wait_for_the_crew_to_gather() -> None:
     scene = Scene()
-    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, 2.0))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, False, 2.0))
     scene.crew()
     scene.catch_up()
     assert scene.rules.plan(scene.now) == Take(1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, msgpack, structs
 
 from common.holding import Holding, Kill, Output, Run
-from common.messages import Batch, Beat, Dropped, Recall, Recorded, Returned, decode_results
+from common.messages import Batch, Beat, Dropped, Recall, Recorded, Returned, decode_results, ticket
 from common.settings import HoldingSettings
 from common.unreceipted import Submit
 
@@ -19,12 +19,23 @@ DONE = Raw(b"\xc0")
 
 
 def batch(first: int, count: int = 1, job: str = "job", function: str = "m:f", suspect: bool = False) -> Batch:
-    return Batch(job, function, first, count, 1, b"t" * 16, None, suspect, Raw(msgpack.encode(list(range(count)))))
+    return Batch(
+        job,
+        function,
+        first,
+        count,
+        1,
+        ticket(b"k", first, count, 1),
+        None,
+        suspect,
+        Raw(msgpack.encode(list(range(count)))),
+    )
 
 
 def worker(settings: HoldingSettings = SETTINGS, ready: bool = True) -> Holding:
     made = Holding(settings, "w")
     made.expose(frozenset({"m:f"}))
+    made.places(frozenset({"job", "a", "b", "busy", "next"}), frozenset())
     for slot in range(settings.slots if ready else 0):
         made.slot_idle(0.0, slot)
     made.tick(0.0)
@@ -476,13 +487,14 @@ def test_a_next_attempt_is_not_taken_for_a_duplicate() -> None:
     made.receive(0.0, batch(0))
     made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
     made.slot_idle(0.0, 0)  # its receipt is lost
-    orders = made.receive(1.0, structs.replace(batch(0), attempt=2))
+    orders = made.receive(1.0, replace_attempt(batch(0), 2))
     assert runs(orders) or returned(made.tick(1.0))
 
 
 def test_a_worker_forgets_the_jobs_that_are_over() -> None:
     made = worker()
     for n in range(50):
+        made.places(frozenset({f"job{n}"}), frozenset())
         made.receive(1.0, batch(0, job=f"job{n}"))
         finish(made)
     assert len(made._load) <= 1
@@ -598,4 +610,4 @@ def test_returns_and_beats_say_the_attempt() -> None:
 
 
 def replace_attempt(one: Batch, attempt: int) -> Batch:
-    return structs.replace(one, attempt=attempt)
+    return structs.replace(one, attempt=attempt, ticket=ticket(b"k", one.first, one.count, attempt))
