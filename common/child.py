@@ -419,6 +419,10 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     printed = [TaskText(1, progress), TaskText(2, progress)]
     sys.stdout, sys.stderr = printed
+    outbox = Outbox(wire, orders.value_bytes_max, orders.memory_bytes)
+    # Before the import: that may take long, and the worker may be killed meanwhile.
+    watch = Watch(orders.lifeline, outbox)
+    watch.start()
     try:
         if orders.memory_bytes:
             resource.setrlimit(resource.RLIMIT_AS, (orders.memory_bytes, orders.memory_bytes))
@@ -426,9 +430,6 @@ def main() -> None:
     except BaseException as error:
         wire.send({"broken": _broken(error, specs)})
         return
-    outbox = Outbox(wire, orders.value_bytes_max, orders.memory_bytes)
-    watch = Watch(orders.lifeline, outbox)
-    watch.start()
     wire.send({"ready": sorted(exposed.functions)})
     tasks_left = orders.tasks_max or sys.maxsize
     try:

@@ -348,6 +348,16 @@ def test_grandchildren_of_an_idle_child_end_with_their_worker(pipeline: Pipeline
         wait_until(lambda pid=pid: is_gone(pid), f"grandchild {pid} has ended")
 
 
+def test_a_child_that_imports_ends_with_its_worker(pipeline: Pipeline) -> None:
+    pipeline.module("slow", "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
+    pipeline.sink()
+    worker = pipeline.worker("slow")
+    pid = pipeline.folder / "pid"
+    wait_until(lambda: pid.exists() and pid.read_text(), "the import runs")
+    worker.kill()
+    wait_until(lambda: is_gone(int(pid.read_text())), "the child has ended")
+
+
 # -- what a worker must see for itself ------------------------------------------------------------------------------
 
 SABOTAGE = """
