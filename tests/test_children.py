@@ -58,7 +58,7 @@ def ask_for_memory_again_and_again():
         kept.append(bytes(10_000_000))
 
 def return_half_the_memory():
-    return "x" * 300_000_000
+    return bytes(300_000_000)
 
 def exit_with_grandchildren():
     if os.fork() == 0:
