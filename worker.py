@@ -20,7 +20,7 @@ from common.keys import Certificate, is_name
 from common.messages import FromSink, Offer, Place, Places, Recorded, Welcome, decode_batch
 from common.roster import WORKER
 from common.settings import HoldingSettings
-from common.slots import Broken, Done, Event, GivenBack, Limits, Outcome, Ready, Slots
+from common.slots import Broken, Done, Event, GivenBack, Limits, Outcome, Ready, Slots, Unclear
 from common.unreceipted import Submit
 
 log = logging.getLogger(__name__)
@@ -160,6 +160,8 @@ class Worker:
                 self._perform(self._holding.slot_idle(now, event.slot))
             elif isinstance(event, GivenBack):
                 self._perform(self._holding.given_back(now, event.slot, event.firsts))
+            elif isinstance(event, Unclear):
+                self._holding.unclear(event.slot)
             elif isinstance(event, Ready):
                 self._take_ready(now, event)
             else:
@@ -233,7 +235,7 @@ class Worker:
     def _perform(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             if isinstance(output, Run):
-                self._slots.run(output)
+                self._slots.run(sockets.now(), output)
             elif isinstance(output, Kill):
                 self._slots.kill(output.slot)
             elif isinstance(output, Submit):

@@ -488,6 +488,10 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     printed = [TaskText(1, progress), TaskText(2, progress)]
     sys.stdout, sys.stderr = printed
+    outbox, orders = Outbox(wire, limits.value_bytes_max, limits.memory_bytes), Orders(wire)
+    # Before the import: that may take long, and the worker may be killed meanwhile.
+    watch = Watch(limits.lifeline, outbox, orders, progress)
+    watch.start()
     try:
         if limits.memory_bytes:
             resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
@@ -495,9 +499,6 @@ def main() -> None:
     except BaseException as error:
         wire.send({"broken": _broken(error, specs)})
         return
-    outbox, orders = Outbox(wire, limits.value_bytes_max, limits.memory_bytes), Orders(wire)
-    watch = Watch(limits.lifeline, outbox, orders, progress)
-    watch.start()
     wire.send({"ready": sorted(exposed.functions)})
     tasks_left = limits.tasks_max or sys.maxsize
     try:

@@ -16,6 +16,7 @@ from common.messages import (
     Beat,
     Dropped,
     FromSink,
+    Heard,
     Message,
     Recall,
     Recorded,
@@ -40,6 +41,8 @@ class Held:
     """Its tasks without an outcome; None: all of them."""
     slot: int | None = None
     unreceipted_count: int = 0
+    singly: bool = False
+    """Its tasks run one at a time, so that it is clear which one ends its child."""
 
     @property
     def is_done(self) -> bool:
@@ -55,13 +58,14 @@ class Held:
             self.left.discard(first, count)
 
     def parts(self) -> list["Part"]:
-        """What is left to run: usually all of it."""
+        """What to run next of what is left: usually all of it."""
         batch = self.batch
-        if self.left is None:
+        if self.left is None and not self.singly:
             return [Part(batch.first, batch.count, batch.arguments)]
+        runs = list(self.left or [(batch.first, batch.count)])
+        runs = [(runs[0][0], 1)] if self.singly else runs
         return [
-            Part(first, count, slice_arguments(batch.arguments, first - batch.first, count))
-            for first, count in self.left
+            Part(first, count, slice_arguments(batch.arguments, first - batch.first, count)) for first, count in runs
         ]
 
     def can_be_cut(self) -> bool:
@@ -129,7 +133,10 @@ class Holding:
         self._pacing = Pacing(settings)
         self._extra: dict[str, int] = {}
         """As the last beat has said it."""
+        self._announced: dict[int, tuple[int, Run]] = {}
+        """Suspect batches that start in their slots once the sink has heard the beat of this serial."""
         self._serial = 0
+        self._beat_serial = 0
         self._beat_at = float("-inf")
         self._beat_due_at: float | None = None
         self._changed = False
@@ -165,6 +172,7 @@ class Holding:
 
     def slot_idle(self, now: float, slot: int) -> list[Output]:
         """A slot's child has done what it was given, or it is new: what it left undone is run again."""
+        self._announced.pop(slot, None)
         self._put_back(self._running.pop(slot, []))
         if slot not in self._idle:
             self._idle.append(slot)
@@ -189,6 +197,11 @@ class Holding:
         self._running[slot] = [held for held in running if held.batch.first not in wanted]
         self._put_back([held for held in running if held.batch.first in wanted])
         return self._fill(now)
+
+    def unclear(self, slot: int) -> None:
+        """A slot's child has died, and any of the tasks that it had left may be to blame; a new child comes."""
+        for held in self._running[slot]:
+            held.singly = True
 
     def leave(self, now: float, grace_s: float) -> list[Output]:
         """Stop taking work: return what has not started, give what runs `grace_s` seconds."""
@@ -217,6 +230,8 @@ class Holding:
         """Take a batch of the tasks link or a message of the sink."""
         if isinstance(message, Batch):
             return self._receive_batch(now, message)
+        if isinstance(message, Heard):
+            return self._start_announced(message.serial)
         if isinstance(message, Recorded):
             for serial in (*message.serials, *message.refused):
                 self._receipt(serial)
@@ -310,10 +325,12 @@ class Holding:
         taken = [waiting.popleft()]
         first = taken[0].batch
         room = self._settings.order_bytes_max - memoryview(first.arguments).nbytes
-        while waiting and len(taken) < most and not first.suspect:
+        alone = first.suspect or taken[0].singly
+        while waiting and len(taken) < most and not alone:
             batch = waiting[0].batch
             room -= memoryview(batch.arguments).nbytes
-            alike = (batch.function, batch.timeout_s) == (first.function, first.timeout_s) and not batch.suspect
+            alike = (batch.function, batch.timeout_s) == (first.function, first.timeout_s)
+            alike = alike and not batch.suspect and not waiting[0].singly
             if not alike or room < 0:
                 break
             taken.append(waiting.popleft())
@@ -326,10 +343,20 @@ class Holding:
         self._running[slot] = taken
         self._pacing.began(now, job)
         batch = taken[0].batch
-        # Should a suspect batch end this worker, the ventilator must know that it had begun.
-        told: list[Output] = [self._beat(self._beat_at)] if batch.suspect else []
         parts = [part for held in taken for part in held.parts()]
-        return [*told, Run(slot, job, batch.function, parts, batch.timeout_s)]
+        order = Run(slot, job, batch.function, parts, batch.timeout_s)
+        if not batch.suspect:
+            return [order]
+        # Should it end this worker, the ventilator must know that it had begun.
+        beat = self._beat(self._beat_at)
+        self._announced[slot] = beat.serial, order
+        return [beat]
+
+    def _start_announced(self, heard: int) -> list[Output]:
+        found = [(slot, order) for slot, (serial, order) in self._announced.items() if serial <= heard]
+        for slot, _ in found:
+            del self._announced[slot]
+        return [order for _, order in found]
 
     def _put_back(self, helds: list[Held]) -> None:
         """Batches that a slot has not finished wait again, before all others; or they are returned."""
@@ -412,6 +439,7 @@ class Holding:
     def _end_grace(self) -> list[Output]:
         """End and return what still runs. A sink that is away has no receipts to give: they are waited for no more."""
         outputs: list[Output] = []
+        self._announced.clear()
         for slot in list(self._running):
             outputs.append(Kill(slot))
             self._put_back(self._running.pop(slot))
@@ -436,6 +464,7 @@ class Holding:
         slots = [slot for slot, running in self._running.items() if any(held.batch.job == job for held in running)]
         for slot in slots:
             del self._running[slot]
+            self._announced.pop(slot, None)
         self._unreceipted.drop(job)
         if job in self._waiting:
             self._waiting[job].clear()
@@ -451,10 +480,12 @@ class Holding:
     def _beat(self, now: float) -> Beat:
         self._beat_at = now
         self._beat_due_at = None
+        self._beat_serial += 1
         self._changed = False
         extras = {job: self._pacing.extra(job) for job in self._held}
         self._extra = {job: extra for job, extra in extras.items() if extra}
         return Beat(
+            serial=self._beat_serial,
             slots=self._settings.slots,
             prefetch=self._settings.prefetch,
             extra=self._extra,

@@ -5,6 +5,7 @@ Write-ahead log with `synchronous=FULL`: when `commit` returns, a power cut does
 """
 
 import fcntl
+import logging
 import os
 import secrets
 import sqlite3
@@ -20,6 +21,13 @@ from common.recording import Recording
 from common.runs import Runs
 
 SCHEMA_VERSION = 1
+_BUSY_S = 0.1
+"""So long another program's lock is waited for; the sink hears nobody meanwhile, and tries again."""
+_CHECK_SAID_BYTES = 100 * 1024 * 1024
+_PASSING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+"""I/O errors that a quota gives too; nothing of the transaction is written."""
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -125,7 +133,7 @@ class Ledger:
             if path != ":memory:" and not Path(path).exists():
                 # It holds the jobs' ticket keys.
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None, cached_statements=512)
+            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, cached_statements=512)
             self._prepare(path)
         except sqlite3.Error as error:
             self._unlock()
@@ -154,6 +162,8 @@ class Ledger:
             self._unlock()
             raise OperatorError(f"{path} is not a ledger of this Tradewind: give another file with --ledger")
         self.id = str(meta["ledger"])
+        if path != ":memory:" and Path(path).stat().st_size > _CHECK_SAID_BYTES:
+            log.info("checking the ledger %s, which is large", path)
         damage = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if damage != "ok":
             raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[0]})")
@@ -384,7 +394,8 @@ class _Transaction:
 
     def _judged(self, error: sqlite3.DatabaseError) -> Exception:
         passes = isinstance(error, sqlite3.OperationalError)
-        if passes and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_IOERR:
+        code = getattr(error, "sqlite_errorcode", 0)
+        if passes and (code & 0xFF != sqlite3.SQLITE_IOERR or code in _PASSING):
             return LedgerStuck(str(error))
         return OperatorError(unusable(self._path, error))
 

@@ -117,9 +117,10 @@ class Beat(Message, frozen=True):
     """A worker's heartbeat: its capacity, and by job the batches that it holds (waiting, running, unreceipted).
 
     `extra` is how many more it holds of jobs whose batches are done in no time. `started` are those of the held that
-    have begun to run and have tasks left to run.
+    have begun to run and have tasks left to run. `serial` grows with each beat.
     """
 
+    serial: Index
     slots: Slots
     prefetch: Prefetch
     extra: dict[Name, Prefetch]
@@ -228,7 +229,9 @@ class Again(Message, frozen=True):
 
 
 class Heard(Message, frozen=True):
-    """Answer to a beat."""
+    """Answer to the beat of this serial."""
+
+    serial: Index
 
 
 class Place(Struct, frozen=True, gc=False):

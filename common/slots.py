@@ -70,13 +70,20 @@ class GivenBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Unclear:
+    """A child has died, and nobody knows which task of its order is to blame."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The slot has run all tasks of its order."""
 
     slot: int
 
 
-Event = Ready | Broken | Outcome | GivenBack | Done
+Event = Ready | Broken | Outcome | GivenBack | Unclear | Done
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -109,6 +116,8 @@ class _Child:
     lifeline: int
     progress: mmap.mmap
     output: ChildOutput
+    ready: bool = False
+    ordered_at: float = 0.0
     order: Run | None = None
     parts: deque[Part] = field(default_factory=deque)
     """Of its order, those with tasks that have no outcome."""
@@ -133,18 +142,26 @@ class _Child:
         return in_head or any(part.first <= task < part.first + part.count for part in others)
 
     def overdue_at(self) -> float | None:
-        """When the running task's time is over, in seconds of the monotonic clock, which all processes share."""
-        if self.order is None or self.order.timeout_s is None or self.running_task() is None:
+        """When the running task's time is over, in seconds of the monotonic clock, which all processes share.
+
+        A child that does not begin its order has as much time for that.
+        """
+        if self.order is None or self.order.timeout_s is None:
             return None
-        return float(struct.unpack_from("=d", self.progress, 8)[0]) + self.order.timeout_s
+        began_at = float(struct.unpack_from("=d", self.progress, 8)[0])
+        return max(began_at, self.ordered_at) + self.order.timeout_s
 
 
 class Slots:
     """Children that serve `modules`; a child that ends is replaced."""
 
+    _STARTS_MAX = 5
+
     def __init__(self, modules: Sequence[str], limits: Limits) -> None:
         self._limits = limits
         self._modules = list(modules)
+        self._failed_starts = self._STARTS_MAX - 1
+        """Children in a row that died while they were importing; none may before the first is ready."""
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, _Child] = {}
         self._decoder = msgspec.msgpack.Decoder(_Said)
@@ -159,9 +176,10 @@ class Slots:
         for slot in slots:
             self._start(slot)
 
-    def run(self, order: Run) -> None:
+    def run(self, now: float, order: Run) -> None:
         """Let the slot's child, which must be idle, run the order."""
         child = self._children[order.slot]
+        child.ordered_at = now
         child.order = order
         child.parts = deque(order.parts)
         child.reported = order.parts[0].first
@@ -197,8 +215,13 @@ class Slots:
         found: list[Event] = []
         for child in list(self._children.values()):
             overdue_at = child.overdue_at()
-            if overdue_at is not None and now >= overdue_at:
-                assert child.order is not None
+            if overdue_at is None or now < overdue_at:
+                continue
+            assert child.order is not None
+            if child.running_task() is None:
+                log.warning("slot %d does not begin with its order: it gets a new child", child.slot)
+                self._replace(child)
+            else:
                 found += self._died(child, f"ran longer than its timeout of {child.order.timeout_s:g} seconds")
         return found
 
@@ -292,6 +315,8 @@ class Slots:
 
     def _event(self, child: _Child, said: _Said) -> list[Event]:
         if said.ready is not None:
+            child.ready = True
+            self._failed_starts = 0
             # A child that was given an order before it was ready is not idle.
             return [] if child.order else [Ready(child.slot, said.ready)]
         if said.broken is not None:
@@ -332,11 +357,22 @@ class Slots:
         ended = self._end(child, died=cause is None)
         timed_out = cause is not None
         cause = cause or ended
+        if not child.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= self._STARTS_MAX:
+                del self._children[child.slot]
+                return [Broken(child.slot, f"importing {', '.join(self._modules)} {cause}")]
         self._start(child.slot)
         if order is None or not parts:
             return []
         # Which task runs is what the child itself says: only one that it has left is believed.
-        blamed = task if task is not None and child.has_left(task) else child.reported
+        blamed = task if task is not None and child.has_left(task) else None
+        if blamed is None and sum(part.count for part in parts) > 1:
+            log.warning(
+                "a task of job %s %s; slot %d has a new child and runs them singly", order.job, cause, child.slot
+            )
+            return [Unclear(child.slot)]
+        blamed = child.reported if blamed is None else blamed
         log.warning("task %d of job %s %s; its slot has a new child", blamed, order.job, cause)
         text = f"the task {cause}"
         seconds = order.timeout_s if timed_out and order.timeout_s else 0.0
@@ -358,6 +394,8 @@ class Slots:
             os.killpg(child.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
+        # It may have left its group.
+        child.process.kill()
         child.process.wait()
         child.output.log_lines(child.job(), child.running_task())
         for mine in (child.wire, child.output):

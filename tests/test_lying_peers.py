@@ -100,14 +100,14 @@ def join_crew(liar: Liar) -> Places:
     liar.greet()
     liar.say(Offer(["gate:wait"]))
     places: Places = liar.hear(Places)
-    liar.say(Beat(1, 0, {}, {}))
+    liar.say(Beat(1, 1, 0, {}, {}, {}))
     liar.hear(Heard)
     return places
 
 
 def test_noise_is_dropped_and_named_once(farm: Farm) -> None:
     with farm.liar("worker", "eve") as liar:
-        liar.say(Beat(1, 1, {"j": [(0, 2)]}, {}))
+        liar.say(Beat(1, 1, 1, {}, {"j": [(0, 2, 1)]}, {}))
         liar.hear(Again)
         liar.greet()
         assert liar.results is not None
@@ -116,7 +116,7 @@ def test_noise_is_dropped_and_named_once(farm: Farm) -> None:
                 liar.control.send(noise)
                 liar.results.send(noise)
             for link in (liar.control, liar.results):
-                link.send_multipart([b"a", b"", encode(Beat(1, 1, {}, {}))])
+                link.send_multipart([b"a", b"", encode(Beat(3, 1, 1, {}, {}, {}))])
                 link.send(encode(Hello(1, "worker", liar.name))[:-3])
         liar.say(Hello(1, "worker", liar.name))
         liar.hear(Welcome)
@@ -157,7 +157,7 @@ def test_what_a_key_may_not_do_is_refused_and_named_once(farm: Farm) -> None:
             for message in (open_job, Cancel("j"), quarantine):
                 liar.say(message)
             observer.say(open_job)
-            observer.say(Beat(9, 9, {"j": [(0, 2)]}, {}))
+            observer.say(Beat(1, 9, 9, {}, {"j": [(0, 2, 1)]}, {}))
         once(farm.sink, "eve at 127.0.0.1 speaks protocol 9, not 1: refused")
         once(farm.sink, "key eve is enrolled as worker, not as ventilator")
         once(farm.sink, f"key eve: the name {re.escape(farm.worker_name)} is taken by a worker with another key")
@@ -204,13 +204,13 @@ def test_of_results_said_twice_the_first_is_kept_and_times_may_be_absurd(farm: F
 
 
 def test_batches_of_others_may_be_returned_and_named_without_end(farm: Farm) -> None:
-    others = [(first, 2) for first in range(0, TASKS, 2)]
+    others = [(first, 2, 1) for first in range(0, TASKS, 2)]
     with farm.liar("worker", "eve") as liar:
         join_crew(liar)
         for count in range(RETURNS):
-            liar.say(Returned("j" if count % 10 else "nosuch", others))
+            liar.say(Returned("j" if count % 10 else "nosuch", liar.name, others))
             if count % 100 == 0:
-                liar.say(Beat(1, 0, {"j": others[:2]}, {"j": others[:2]}))
+                liar.say(Beat(1, 1, 0, {}, {"j": others[:2]}, {"j": others[:2]}))
         (farm.pipeline.folder / "open").touch()
         wait_until(lambda: farm.pipeline.query("SELECT 1 FROM results"), "results are recorded all the while")
         liar.say(Goodbye())

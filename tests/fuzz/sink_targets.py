@@ -114,7 +114,7 @@ class SinkShell:
         self.perform(self.rules.roster_changed(ROSTER))
         self.pass_time(0.0)
         (worker, ventilator), say = HONEST, self.control
-        for message in (Hello(1, WORKER, "honest.1"), Offer(["honest:f"]), Beat(1, 1, {}, {}, {})):
+        for message in (Hello(1, WORKER, "honest.1"), Offer(["honest:f"]), Beat(3, 1, 1, {}, {}, {})):
             say(b"w", worker, encode(message))
         say(b"v", ventilator, encode(Hello(1, VENTILATOR, "honest.2")))
         opened = say(b"v", ventilator, encode(Open("honest", "honest:f", "range", 5557, 0, False)))
@@ -167,7 +167,7 @@ def _known_peers(shell: SinkShell) -> None:
     for peer, user in ((b"0", USERS[0]), (b"1", USERS[1])):
         shell.control(peer, user, encode(Hello(1, WORKER, user.name)))
         shell.control(peer, user, encode(Offer([FUNCTIONS[0]])))
-        shell.control(peer, user, encode(Beat(1, 1, {}, {}, {})))
+        shell.control(peer, user, encode(Beat(3, 1, 1, {}, {}, {})))
     shell.control(b"2", USERS[2], encode(Hello(1, VENTILATOR, "ventilator")))
     shell.control(b"2", USERS[2], encode(_OPEN))
 

@@ -14,7 +14,7 @@ from msgspec import Raw
 from common.child_output import ChildOutput
 from common.errors import ProtocolError
 from common.holding import Holding, Kill, Output, Part, Run
-from common.messages import Batch, FromSink, Outcomes, decode_batch, decode_from_sink, decode_results, encode
+from common.messages import Batch, FromSink, Heard, Outcomes, decode_batch, decode_from_sink, decode_results, encode
 from common.messages import decode_to_sink as decode_at_sink
 from common.settings import HoldingSettings
 from common.slots import Event, Limits, Outcome, Slots, _Child
@@ -55,7 +55,7 @@ class HoldingShell:
                 decode_at_sink(encode(output))
         for output in outputs:
             if isinstance(output, Kill):
-                del self.orders[output.slot]
+                self.orders.pop(output.slot, None)
                 self.perform(self.rules.slot_idle(self.now, output.slot))
 
     def receive(self, frame: bytes, of_ventilator: bool) -> None:
@@ -102,6 +102,7 @@ class HoldingShell:
     def finish(self) -> None:
         """Whatever was said before: what waits is run to its end, and a good batch is run and submitted."""
         for _ in range(10_000):
+            self.perform(self.rules.receive(self.now, Heard(2**50)))
             if not self.orders:
                 break
             self.work(next(iter(self.orders)), 1_000_000, False)
@@ -156,7 +157,7 @@ class BareSlots(Slots):
         struct.pack_into("=q", memory, 0, -1)
         reading, self.printing = os.pipe()
         output = ChildOutput(reading, slot)
-        self._children[slot] = _Child(slot, None, ours, -1, memory, output)  # type: ignore[arg-type]
+        self._children[slot] = _Child(slot, None, ours, -1, memory, output, ready=True)  # type: ignore[arg-type]
 
     def _end(self, child: _Child, died: bool = False) -> str:
         assert self.far is not None
@@ -201,7 +202,7 @@ def child_link(source: bytes) -> None:
     while draw:
         parts = [Part(0, 6, Raw(b"\x90")), Part(6, 3, Raw(b"\x90"))]
         order = Run(0, "job", "m:f", parts, None)
-        slots.run(order)
+        slots.run(0.0, order)
         said_to = 0
         while draw and slots._children[0].order is order:
             for event in slots.heard(draw.taken(draw.below(40)) if not draw.often() else _said(draw)):

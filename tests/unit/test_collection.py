@@ -60,7 +60,7 @@ ROSTER = {user.key: user for user in (ADA, BOB, VERA, VITO, OLGA)}
 SETTINGS = CollectionSettings()
 TIMING = SETTINGS.timing
 SQUARE, CUBE = "tasks:square", "tasks:cube"
-BEAT = Beat(slots=2, prefetch=1, extra={}, held={}, started={})
+BEAT = Beat(serial=3, slots=2, prefetch=1, extra={}, held={}, started={})
 
 
 class Scene:
@@ -228,7 +228,7 @@ def replace_job(scene: Scene) -> Job:
 
 @pytest.mark.parametrize("user", [ADA, VERA, OLGA], ids=lambda user: user.role)
 def test_every_role_may_ask_how_things_stand(scene: Scene, user: User) -> None:
-    scene.worker(BOB, beat=Beat(2, 1, {}, {"job": [(0, 5, 1), (5, 5, 1)]}, {"job": [(0, 5, 1)]}))
+    scene.worker(BOB, beat=Beat(3, 2, 1, {}, {"job": [(0, 5, 1), (5, 5, 1)]}, {"job": [(0, 5, 1)]}))
     scene.ventilator(VITO)
     scene.deliver(scene.batch([1, 2]), user=BOB)
     scene.sink.flush(scene.now)
@@ -494,8 +494,8 @@ def test_a_beat_goes_to_the_ventilators_whose_function_the_worker_exposes(scene:
     scene.ventilator(VITO, "cubes", CUBE)
     scene.worker(ADA, (CUBE,))
     held = {"cubes": [(0, 5, 1)], "squares": [(9, 1, 1)]}
-    outputs = scene.send(ADA, Beat(4, 2, {"cubes": 7}, held, {}))
-    assert to(ADA, outputs) == [Heard()]
+    outputs = scene.send(ADA, Beat(3, 4, 2, {"cubes": 7}, held, {}))
+    assert to(ADA, outputs) == [Heard(3)]
     assert of(Crew, outputs) == [(b"vito", Crew([Member("ada", 4, 2, 7, [(0, 5, 1)], [])], [], [], 0))]
 
 
@@ -553,7 +553,7 @@ def test_a_worker_on_a_new_connection_is_the_same_worker(scene: Scene) -> None:
     scene.worker()
     scene.hello(ADA, peer=b"ada again")
     assert scene.sink.worker_count == 1
-    assert to(b"ada again", scene.send(ADA, BEAT, peer=b"ada again")) == [Heard()]
+    assert to(b"ada again", scene.send(ADA, BEAT, peer=b"ada again")) == [Heard(3)]
     assert to(ADA, scene.send(ADA, BEAT)) == [Again()]
     batch = scene.batch([1])
     scene.deliver(batch)

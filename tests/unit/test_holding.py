@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, msgpack, structs
 
 from common.holding import Holding, Kill, Output, Run
-from common.messages import Batch, Beat, Dropped, Recall, Recorded, Returned, decode_results, ticket
+from common.messages import Batch, Beat, Dropped, Heard, Recall, Recorded, Returned, decode_results, ticket
 from common.settings import HoldingSettings
 from common.unreceipted import Submit
 
@@ -280,10 +280,20 @@ def test_an_idle_child_that_is_replaced_counts_once() -> None:
 
 def test_the_start_of_a_suspect_batch_is_said_before_it_starts() -> None:
     made = worker()
-    told, order = made.receive(0.0, batch(0, suspect=True))
+    [told] = made.receive(0.0, batch(0, suspect=True))
     assert isinstance(told, Beat)
     assert told.started == {"job": [(0, 1, 1)]}
-    assert isinstance(order, Run)
+    assert made.receive(0.0, Heard(told.serial - 1)) == [], "that was an earlier beat"
+    assert runs(made.receive(0.0, Heard(told.serial + 1))) == [(0, 0, 1)], "a later beat has said it too"
+    assert made.receive(0.0, Heard(told.serial + 1)) == []
+
+
+def test_a_suspect_batch_that_was_dropped_or_returned_before_the_sink_has_heard_of_it_is_not_run() -> None:
+    for end in (lambda made: made.receive(0.0, Dropped("job")), lambda made: made.leave(0.0, 0.0)):
+        made = worker()
+        [told] = made.receive(0.0, batch(0, suspect=True))
+        end(made)
+        assert made.receive(0.0, Heard(told.serial)) == []
 
 
 def test_of_a_scarce_job_only_free_slots_take_batches() -> None:
@@ -539,7 +549,8 @@ def test_a_slot_is_given_several_batches_that_are_done_in_no_time_but_no_suspect
     assert runs(made.slot_idle(1.0, 0)) == [(0, first, 1) for first in range(2, 7)]
     for first in range(2, 7):
         made.outcomes(1.0, 0, first, 1, 0.0001, DONE)
-    assert runs(made.slot_idle(1.0, 0)) == [(0, 7, 1)]
+    [told] = made.slot_idle(1.0, 0)
+    assert runs(made.receive(1.0, Heard(told.serial))) == [(0, 7, 1)]
 
 
 def test_idle_slots_share_what_waits() -> None:

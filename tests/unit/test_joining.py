@@ -133,7 +133,7 @@ def test_a_sink_that_is_there_is_not_complained_of() -> None:
     take(rules, 0.0, WELCOME)
     for now in range(1, 600):
         assert wait(rules, float(now), float(now)) == []
-        assert take(rules, float(now), Heard()) == []
+        assert take(rules, float(now), Heard(3)) == []
         assert not rules.away(float(now))
 
 
@@ -143,19 +143,19 @@ def test_a_short_silence_is_not_worth_a_word() -> None:
     take(rules, 0.0, WELCOME)
     assert wait(rules, 0.0, TIMING.silence_s + 1) == []
     assert rules.away(TIMING.silence_s + 1)
-    assert take(rules, TIMING.silence_s + 1, Heard()) == []
+    assert take(rules, TIMING.silence_s + 1, Heard(3)) == []
 
 
-@pytest.mark.parametrize("steps", [[Heard()], [CUT, CONNECTED, WELCOME]], ids=["still there", "started again"])
+@pytest.mark.parametrize("steps", [[Heard(3)], [CUT, CONNECTED, WELCOME]], ids=["still there", "started again"])
 def test_a_sink_that_was_missed_is_greeted_back_once(steps: list[Step]) -> None:
     rules = joining()
     take(rules, 0.0, CONNECTED)
     take(rules, 0.0, WELCOME)
     assert wait(rules, 0.0, 60.0) != []
-    heard = [output for step in [*steps, Heard()] for output in take(rules, 60.0, step)]
+    heard = [output for step in [*steps, Heard(3)] for output in take(rules, 60.0, step)]
     assert [output.text for output in heard if isinstance(output, Voice)] == [f"the sink at {ADDRESS} is back"]
     assert wait(rules, 60.0, 60.0 + TIMING.silence_s + 1) == []
-    assert take(rules, 60.0 + TIMING.silence_s + 1, Heard()) == []
+    assert take(rules, 60.0 + TIMING.silence_s + 1, Heard(3)) == []
 
 
 def test_the_first_welcome_is_not_a_return() -> None:
@@ -179,14 +179,14 @@ def test_nothing_is_sent_while_nobody_is_connected() -> None:
 def test_joined_is_between_a_welcome_and_a_cut() -> None:
     rules = joining()
     seen = []
-    for step in (CONNECTED, WELCOME, Heard(), Again(), WELCOME, CUT, CONNECTED, WELCOME):
+    for step in (CONNECTED, WELCOME, Heard(3), Again(), WELCOME, CUT, CONNECTED, WELCOME):
         take(rules, 0.0, step)
         seen.append(rules.joined)
     assert seen == [False, True, True, False, True, False, False, True]
     assert rules.welcome == WELCOME
 
 
-STEPS = st.sampled_from([CONNECTED, CUT, NOBODY, WELCOME, Again(), Heard()])
+STEPS = st.sampled_from([CONNECTED, CUT, NOBODY, WELCOME, Again(), Heard(3)])
 
 
 PAUSES = st.integers(0, 160).map(lambda quarters: quarters / 4)

@@ -101,4 +101,4 @@ def test_arguments_nested_just_too_deep_to_be_cut_do_not_end_the_worker() -> Non
 def test_a_beat_names_no_more_batches_than_any_worker_holds() -> None:
     runs = [(first, 1, 1) for first in range(300_000)]
     with pytest.raises(ProtocolError):
-        decode_to_sink(encode(Beat(1, 1, {}, {"job": runs}, {})))
+        decode_to_sink(encode(Beat(3, 1, 1, {}, {"job": runs}, {})))
