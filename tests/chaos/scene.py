@@ -20,8 +20,11 @@ def work(n):
     with open(f"executions/{os.getpid()}", "a") as file:
         file.write(f"{n}\\n")
     time.sleep(0.009 if n % 50 else 0.1)
+    while n == LAST and not os.path.exists("open"):
+        time.sleep(0.01)
     return n * 7
 """
+"""The last task waits until the strikes are over: none of them hits a job that is done."""
 MODULE = "chaos_task"
 
 
@@ -29,7 +32,7 @@ class Scene:
     """One job, everybody who runs it, and what was done to them."""
 
     def __init__(self, pipeline: Pipeline, roads: Roads, tasks: int) -> None:
-        pipeline.module(MODULE, TASK)
+        pipeline.module(MODULE, f"LAST = {tasks - 1}{TASK}")
         (pipeline.folder / "executions").mkdir()
         self.done = Counter[str]()
         self.journal: list[str] = []
@@ -57,7 +60,7 @@ class Scene:
         return int(self._pipeline.query("SELECT coalesce(sum(done), 0) FROM jobs")[0][0])
 
     def run(self, strikes: Iterable[Strike], kills: int) -> None:
-        """Strike until so many were killed; the job must last that long."""
+        """Strike until so many were killed."""
         for strike in strikes:
             self._wait(strike.after_s)
             self._look_after_everybody()
@@ -69,6 +72,7 @@ class Scene:
         """No more faults: the job must end by itself."""
         while self._undo:
             heappop(self._undo)[2]()
+        (self._pipeline.folder / "open").touch()
         self._wait_for_ventilator()
         while self._processes["ventilator"].popen.returncode != 0:
             # A killed child's task is recorded as failed: that is the promise, and the tasks are run again by name.

@@ -1,6 +1,7 @@
 """A job while everything that runs it is killed, stopped, cut off and started again, by a schedule that a seed makes.
 
-`CHAOS_KILLS` and `CHAOS_TASKS` set the long form (`make soak`); the seed is `CHAOS_SEED`.
+`CHAOS_KILLS` and `CHAOS_TASKS` set the long form (`make soak`); the seed is `CHAOS_SEED` (2 strikes hard enough to show
+results that replace others, and leases that do not end).
 """
 
 import os
@@ -18,9 +19,9 @@ from tests.conftest import Pipeline
 from tests.namespaces import network_of
 
 KILL_COUNT = int(os.environ.get("CHAOS_KILLS", "7"))
-TASKS = int(os.environ.get("CHAOS_TASKS", "4000"))
-SEED = int(os.environ.get("CHAOS_SEED", "1"))
-CUT_S = 60.0 if KILL_COUNT >= 100 else 6.0
+TASKS = int(os.environ.get("CHAOS_TASKS", "3000"))
+SEED = int(os.environ.get("CHAOS_SEED", "2"))
+CUT_S = 60.0 if KILL_COUNT >= 100 else 8.0
 """How long each fifth fault of the network lasts."""
 
 
@@ -52,7 +53,7 @@ def play(pipeline: Pipeline, roads: Roads, kill_count: int, tasks: int) -> None:
     with told(scene):
         scene.run(schedule(SEED, roads.faults, CUT_S), kill_count)
         struck_s, struck_count = time.monotonic() - started, scene.recorded_count()
-        assert struck_count < tasks, "the job was over before the strikes: give it more tasks (CHAOS_TASKS)"
+        assert struck_count < tasks
         scene.finish()
         is_whole(pipeline, tasks)
     ran = sum(len(path.read_bytes().splitlines()) for path in (pipeline.folder / "executions").iterdir())
@@ -76,6 +77,6 @@ def test_nothing_is_lost_and_nothing_recorded_twice_whatever_is_killed(pipeline:
 def test_nothing_is_lost_and_nothing_recorded_twice_whoever_is_cut_off(pipeline: Pipeline) -> None:
     with network_of("sink", "ventilator", *WORKERS) as network:
         try:
-            play(pipeline, Machines(pipeline, network), max(4, KILL_COUNT // 4), max(2000, TASKS // 4))
+            play(pipeline, Machines(pipeline, network), max(4, KILL_COUNT // 4), max(1500, TASKS // 4))
         finally:
             pipeline.close()
