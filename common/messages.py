@@ -446,18 +446,17 @@ def decode_batch(frame: bytes | memoryview) -> Batch:
     batch = _decoded(_batch, frame)
     if batch.first + batch.count > TASK_MAX:
         raise ProtocolError("a batch goes beyond the last task that can be")
-    if _array_length(batch.arguments) != batch.count:
+    if _array_count(memoryview(batch.arguments)) != batch.count:
         raise ProtocolError("a batch holds more or fewer arguments than it says")
     return batch
 
 
-def _array_length(encoded: Raw) -> int | None:
-    """How many items an encoded array has, by its head (the MessagePack specification, array format family)."""
-    head = memoryview(encoded)
-    if 0x90 <= head[0] <= 0x9F:
-        return head[0] & 0x0F
-    sizes = {0xDC: 2, 0xDD: 4}
-    return int.from_bytes(head[1 : 1 + sizes[head[0]]]) if head[0] in sizes else None
+def _array_count(encoded: memoryview) -> int | None:
+    """How many items a MessagePack array has, by its head; None for what is no array."""
+    if encoded[0] & 0xF0 == 0x90:
+        return encoded[0] & 0x0F
+    head_bytes = {0xDC: 2, 0xDD: 4}.get(encoded[0])
+    return head_bytes and int.from_bytes(encoded[1 : 1 + head_bytes])
 
 
 def decode_results(frame: bytes | memoryview) -> Results:

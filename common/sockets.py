@@ -63,7 +63,7 @@ def _call(made: zmq.Socket[bytes], sink_key: str) -> zmq.Socket[bytes]:
     # take as long again as the cut: the sink always reads, so what it does not acknowledge is lost.
     made.setsockopt(zmq.TCP_MAXRT, 5_000)
     made.connect_timeout = 2_000
-    made.reconnect_ivl, made.reconnect_ivl_max = 100, 2_000
+    made.reconnect_ivl, made.reconnect_ivl_max = 100, 800
     return made
 
 

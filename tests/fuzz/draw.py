@@ -14,8 +14,8 @@ from common.messages import Message, encode
 
 T = TypeVar("T")
 
-JOBS = ("job", "other", "third")
-NAMES = (*JOBS, "ada", "bob", "eve", "worker", "ventilator", "observer", "a" * 100)
+JOBS = ("job", "job", "job", "other", "third")
+NAMES = ("job", "ada", "bob", "eve", "worker", "ventilator", "observer", "a" * 100)
 FUNCTIONS = ("m:f", "m:g", "other:h")
 VALUES: tuple[Any, ...] = (
     None,
@@ -136,6 +136,11 @@ def index(draw: Draw) -> int:
     return draw.below(41) if draw.often() else draw.pick(_EDGES)
 
 
+def run(draw: Draw) -> tuple[int, int]:
+    """A batch or other run of tasks: often one of the batches that the targets push, four tasks each."""
+    return (4 * draw.below(10), 4) if draw.often() and draw.often() else (index(draw), index(draw))
+
+
 def _seconds(draw: Draw) -> float:
     return draw.pick((0.25, 0.0, 1e9, float("nan"), float("inf"), -1.0, 1e300))
 
@@ -174,6 +179,8 @@ def _maker_of_many(kind: shape.Type) -> Callable[[Draw], Any]:
         case shape.ListType():
             item = _maker(kind.item_type)
             return lambda draw: [item(draw) for _ in range(draw.below(5))]
+        case shape.TupleType(item_types=(shape.IntType(), shape.IntType())):
+            return run
         case shape.TupleType():
             items = [_maker(each) for each in kind.item_types]
             return lambda draw: tuple(item(draw) for item in items)
@@ -192,6 +199,8 @@ def _version(draw: Draw) -> int:
 def _text(pattern: str | None, name: str) -> Callable[[Draw], str]:
     if name in ("key", "keys"):
         return _key
+    if name == "role":
+        return lambda draw: draw.pick(("worker", "ventilator", "observer", "sink"))
     if name == "job":
         return lambda draw: draw.pick(JOBS)
     if pattern and ":" in pattern and pattern.startswith("^[^"):

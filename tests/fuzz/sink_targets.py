@@ -172,13 +172,33 @@ def _known_peers(shell: SinkShell) -> None:
     shell.control(b"2", USERS[2], encode(_OPEN))
 
 
+def _join_again(draw: Draw, shell: SinkShell, peer: bytes, user: User) -> None:
+    """A worker's or ventilator's first words, perhaps under another name than before."""
+    shell.control(peer, user, encode(Hello(1, user.role, draw.pick(NAMES))))
+    if user.role == WORKER:
+        shell.control(peer, user, encode(Offer([draw.pick(FUNCTIONS)])))
+    else:
+        shell.control(peer, user, encode(_OPEN))
+
+
+def _record(draw: Draw, shell: SinkShell) -> None:
+    """Results of two tasks as they should be, but for their values and times; then the ventilator asks."""
+    run = (2 * draw.below(20), 2)
+    proof = shell.ticket(run, 1, "job")
+    said = Results("job", "ada", draw.below(4), run[0], 2, 1, run, proof, outcomes(draw, 2))
+    shell.results(USERS[0], encode(said))
+    shell.pass_time(0.0)
+    shell.control(b"2", USERS[2], encode(Ask("job", 0, False)))
+    shell.pass_time(1.0)
+
+
 def collection(source: bytes) -> None:
     """The sink's rules against enrolled liars of every role."""
     draw, shell = Draw(source), SinkShell()
     if draw.often():
         _known_peers(shell)
     while draw:
-        step, who = draw.below(8), draw.below(len(USERS))
+        step, who = draw.below(10), draw.below(len(USERS))
         user = USERS[who]
         peer = b"%d" % who if draw.often() else b"%d" % draw.below(8)
         if step < 3:
@@ -188,6 +208,10 @@ def collection(source: bytes) -> None:
         elif step < 6:
             shell.results(user, results_frame(draw, shell))
         elif step == 6:
+            _join_again(draw, shell, peer, user)
+        elif step == 7:
+            _record(draw, shell)
+        elif step == 8:
             shell.pass_time(draw.pick((0.0, 1.0, 3.0, 6.0, 60.0)))
         else:
             gone = draw.below(len(USERS))

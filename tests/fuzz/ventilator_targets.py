@@ -16,6 +16,7 @@ from common.messages import (
     Crew,
     Failed,
     FromSink,
+    Member,
     Message,
     Opened,
     Quarantine,
@@ -59,6 +60,15 @@ class DispatchShell:
         except ProtocolError:
             return
         self.send(self.talk.receive(self.now, message))
+
+    def begin(self) -> None:
+        """A new job, a crew of two, and the first batches in its hands."""
+        crew = [Member("ada", 2, 1, [(0, 4)], [(0, 4)]), Member("eve", 1, 1, [(4, 4)], [])]
+        opened, nothing = Opened("job", "l", b"k", 0, b"", None, 0), Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False)
+        for message in (opened, nothing, Crew(crew, [], [], 0)):
+            self.receive(encode(message))
+        self.read_input()
+        self.push()
 
     def pass_time(self, seconds: float) -> None:
         deadline = self.talk.deadline()
@@ -111,6 +121,8 @@ class DispatchShell:
 def dispatch(source: bytes) -> None:
     """A ventilator's rules and conversation against any messages of the control link."""
     draw, shell = Draw(source), DispatchShell()
+    if draw.often():
+        shell.begin()
     while draw:
         step = draw.below(8)
         if step < 2:

@@ -265,7 +265,7 @@ def test_a_ticket_belongs_to_one_key_and_one_batch() -> None:
     [
         (0, 3, [1, 2], "more or fewer arguments than it says"),
         (0, 1, [1, 2], "more or fewer arguments than it says"),
-        (0, 1, {"a": 1}, "Expected `array`"),
+        (0, 1, {"a": 1}, "more or fewer arguments"),
         (TASK_MAX, 1, [1], "beyond the last task"),
     ],
 )
@@ -279,3 +279,9 @@ def test_a_peers_words_are_shown_on_one_line_and_cut() -> None:
         decode_to_sink(pack({"type": "a\nWARNING b\x1b[2J" + "x" * 10_000}))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) <= 200
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 65_535, 65_536])
+def test_a_batch_of_any_size_is_counted(count: int) -> None:
+    message = Batch("job", "m:f", 0, count, 1, TICKET, None, False, Raw(pack([0] * count)))
+    assert decode_batch(encode(message)).count == count
