@@ -48,6 +48,7 @@ def test_a_right_ledger_passes(farm: Farm) -> None:
         "DELETE FROM results WHERE task = 0",
         f"DELETE FROM results WHERE task = {TASKS - 1}",
         f"UPDATE results SET task = {TASKS} WHERE task = 7",
+        f"UPDATE results SET task = {TASKS}, value = {TASKS**2} WHERE task = 0",
         f"INSERT INTO results VALUES (1, {TASKS}, 'ok', {TASKS**2}, NULL, NULL, 1, 'w', 0.5)",
     ],
 )
