@@ -1,10 +1,14 @@
 """The bench: `python -m benchmarks [SCENARIO...]`."""
 
 import argparse
+import signal
+import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
-from benchmarks import machine, report
+from benchmarks import machine, plot, report
 from benchmarks.measuring import Figure, Plan, say
 
 SCENARIOS = ("many", "single", "roundtrip", "tail", "slow", "long", "resume", "payload", "slots", "idle", "start")
@@ -15,6 +19,8 @@ SERVERS = "servers"
 
 def main() -> None:
     """Run the scenarios that are named, or all; print the table, write the JSON file."""
+    # SIGTERM too must end what was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scenarios = {name: import_module(f"benchmarks.scenarios.{name}") for name in (*SCENARIOS, SERVERS)}
     options = _options(scenarios)
     plan = Plan(options.rounds, options.quick, options.speculate)
@@ -24,7 +30,19 @@ def main() -> None:
         say(f"{name}: {_title(scenarios[name])}")
         figures += scenarios[name].measure(plan)
     report.show(described, figures)
-    print(f"all values: {report.write(described, figures)}")
+    written = report.write(described, figures)
+    print(f"all values: {written}")
+    if {"many", "roundtrip"} <= {figure.scenario for figure in figures}:
+        _draw(written)
+
+
+def _draw(written: Path) -> None:
+    """The picture, beside the JSON file; `python -m benchmarks.plot` draws the one of the documents."""
+    if find_spec("matplotlib") is None:
+        say("no picture: matplotlib is not installed")
+        return
+    plot.draw(*plot.load([written]), written.with_suffix(".png"))
+    print(f"picture: {written.with_suffix('.png')}")
 
 
 def _options(scenarios: dict[str, ModuleType]) -> argparse.Namespace:

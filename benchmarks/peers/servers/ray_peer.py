@@ -11,7 +11,13 @@ import work
 @contextlib.contextmanager
 def crew(workers):  # type: ignore[no-untyped-def]
     """A node with so many processors."""
-    ray.init(num_cpus=workers, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init(
+        num_cpus=workers,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+    )
     square, sleep = ray.remote(work.square), ray.remote(work.sleep)
     try:
         yield (

@@ -1,0 +1,105 @@
+"""The bench's own rules: what it calls a right ledger, a ratio, a lower bound."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.farm import SQUARED, Farm
+from benchmarks.measuring import MEDIAN, OURS, Figure, Plan, Skipped, interleave, ratios
+from benchmarks.peers import sqlite_alone
+from benchmarks.report import ratio_of
+from benchmarks.scenarios.tail import greedy
+from common.ledger import Ledger
+
+TASKS = 50
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Farm:
+    """A farm without processes, whose ledger holds n·n for one job."""
+    ledger = Ledger(str(tmp_path / "results.db"))
+    ledger.open_job("squares", "work:square", f"range 0:{TASKS}")
+    rows = [(n, n * n) for n in range(TASKS)]
+    ledger._db.executemany("INSERT INTO results VALUES (1, ?, 'ok', ?, NULL, NULL, 1, 'w', 0.5)", rows)
+    ledger._db.execute(f"INSERT INTO receipts (job, first, count, seconds) VALUES (1, 0, {TASKS}, 1.0)")
+    ledger.close()
+    made = Farm.__new__(Farm)
+    made.ledger = tmp_path / "results.db"
+    return made
+
+
+def spoil(farm: Farm, statement: str) -> None:
+    ledger = Ledger(str(farm.ledger))
+    ledger._db.execute(statement)
+    ledger.close()
+
+
+def test_a_right_ledger_passes(farm: Farm) -> None:
+    farm.check("squares", TASKS, SQUARED)
+    farm.check_values("squares", [n * n for n in range(TASKS)])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE results SET value = value + 1 WHERE task = 7",
+        "UPDATE results SET value = NULL WHERE task = 7",
+        "UPDATE results SET status = 'failed' WHERE task = 7",
+        "DELETE FROM results WHERE task = 0",
+        f"DELETE FROM results WHERE task = {TASKS - 1}",
+        f"UPDATE results SET task = {TASKS} WHERE task = 7",
+        f"UPDATE results SET task = {TASKS}, value = {TASKS**2} WHERE task = 0",
+        f"INSERT INTO results VALUES (1, {TASKS}, 'ok', {TASKS**2}, NULL, NULL, 1, 'w', 0.5)",
+    ],
+)
+def test_a_wrong_ledger_ends_the_bench(farm: Farm, statement: str) -> None:
+    spoil(farm, statement)
+    with pytest.raises(SystemExit, match="wrong"):
+        farm.check("squares", TASKS, SQUARED)
+    if "SET task" not in statement:
+        with pytest.raises(SystemExit, match="wrong"):
+            farm.check_values("squares", [n * n for n in range(TASKS)])
+
+
+def test_sqlite_alone_writes_the_rows_that_a_job_left(farm: Farm) -> None:
+    assert sqlite_alone.rate(farm.ledger, "squares") > 0
+    assert sorted(path.name for path in farm.ledger.parent.glob("sqlite-alone*")) == []
+
+
+def test_rounds_are_interleaved_and_every_second_one_runs_backwards() -> None:
+    order = []
+
+    def contender(name: str):  # type: ignore[no-untyped-def]
+        return lambda number: order.append((number, name)) or {MEDIAN: 1.0}
+
+    interleave("test", 2, {OURS: contender("ours"), "peer": contender("peer")})
+    assert order == [(0, "ours"), (0, "peer"), (1, "peer"), (1, "ours")]
+
+
+def test_who_cannot_be_had_is_skipped_in_words_and_the_others_go_on() -> None:
+    def nobody(_: int) -> dict[object, float]:
+        raise Skipped("there is none")
+
+    figures = interleave("test", 2, {"peer": nobody, OURS: lambda _: {MEDIAN: 1.0}})  # type: ignore[dict-item]
+    assert [(each.who, each.skipped, each.values) for each in figures] == [
+        (OURS, "", [1.0, 1.0]),
+        ("peer", "there is none", []),
+    ]
+
+
+def test_a_ratio_is_taken_round_by_round_within_its_scenario_and_measure() -> None:
+    assert ratios([2.0, 8.0], [1.0, 2.0]) == [2.0, 4.0]
+    assert ratios([2.0], [1.0, 4.0, 4.0]) == [0.5]
+    peer = Figure("a", MEDIAN, "peer", [1.0, 2.0, 4.0])
+    mine, other = Figure("a", MEDIAN, OURS, [2.0, 8.0, 4.0]), Figure("b", MEDIAN, OURS, [9.0, 9.0, 9.0])
+    assert ratio_of(peer, [other, mine, peer]) == 2.0
+    assert ratio_of(mine, [other, mine, peer]) is None
+
+
+def test_greedy_gives_each_task_to_who_is_free_first() -> None:
+    assert greedy([3.0, 1.0, 1.0, 1.0], [1.0, 1.0]) == 3.0
+    assert greedy([1.0, 1.0, 1.0], [10.0, 1.0]) == 10.0
+
+
+def test_a_quick_run_does_a_twentieth() -> None:
+    assert (Plan(quick=True).scaled(100), Plan().scaled(100)) == (5, 100)
