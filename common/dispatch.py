@@ -448,5 +448,5 @@ class Dispatch:
                 count = min(size, run_first + run_count - first)
                 arguments = slice_arguments(flight.arguments, first - flight.first, count)
                 part = Flight(first, count, arguments, flight.attempt, is_part=True)
-                part.suspect, part.returns = flight.suspect, flight.returns
+                part.was_pushed, part.suspect, part.returns = flight.was_pushed, flight.suspect, flight.returns
                 self._insert(now, part)

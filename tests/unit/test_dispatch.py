@@ -798,3 +798,15 @@ def test_the_window_has_room_for_what_is_done_in_no_time_even_when_the_input_is_
     assert scene.rules.window == 32
     scene.crew("w")
     assert scene.rules.window == 2
+
+
+def test_a_lost_worker_that_comes_back_keeps_the_parts_that_nobody_else_has_yet() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=8, split_parts=4))
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, False, 0.0))
+    scene.crew("w", 1, 0)
+    scene.catch_up()
+    scene.go()
+    scene.crew("w", 1, 0, held=((0, 8),))
+    scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
+    scene.crew("w", 4, 0, held=((0, 8),))
+    assert scene.push() == []
