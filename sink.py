@@ -19,7 +19,7 @@ from common.gate import REFUSED_FOR_GOOD, Gate
 from common.keys import KeyFolder
 from common.ledger import Ledger
 from common.link import ask_sink, sink_address
-from common.messages import Cancel, Dropped, Query, Report, decode_results, decode_to_sink, encode
+from common.messages import Cancel, Dropped, Query, Report, decode_to_sink, encode, split_results
 from common.reading import LedgerReader
 from common.roster import OBSERVER, ROLES, VENTILATOR, WORKER, User
 from common.settings import CONTROL_PORT, RESULTS_PORT, CollectionSettings
@@ -119,7 +119,8 @@ class Sink:
             if user is None:
                 continue
             try:
-                self._perform(self._rules.results(user, decode_results(content)))
+                for results in split_results(content):
+                    self._perform(self._rules.results(user, results))
             except ProtocolError as error:
                 self._perform(self._rules.malformed(user, "results", error))
 

@@ -17,7 +17,7 @@ from common import console, link, sockets
 from common.errors import ExitCode, OperatorError, ProtocolError
 from common.holding import Holding, Kill, Output, Run
 from common.keys import Certificate, is_name
-from common.messages import FromSink, Offer, Place, Places, Recorded, Welcome, decode_batch
+from common.messages import FromSink, Offer, Place, Places, Recorded, Welcome, decode_batch, join_results
 from common.roster import WORKER
 from common.settings import HoldingSettings
 from common.slots import Broken, Done, Event, GivenBack, Limits, Outcome, Ready, Slots, Unclear
@@ -26,6 +26,8 @@ from common.unreceipted import Submit
 log = logging.getLogger(__name__)
 app = console.application("The worker of a Tradewind pipeline.")
 DEFAULT_KEY = Path("keys/worker.key_secret")
+OUTGOING_BYTES_MAX = 1024 * 1024
+"""Results are sent together up to so many bytes."""
 EXTRA_MAX = 1_000
 """Batches beyond the default prefetch that a worker holds of a job whose batches are done in no time."""
 
@@ -65,6 +67,8 @@ class Worker:
         self._places: dict[tuple[str, str], Place] = {}
         self._sink_run: str | None = None
         self._complained: set[str] = set()
+        self._outgoing: list[bytes] = []
+        self._outgoing_bytes = 0
         self._link = link.SinkLink(
             self._context,
             certificate,
@@ -116,6 +120,7 @@ class Worker:
             self._leave()
         if console.parent_is_gone() and not self._holding.leaving:
             self._leave()
+        self._send_results()
         self._speak(now)
 
     def _speak(self, now: float) -> None:
@@ -181,14 +186,13 @@ class Worker:
         raise OperatorError(broken.text)
 
     def _take_batches(self) -> None:
-        now = sockets.now()
+        batches = []
         for frame, content in sockets.drain(self._tasks):
             try:
-                batch = decode_batch(content)
+                batches.append(decode_batch(content))
             except ProtocolError as error:
                 self._complain(sockets.peer_address(frame), error)
-                continue
-            self._perform(self._holding.receive(now, batch))
+        self._perform(self._holding.take(sockets.now(), batches))
 
     def _complain(self, address: str, error: ProtocolError) -> None:
         if address not in self._complained:
@@ -232,6 +236,19 @@ class Worker:
             sockets.connect_tasks(self._tasks, *new)
         self._places = wanted
 
+    def _submit(self, frame: bytes) -> None:
+        """Send results with those that follow in this turn of the loop: a message costs more than what is in it."""
+        if self._outgoing_bytes + len(frame) > OUTGOING_BYTES_MAX:
+            self._send_results()
+        self._outgoing.append(frame)
+        self._outgoing_bytes += len(frame)
+
+    def _send_results(self) -> None:
+        if self._outgoing:
+            assert self._results is not None
+            self._results.send(join_results(self._outgoing))
+            self._outgoing, self._outgoing_bytes = [], 0
+
     def _perform(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             if isinstance(output, Run):
@@ -239,8 +256,7 @@ class Worker:
             elif isinstance(output, Kill):
                 self._slots.kill(output.slot)
             elif isinstance(output, Submit):
-                assert self._results is not None
-                self._results.send(output.frame)
+                self._submit(output.frame)
             else:
                 self._link.send(output)
 

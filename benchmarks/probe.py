@@ -50,7 +50,7 @@ class OneByOne:
         if len(self.seconds) < self._taken == self.ventilator._rules.done_count:
             self.seconds.append(time.perf_counter() - self._taken_at)
 
-    def available(self) -> bool:
+    def available(self, count: int = 1) -> bool:
         """True when the last task has its receipt and there is another."""
         self.note()
         return len(self.seconds) == self._taken and not self.ended

@@ -33,6 +33,7 @@ import msgspec
 
 _PLAIN = frozenset((int, float, bool, type(None)))
 _FLUSH_S = 0.05
+_READ_BYTES = 64 * 1024
 _LAST_S = 0.1
 _LOOK_S = 5e-6
 """After a task that took longer it is worth a look whether the link is still open."""
@@ -116,11 +117,15 @@ class Wire:
         self.forked = True
 
     def receive(self) -> bytearray | None:
-        """The next order, or None when the worker has closed the link."""
-        head = self._exactly(4)
-        if head is None:
+        """The next order, or None when the worker has closed the link. The worker says nothing more before it is done."""
+        got = self._socket.recv(_READ_BYTES)
+        while 0 < len(got) < 4:
+            got += self._socket.recv(4 - len(got))
+        if not got:
             return None
-        return self._exactly(struct.unpack("<I", head)[0])
+        order = bytearray(struct.unpack_from("<I", got)[0])
+        order[: len(got) - 4] = memoryview(got)[4:]
+        return order if self._fill(memoryview(order)[len(got) - 4 :]) else None
 
     def send(self, message: dict[str, Any]) -> None:
         payload = _encoder.encode(message)
@@ -130,15 +135,13 @@ class Wire:
         with self._lock:
             self._socket.sendall(struct.pack("<I", len(payload)) + payload)
 
-    def _exactly(self, count: int) -> bytearray | None:
-        buffer = bytearray(count)
-        view = memoryview(buffer)
-        while count:
-            got = self._socket.recv_into(view[-count:])
-            if not got:
-                return None
-            count -= got
-        return buffer
+    def _fill(self, view: memoryview) -> bool:
+        while view:
+            count = self._socket.recv_into(view)
+            if not count:
+                return False
+            view = view[count:]
+        return True
 
 
 class Unfit(Exception):
@@ -185,12 +188,12 @@ class Outbox:
             self.part = Part(first)
             return self.part
 
-    def flush(self) -> None:
-        """Send the outcomes that are complete and were not sent yet."""
+    def flush(self, ending: dict[str, Any] | None = None) -> None:
+        """Send the outcomes that are complete and were not sent yet; with the last ones goes how the order ended."""
         with self._lock:
             said = [self._said(part) for part in (*self._before, self.part) if part.unsent()]
-            if said:
-                self.wire.send({"outcomes": said})
+            if said or ending:
+                self.wire.send({"outcomes": said, **(ending or {})})
             self._before, self._before_count, self.size = [], 0, 0
 
     def _said(self, part: Part) -> tuple[int, int, float, dict[str, Any]]:
@@ -301,8 +304,8 @@ class TaskText(io.TextIOWrapper):
 class Orders:
     """The parts of the order that have not begun. The task loop takes them; the watch thread may give them back."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
         self._lock = threading.Lock()
         self._parts: deque[tuple[int, list[Any]]] = deque()
 
@@ -321,14 +324,14 @@ class Orders:
             parts = list(self._parts)
             self._parts.clear()
             if parts:
-                self._wire.send({"given_back": [first for first, _ in parts]})
+                self._outbox.wire.send({"given_back": [first for first, _ in parts]})
 
     def done(self, retired: bool) -> None:
         """Say that the order is done, or that this process has run as many tasks as it may."""
         # What was given back must be said before.
         with self._lock:
             self._parts.clear()
-            self._wire.send({"retired": True} if retired else {"done": True})
+            self._outbox.flush({"retired": True} if retired else {"done": True})
 
 
 class Watch(threading.Thread):
@@ -488,7 +491,8 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     printed = [TaskText(1, progress), TaskText(2, progress)]
     sys.stdout, sys.stderr = printed
-    outbox, orders = Outbox(wire, limits.value_bytes_max, limits.memory_bytes), Orders(wire)
+    outbox = Outbox(wire, limits.value_bytes_max, limits.memory_bytes)
+    orders = Orders(outbox)
     # Before the import: that may take long, and the worker may be killed meanwhile.
     watch = Watch(limits.lifeline, outbox, orders, progress)
     watch.start()
@@ -511,7 +515,6 @@ def main() -> None:
                 _run(exposed.functions[name], arguments, outbox, outbox.begin(first), progress, started, printed)
                 tasks_left -= len(arguments)
             watch.busy = False
-            outbox.flush()
             orders.done(retired=not tasks_left)
     except (OSError, KeyboardInterrupt):
         watch.end()

@@ -210,17 +210,18 @@ class Collection:
         if self._stuck_until is not None:
             self._stuck_until = None
             outputs.append(Say("info", "the ledger takes results again"))
-        told: dict[str, tuple[list[int], list[int]]] = {}
-        for worker, serial in said:
-            told.setdefault(worker, ([], []))[0].append(serial)
         for each in recordings:
             self.recorded_count += each.results.count - len(each.again)
             outputs += self._tell_failed(each)
-        outputs += self._tell_recorded(told)
+        # The ventilators first: slots may wait for what they push next.
         for job in {each.results.job for each in recordings}:
             run = self._crews.runs.get(job)
             if run is not None and run.asked_after is not None:
                 outputs += self._answer(run, even_if_none=False)
+        told: dict[str, tuple[list[int], list[int]]] = {}
+        for worker, serial in said:
+            told.setdefault(worker, ([], []))[0].append(serial)
+        outputs += self._tell_recorded(told)
         return outputs
 
     def tick(self, now: float) -> list[Output]:

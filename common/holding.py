@@ -229,7 +229,7 @@ class Holding:
     def receive(self, now: float, message: Batch | FromSink) -> list[Output]:
         """Take a batch of the tasks link or a message of the sink."""
         if isinstance(message, Batch):
-            return self._receive_batch(now, message)
+            return self.take(now, [message])
         if isinstance(message, Heard):
             return self._start_announced(message.serial)
         if isinstance(message, Recorded):
@@ -240,6 +240,12 @@ class Holding:
         elif isinstance(message, Dropped):
             return self._drop(message.job)
         return []
+
+    def take(self, now: float, batches: Iterable[Batch]) -> list[Output]:
+        """Take batches that came together: idle slots share them."""
+        for batch in batches:
+            self._receive_batch(batch)
+        return self._fill(now)
 
     def tick(self, now: float) -> list[Output]:
         """Send what is due: returns, results without a receipt, the beat; end what outlived the grace."""
@@ -266,25 +272,20 @@ class Holding:
 
     # -- rules --------------------------------------------------------------------------------------------------
 
-    def _receive_batch(self, now: float, batch: Batch) -> list[Output]:
+    def _receive_batch(self, batch: Batch) -> None:
         if batch.job not in self._jobs:
-            return []
-        mine = self._held.setdefault(batch.job, {})
-        known = mine.get(batch.first)
+            return
+        known = self._held.get(batch.job, {}).get(batch.first)
         if known is not None and known.batch.ticket == batch.ticket:
             self.duplicate_count += 1
-            return []
-        if known is not None or not self._has_room(batch):
+        elif known is not None or not self._has_room(batch):
             self._return(batch)
-            if not mine:
-                del self._held[batch.job]
-            return []
-        held = Held(batch)
-        mine[batch.first] = held
-        self._changed = True
-        self._load[batch.job] += 1
-        self._line(batch.job).append(held)
-        return self._fill(now) if self._idle else []
+        else:
+            held = Held(batch)
+            self._held.setdefault(batch.job, {})[batch.first] = held
+            self._changed = True
+            self._load[batch.job] += 1
+            self._line(batch.job).append(held)
 
     def _line(self, job: str) -> deque[Held]:
         """The job's batches that wait for a slot; the job has its turn among the others."""
@@ -296,7 +297,9 @@ class Holding:
     def _has_room(self, batch: Batch) -> bool:
         if self.leaving or batch.function not in self._functions:
             return False
-        return self._load[batch.job] < self._capacity(batch.job) or (bool(self._idle) and not self._turns)
+        if self._load[batch.job] < self._capacity(batch.job):
+            return True
+        return len(self._idle) > sum(map(len, self._waiting.values()))
 
     def _capacity(self, job: str) -> int:
         """Batches of the job that may wait or run here: of a scarce job only its share of the slots, and the extra."""
@@ -371,9 +374,10 @@ class Holding:
 
     def _measure(self, now: float, job: str, seconds: float) -> None:
         self._pacing.measured(now, job, seconds)
-        extra, said = self._pacing.extra(job), self._extra.get(job, 0)
-        if (extra > 2 * said or said > 2 * extra) and now >= self._beat_at + self._settings.stuck_s:
-            self._beat_due_at = now
+        if now >= self._beat_at + self._settings.stuck_s:
+            extra, said = self._pacing.extra(job), self._extra.get(job, 0)
+            if extra > 2 * said or said > 2 * extra:
+                self._beat_due_at = now
 
     def _submit(self, now: float, held: Held, first: int, count: int, outcomes: Raw) -> Submit:
         batch = held.batch

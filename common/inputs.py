@@ -94,7 +94,7 @@ class RangeInput:
         end = min(self._next + count, self._stop)
         taken = range(self._next, end)
         self._next = end
-        return len(taken), encoded(list(taken), 0)
+        return len(taken), Raw(_encoder.encode(list(taken)))
 
     def mark(self) -> tuple[int, bytes]:
         """How many tasks were read, and a digest of them: the source says it all."""

@@ -23,6 +23,8 @@ from common.runs import Runs
 SCHEMA_VERSION = 1
 _BUSY_S = 0.1
 """So long another program's lock is waited for; the sink hears nobody meanwhile, and tries again."""
+_TOGETHER_MIN = 4
+"""So many recordings are worth a statement for all of them."""
 _CHECK_SAID_BYTES = 100 * 1024 * 1024
 _PASSING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 """I/O errors that a quota gives too; nothing of the transaction is written."""
@@ -227,9 +229,9 @@ class Ledger:
         """
         recorded: dict[str, list[tuple[int, int, float, int]]] = {}
         with self._transaction():
-            for recording in recordings:
-                runs = recorded.setdefault(recording.results.job, [])
-                runs += self._insert(self._jobs[recording.results.job], recording)
+            for (name, _, _), alike in _alike(recordings).items():
+                runs = recorded.setdefault(name, [])
+                runs += self._insert_together(self._jobs[name], alike)
             for name, runs in recorded.items():
                 self._write_receipts(self._jobs[name], runs)
             for mark in marks:
@@ -293,6 +295,30 @@ class Ledger:
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._db, self._path)
 
+    def _insert_together(self, job: Job, alike: list[Recording]) -> list[tuple[int, int, float, int]]:
+        """Insert the rows of recordings that share job, attempt and worker; returns the runs of the new ones.
+
+        Many small ones are tried with one statement, as if none of their tasks had a row.
+        """
+        plain = [each for each in alike if not each.errors and not each.again and each.json is None]
+        if len(plain) < _TOGETHER_MIN:
+            plain = []
+        runs: list[tuple[int, int, float, int]] = []
+        if plain:
+            self._db.execute("SAVEPOINT together")
+            rows = (row for each in plain for row in each.rows(0, each.results.count))
+            inserted = self._db.executemany(_insertion(job, plain[0], "INSERT OR IGNORE", "NULL"), rows).rowcount
+            if inserted == sum(each.results.count for each in plain):
+                runs = [(each.results.first, each.results.count, sum(each.seconds), 0) for each in plain]
+            else:
+                self._db.execute("ROLLBACK TO together")
+            self._db.execute("RELEASE together")
+        done = set(map(id, plain)) if runs else set()
+        for recording in alike:
+            if id(recording) not in done:
+                runs += self._insert(job, recording)
+        return runs
+
     def _insert(self, job: Job, recording: Recording) -> list[tuple[int, int, float, int]]:
         """Insert the rows that are new; returns their runs as (first, count, seconds, failed)."""
         results = recording.results
@@ -321,9 +347,7 @@ class Ledger:
     def _insert_run(self, job: Job, recording: Recording, first: int, end: int) -> tuple[int, int, float, int]:
         results = recording.results
         low, high = first - results.first, end - results.first
-        worker = results.worker.replace("'", "''")
-        # What all rows share stands in the statement: binding it for each row would take twice the time.
-        fixed = f"{job.job}, {results.attempt}, '{worker}'"
+        fixed = _fixed(job, recording)
         errors = {at: error for at, error in recording.errors.items() if low <= at < high}
         fine: Iterable[int] = range(low, high)
         if errors:
@@ -334,11 +358,7 @@ class Ledger:
                 [(results.first + at, error, recording.seconds[at]) for at, error in errors.items()],
             )
         rows = recording.rows(low, high) if not errors else recording.picked(fine)
-        self._db.executemany(
-            "INSERT INTO results (job, attempt, worker, task, status, value, seconds, json)"
-            f" VALUES ({fixed}, ?, 'ok', ?, ?, {'?' if recording.json else 'NULL'})",
-            rows,
-        )
+        self._db.executemany(_insertion(job, recording, "INSERT", "?" if recording.json else "NULL"), rows)
         seconds = recording.seconds[low:high]
         return first, end - first, sum(seconds), len(errors)
 
@@ -359,6 +379,26 @@ class Ledger:
     def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.close()
+
+
+def _alike(recordings: Iterable[Recording]) -> dict[tuple[str, int, str], list[Recording]]:
+    """Recordings by job, attempt and worker, each in the order in which they came."""
+    found: dict[tuple[str, int, str], list[Recording]] = {}
+    for recording in recordings:
+        results = recording.results
+        found.setdefault((results.job, results.attempt, results.worker), []).append(recording)
+    return found
+
+
+def _fixed(job: Job, recording: Recording) -> str:
+    """What all rows share stands in the statement: binding it for each row would take twice the time."""
+    worker = recording.results.worker.replace("'", "''")
+    return f"{job.job}, {recording.results.attempt}, '{worker}'"
+
+
+def _insertion(job: Job, recording: Recording, how: str, json: str) -> str:
+    columns = "job, attempt, worker, task, status, value, seconds, json"
+    return f"{how} INTO results ({columns}) VALUES ({_fixed(job, recording)}, ?, 'ok', ?, ?, {json})"
 
 
 class _Transaction:

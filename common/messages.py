@@ -459,13 +459,25 @@ def _array_count(encoded: memoryview) -> int | None:
     return head_bytes and int.from_bytes(encoded[1 : 1 + head_bytes])
 
 
-def decode_results(frame: bytes | memoryview) -> Results:
-    """A frame of the results link, its outcomes still encoded. Raises ProtocolError."""
+def decode_results(frame: bytes | memoryview | Raw) -> Results:
+    """One message of the results link, its outcomes still encoded. Raises ProtocolError."""
     results = _decoded(_results, frame)
     first, count = results.batch
     if results.first < first or results.first + results.count > first + count:
         raise ProtocolError("results lie outside their batch")
     return results
+
+
+def join_results(frames: list[bytes]) -> bytes:
+    """Encoded `Results` as the one frame of the results link that carries them: an array (MessagePack array family)."""
+    count = len(frames)
+    head = bytes([0x90 | count]) if count < 16 else b"\xdd" + count.to_bytes(4)
+    return head + b"".join(frames)
+
+
+def split_results(frame: bytes | memoryview) -> list[Results]:
+    """The messages of a frame of the results link. Raises ProtocolError."""
+    return [decode_results(each) for each in _decoded(_arguments, frame)]
 
 
 def decode_outcomes(results: Results) -> Outcomes:

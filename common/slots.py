@@ -164,6 +164,8 @@ class Slots:
         """Children in a row that died while they were importing; none may before the first is ready."""
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, _Child] = {}
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        """One for all: a new one for each read would cost more than the read."""
         self._decoder = msgspec.msgpack.Decoder(_Said)
         self._encoder = msgspec.msgpack.Encoder()
 
@@ -286,14 +288,14 @@ class Slots:
 
     def _read(self, child: _Child) -> list[Event]:
         try:
-            got = child.wire.recv(_READ_BYTES)
+            count = child.wire.recv_into(self._buffer)
         except BlockingIOError:
             return []
         except OSError:
-            got = b""
-        if not got:
+            count = 0
+        if not count:
             return self._died(child)
-        child.unread += got
+        child.unread += self._buffer[:count]
         found: list[Event] = []
         while len(child.unread) >= 4 and self._children[child.slot] is child:
             size = struct.unpack_from("<I", child.unread)[0]
@@ -321,23 +323,29 @@ class Slots:
             return [] if child.order else [Ready(child.slot, said.ready)]
         if said.broken is not None:
             return [Broken(child.slot, said.broken)]
-        if said.outcomes is not None:
-            return [self._outcome(child, *each) for each in said.outcomes]
         if said.given_back is not None:
-            unstarted = {part.first for part in list(child.parts)[1:]}
-            if not unstarted.issuperset(said.given_back):
-                raise ValueError("other parts than it has")
-            child.parts = deque(part for part in child.parts if part.first not in said.given_back)
-            return [GivenBack(child.slot, said.given_back)]
+            return [self._given_back(child, said.given_back)]
+        found: list[Event] = [self._outcome(child, *each) for each in said.outcomes or ()]
         if said.retired:
             self._replace(child)
-            return []
+        elif said.done:
+            found.append(self._done(child))
+        return found
+
+    def _given_back(self, child: _Child, firsts: list[int]) -> GivenBack:
+        unstarted = {part.first for part in list(child.parts)[1:]}
+        if not unstarted.issuperset(firsts):
+            raise ValueError("other parts than it has")
+        child.parts = deque(part for part in child.parts if part.first not in firsts)
+        return GivenBack(child.slot, firsts)
+
+    def _done(self, child: _Child) -> Done:
         if child.order is None or child.parts:
             raise ValueError("done before its time")
         # What its tasks have printed was written before this word, and is theirs only as long as the order stands.
         child.output.log_lines(child.job(), child.running_task())
         child.order = None
-        return [Done(child.slot)]
+        return Done(child.slot)
 
     def _outcome(self, child: _Child, first: int, count: int, seconds: float, outcomes: Raw) -> Outcome:
         if not child.parts or first != child.reported or count < 1:

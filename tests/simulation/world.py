@@ -43,6 +43,7 @@ class World:
         self.now = 0.0
         self.weather = CALM
         self.event_count = 0
+        self.events_max = EVENTS_MAX
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._pushed = 0
         self._trace: deque[tuple[float, str, str, Any]] = deque(maxlen=TRACE_EVENTS)
@@ -65,7 +66,7 @@ class World:
         while self._heap and self._heap[0][0] <= until:
             self.now, _, action, arguments = heappop(self._heap)
             self.event_count += 1
-            if self.event_count > EVENTS_MAX:
+            if self.event_count > self.events_max:
                 self.require(False, "it runs hot: too many events")
             action(*arguments)
             if over():
