@@ -20,7 +20,7 @@ from common.keys import Certificate, is_name
 from common.messages import FromSink, Offer, Place, Places, Recorded, Welcome, decode_batch, join_results
 from common.roster import WORKER
 from common.settings import HoldingSettings
-from common.slots import Broken, Done, Event, GivenBack, Limits, Outcome, Ready, Slots, Unclear
+from common.slots import Broken, Done, Event, GivenBack, Limits, Lost, Outcome, Ready, Slots
 from common.unreceipted import Submit
 
 log = logging.getLogger(__name__)
@@ -162,11 +162,11 @@ class Worker:
                 order = (event.slot, event.first, event.count, event.seconds, event.outcomes)
                 self._perform(self._holding.outcomes(now, *order))
             elif isinstance(event, Done):
-                self._perform(self._holding.slot_idle(now, event.slot))
+                self._perform(self._holding.slot_done(now, event.slot))
             elif isinstance(event, GivenBack):
                 self._perform(self._holding.given_back(now, event.slot, event.firsts))
-            elif isinstance(event, Unclear):
-                self._holding.unclear(event.slot)
+            elif isinstance(event, Lost):
+                self._perform(self._holding.slot_lost(now, event.slot, event.unclear))
             elif isinstance(event, Ready):
                 self._take_ready(now, event)
             else:

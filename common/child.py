@@ -33,7 +33,7 @@ import msgspec
 
 _PLAIN = frozenset((int, float, bool, type(None)))
 _FLUSH_S = 0.05
-_READ_BYTES = 64 * 1024
+_READ_BYTES = 256 * 1024
 _LAST_S = 0.1
 _LOOK_S = 5e-6
 """After a task that took longer it is worth a look whether the link is still open."""
@@ -107,6 +107,8 @@ class Wire:
         self._socket = socket.socket(fileno=descriptor)
         self._file = os.fstat(descriptor)
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._unread = bytearray()
         self.forked = False
         """True in a process that a task has forked: it must never run the next task."""
         os.register_at_fork(after_in_child=self._leave_to_parent)
@@ -116,16 +118,36 @@ class Wire:
         self._socket.close()
         self.forked = True
 
-    def receive(self) -> bytearray | None:
-        """The next order, or None when the worker has closed the link. The worker says nothing more before it is done."""
-        got = self._socket.recv(_READ_BYTES)
-        while 0 < len(got) < 4:
-            got += self._socket.recv(4 - len(got))
-        if not got:
+    def receive(self) -> bytes | None:
+        """The next order, or None when the worker has closed the link."""
+        with self._reading:
+            while (order := self._order()) is None:
+                got = self._socket.recv(_READ_BYTES)
+                if not got:
+                    return None
+                self._unread += got
+            return order
+
+    def waiting(self) -> list[bytes]:
+        """The orders that have come and that nobody has received. They are taken."""
+        if not self._reading.acquire(blocking=False):
+            return []
+        try:
+            with contextlib.suppress(BlockingIOError):
+                self._unread += self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+            return list(iter(self._order, None))
+        finally:
+            self._reading.release()
+
+    def _order(self) -> bytes | None:
+        if len(self._unread) < 4:
             return None
-        order = bytearray(struct.unpack_from("<I", got)[0])
-        order[: len(got) - 4] = memoryview(got)[4:]
-        return order if self._fill(memoryview(order)[len(got) - 4 :]) else None
+        end = 4 + struct.unpack_from("<I", self._unread)[0]
+        if len(self._unread) < end:
+            return None
+        order = bytes(memoryview(self._unread)[4:end])
+        del self._unread[:end]
+        return order
 
     def send(self, message: dict[str, Any]) -> None:
         payload = _encoder.encode(message)
@@ -134,14 +156,6 @@ class Wire:
             raise OSError(errno.EBADF, "the link is closed")
         with self._lock:
             self._socket.sendall(struct.pack("<I", len(payload)) + payload)
-
-    def _fill(self, view: memoryview) -> bool:
-        while view:
-            count = self._socket.recv_into(view)
-            if not count:
-                return False
-            view = view[count:]
-        return True
 
 
 class Unfit(Exception):
@@ -320,11 +334,14 @@ class Orders:
 
     def give_back(self) -> None:
         """Let others run what waits behind the task that runs."""
+        wire = self._outbox.wire
         with self._lock:
             parts = list(self._parts)
             self._parts.clear()
-            if parts:
-                self._outbox.wire.send({"given_back": [first for first, _ in parts]})
+            ahead = [_decoder.decode(order)[1] for order in wire.waiting()]
+            firsts = [first for each in (parts, *ahead) for first, _ in each]
+            if firsts:
+                wire.send({"given_back": firsts, "orders_back": len(ahead)})
 
     def done(self, retired: bool) -> None:
         """Say that the order is done, or that this process has run as many tasks as it may."""

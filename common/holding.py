@@ -68,6 +68,10 @@ class Held:
             Part(first, count, slice_arguments(batch.arguments, first - batch.first, count)) for first, count in runs
         ]
 
+    def begins_with(self, firsts: set[int]) -> bool:
+        """True when one of its parts begins with one of these tasks."""
+        return self.batch.first in firsts or any(part.first in firsts for part in self.parts() if self.left is not None)
+
     def can_be_cut(self) -> bool:
         """False when `parts` would fail: a false ventilator may nest arguments just too deep for it."""
         try:
@@ -119,8 +123,10 @@ class Holding:
         self._worker = worker
         self._functions: frozenset[str] = frozenset()
         self._idle: deque[int] = deque()
-        self._running: dict[int, list[Held]] = {}
-        """What a slot was given and has no outcomes for, in its order."""
+        self._running: dict[int, deque[list[Held]]] = {}
+        """By slot, the batches without outcomes of each order that was given to it; the first one runs."""
+        self._stuck: set[int] = set()
+        """Slots that have given back what was behind the task that they run."""
         self._held: dict[str, dict[int, Held]] = {}
         self._waiting: dict[str, deque[Held]] = {}
         self._turns: deque[str] = deque()
@@ -171,16 +177,37 @@ class Holding:
     # -- events of the shell ------------------------------------------------------------------------------------
 
     def slot_idle(self, now: float, slot: int) -> list[Output]:
-        """A slot's child has done what it was given, or it is new: what it left undone is run again."""
+        """A slot's child is ready for its first order."""
+        if slot not in self._idle and slot not in self._running:
+            self._idle.append(slot)
+        return self._fill(now)
+
+    def slot_lost(self, now: float, slot: int, unclear: bool = False) -> list[Output]:
+        """A slot's child is gone: what it left undone is run again, task by task when any of them may be to blame."""
+        orders = self._running.pop(slot, deque())
+        for held in orders[0] if orders and unclear else ():
+            held.singly = True
+        for order in reversed(orders):
+            self._put_back(order)
         self._announced.pop(slot, None)
-        self._put_back(self._running.pop(slot, []))
-        if slot not in self._idle:
+        self._stuck.discard(slot)
+        if slot in self._idle:
+            self._idle.remove(slot)
+        return self._fill(now)
+
+    def slot_done(self, now: float, slot: int) -> list[Output]:
+        """A slot's child has done an order, and begins with the next one if it has one."""
+        orders = self._running[slot]
+        self._put_back(orders.popleft())
+        self._stuck.discard(slot)
+        if not orders:
+            del self._running[slot]
             self._idle.append(slot)
         return self._fill(now)
 
     def outcomes(self, now: float, slot: int, first: int, count: int, seconds: float, outcomes: Raw) -> list[Output]:
         """A slot has outcomes (encoded `Outcomes`) for the tasks from `first` on, which ran for `seconds` seconds."""
-        running = self._running[slot]
+        running = self._running[slot][0]
         held = next(each for each in running if each.batch.first <= first < each.batch.first + each.batch.count)
         held.settle(first, count)
         self._measure(now, held.batch.job, seconds)
@@ -193,15 +220,17 @@ class Holding:
 
     def given_back(self, now: float, slot: int, firsts: Sequence[int]) -> list[Output]:
         """A slot is stuck with a task, and has not started the parts that begin with these."""
-        running, wanted = self._running[slot], set(firsts)
-        self._running[slot] = [held for held in running if held.batch.first not in wanted]
-        self._put_back([held for held in running if held.batch.first in wanted])
+        self._stuck.add(slot)
+        wanted = set(firsts)
+        current, *ahead = self._running[slot]
+        # The first batch of the first order runs: a part of it that comes back is seen when the order is done.
+        kept = [held for held in current[1:] if not held.begins_with(wanted)]
+        back = [order for order in ahead if any(held.begins_with(wanted) for held in order)]
+        for order in reversed(back):
+            self._put_back(order)
+        self._put_back([held for held in current[1:] if held.begins_with(wanted)])
+        self._running[slot] = deque([current[:1] + kept, *(order for order in ahead if order not in back)])
         return self._fill(now)
-
-    def unclear(self, slot: int) -> None:
-        """A slot's child has died, and any of the tasks that it had left may be to blame; a new child comes."""
-        for held in self._running[slot]:
-            held.singly = True
 
     def leave(self, now: float, grace_s: float) -> list[Output]:
         """Stop taking work: return what has not started, give what runs `grace_s` seconds."""
@@ -297,9 +326,10 @@ class Holding:
     def _has_room(self, batch: Batch) -> bool:
         if self.leaving or batch.function not in self._functions:
             return False
-        if self._load[batch.job] < self._capacity(batch.job):
-            return True
-        return len(self._idle) > sum(map(len, self._waiting.values()))
+        load = self._load[batch.job]
+        if load >= self._settings.slots + self._settings.prefetch + self._extra.get(batch.job, 0):
+            return False
+        return load < self._capacity(batch.job) or len(self._idle) > sum(map(len, self._waiting.values()))
 
     def _capacity(self, job: str) -> int:
         """Batches of the job that may wait or run here: of a scarce job only its share of the slots, and the extra."""
@@ -310,21 +340,31 @@ class Holding:
         return max(1, settings.slots // (1 + others)) + extra
 
     def _fill(self, now: float) -> list[Output]:
-        """Give idle slots the waiting batches of all jobs in turn."""
+        """Give idle slots the waiting batches of all jobs in turn, and then those that run their next order."""
         orders: list[Output] = []
-        while self._idle and self._turns:
-            job = self._turns.popleft()
-            waiting = self._waiting[job]
-            if not waiting:
-                del self._waiting[job]
-                continue
-            self._turns.append(job)
-            orders += self._start(now, job, self._take(job, waiting))
+        while self._idle and (job := self._next_job()) is not None:
+            taken = self._take(job, len(self._idle))
+            orders += self._start(now, self._idle.popleft(), taken)
+        if self._turns and self._settings.ahead_bytes_max:
+            for slot, running in self._running.items():
+                if len(running) == 1 and slot not in self._stuck and slot not in self._announced:
+                    orders += self._start_ahead(now, slot)
         return orders
 
-    def _take(self, job: str, waiting: deque[Held]) -> list[Held]:
+    def _next_job(self) -> str | None:
+        """The job whose turn it is, of those with waiting batches."""
+        while self._turns:
+            job = self._turns.popleft()
+            if self._waiting[job]:
+                self._turns.append(job)
+                return job
+            del self._waiting[job]
+        return None
+
+    def _take(self, job: str, sharers: int) -> list[Held]:
         """What a slot is given at once: one batch, or several that are done in no time."""
-        most = min(self._pacing.order_batches(job), -(-len(waiting) // len(self._idle)))
+        waiting = self._waiting[job]
+        most = min(self._pacing.order_batches(job), -(-len(waiting) // sharers))
         taken = [waiting.popleft()]
         first = taken[0].batch
         room = self._settings.order_bytes_max - memoryview(first.arguments).nbytes
@@ -339,13 +379,23 @@ class Holding:
             taken.append(waiting.popleft())
         return taken
 
-    def _start(self, now: float, job: str, taken: list[Held]) -> list[Output]:
-        slot = self._idle.popleft()
+    def _start_ahead(self, now: float, slot: int) -> list[Output]:
+        """Give a slot that runs its next order, so that it need not wait for it; what is stuck there comes back."""
+        job = self._next_job()
+        if job is None or job in self._scarce:
+            return []
+        held = self._waiting[job][0]
+        small = memoryview(held.batch.arguments).nbytes <= self._settings.ahead_bytes_max
+        if not small or held.singly or held.batch.suspect:
+            return []
+        return self._start(now, slot, self._take(job, len(self._running)))
+
+    def _start(self, now: float, slot: int, taken: list[Held]) -> list[Output]:
+        job, batch = taken[0].batch.job, taken[0].batch
         for held in taken:
             held.slot = slot
-        self._running[slot] = taken
+        self._running.setdefault(slot, deque()).append(taken)
         self._pacing.began(now, job)
-        batch = taken[0].batch
         parts = [part for held in taken for part in held.parts()]
         order = Run(slot, job, batch.function, parts, batch.timeout_s)
         if not batch.suspect:
@@ -444,9 +494,11 @@ class Holding:
         """End and return what still runs. A sink that is away has no receipts to give: they are waited for no more."""
         outputs: list[Output] = []
         self._announced.clear()
-        for slot in list(self._running):
+        for slot, orders in list(self._running.items()):
             outputs.append(Kill(slot))
-            self._put_back(self._running.pop(slot))
+            for order in orders:
+                self._put_back(order)
+        self._running.clear()
         self._unreceipted.clear()
         self._held.clear()
         return outputs
@@ -465,10 +517,14 @@ class Holding:
     def _drop(self, job: str) -> list[Output]:
         """Forget a cancelled job: what waits, what runs, what has no receipt, and what of it is still to arrive."""
         self._jobs.discard(job)
-        slots = [slot for slot, running in self._running.items() if any(held.batch.job == job for held in running)]
-        for slot in slots:
-            del self._running[slot]
-            self._announced.pop(slot, None)
+        slots = []
+        for slot, orders in list(self._running.items()):
+            helds = [held for order in orders for held in order]
+            if any(held.batch.job == job for held in helds):
+                slots.append(slot)
+                del self._running[slot]
+                self._announced.pop(slot, None)
+                self._put_back([held for held in helds if held.batch.job != job])
         self._unreceipted.drop(job)
         if job in self._waiting:
             self._waiting[job].clear()
@@ -494,7 +550,7 @@ class Holding:
             prefetch=self._settings.prefetch,
             extra=self._extra,
             held=_named(held for mine in self._held.values() for held in mine.values()),
-            started=_named(running[0] for running in self._running.values() if running),
+            started=_named(orders[0][0] for orders in self._running.values() if orders[0]),
         )
 
 

@@ -96,6 +96,8 @@ class HoldingSettings:
     """About so much work is given to a slot at once."""
     order_batches_max: int = 256
     order_bytes_max: int = 1024 * 1024
+    ahead_bytes_max: int = 64 * 1024
+    """A slot that runs is given its next order before it asks, if that is no larger; 0: never."""
     stuck_s: float = 0.05
     """Batches that were thought to be done in no time are not, when none of them was for so long."""
     grace_s: float = 30.0

@@ -70,10 +70,14 @@ class GivenBack:
 
 
 @dataclass(frozen=True, slots=True)
-class Unclear:
-    """A child has died, and nobody knows which task of its order is to blame."""
+class Lost:
+    """A child is gone with what it had left; `unclear` when nobody knows which task of its order is to blame.
+
+    The slot's next child says when it is ready.
+    """
 
     slot: int
+    unclear: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Done:
     slot: int
 
 
-Event = Ready | Broken | Outcome | GivenBack | Unclear | Done
+Event = Ready | Broken | Outcome | GivenBack | Lost | Done
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -93,6 +97,7 @@ class _Said(msgspec.Struct, frozen=True):
     broken: str | None = None
     outcomes: list[tuple[int, int, float, Raw]] | None = None
     given_back: list[int] | None = None
+    orders_back: int = 0
     done: bool = False
     retired: bool = False
 
@@ -118,13 +123,24 @@ class _Child:
     output: ChildOutput
     ready: bool = False
     ordered_at: float = 0.0
-    order: Run | None = None
+    orders: deque[Run] = field(default_factory=deque)
+    """What it was given and has not said to be done, the one that runs first."""
     parts: deque[Part] = field(default_factory=deque)
     """Of its order, those with tasks that have no outcome."""
     reported: int = 0
     """The next task of the first part that has no outcome."""
     unread: bytearray = field(default_factory=bytearray)
     unsent: memoryview = field(default_factory=lambda: memoryview(b""))
+
+    @property
+    def order(self) -> Run | None:
+        """What it runs."""
+        return self.orders[0] if self.orders else None
+
+    def begin_order(self) -> None:
+        """The first order, if there is one, is begun."""
+        self.parts = deque(self.orders[0].parts) if self.orders else deque()
+        self.reported = self.parts[0].first if self.parts else 0
 
     def job(self) -> str | None:
         """The job whose tasks it runs."""
@@ -179,20 +195,20 @@ class Slots:
             self._start(slot)
 
     def run(self, now: float, order: Run) -> None:
-        """Let the slot's child, which must be idle, run the order."""
+        """Let the slot's child run the order, after the one that it runs."""
         child = self._children[order.slot]
         child.ordered_at = now
-        child.order = order
-        child.parts = deque(order.parts)
-        child.reported = order.parts[0].first
+        child.orders.append(order)
+        if len(child.orders) == 1:
+            child.begin_order()
         payload = self._encoder.encode((order.function, [(part.first, part.arguments) for part in order.parts]))
-        child.unsent = memoryview(struct.pack("<I", len(payload)) + payload)
+        child.unsent = memoryview(bytes(child.unsent) + struct.pack("<I", len(payload)) + payload)
         self._write(child)
 
     def kill(self, slot: int) -> None:
         """End the slot's child at once, with its whole process group; it is replaced, and nothing is reported."""
         child = self._children[slot]
-        child.order = None
+        child.orders.clear()
         self._replace(child)
 
     def events(self) -> list[Event]:
@@ -222,7 +238,7 @@ class Slots:
             assert child.order is not None
             if child.running_task() is None:
                 log.warning("slot %d does not begin with its order: it gets a new child", child.slot)
-                self._replace(child)
+                found.append(self._replace(child))
             else:
                 found += self._died(child, f"ran longer than its timeout of {child.order.timeout_s:g} seconds")
         return found
@@ -319,23 +335,27 @@ class Slots:
         if said.ready is not None:
             child.ready = True
             self._failed_starts = 0
-            # A child that was given an order before it was ready is not idle.
-            return [] if child.order else [Ready(child.slot, said.ready)]
+            return [Ready(child.slot, said.ready)]
         if said.broken is not None:
             return [Broken(child.slot, said.broken)]
         if said.given_back is not None:
-            return [self._given_back(child, said.given_back)]
+            return [self._given_back(child, said.given_back, said.orders_back)]
         found: list[Event] = [self._outcome(child, *each) for each in said.outcomes or ()]
         if said.retired:
-            self._replace(child)
+            found.append(self._replace(child))
         elif said.done:
             found.append(self._done(child))
         return found
 
-    def _given_back(self, child: _Child, firsts: list[int]) -> GivenBack:
+    def _given_back(self, child: _Child, firsts: list[int], orders_back: int) -> GivenBack:
+        ahead = list(child.orders)[1:]
+        whole = ahead[len(ahead) - orders_back :] if orders_back else []
         unstarted = {part.first for part in list(child.parts)[1:]}
-        if not unstarted.issuperset(firsts):
+        unstarted |= {part.first for order in whole for part in order.parts}
+        if orders_back > len(ahead) or not unstarted.issuperset(firsts):
             raise ValueError("other parts than it has")
+        for _ in whole:
+            child.orders.pop()
         child.parts = deque(part for part in child.parts if part.first not in firsts)
         return GivenBack(child.slot, firsts)
 
@@ -344,7 +364,8 @@ class Slots:
             raise ValueError("done before its time")
         # What its tasks have printed was written before this word, and is theirs only as long as the order stands.
         child.output.log_lines(child.job(), child.running_task())
-        child.order = None
+        child.orders.popleft()
+        child.begin_order()
         return Done(child.slot)
 
     def _outcome(self, child: _Child, first: int, count: int, seconds: float, outcomes: Raw) -> Outcome:
@@ -371,25 +392,27 @@ class Slots:
                 del self._children[child.slot]
                 return [Broken(child.slot, f"importing {', '.join(self._modules)} {cause}")]
         self._start(child.slot)
+        lost = Lost(child.slot)
         if order is None or not parts:
-            return []
+            return [lost]
         # Which task runs is what the child itself says: only one that it has left is believed.
         blamed = task if task is not None and child.has_left(task) else None
         if blamed is None and sum(part.count for part in parts) > 1:
             log.warning(
                 "a task of job %s %s; slot %d has a new child and runs them singly", order.job, cause, child.slot
             )
-            return [Unclear(child.slot)]
+            return [Lost(child.slot, unclear=True)]
         blamed = child.reported if blamed is None else blamed
         log.warning("task %d of job %s %s; its slot has a new child", blamed, order.job, cause)
         text = f"the task {cause}"
         seconds = order.timeout_s if timed_out and order.timeout_s else 0.0
         outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[seconds], errors=[(0, text, False)]))
-        return [Outcome(child.slot, blamed, 1, seconds, Raw(outcomes))]
+        return [Outcome(child.slot, blamed, 1, seconds, Raw(outcomes)), lost]
 
-    def _replace(self, child: _Child) -> None:
+    def _replace(self, child: _Child) -> Lost:
         self._end(child)
         self._start(child.slot)
+        return Lost(child.slot)
 
     def _end(self, child: _Child, died: bool = False) -> str:
         """End the process group and reap the child; says how it ended."""

@@ -36,7 +36,7 @@ class HoldingShell:
     def __init__(self) -> None:
         self.rules = Holding(HoldingSettings(SLOTS, PREFETCH, extra_max=20), "ada")
         self.now = 0.0
-        self.orders: dict[int, Run] = {}
+        self.orders: dict[int, list[Run]] = {}
         self.submitted = 0
         self.rules.expose(frozenset(FUNCTIONS))
         self.rules.places(frozenset(JOBS), frozenset())
@@ -46,8 +46,8 @@ class HoldingShell:
     def perform(self, outputs: list[Output]) -> None:
         for output in outputs:
             if isinstance(output, Run):
-                assert output.slot not in self.orders, "a slot has two orders"
-                self.orders[output.slot] = output
+                self.orders.setdefault(output.slot, []).append(output)
+                assert len(self.orders[output.slot]) <= 2, "a slot has one order, and one ahead"
             elif isinstance(output, Submit):
                 decode_results(output.frame)
                 self.submitted += 1
@@ -72,32 +72,42 @@ class HoldingShell:
         self.perform(self.rules.tick(self.now))
 
     def work(self, slot: int, count: int, dies: bool) -> None:
-        """The slot's child says outcomes of up to `count` tasks; then it may die with the next one."""
-        order = self.orders.pop(slot, None)
-        if order is None:
+        """The slot's child says outcomes of up to `count` tasks; then it may die, with the next one if it has not."""
+        if slot not in self.orders:
             return
-        for part in order.parts:
+        for part in self.orders[slot][0].parts:
             done = min(count, part.count)
             count -= done
             if done:
                 self._say(slot, part.first, done, _outcomes(done))
             if done < part.count:
                 self._say(slot, part.first + done, 1, _ERROR)
-                break
+                dies = True
             if dies:
                 break
-        self.perform(self.rules.slot_idle(self.now, slot))
+        if dies:
+            del self.orders[slot]
+            self.perform(self.rules.slot_lost(self.now, slot, unclear=count % 2 == 1))
+            self.perform(self.rules.slot_idle(self.now, slot))
+            return
+        self.orders[slot].pop(0)
+        if not self.orders[slot]:
+            del self.orders[slot]
+        self.perform(self.rules.slot_done(self.now, slot))
 
     def _say(self, slot: int, first: int, count: int, outcomes: Raw) -> None:
         self.perform(self.rules.outcomes(self.now, slot, first, count, count * 1e-4, outcomes))
 
     def get_stuck(self, slot: int) -> None:
         """The slot's child gives back what it has not begun."""
-        order = self.orders.get(slot)
-        if order is not None and len(order.parts) > 1:
-            first, *others = order.parts
-            self.orders[slot] = Run(order.slot, order.job, order.function, [first], order.timeout_s)
-            self.perform(self.rules.given_back(self.now, slot, [part.first for part in others]))
+        if slot not in self.orders:
+            return
+        order, *ahead = self.orders[slot]
+        first, *others = order.parts
+        self.orders[slot] = [Run(order.slot, order.job, order.function, [first], order.timeout_s)]
+        firsts = [part.first for part in others] + [part.first for each in ahead for part in each.parts]
+        if firsts:
+            self.perform(self.rules.given_back(self.now, slot, firsts))
 
     def finish(self) -> None:
         """Whatever was said before: what waits is run to its end, and a good batch is run and submitted."""
@@ -111,7 +121,7 @@ class HoldingShell:
         before = self.submitted
         good = Batch("good", FUNCTIONS[0], 0, 2, 1, bytes(16), None, False, Raw(b"\x92\x01\x02"))
         self.receive(encode(good), True)
-        assert [(order.job, order.parts[0].count) for order in self.orders.values()] == [("good", 2)]
+        assert [(order.job, order.parts[0].count) for [order] in self.orders.values()] == [("good", 2)]
         self.work(next(iter(self.orders)), 2, False)
         assert self.submitted == before + 1
 

@@ -29,6 +29,10 @@ class Crew:
     slots: int
     slowness: tuple[float, ...] = ()
 
+    def all_slowness(self) -> list[float]:
+        """Of each worker."""
+        return [*self.slowness, *[1.0] * (self.worker_count - len(self.slowness))]
+
 
 @dataclass(frozen=True, slots=True)
 class Balance:
@@ -84,7 +88,9 @@ class Level(Farm):
         over = self.world.run(20_000.0, lambda: ventilator.rules.finished)
         assert over, self._who_is_left()
         slowness = [*self._crew.slowness, *[1.0] * (self._crew.worker_count - len(self._crew.slowness))]
-        ideal = greedy([task.seconds for task in truth.tasks], [each for each in slowness for _ in range(self._crew.slots)])
+        ideal = greedy(
+            [task.seconds for task in truth.tasks], [each for each in slowness for _ in range(self._crew.slots)]
+        )
         rules, count = ventilator.rules, len(truth.tasks)
         self.disk.ledger.close()
         return Balance(

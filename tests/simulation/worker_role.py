@@ -58,6 +58,9 @@ class Worker(Client):
         self._queue: list[bytes] = []
         self._places: dict[int, Place] = {}
         self._orders: dict[int, int] = {}
+        self._children: dict[int, Child] = {}
+        """Those that run an order."""
+        self._ahead: dict[int, list[Run]] = {}
         for slot in range(slots):
             self.world.after(self.dice.uniform(0.01, 0.2), self.happen, self._ready, slot)
 
@@ -178,8 +181,7 @@ class Worker(Client):
             if isinstance(output, Run):
                 self._run(output)
             elif isinstance(output, Kill):
-                self._orders[output.slot] += 1
-                self.world.after(0.1, self.happen, self._ready, output.slot)
+                self._replace(output.slot)
             elif isinstance(output, Submit):
                 self.sent_count += 1
                 if self._results is None:
@@ -203,9 +205,19 @@ class Worker(Client):
         self._orders.setdefault(slot, 0)
         self._perform(self.rules.slot_idle(self.world.now, slot))
 
+    def _replace(self, slot: int) -> None:
+        self._orders[slot] += 1
+        self._children.pop(slot, None)
+        self._ahead.pop(slot, None)
+        self.world.after(0.1, self.happen, self._ready, slot)
+
     def _run(self, order: Run) -> None:
+        if order.slot in self._children:
+            self._ahead.setdefault(order.slot, []).append(order)
+            return
         self._orders[order.slot] += 1
-        child = Child(self, order, self._orders[order.slot], list(self.rules._running[order.slot]))
+        child = Child(self, order, self._orders[order.slot])
+        self._children[order.slot] = child
         self.world.after(0.0, child.begin)
 
     def is_current(self, child: Child) -> bool:
@@ -220,45 +232,52 @@ class Worker(Client):
             self._perform(self.rules.outcomes(self.world.now, child.order.slot, first, count, seconds, raw))
 
     def done(self, child: Child) -> None:
-        """A child has done its order."""
-        if self.is_current(child):
-            self._perform(self.rules.slot_idle(self.world.now, child.order.slot))
+        """A child has done its order, and begins with the next one if it has one."""
+        if not self.is_current(child):
+            return
+        slot = child.order.slot
+        del self._children[slot]
+        ahead = self._ahead.pop(slot, [])
+        self._perform([ahead[0]] if ahead else [])
+        self._perform(self.rules.slot_done(self.world.now, slot))
 
     def died(self, child: Child) -> None:
         """A child is dead; another is started."""
         if self.is_current(child):
-            self._orders[child.order.slot] += 1
-            self.world.after(0.1, self.happen, self._ready, child.order.slot)
+            self._replace(child.order.slot)
+            self._perform(self.rules.slot_lost(self.world.now, child.order.slot))
 
     def given_back(self, child: Child, firsts: list[int]) -> None:
         """A child is stuck and gives back what it has not started."""
         if self.is_current(child):
-            self._perform(self.rules.given_back(self.world.now, child.order.slot, firsts))
+            ahead = self._ahead.pop(child.order.slot, [])
+            firsts += [part.first for order in ahead for part in order.parts]
+            if firsts:
+                self._perform(self.rules.given_back(self.world.now, child.order.slot, firsts))
 
     # -- checks -------------------------------------------------------------------------------------------------
 
     def _check_held(self) -> None:
         rules = self.rules
         loads = {job: len(waiting) for job, waiting in rules._waiting.items()}
-        for running in rules._running.values():
-            for held in running:
-                loads[held.batch.job] = loads.get(held.batch.job, 0) + 1
+        given = [held for orders in rules._running.values() for order in orders for held in order]
+        for held in given:
+            loads[held.batch.job] = loads.get(held.batch.job, 0) + 1
         room = self.slots + self.prefetch + self.farm.plan.extra_max
         for job, load in loads.items():
             self.world.require(load <= room, "more than it has room for:", (self.name, job, load))
             self.world.require(load == rules._load[job], "the load is miscounted:", (self.name, job, load))
         if rules.empty:
-            running = any(rules._running.values())
-            self.world.require(not running and not any(loads.values()), "empty, and something is left")
+            self.world.require(not given and not any(loads.values()), "empty, and something is left")
 
 
 class Child:
     """What runs in a slot: the tasks of one order, one after the other."""
 
-    def __init__(self, worker: Worker, order: Run, number: int, helds: list[Held]) -> None:
+    def __init__(self, worker: Worker, order: Run, number: int) -> None:
         self.worker, self.order, self.number = worker, order, number
         self._truth = worker.farm.job(order.job)
-        self._helds = helds
+        self._helds = [held for held in worker.rules._held[order.job].values() if held.slot == order.slot]
         self._parts: list[Part] = list(order.parts)
         self._begin_part()
 
@@ -285,12 +304,12 @@ class Child:
             worker.world.after(worker.dice.uniform(0.001, 0.3), self._kill_worker)
             return
         seconds = task.seconds * worker.slowness
-        if seconds > STUCK_S and self._parts:
+        if seconds > STUCK_S:
             worker.world.after(STUCK_S, self._give_back, self._next)
         worker.world.after(seconds, self._end_task, task, seconds)
 
     def _give_back(self, task: int) -> None:
-        if self.worker.is_current(self) and self._next == task and self._parts:
+        if self.worker.is_current(self) and self._next == task:
             firsts = [part.first for part in self._parts]
             self._parts.clear()
             self.worker.happen(self.worker.given_back, self, firsts)

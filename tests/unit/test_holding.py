@@ -13,7 +13,7 @@ from common.messages import Batch, Beat, Dropped, Heard, Recall, Recorded, Retur
 from common.settings import HoldingSettings
 from common.unreceipted import Submit
 
-SETTINGS = HoldingSettings(slots=2, prefetch=1)
+SETTINGS = HoldingSettings(slots=2, prefetch=1, ahead_bytes_max=0)
 T = SETTINGS.timing
 DONE = Raw(b"\xc0")
 
@@ -40,6 +40,16 @@ def worker(settings: HoldingSettings = SETTINGS, ready: bool = True) -> Holding:
         made.slot_idle(0.0, slot)
     made.tick(0.0)
     return made
+
+
+def idle(made: Holding, now: float, slot: int) -> list[Output]:
+    """The slot's child is done, or ready."""
+    return made.slot_done(now, slot) if slot in made._running else made.slot_idle(now, slot)
+
+
+def died(made: Holding, now: float, slot: int, unclear: bool = False) -> list[Output]:
+    """The slot's child dies; the next one is ready."""
+    return made.slot_lost(now, slot, unclear) + made.slot_idle(now, slot)
 
 
 def runs(outputs: list[Output]) -> list[tuple[int, int, int]]:
@@ -78,7 +88,7 @@ def test_who_has_finished_takes_as_much_as_before() -> None:
 
 
 def test_batches_run_in_the_order_in_which_they_came() -> None:
-    made = worker(HoldingSettings(slots=1, prefetch=3))
+    made = worker(HoldingSettings(slots=1, prefetch=3, ahead_bytes_max=0))
     for first in (2, 0, 3, 1):
         made.receive(1.0, batch(first))
     assert [finish(made) for _ in range(4)] == [2, 0, 3, 1]
@@ -96,25 +106,25 @@ def test_capacity_is_for_each_job() -> None:
 
 
 def test_jobs_are_served_in_turn() -> None:
-    made = worker(HoldingSettings(slots=1, prefetch=3))
+    made = worker(HoldingSettings(slots=1, prefetch=3, ahead_bytes_max=0))
     outputs = [output for job in "aaabb" for output in made.receive(1.0, batch(len(made._held.get(job, ())), job=job))]
     for _ in range(4):
         made.outcomes(1.0, 0, *current(made), 1.0, DONE)
-        outputs += made.slot_idle(0.0, 0)
+        outputs += idle(made, 0.0, 0)
     assert [output.job for output in outputs if isinstance(output, Run)] == ["a", "a", "b", "a", "b"]
 
 
 def finish(made: Holding) -> int:
     """Finish the batch that has run longest; its receipt comes at once."""
-    slot, [held] = next(iter(made._running.items()))
+    slot, [[held]] = next(iter(made._running.items()))
     sent = serials(made.outcomes(1.0, slot, held.batch.first, held.batch.count, 1.0, DONE))
-    made.slot_idle(0.0, slot)
+    idle(made, 0.0, slot)
     made.receive(1.0, Recorded(sent, []))
     return held.batch.first
 
 
 def current(made: Holding, slot: int = 0) -> tuple[int, int]:
-    [held] = made._running[slot]
+    [[held]] = made._running[slot]
     return held.batch.first, held.batch.count
 
 
@@ -147,7 +157,7 @@ def test_a_beat_names_what_waits_runs_and_has_no_receipt_and_nothing_else() -> N
         made.receive(1.0, batch(first))
     assert beat(made, 2.0).held == {"job": [(0, 1, 1), (1, 1, 1), (2, 1, 1)]}
     [serial] = serials(made.outcomes(2.0, 0, 0, 1, 1.0, DONE))
-    made.slot_idle(0.0, 0)
+    idle(made, 0.0, 0)
     told = beat(made, 3.0)
     assert told.held == {"job": [(0, 1, 1), (1, 1, 1), (2, 1, 1)]}
     assert sorted(told.started["job"]) == [(1, 1, 1), (2, 1, 1)]
@@ -217,7 +227,7 @@ def test_results_are_kept_until_their_receipt_and_said_again_ever_later() -> Non
     made = worker()
     made.receive(0.0, batch(0))
     first = made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
-    made.slot_idle(0.0, 0)
+    idle(made, 0.0, 0)
     again = [now for now in range(1, 100) if serials(made.tick(float(now)))]
     assert again == [10, 30, 70]
     assert made.sink_restarted(100.0) == first
@@ -230,7 +240,7 @@ def test_refused_results_are_forgotten_too() -> None:
     made = worker()
     made.receive(0.0, batch(0))
     sent = serials(made.outcomes(0.0, 0, 0, 1, 1.0, DONE))
-    made.slot_idle(0.0, 0)
+    idle(made, 0.0, 0)
     made.receive(0.0, Recorded([], sent))
     assert made.empty
 
@@ -241,39 +251,39 @@ def test_a_batch_is_held_until_all_its_parts_have_receipts() -> None:
     [one] = serials(made.outcomes(0.0, 0, 0, 2, 1.0, DONE))
     made.receive(0.0, Recorded([one], []))
     [two] = serials(made.outcomes(0.0, 0, 2, 3, 1.0, DONE))
-    made.slot_idle(0.0, 0)
+    idle(made, 0.0, 0)
     assert beat(made, 1.0).held == {"job": [(0, 5, 1)]}
     made.receive(0.0, Recorded([two], []))
     assert made.empty
 
 
 def test_a_slot_gets_no_more_before_it_says_that_it_is_idle_even_if_all_receipts_are_here() -> None:
-    made = worker(HoldingSettings(slots=1, prefetch=1))
+    made = worker(HoldingSettings(slots=1, prefetch=1, ahead_bytes_max=0))
     made.receive(0.0, batch(0))
     made.receive(0.0, batch(1))
     outputs = made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
     assert runs(outputs + made.receive(0.0, Recorded(serials(outputs), []))) == []
-    assert runs(made.slot_idle(0.0, 0)) == [(0, 1, 1)]
+    assert runs(idle(made, 0.0, 0)) == [(0, 1, 1)]
 
 
 def test_a_new_child_runs_only_the_tasks_that_have_no_outcome() -> None:
-    made = worker(HoldingSettings(slots=1, prefetch=1))
+    made = worker(HoldingSettings(slots=1, prefetch=1, ahead_bytes_max=0))
     made.receive(0.0, batch(0, 6))
     made.outcomes(0.0, 0, 0, 2, 1.0, DONE)
     made.outcomes(0.0, 0, 4, 1, 1.0, DONE)
-    [order] = made.slot_idle(0.0, 0)
+    [order] = idle(made, 0.0, 0)
     assert isinstance(order, Run)
     parts = [(part.first, part.count, msgpack.decode(part.arguments)) for part in order.parts]
     assert parts == [(2, 2, [2, 3]), (5, 1, [5])]
     made.outcomes(0.0, 0, 2, 2, 1.0, DONE)
     made.outcomes(0.0, 0, 5, 1, 1.0, DONE)
-    assert runs(made.slot_idle(0.0, 0)) == []
+    assert runs(idle(made, 0.0, 0)) == []
     assert made.running_count == 0
 
 
 def test_an_idle_child_that_is_replaced_counts_once() -> None:
     made = worker()
-    made.slot_idle(0.0, 0)
+    idle(made, 0.0, 0)
     outputs = [output for first in range(3) for output in made.receive(0.0, batch(first))]
     assert runs(outputs) == [(0, 0, 1), (1, 1, 1)] or runs(outputs) == [(1, 0, 1), (0, 1, 1)]
 
@@ -307,16 +317,16 @@ def test_of_a_scarce_job_only_free_slots_take_batches() -> None:
 
 
 def test_a_scarce_job_waits_for_its_turn_among_others() -> None:
-    made = worker(HoldingSettings(slots=1, prefetch=1))
+    made = worker(HoldingSettings(slots=1, prefetch=1, ahead_bytes_max=0))
     made.receive(0.0, batch(0, job="busy"))
     made.places(frozenset({"job"}), frozenset({"job"}))
     made.receive(0.0, batch(0))
     assert returned(made.tick(0.0)) == []
-    assert [output.job for output in (made.outcomes(0.0, 0, 0, 1, 1.0, DONE), made.slot_idle(0.0, 0))[1]] == ["job"]  # type: ignore[union-attr]
+    assert [output.job for output in (made.outcomes(0.0, 0, 0, 1, 1.0, DONE), idle(made, 0.0, 0))[1]] == ["job"]  # type: ignore[union-attr]
 
 
 def test_a_scarce_job_has_its_share_of_the_slots_and_what_is_free() -> None:
-    made = worker(HoldingSettings(slots=4, prefetch=4))
+    made = worker(HoldingSettings(slots=4, prefetch=4, ahead_bytes_max=0))
     made.places(frozenset({"job"}), frozenset({"job"}))
     made.receive(0.0, batch(0, job="busy"))
     for first in range(4):
@@ -326,7 +336,7 @@ def test_a_scarce_job_has_its_share_of_the_slots_and_what_is_free() -> None:
 
 
 def test_of_a_job_that_becomes_scarce_the_last_batches_above_its_share_are_returned() -> None:
-    made = worker(HoldingSettings(slots=4, prefetch=4))
+    made = worker(HoldingSettings(slots=4, prefetch=4, ahead_bytes_max=0))
     for first in range(4):
         made.receive(0.0, batch(first, job="busy"))
     for first in range(3):
@@ -354,7 +364,7 @@ def test_leaving_returns_what_waits_and_after_the_grace_what_runs() -> None:
     made.receive(2.0, batch(9))
     assert returned(made.tick(2.0)) == [(9, 1)]
     sent = serials(made.outcomes(3.0, 0, 0, 1, 1.0, DONE))
-    made.slot_idle(0.0, 0)
+    idle(made, 0.0, 0)
     made.receive(3.0, Recorded(sent, []))
     assert not made.empty
     outputs = made.tick(31.0)
@@ -382,12 +392,12 @@ def test_a_dropped_job_is_forgotten_with_what_runs() -> None:
     assert made.receive(0.0, Dropped("job")) == [Kill(0)]
     assert made.empty
     assert serials(made.tick(T.resend_s)) == []
-    assert runs(made.slot_idle(0.0, 0)) == []
+    assert runs(idle(made, 0.0, 0)) == []
     assert runs(made.receive(0.0, batch(7))) == [], "what was on its way when the job was cancelled is not run"
     assert made.empty
     assert returned(made.tick(0.0)) == []
     assert runs(made.receive(0.0, batch(0, job="next"))) == [(0, 0, 1)]
-    made.slot_idle(0.0, 1)
+    idle(made, 0.0, 1)
     made.places(frozenset({"job"}), frozenset())
     assert runs(made.receive(0.0, batch(7))) == [(1, 7, 1)], "the job is run again"
 
@@ -402,10 +412,10 @@ STEPS = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(STEPS, st.integers(1, 3), st.integers(0, 3), st.sampled_from([0, 9]))
-def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int, extra: int) -> None:
+@given(STEPS, st.integers(1, 3), st.integers(0, 3), st.sampled_from([0, 9]), st.sampled_from([0, 1_000]))
+def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int, extra: int, ahead: int) -> None:
     """Every batch that came is returned, or in care until its receipts; never both, never beyond the capacity."""
-    made = worker(replace(SETTINGS, slots=slots, prefetch=prefetch, extra_max=extra))
+    made = worker(replace(SETTINGS, slots=slots, prefetch=prefetch, extra_max=extra, ahead_bytes_max=ahead))
     accepted: set[tuple[str, int]] = set()
     back: set[tuple[str, int]] = set()
     recorded: set[tuple[str, int]] = set()
@@ -433,15 +443,18 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int,
             accepted.add((job, first))
             take(made.receive(now, batch(first, 3, job)))
         elif kind in ("done", "part") and slot is not None:
-            part = made._running[slot][0].parts()[0]
+            if not made._running[slot][0]:
+                take(made.slot_done(now, slot))
+                continue
+            part = made._running[slot][0][0].parts()[0]
             count = part.count if kind == "done" else 1
             take(made.outcomes(now, slot, part.first, count, number / 5000, DONE))
-            if not made._running[slot]:
-                take(made.slot_idle(now, slot))
+            if not made._running[slot][0]:
+                take(made.slot_done(now, slot))
         elif kind == "died" and slot is not None:
-            take(made.slot_idle(now, slot))
+            take(died(made, now, slot))
         elif kind == "stuck" and slot is not None:
-            take(made.given_back(now, slot, [held.batch.first for held in made._running[slot][1:]]))
+            take(made.given_back(now, slot, [held.batch.first for order in made._running[slot] for held in order][1:]))
         elif kind == "receipt" and sent:
             serial = sorted(sent)[number % len(sent)]
             made.receive(now, Recorded([serial], []))
@@ -496,7 +509,7 @@ def test_a_next_attempt_is_not_taken_for_a_duplicate() -> None:
     made = worker()
     made.receive(0.0, batch(0))
     made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
-    made.slot_idle(0.0, 0)  # its receipt is lost
+    idle(made, 0.0, 0)  # its receipt is lost
     orders = made.receive(1.0, replace_attempt(batch(0), 2))
     assert runs(orders) or returned(made.tick(1.0))
 
@@ -510,14 +523,14 @@ def test_a_worker_forgets_the_jobs_that_are_over() -> None:
     assert len(made._load) <= 1
 
 
-SHORT = HoldingSettings(slots=1, prefetch=1, extra_max=50)
+SHORT = HoldingSettings(slots=1, prefetch=1, extra_max=50, ahead_bytes_max=0)
 
 
 def short_job(made: Holding, seconds: float = 0.0001) -> None:
     """Let the worker see that the job's batches are done in no time, and say so."""
     made.receive(0.0, batch(0))
     sent = serials(made.outcomes(0.0, 0, 0, 1, seconds, DONE))
-    made.slot_idle(0.0, 0)
+    idle(made, 0.0, 0)
     made.receive(0.0, batch(1))
     made.receive(0.0, Recorded(sent, []))
     made.tick(T.beat_s)
@@ -528,7 +541,7 @@ def test_of_a_job_whose_batches_are_done_in_no_time_more_are_held_and_it_is_said
     made.receive(1.0, batch(0))
     made.outcomes(1.0, 0, 0, 1, 0.0001, DONE)
     assert beat(made, 1.0).extra == {"job": 50}
-    made.slot_idle(1.0, 0)
+    idle(made, 1.0, 0)
     for first in range(1, 60):
         made.receive(1.0, batch(first))
     assert len(returned(made.tick(1.0))) == 59 - (1 + 1 + 50)
@@ -546,10 +559,10 @@ def test_a_slot_is_given_several_batches_that_are_done_in_no_time_but_no_suspect
     for first in range(2, 12):
         made.receive(1.0, batch(first, suspect=first == 7))
     made.outcomes(1.0, 0, 1, 1, 0.0001, DONE)
-    assert runs(made.slot_idle(1.0, 0)) == [(0, first, 1) for first in range(2, 7)]
+    assert runs(idle(made, 1.0, 0)) == [(0, first, 1) for first in range(2, 7)]
     for first in range(2, 7):
         made.outcomes(1.0, 0, first, 1, 0.0001, DONE)
-    [told] = made.slot_idle(1.0, 0)
+    [told] = idle(made, 1.0, 0)
     assert runs(made.receive(1.0, Heard(told.serial))) == [(0, 7, 1)]
 
 
@@ -572,10 +585,10 @@ def test_what_a_stuck_slot_gives_back_runs_first_elsewhere() -> None:
     made._idle.clear()
     for first in range(10, 20):
         made.receive(1.0, batch(first))
-    made.slot_idle(1.0, 0)
-    given = [held.batch.first for held in made._running[0]]
+    idle(made, 1.0, 0)
+    given = [held.batch.first for held in made._running[0][0]]
     assert len(given) == 10
-    [order] = [each for each in made.slot_idle(1.0, 1) if isinstance(each, Run)] or [None]
+    [order] = [each for each in idle(made, 1.0, 1) if isinstance(each, Run)] or [None]
     assert order is None, "nothing waits"
     [order] = made.given_back(1.0, 0, given[1:])
     assert isinstance(order, Run)
@@ -589,7 +602,7 @@ def test_what_a_stuck_slot_gives_back_is_returned_by_a_worker_that_leaves() -> N
     for first in range(2, 6):
         made.receive(1.0, batch(first))
     made.outcomes(1.0, 0, 1, 1, 0.0001, DONE)
-    made.slot_idle(1.0, 0)
+    idle(made, 1.0, 0)
     made.leave(1.0, 30.0)
     made.given_back(1.1, 0, [3, 4, 5])
     assert returned(made.tick(1.1)) == [(5, 1), (4, 1), (3, 1)]
@@ -600,7 +613,7 @@ def test_batches_that_turn_out_to_be_slow_are_returned_again() -> None:
     made = worker(SHORT)
     short_job(made)
     made.outcomes(1.0, 0, 1, 1, 0.0001, DONE)
-    made.slot_idle(1.0, 0)
+    idle(made, 1.0, 0)
     for first in range(2, 40):
         made.receive(1.0, batch(first))
     assert returned(made.tick(1.0)) == []
@@ -612,7 +625,7 @@ def test_batches_that_turn_out_to_be_slow_are_returned_again() -> None:
 
 
 def test_returns_and_beats_say_the_attempt() -> None:
-    made = worker(HoldingSettings(slots=1, prefetch=0))
+    made = worker(HoldingSettings(slots=1, prefetch=0, ahead_bytes_max=0))
     made.receive(0.0, replace_attempt(batch(0), 3))
     made.receive(0.0, replace_attempt(batch(1), 4))
     outputs = made.tick(1.0)
@@ -622,3 +635,74 @@ def test_returns_and_beats_say_the_attempt() -> None:
 
 def replace_attempt(one: Batch, attempt: int) -> Batch:
     return structs.replace(one, attempt=attempt, ticket=ticket(b"k", one.first, one.count, attempt))
+
+
+AHEAD = HoldingSettings(slots=1, prefetch=3)
+
+
+def test_a_slot_that_runs_is_given_its_next_order_before_it_asks_and_no_more() -> None:
+    made = worker(AHEAD)
+    outputs = [output for first in range(4) for output in made.receive(0.0, batch(first))]
+    assert runs(outputs) == [(0, 0, 1), (0, 1, 1)]
+    made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
+    assert runs(made.slot_done(0.0, 0)) == [(0, 2, 1)]
+    assert beat(made, 1.0).started == {"job": [(1, 1, 1)]}
+
+
+def test_idle_slots_come_before_those_that_run() -> None:
+    made = worker(replace(AHEAD, slots=2))
+    outputs = made.take(0.0, [batch(first) for first in range(4)])
+    assert runs(outputs) == [(0, 0, 1), (1, 1, 1), (0, 2, 1), (1, 3, 1)]
+
+
+def test_nothing_scarce_suspect_or_large_is_given_ahead() -> None:
+    made = worker(replace(AHEAD, ahead_bytes_max=10))
+    made.receive(0.0, batch(0))
+    assert runs(made.receive(0.0, batch(1, count=50))) == []
+    made = worker(AHEAD)
+    made.receive(0.0, batch(0))
+    assert made.receive(0.0, batch(1, suspect=True)) == []
+    made = worker(replace(AHEAD, slots=2))
+    made.places(frozenset({"job"}), frozenset({"job"}))
+    made.take(0.0, [batch(0), batch(1)])
+    assert made.receive(0.0, batch(2)) == []
+
+
+def test_what_is_ahead_of_a_stuck_slot_comes_back_and_is_not_given_to_it_again_before_it_is_done() -> None:
+    made = worker(AHEAD)
+    made.take(0.0, [batch(0), batch(1), batch(2)])
+    assert runs(made.given_back(0.1, 0, [1])) == []
+    assert runs(made.receive(0.1, batch(3))) == []
+    assert sorted(returned(made.leave(0.2, 30.0))) == [(1, 1), (2, 1), (3, 1)]
+
+
+def test_a_child_that_is_gone_leaves_its_orders_to_the_other_slots_at_once() -> None:
+    made = worker(replace(AHEAD, slots=2))
+    made.take(0.0, [batch(first) for first in range(3)])
+    made.outcomes(0.0, 1, 1, 1, 1.0, DONE)
+    made.slot_done(0.0, 1)
+    assert runs(made.slot_lost(0.1, 0)) == [(1, 0, 1), (1, 2, 1)]
+    assert runs(made.receive(0.1, batch(9))) == [], "the slot has no child yet"
+    assert runs(made.slot_idle(0.2, 0)) == [(0, 9, 1)]
+
+
+def test_an_unclear_death_makes_the_tasks_of_its_order_run_singly() -> None:
+    made = worker(AHEAD)
+    made.take(0.0, [batch(0, 3), batch(3, 2)])
+    assert runs(made.slot_lost(0.0, 0, unclear=True)) == []
+    assert runs(made.slot_idle(0.0, 0)) == [(0, 0, 1), (0, 3, 2)], "what was behind is not suspected"
+    made.outcomes(0.0, 0, 0, 1, 1.0, DONE)
+    assert runs(made.slot_done(0.0, 0)) == [], "no task that is, is given ahead"
+    made.outcomes(0.0, 0, 3, 2, 1.0, DONE)
+    assert runs(made.slot_done(0.0, 0)) == [(0, 1, 1)]
+
+
+def test_an_order_given_back_whole_comes_back_though_only_a_part_of_its_batch_was_left() -> None:
+    made = worker(replace(AHEAD, slots=2))
+    made.take(0.0, [batch(0, 4), batch(4), batch(5)])
+    made.outcomes(0.0, 0, 0, 2, 1.0, DONE)
+    made.slot_lost(0.0, 0)
+    [ahead] = [order for order in made._running[1] if order[0].batch.first == 0] or [None]
+    assert ahead is not None
+    made.given_back(0.1, 1, [2])
+    assert runs(made.slot_idle(0.1, 0))[0] == (0, 2, 2)
