@@ -354,15 +354,15 @@ class Holding:
     def _next_job(self) -> str | None:
         """The job whose turn it is, of those with waiting batches."""
         while self._turns:
-            job = self._turns.popleft()
+            job = self._turns[0]
             if self._waiting[job]:
-                self._turns.append(job)
                 return job
-            del self._waiting[job]
+            del self._waiting[self._turns.popleft()]
         return None
 
     def _take(self, job: str, sharers: int) -> list[Held]:
-        """What a slot is given at once: one batch, or several that are done in no time."""
+        """What a slot is given at once: one batch, or several that are done in no time. It takes the job's turn."""
+        self._turns.rotate(-1)
         waiting = self._waiting[job]
         most = min(self._pacing.order_batches(job), -(-len(waiting) // sharers))
         taken = [waiting.popleft()]

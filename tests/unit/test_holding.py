@@ -706,3 +706,15 @@ def test_an_order_given_back_whole_comes_back_though_only_a_part_of_its_batch_wa
     assert ahead is not None
     made.given_back(0.1, 1, [2])
     assert runs(made.slot_idle(0.1, 0))[0] == (0, 2, 2)
+
+
+def test_a_job_that_may_not_be_given_ahead_keeps_its_turn() -> None:
+    made = worker(AHEAD)
+    made.places(frozenset({"a", "b"}), frozenset({"b"}))
+    outputs = made.take(0.0, [batch(first, job="a") for first in range(4)])
+    outputs += made.receive(0.0, batch(0, job="b"))
+    for _ in range(4):
+        first = made._running[0][0][0].batch.first
+        made.outcomes(0.0, 0, first, 1, 1.0, DONE)
+        outputs += made.slot_done(0.0, 0)
+    assert "b" in [output.job for output in outputs if isinstance(output, Run)][:4]
