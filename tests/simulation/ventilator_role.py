@@ -137,7 +137,7 @@ class Ventilator(Client):
         instants = [self.joining.deadline(), self.talk.deadline()]
         if self.job.trickles and self._wants_input:
             instants.append(self.world.now + 0.1)
-        return min((instant for instant in instants if instant is not None), default=None)
+        return min([instant for instant in instants if instant is not None], default=None)
 
     def _read_input(self, now: float) -> None:
         plan = self.rules.plan(now)
@@ -170,17 +170,21 @@ class Ventilator(Client):
         self.world.require(not differs, "the same input is refused:", (count, opened))
 
     def _push(self) -> None:
+        in_hands = -1
         while (batch := self.rules.next_push(self.world.now)) is not None and self.pullers:
-            self._check_push(batch)
+            if in_hands != self.rules.in_hands:
+                in_hands = sum(flight.state is State.PUSHED for flight in self.rules._flights)
+            self._check_push(batch, in_hands)
             self.pullers.rotate(-1)
             worker, channel = self.pullers[-1]
             self.world.note(self.name, f"-> {worker.name}", f"{batch.job} {batch.first}+{batch.count} @{batch.attempt}")
             channel.send(encode(batch))
             self.rules.pushed(self.world.now)
+            in_hands += 1
             self.sent_count += 1
-        flights = list(self.rules._flights)
-        self.flights_max = max(self.flights_max, len(flights))
+        self.flights_max = max(self.flights_max, len(self.rules._flights))
         if self.farm.weighs:
+            flights = list(self.rules._flights)
             self.payload_max = max(self.payload_max, sum(len(bytes(flight.arguments)) for flight in flights))
             machines = (self.rules, self.rules._flights, self.rules._retries, self.rules._crew)
             sized = [each for machine in machines for each in vars(machine).values() if hasattr(each, "__len__")]
@@ -225,10 +229,9 @@ class Ventilator(Client):
 
     # -- checks -------------------------------------------------------------------------------------------------
 
-    def _check_push(self, batch: Batch) -> None:
+    def _check_push(self, batch: Batch, in_hands: int) -> None:
         require, first, count = self.world.require, batch.first, batch.count
         capacity = sum(said.capacity for said in self._crew.values())
-        in_hands = sum(flight.state is State.PUSHED for flight in self.rules._flights)
         require(in_hands == self.rules.in_hands, "batches in hands are miscounted:", (in_hands, self.rules.in_hands))
         require(in_hands < capacity, "a push beyond the crew's capacity:", (in_hands, capacity))
         tasks = set(range(first, first + count))

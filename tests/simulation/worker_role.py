@@ -173,6 +173,8 @@ class Worker(Client):
 
     def _perform(self, outputs: Iterable[HoldingOutput]) -> None:
         outputs = list(outputs)
+        if not outputs:
+            return
         returned = iter(sorted((each for each in outputs if isinstance(each, Returned)), key=lambda each: each.job))
         for output in outputs:
             if isinstance(output, Run):
@@ -245,8 +247,10 @@ class Worker(Client):
                 loads[held.batch.job] = loads.get(held.batch.job, 0) + 1
         room = self.slots + self.prefetch + self.farm.plan.extra_max
         for job, load in loads.items():
-            self.world.require(load <= room, "more than it has room for:", (self.name, job, load))
-            self.world.require(load == rules._load[job], "the load is miscounted:", (self.name, job, load))
+            if load > room:
+                self.world.require(False, "more than it has room for:", (self.name, job, load))
+            if load != rules._load[job]:
+                self.world.require(False, "the load is miscounted:", (self.name, job, load))
         if rules.empty:
             running = any(rules._running.values())
             self.world.require(not running and not any(loads.values()), "empty, and something is left")
