@@ -11,6 +11,8 @@ from random import Random
 from typing import Any
 
 TRACE_EVENTS = 80
+DUPLICATES_S = (0.0, 0.1, 3.0)
+"""A message that comes twice comes so much later the second time, at most."""
 EVENTS_MAX = 300_000
 """More than a hundred times what a seed needs."""
 
@@ -123,7 +125,7 @@ class Channel:
         self._last_at = at
         world.at(at, self._arrive, frame, label)
         if weather.duplication and dice.random() < weather.duplication:
-            world.at(at, self._arrive, frame, label)
+            world.at(at + dice.choice(DUPLICATES_S) * dice.random(), self._arrive, frame, label)
 
     def block(self, until: float) -> None:
         """Hold everything that is sent from now on back until then, as a link that went dark does."""
