@@ -327,17 +327,20 @@ class Holding:
         if self.leaving or batch.function not in self._functions:
             return False
         load = self._load[batch.job]
-        if load >= self._settings.slots + self._settings.prefetch + self._extra.get(batch.job, 0):
+        if load >= self._capacity(batch.job):
             return False
-        return load < self._capacity(batch.job) or len(self._idle) > sum(map(len, self._waiting.values()))
+        return load < self._share(batch.job) or len(self._idle) > sum(map(len, self._waiting.values()))
 
     def _capacity(self, job: str) -> int:
-        """Batches of the job that may wait or run here: of a scarce job only its share of the slots, and the extra."""
-        settings, extra = self._settings, self._extra.get(job, 0)
+        """Batches of the job that may wait or run here."""
+        return self._settings.slots + self._settings.prefetch + self._extra.get(job, 0)
+
+    def _share(self, job: str) -> int:
+        """So many of them whether a slot is free or not: of a scarce job its share of the slots, and the extra."""
         if job not in self._scarce:
-            return settings.slots + settings.prefetch + extra
+            return self._capacity(job)
         others = sum(1 for other, load in self._load.items() if load and other != job)
-        return max(1, settings.slots // (1 + others)) + extra
+        return max(1, self._settings.slots // (1 + others)) + self._extra.get(job, 0)
 
     def _fill(self, now: float) -> list[Output]:
         """Give idle slots the waiting batches of all jobs in turn, and then those that run their next order."""
@@ -476,7 +479,7 @@ class Holding:
                 if not self._pacing.extra(job):
                     del self._extra[job]
                     self._beat_due_at = now
-            self._give_back_waiting(job, self._load[job] - self._capacity(job))
+            self._give_back_waiting(job, self._load[job] - self._share(job))
 
     def _give_back_waiting(self, job: str, count: int) -> None:
         """Return the `count` batches of the job that came last."""

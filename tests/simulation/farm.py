@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 
 from common.roster import VENTILATOR, User
 from common.settings import Timing
-from tests.simulation.plan import Plan
+from tests.simulation.plan import STORMS, Plan
 from tests.simulation.role import WORKERS, Client
 from tests.simulation.sink_role import Sink
 from tests.simulation.truth import Disk, JobTruth
@@ -113,6 +113,7 @@ class Farm:
         """Nobody has a reason to do more than beat."""
         world = self.world
         roles = [*self.workers.values(), *([self.sink] if self.sink else [])]
+        timers = {worker.name: worker.rules._unreceipted.deadline() for worker in self.workers.values()}
         before = {role.name: role.wake_count for role in roles}
         world.run(world.now + IDLE_S)
         for role in roles:
@@ -120,6 +121,16 @@ class Farm:
             world.require(wakes <= IDLE_S * 10 + 10, f"{role.name} does not come to rest:", wakes)
         for worker in self.workers.values():
             world.require(worker.rules.empty, f"{worker.name} has work again")
+            # The timer of results that have their receipts meanwhile may be left over: it goes off once.
+            left = worker.rules._unreceipted.deadline()
+            rests = left in (None, timers.get(worker.name)) and worker.rules.deadline() in (
+                left,
+                worker.rules._next_beat(),
+            )
+            world.require(rests, f"{worker.name} is idle, and arms a timer beside its beat:", left)
+        assert self.sink is not None
+        at, looks_at = self.sink.rules.deadline(), self.sink.rules._crews.deadline()
+        world.require(at == looks_at, "the sink is idle, and has a timer armed:", at)
 
     def _who_is_left(self) -> str:
         workers = [
@@ -300,6 +311,8 @@ class Farm:
             (2, self._fill_disk),
             (2, self._crash_commit),
             (1, self._slow_somebody),
+            (2, self._reboot_machine),
+            (3, self._let_it_storm),
         ]
         weights = [weight for weight, _ in faults]
         self.dice.choices([fault for _, fault in faults], weights)[0]()
@@ -349,6 +362,22 @@ class Farm:
 
     def _crash_commit(self) -> None:
         self.disk.crash = self.dice.choice(["before", "after"])
+
+    def _reboot_machine(self) -> None:
+        """The sink's machine, on which ventilators run too."""
+        self.kill_sink()
+        for ventilator in list(self.ventilators.values()):
+            if self.dice.random() < 0.7:
+                self.kill_ventilator(ventilator)
+
+    def _let_it_storm(self) -> None:
+        self.world.weather = self.dice.choice(STORMS)
+        self.world.note("world", "storms", self.world.weather)
+        self.world.after(self.dice.choice([0.3, 3.0]), self._let_it_clear)
+
+    def _let_it_clear(self) -> None:
+        if self.calm_at is None:
+            self.world.weather = self.plan.weather
 
     def _slow_somebody(self) -> None:
         if self.workers:

@@ -13,6 +13,12 @@ WEATHERS = (
     Weather(delay_s=(0.0005, 0.01), straggler=0.02, straggler_s=3.0, duplication=0.02),
     Weather(delay_s=(0.005, 0.4), loss=0.05, duplication=0.05),
     Weather(delay_s=(0.0002, 0.002), straggler=0.002, straggler_s=12.0, loss=0.02),
+    Weather(delay_s=(0.001, 0.05), duplication=0.3),
+)
+STORMS = (
+    Weather(delay_s=(0.001, 0.05), loss=0.5),
+    Weather(delay_s=(0.001, 0.05), loss=0.1, duplication=0.5),
+    Weather(delay_s=(0.01, 1.0), straggler=0.2, straggler_s=4.0),
 )
 
 
@@ -53,7 +59,7 @@ class Plan:
 def _job(dice: Random, number: int, kind: str) -> JobTruth:
     troubles = {
         "long": dice.choice([0.0, 0.0, 0.05]),
-        "fails": dice.choice([0.0, 0.1]),
+        "fails": dice.choice([0.0, 0.1, 0.3]),
         "fails for good": dice.choice([0.0, 0.05]),
         "kills child": dice.choice([0.0, 0.0, 0.05]),
         "poison": dice.choice([0.0, 0.0, 0.0, 0.03]),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 POLL_S = 1e-6
 """A poll ends so long after the deadline that it was given."""
+INFINITY = float("inf")
 SPINS_MAX = 20
 """Wakes within a millisecond that may come to nothing."""
 WORKERS = User(WORKER, "workers", "w" * 40)
@@ -39,6 +40,8 @@ class Role:
         self.sent_count = 0
         self.wake_count = 0
         self._wake_at: float | None = None
+        self._looks_at = INFINITY
+        """When the world calls `_wake` next: at `_wake_at` or before."""
         self._spins = 0
         self._spun_at = -1.0
 
@@ -84,13 +87,22 @@ class Role:
         if deadline is None:
             self._wake_at = None
             return
-        when = max(deadline, self.world.now, at_least) + POLL_S
-        if self._wake_at != when:
-            self._wake_at = when
+        now = self.world.now
+        when = (deadline if deadline > now else now) + POLL_S
+        self._wake_at = when = when if when > at_least else at_least + POLL_S
+        if when < self._looks_at:
+            self._looks_at = when
             self.world.at(when, self._wake, when)
 
     def _wake(self, when: float) -> None:
-        if when != self._wake_at or not self.alive:
+        if when != self._looks_at:
+            return
+        self._looks_at = INFINITY
+        if self._wake_at is None or not self.alive:
+            return
+        if self._wake_at > when:
+            self._looks_at = self._wake_at
+            self.world.at(self._wake_at, self._wake, self._wake_at)
             return
         self._wake_at = None
         now = self.world.now
@@ -103,7 +115,8 @@ class Role:
         if self.sent_count != sent or now > self._spun_at + 0.001:
             self._spins, self._spun_at = 0, now
         self._spins += 1
-        self.world.require(self._spins <= SPINS_MAX, f"{self.name} spins: its deadline stays", self.deadline())
+        if self._spins > SPINS_MAX:
+            self.world.require(False, f"{self.name} spins: its deadline stays", self.deadline())
         self.arm()
 
 

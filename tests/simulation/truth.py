@@ -174,11 +174,14 @@ class Disk:
         job = self.ledger.job(name)
         assert job is not None
         truth, require = self._truths[name], self._world.require
-        query = "SELECT task, status, value, error, attempt FROM results WHERE job=? AND task>=? AND task<?"
+        query = (
+            "SELECT task, status, value, error, attempt, worker, seconds FROM results"
+            " WHERE job=? AND task>=? AND task<?"
+        )
         for task, *row in self.ledger._db.execute(query, (job.job, first, first + count)):
             kept = self.rows.setdefault((name, task), tuple(row))
             require(kept == tuple(row), "a recorded task changed:", (name, task, kept, row))
-            fault = truth.fault_of_row(task, *row)
+            fault = truth.fault_of_row(task, *row[:4])
             require(fault is None, "a wrong row:", (name, task, fault))
 
     def _look_at_receipts(self) -> None:

@@ -21,6 +21,7 @@ from common.messages import (
     Mark,
     Message,
     Opened,
+    Quarantine,
     Returned,
     Roster,
     Welcome,
@@ -137,7 +138,7 @@ class Ventilator(Client):
         instants = [self.joining.deadline(), self.talk.deadline()]
         if self.job.trickles and self._wants_input:
             instants.append(self.world.now + 0.1)
-        return min((instant for instant in instants if instant is not None), default=None)
+        return min([instant for instant in instants if instant is not None], default=None)
 
     def _read_input(self, now: float) -> None:
         plan = self.rules.plan(now)
@@ -170,17 +171,21 @@ class Ventilator(Client):
         self.world.require(not differs, "the same input is refused:", (count, opened))
 
     def _push(self) -> None:
+        in_hands = -1
         while (batch := self.rules.next_push(self.world.now)) is not None and self.pullers:
-            self._check_push(batch)
+            if in_hands != self.rules.in_hands:
+                in_hands = sum(flight.state is State.PUSHED for flight in self.rules._flights)
+            self._check_push(batch, in_hands)
             self.pullers.rotate(-1)
             worker, channel = self.pullers[-1]
             self.world.note(self.name, f"-> {worker.name}", f"{batch.job} {batch.first}+{batch.count} @{batch.attempt}")
             channel.send(encode(batch))
             self.rules.pushed(self.world.now)
+            in_hands += 1
             self.sent_count += 1
-        flights = list(self.rules._flights)
-        self.flights_max = max(self.flights_max, len(flights))
+        self.flights_max = max(self.flights_max, len(self.rules._flights))
         if self.farm.weighs:
+            flights = list(self.rules._flights)
             self.payload_max = max(self.payload_max, sum(len(bytes(flight.arguments)) for flight in flights))
             machines = (self.rules, self.rules._flights, self.rules._retries, self.rules._crew)
             sized = [each for machine in machines for each in vars(machine).values() if hasattr(each, "__len__")]
@@ -196,12 +201,12 @@ class Ventilator(Client):
             for said in self._crew.values():
                 said.at = now
         self._heard_at = now
+        gone: list[Said | None] = []
         if isinstance(message, Crew):
             for member in message.members:
                 capacity = member.slots + member.prefetch + member.extra
                 self._crew[member.worker] = Said(capacity, label[member.worker] or {}, now)
-            for worker in (*message.left, *message.lost):
-                self._crew.pop(worker, None)
+            gone = [self._crew.pop(worker, None) for worker in (*message.left, *message.lost)]
         elif isinstance(message, Opened):
             self._mark = None
         elif isinstance(message, Returned):
@@ -209,7 +214,9 @@ class Ventilator(Client):
         if isinstance(message, Welcome):
             self._send(self.talk.welcome(now, self.port))
         elif not isinstance(message, Roster):
-            self._send(self.talk.receive(now, message))
+            answers = self.talk.receive(now, message)
+            self._check_taken_back([said for said in gone if said is not None], answers)
+            self._send(answers)
 
     def failed(self, text: str) -> None:
         """Another ventilator seems to run the job, or is believed to: the operator tries again."""
@@ -225,25 +232,44 @@ class Ventilator(Client):
 
     # -- checks -------------------------------------------------------------------------------------------------
 
-    def _check_push(self, batch: Batch) -> None:
+    def _check_push(self, batch: Batch, in_hands: int) -> None:
         require, first, count = self.world.require, batch.first, batch.count
         capacity = sum(said.capacity for said in self._crew.values())
-        in_hands = sum(flight.state is State.PUSHED for flight in self.rules._flights)
         require(in_hands == self.rules.in_hands, "batches in hands are miscounted:", (in_hands, self.rules.in_hands))
         require(in_hands < capacity, "a push beyond the crew's capacity:", (in_hands, capacity))
         tasks = set(range(first, first + count))
         if tasks <= self._came_back:
             self._came_back -= tasks
             return
+        # While the sink is away, leases stand still.
+        now = min(self.world.now, self._heard_at + self.farm.timing.silence_s)
         for name, said in self._crew.items():
             worker = self.farm.workers.get(name)
-            if worker is None or self.world.now >= said.at + self.farm.timing.lease_s:
+            if worker is None or now >= said.at + self.farm.timing.lease_s:
                 continue
             for held in said.held.values():
                 still = worker.rules._held.get(self.job.name, {}).get(held.batch.first) is held
                 its = range(held.batch.first, held.batch.first + held.batch.count)
                 if still and held.batch.attempt == batch.attempt and not tasks.isdisjoint(its):
                     require(False, f"pushed again although {name} says that it holds it:", (self.job.name, its))
+
+    def _check_taken_back(self, gone: list[Said], answers: list[Message]) -> None:
+        """What a worker held that is gone is in nobody's hands, unless another one names it."""
+        given_up = {answer.task for answer in answers if isinstance(answer, Quarantine)}
+        others = [held.batch for said in self._crew.values() for held in said.held.values()]
+        for batch in [held.batch for said in gone for held in said.held.values()]:
+            if batch.job != self.job.name:
+                continue
+            for flight in self.rules._flights.called((batch.first, batch.count, batch.attempt)):
+                kept = (
+                    flight.state is not State.PUSHED
+                    or flight.first in given_up
+                    or any(
+                        other.job == batch.job and other.first <= flight.first < other.first + other.count
+                        for other in others
+                    )
+                )
+                self.world.require(kept, "a worker is gone and keeps its batch:", (batch.job, flight.name))
 
     def _check_end(self) -> None:
         rules = self.rules

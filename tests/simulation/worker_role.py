@@ -14,13 +14,16 @@ from common.messages import (
     Beat,
     FromSink,
     Goodbye,
+    Heard,
     Offer,
     Outcomes,
     Place,
     Places,
+    Recorded,
     Returned,
     Welcome,
     decode_batch,
+    decode_results,
 )
 from common.roster import WORKER
 from common.settings import HoldingSettings
@@ -56,6 +59,12 @@ class Worker(Client):
         self._sink_run: str | None = None
         self._results: Channel | None = None
         self._queue: list[bytes] = []
+        self._unreceipted: dict[int, tuple[str, int]] = {}
+        """By serial: the batches of results that were sent and have no receipt, unless they were returned."""
+        self._said_started: dict[tuple[str, int], int] = {}
+        """The first beat that named a batch as started, by its serial."""
+        self._heard_serial = 0
+        self._returned_count = 0
         self._places: dict[int, Place] = {}
         self._orders: dict[int, int] = {}
         self._children: dict[int, Child] = {}
@@ -71,6 +80,7 @@ class Worker(Client):
         self._perform_joining(self.joining.tick(self.world.now))
         self._perform(self.rules.tick(self.world.now))
         self._check_held()
+        self._check_returned()
         if self.rules.leaving and self.rules.empty:
             if self.joining.joined:
                 self.send(Goodbye())
@@ -111,6 +121,11 @@ class Worker(Client):
             jobs = frozenset(place.job for place in message.places)
             self.rules.places(jobs, frozenset(place.job for place in message.places if place.scarce))
         else:
+            if isinstance(message, Heard):
+                self._heard_serial = max(self._heard_serial, message.serial)
+            elif isinstance(message, Recorded):
+                for serial in (*message.serials, *message.refused):
+                    self._unreceipted.pop(serial, None)
             self._perform(self.rules.receive(self.world.now, message))
 
     def take_batch(self, frame: bytes, label: Any) -> None:
@@ -127,7 +142,12 @@ class Worker(Client):
         self._queue.clear()
         self._results = None
         self.call_results()
-        self._perform(self.rules.sink_restarted(self.world.now))
+        outputs = self.rules.sink_restarted(self.world.now)
+        said = {decode_results(each.frame).serial for each in outputs if isinstance(each, Submit)}
+        self.world.require(
+            said >= self._unreceipted.keys(), f"{self.name} does not say its results again:", self._unreceipted
+        )
+        self._perform(outputs)
 
     def call_results(self) -> None:
         """Connect the results link to the sink that is there, and send what has waited."""
@@ -176,6 +196,8 @@ class Worker(Client):
 
     def _perform(self, outputs: Iterable[HoldingOutput]) -> None:
         outputs = list(outputs)
+        if not outputs:
+            return
         returned = iter(sorted((each for each in outputs if isinstance(each, Returned)), key=lambda each: each.job))
         for output in outputs:
             if isinstance(output, Run):
@@ -184,15 +206,17 @@ class Worker(Client):
                 self._replace(output.slot)
             elif isinstance(output, Submit):
                 self.sent_count += 1
+                self._note_submit(output)
                 if self._results is None:
                     self._queue.append(output.frame)
                 else:
                     self._results.send(output.frame)
             elif isinstance(output, Beat):
+                self._check_beat(output)
                 self.send(output, (self.name, self._named()))
             elif isinstance(output, Returned):
                 # Their order is that of a set, which is another one in each process.
-                self.send(next(returned))
+                self._send_returned(next(returned))
             else:
                 self.send(output)
 
@@ -212,6 +236,10 @@ class Worker(Client):
         self.world.after(0.1, self.happen, self._ready, slot)
 
     def _run(self, order: Run) -> None:
+        for held in self.rules._running[order.slot][-1]:
+            said = self._said_started.get((held.batch.job, held.batch.first), self._heard_serial + 1)
+            fine = not held.batch.suspect or said <= self._heard_serial
+            self.world.require(fine, f"{self.name} starts a suspect batch and has not said so:", held.batch)
         if order.slot in self._children:
             self._ahead.setdefault(order.slot, []).append(order)
             return
@@ -257,6 +285,36 @@ class Worker(Client):
 
     # -- checks -------------------------------------------------------------------------------------------------
 
+    def _note_submit(self, submit: Submit) -> None:
+        results = decode_results(submit.frame)
+        held = self.rules._held.get(results.job, {}).get(results.batch[0])
+        if held is not None and held.batch.ticket == results.ticket:
+            self._unreceipted[results.serial] = results.job, results.batch[0]
+
+    def _send_returned(self, returned: Returned) -> None:
+        self._returned_count += len(returned.batches)
+        firsts = {first for first, _, _ in returned.batches}
+        for serial, (job, first) in list(self._unreceipted.items()):
+            if job == returned.job and first in firsts:
+                del self._unreceipted[serial]
+        self.send(returned)
+
+    def _check_returned(self) -> None:
+        rules = self.rules
+        if self._returned_count != rules.returned_count:
+            self.world.require(False, f"{self.name} keeps its returns to itself:", rules.returned_count)
+
+    def _check_beat(self, beat: Beat) -> None:
+        if self.rules.leaving and self.rules.empty:
+            # Its grace has ended: it waits for receipts no longer.
+            self._unreceipted.clear()
+        named = {(job, first) for job, batches in beat.held.items() for first, _, _ in batches}
+        unnamed = set(self._unreceipted.values()) - named
+        self.world.require(not unnamed, f"{self.name} does not name what has no receipt:", unnamed)
+        for job, batches in beat.started.items():
+            for first, _, _ in batches:
+                self._said_started.setdefault((job, first), beat.serial)
+
     def _check_held(self) -> None:
         rules = self.rules
         loads = {job: len(waiting) for job, waiting in rules._waiting.items()}
@@ -265,8 +323,10 @@ class Worker(Client):
             loads[held.batch.job] = loads.get(held.batch.job, 0) + 1
         room = self.slots + self.prefetch + self.farm.plan.extra_max
         for job, load in loads.items():
-            self.world.require(load <= room, "more than it has room for:", (self.name, job, load))
-            self.world.require(load == rules._load[job], "the load is miscounted:", (self.name, job, load))
+            if load > room:
+                self.world.require(False, "more than it has room for:", (self.name, job, load))
+            if load != rules._load[job]:
+                self.world.require(False, "the load is miscounted:", (self.name, job, load))
         if rules.empty:
             self.world.require(not given and not any(loads.values()), "empty, and something is left")
 

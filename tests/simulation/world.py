@@ -11,6 +11,8 @@ from random import Random
 from typing import Any
 
 TRACE_EVENTS = 80
+DUPLICATES_S = (0.0, 0.1, 3.0)
+"""A message that comes twice comes so much later the second time, at most."""
 EVENTS_MAX = 300_000
 """More than a hundred times what a seed needs."""
 
@@ -55,7 +57,7 @@ class World:
     def at(self, when: float, action: Callable[..., None], *arguments: Any) -> None:
         """Call `action` at that instant, or now if it is past."""
         self._pushed += 1
-        heappush(self._heap, (max(when, self.now), self._pushed, action, arguments))
+        heappush(self._heap, (when if when > self.now else self.now, self._pushed, action, arguments))
 
     def after(self, seconds: float, action: Callable[..., None], *arguments: Any) -> None:
         """Call `action` so many seconds from now."""
@@ -63,8 +65,9 @@ class World:
 
     def run(self, until: float, over: Callable[[], bool] = lambda: False) -> bool:
         """Let time pass until that instant, or until `over()`; returns whether it was over."""
-        while self._heap and self._heap[0][0] <= until:
-            self.now, _, action, arguments = heappop(self._heap)
+        heap = self._heap
+        while heap and heap[0][0] <= until:
+            self.now, _, action, arguments = heappop(heap)
             self.event_count += 1
             if self.event_count > self.events_max:
                 self.require(False, "it runs hot: too many events")
@@ -113,13 +116,17 @@ class Channel:
             return
         if self._lossy and weather.loss and dice.random() < weather.loss:
             return
-        at = max(world.now + dice.uniform(*weather.delay_s), self._last_at, self._blocked_until)
+        low, high = weather.delay_s
+        # What `uniform` does, and `max`: this line runs for each message.
+        at = world.now + (low + (high - low) * dice.random())
+        at = at if at > self._last_at else self._last_at
+        at = at if at > self._blocked_until else self._blocked_until
         if weather.straggler and dice.random() < weather.straggler:
             at += dice.uniform(0, weather.straggler_s)
         self._last_at = at
         world.at(at, self._arrive, frame, label)
         if weather.duplication and dice.random() < weather.duplication:
-            world.at(at, self._arrive, frame, label)
+            world.at(at + dice.choice(DUPLICATES_S) * dice.random(), self._arrive, frame, label)
 
     def block(self, until: float) -> None:
         """Hold everything that is sent from now on back until then, as a link that went dark does."""

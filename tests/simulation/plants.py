@@ -1,0 +1,349 @@
+"""Bugs that are planted into the real machines, one at a time, to see that the simulator finds them.
+
+Each one's docstring is the promise that it breaks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from common.collection import Collection
+from common.conversation import Conversation
+from common.crew import Crews
+from common.dispatch import Dispatch
+from common.flights import Flight, Flights
+from common.holding import Holding
+from common.ledger import Ledger
+from common.messages import Mark, slice_arguments
+from common.muster import Muster
+from common.retries import Retry
+from common.unreceipted import Unreceipted
+from tests.simulation.plan import Plan
+from tests.simulation.truth import Task
+from tests.simulation.world import Weather
+
+Patch = pytest.MonkeyPatch
+
+
+Bug = Callable[[Patch], None]
+Focus = Callable[[Plan], Plan]
+
+
+def any_plan(plan: Plan) -> Plan:
+    """As the seed says."""
+    return plan
+
+
+def failing(plan: Plan) -> Plan:
+    """Tasks that fail once or twice, results that come late a second time."""
+    fails = [Task(0.3, failures=number % 3) for number in range(20)]
+    jobs = [replace(job, tasks=fails, retries=2, batch_tasks=1) for job in plan.jobs]
+    return replace(plan, jobs=jobs, weather=Weather(delay_s=(0.001, 0.05), duplication=0.5))
+
+
+def long_tasks(plan: Plan) -> Plan:
+    """Tasks that last longer than a lease, and faults enough."""
+    jobs = [replace(job, tasks=[Task(15.0)] * 4, batch_tasks=1) for job in plan.jobs]
+    return replace(plan, jobs=jobs, faults_s=40.0, faults_per_s=0.3)
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A bug, what the simulator says of it, within how many seeds at most, and what they are about."""
+
+    bug: Bug
+    says: str
+    focus: Focus
+    seeds_max: int = 100
+
+
+PLANTS: list[Plant] = []
+
+
+def plant(says: str, focus: Focus = any_plan) -> Callable[[Bug], Bug]:
+    """Enter a bug into the list."""
+
+    def enter(bug: Bug) -> Bug:
+        PLANTS.append(Plant(bug, says, focus))
+        return bug
+
+    return enter
+
+
+# -- the sink ---------------------------------------------------------------------------------------------------
+
+
+@plant("recorded twice")
+def the_last_result_wins(patch: Patch) -> None:
+    """A result is recorded once: the first wins."""
+    insert = Ledger._insert
+
+    def without_a_look(ledger: Ledger, job: Any, recording: Any) -> Any:
+        results = recording.results
+        query = "DELETE FROM results WHERE job=? AND task>=? AND task<?"
+        ledger._db.execute(query, (job.job, results.first, results.first + results.count))
+        return insert(ledger, job, recording)
+
+    patch.setattr(Ledger, "_insert", without_a_look)
+
+
+@plant("a recorded task changed")
+def the_last_result_wins_in_silence(patch: Patch) -> None:
+    """A recorded task stays as it was, also when nobody is told."""
+    insert = Ledger._insert
+
+    def over_the_row(ledger: Ledger, job: Any, recording: Any) -> Any:
+        results = recording.results
+        where = "WHERE job=? AND task>=? AND task<?"
+        place = (job.job, results.first, results.first + results.count)
+        known = ledger._db.execute(f"SELECT count(*) FROM results {where}", place).fetchone()[0]
+        if known < results.count or recording.again:
+            return insert(ledger, job, recording)
+        ledger._db.execute(f"DELETE FROM results {where}", place)
+        insert(ledger, job, recording)
+        return []
+
+    patch.setattr(Ledger, "_insert", over_the_row)
+
+
+@plant("it does not converge")
+def no_receipt_for_a_duplicate(patch: Patch) -> None:
+    """A duplicate gets its receipt too, or a lost receipt never heals."""
+    results = Collection.results
+
+    def only_news(sink: Any, user: Any, message: Any) -> Any:
+        tasks = range(message.first, message.first + message.count)
+        if all(sink._ledger.is_recorded(message.job, task) for task in tasks):
+            return []
+        return results(sink, user, message)
+
+    patch.setattr(Collection, "results", only_news)
+
+
+@plant("a receipt before its commit")
+def a_receipt_before_the_commit(patch: Patch) -> None:
+    """No receipt is given for what is not committed."""
+    results = Collection.results
+
+    def at_once(sink: Any, user: Any, message: Any) -> Any:
+        told = sink._tell_recorded({message.worker: ([message.serial], [])})
+        return results(sink, user, message) + told
+
+    patch.setattr(Collection, "results", at_once)
+
+
+@plant("a receipt before its commit")
+def receipts_although_the_disk_is_full(patch: Patch) -> None:
+    """When the ledger is stuck, everybody keeps what it has."""
+    flush = Collection.flush
+
+    def forgetful(sink: Any, now: float) -> Any:
+        said = list(sink._pending.recordings)
+        outputs = flush(sink, now)
+        if sink._stuck_until is not None and said:
+            for worker, serial in said:
+                outputs += sink._tell_recorded({worker: ([serial], [])})
+        return outputs
+
+    patch.setattr(Collection, "flush", forgetful)
+
+
+@plant("counts on workers that are long gone")
+def nobody_is_ever_lost(patch: Patch) -> None:
+    """A worker that is silent is called lost after 5 s."""
+    silent = Crews.silent
+
+    def patient(crews: Crews, now: float) -> Any:
+        workers, runs = silent(crews, now)
+        return [worker for worker in workers if worker.heard_at < now - 60.0], runs
+
+    patch.setattr(Crews, "silent", patient)
+
+
+# -- the ventilator ---------------------------------------------------------------------------------------------
+
+
+@plant("it does not converge")
+def no_lease_expiry(patch: Patch) -> None:
+    """A batch that no beat names is pushed again when its lease ends."""
+
+    def never(flights: Flights, now: float) -> list[Flight]:
+        if flights._sweep_at is not None and now >= flights._sweep_at:
+            flights._sweep_at = None
+        return []
+
+    patch.setattr(Flights, "expired", never)
+
+
+@plant("pushed again although")
+def beats_do_not_extend_the_lease(patch: Patch) -> None:
+    """A lease lives as long as some worker's beat names the batch."""
+    patch.setattr(Dispatch, "_extend", lambda dispatch, now, name: None)
+
+
+@plant("a push beyond the crew's capacity")
+def the_window_is_one_too_large(patch: Patch) -> None:
+    """The ventilator keeps at most the crew's capacity outstanding."""
+    window = Dispatch.window.fget
+    patch.setattr(Dispatch, "window", property(lambda dispatch: window(dispatch) + 1))
+
+
+@plant("is gone and keeps")
+def a_lost_worker_keeps_its_batches(patch: Patch) -> None:
+    """What a lost worker held is pushed again at once."""
+
+    def only_shorter(dispatch: Any, now: float, member: Any, lost: bool) -> list[Any]:
+        dispatch._shorten_unnamed(now)
+        return []
+
+    patch.setattr(Dispatch, "_part_with", only_shorter)
+
+
+@plant("quarantined after")
+def quarantine_after_one_loss_too_few(patch: Patch) -> None:
+    """A task is given up after so many lost workers as were asked for."""
+    begin = Dispatch.__init__
+
+    def hasty(dispatch: Any, settings: Any, *names: str) -> None:
+        begin(dispatch, replace(settings, quarantine_after=max(1, settings.quarantine_after - 1)), *names)
+
+    patch.setattr(Dispatch, "__init__", hasty)
+
+
+@plant("pushed again although", failing)
+def a_failure_of_an_earlier_attempt_counts(patch: Patch) -> None:
+    """A task is tried again once for each attempt that failed."""
+
+    def unchecked(dispatch: Any, now: float, failed: Any) -> None:
+        for task in failed.tasks:
+            flight = dispatch._flights.holding(task)
+            if flight is None or (flight.received is not None and task in flight.received):
+                continue
+            argument = slice_arguments(flight.arguments, task - flight.first, 1)
+            dispatch._settle(task, task + 1)
+            dispatch._retries.add(now, Retry(task, failed.attempt + 1, argument), failed.attempt - dispatch._attempts)
+
+    patch.setattr(Dispatch, "_receive_failed", unchecked)
+
+
+@plant("the same input is refused")
+def marks_run_ahead(patch: Patch) -> None:
+    """A mark says what was read, and no more."""
+    mark = Conversation.mark
+    patch.setattr(Conversation, "mark", lambda talk, count, digest, ended: mark(talk, count + 1, digest, ended))
+
+
+@plant("pushed again although")
+def nothing_is_adopted(patch: Patch) -> None:
+    """A ventilator that was started again does not push what living workers hold."""
+    patch.setattr(Dispatch, "_ADOPTABLE_MAX", 0)
+    patch.setattr(Muster, "is_held", lambda crew, name, is_part: False)
+
+
+@plant("counts on workers that are long gone")
+def the_crew_is_kept_when_the_job_is_opened_again(patch: Patch) -> None:
+    """Who died while the sink was away is not counted on."""
+    patch.setattr(Muster, "clear", lambda crew: None)
+
+
+@plant("pushed again although", long_tasks)
+def leases_run_while_the_sink_is_away(patch: Patch) -> None:
+    """Leases stand still while the sink is away."""
+    patch.setattr(Dispatch, "_sink_away", lambda dispatch, now: False)
+
+
+@plant("says again what costs the sink a commit")
+def a_mark_is_said_again_and_again(patch: Patch) -> None:
+    """A mark that was said is not said again."""
+
+    def every_time(talk: Any, count: int, digest: bytes, ended: bool) -> None:
+        talk._mark = Mark(talk._job, count, digest, ended)
+
+    patch.setattr(Conversation, "mark", every_time)
+
+
+# -- the worker -------------------------------------------------------------------------------------------------
+
+
+@plant("more than it has room for")
+def a_worker_holds_one_too_many(patch: Patch) -> None:
+    """A worker holds at most slots + prefetch batches of a job, and its extra."""
+    capacity = Holding._capacity
+    patch.setattr(Holding, "_capacity", lambda holding, job: capacity(holding, job) + 1)
+
+
+@plant("does not say its results again")
+def a_new_sink_is_not_told_again(patch: Patch) -> None:
+    """A worker says its results without receipts to a sink that was started again."""
+
+    def beat_only(holding: Any, now: float) -> list[Any]:
+        holding._beat_due_at = now
+        return []
+
+    patch.setattr(Holding, "sink_restarted", beat_only)
+
+
+@plant("it does not converge")
+def results_are_said_once(patch: Patch) -> None:
+    """A worker says results again until they have their receipt."""
+
+    def never(results: Any, now: float) -> list[Any]:
+        if results._again_at is not None and now >= results._again_at:
+            results._again_at = None
+        return []
+
+    patch.setattr(Unreceipted, "overdue", never)
+
+
+@plant("arms a timer beside its beat")
+def a_timer_stays_armed(patch: Patch) -> None:
+    """Whoever has nothing to do has no timer but its beat."""
+    overdue = Unreceipted.overdue
+
+    def for_ever(results: Any, now: float) -> list[Any]:
+        again = overdue(results, now)
+        if results._again_at is None:
+            results._again_at = now + 0.5
+        return again
+
+    patch.setattr(Unreceipted, "overdue", for_ever)
+
+
+@plant("does not name what has no receipt")
+def a_batch_is_forgotten_before_its_receipt(patch: Patch) -> None:
+    """A beat names a batch until the receipts for all its tasks are there."""
+
+    def early(holding: Any, held: Any) -> None:
+        if held.slot is None and held.is_done:
+            holding._forget(held)
+
+    patch.setattr(Holding, "_forget_if_over", early)
+
+
+@plant("starts a suspect batch and has not said so")
+def a_suspect_batch_starts_unsaid(patch: Patch) -> None:
+    """A worker says that it starts a suspect batch before it does."""
+    start = Holding._start
+
+    def at_once(holding: Any, now: float, job: str, taken: Any) -> list[Any]:
+        orders = start(holding, now, job, taken)
+        slot = taken[0].slot
+        if slot in holding._announced:
+            orders.append(holding._announced.pop(slot)[1])
+        return orders
+
+    patch.setattr(Holding, "_start", at_once)
+
+
+@plant("keeps its returns to itself")
+def returns_are_kept(patch: Patch) -> None:
+    """A worker that will not run a batch says so."""
+    tick = Holding.tick
+
+    def forgetful(holding: Any, now: float) -> list[Any]:
+        holding._returns.clear()
+        return tick(holding, now)
+
+    patch.setattr(Holding, "tick", forgetful)
