@@ -6,8 +6,14 @@ from common.settings import DispatchSettings
 class BatchSize:
     """Follows the measured task time so that a batch holds about `batch_s` seconds of work.
 
-    It starts at one task, at most doubles with each measurement, and follows a rise of the task time at once.
+    It starts at one task, at most doubles with each measurement, and follows a rise of the task time at once. Few tasks
+    say little: a fall is followed by halves only when it was measured on many.
     """
+
+    _MANY = 32
+    """So many tasks are enough to trust their mean."""
+    _WORTH = 4
+    """Batches of fewer tasks save less than they cost in balance."""
 
     _OVERHEAD_S = 1e-6
     """What a task costs around the user's function; it keeps the size finite for functions that cost nothing."""
@@ -23,9 +29,10 @@ class BatchSize:
             return
         mean_s = seconds / count + self._OVERHEAD_S
         if self._mean_s is not None and mean_s < self._mean_s:
-            mean_s = (self._mean_s + mean_s) / 2
+            mean_s = self._mean_s + (mean_s - self._mean_s) * min(0.5, count / self._MANY)
         self._mean_s = mean_s
         wanted = int(self._settings.batch_s / mean_s)
+        wanted = wanted if wanted >= self._WORTH else 1
         self._tasks = max(1, min(wanted, 2 * self._tasks, self._settings.batch_tasks_max))
 
     def tasks(self, left: int | None, window: int) -> int:

@@ -123,7 +123,8 @@ class Dispatch:
     def batch_tasks(self) -> int:
         """Tasks that the next batch should hold."""
         left = None if self.expected is None else self.expected - self.next_task
-        return self._size.tasks(left, self.window)
+        # What is held extra of short batches is no reason to make them shorter.
+        return self._size.tasks(left, self.window - self._crew.extra)
 
     @property
     def scarce(self) -> bool:

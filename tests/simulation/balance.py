@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tests.simulation.farm import Farm
 from tests.simulation.plan import Plan
+from tests.simulation.role import Role
 from tests.simulation.truth import JobTruth, Task
 from tests.simulation.worker_role import Worker
 from tests.simulation.world import Weather
@@ -43,11 +44,17 @@ class Balance:
     returns_a_task: float
     batches: int
     messages_a_task: float
-    """Control messages of workers, ventilator and sink together."""
+    """Of workers, ventilator and sink together, over all links."""
+    commits_a_task: float
+    wakes_a_task: float
+    """Turns of all loops that no message caused."""
 
 
 class Level(Farm):
     """A crew of equals (but for their slowness) that is complete before its job starts."""
+
+    spins_max = 10_000
+    """A large crew has something to do at any moment."""
 
     def __init__(self, seed: str, crew: Crew, tasks: list[Task], batch_tasks: int | None = None) -> None:
         self._crew = crew
@@ -84,7 +91,7 @@ class Level(Farm):
         ventilator = self.ventilators[truth.name]
         self.world.run(10_000.0, lambda: ventilator.rules.pushed_count > 0)
         began_at = self.world.now
-        sent = self._sent()
+        sent, commits, wakes = self._sent(), self.disk.commit_count, self._wakes()
         over = self.world.run(20_000.0, lambda: ventilator.rules.finished)
         assert over, self._who_is_left()
         slowness = [*self._crew.slowness, *[1.0] * (self._crew.worker_count - len(self._crew.slowness))]
@@ -98,11 +105,19 @@ class Level(Farm):
             rules.returned_count / count,
             rules.pushed_count - rules.returned_count,
             (self._sent() - sent) / count,
+            (self.disk.commit_count - commits) / count,
+            (self._wakes() - wakes) / count,
         )
 
-    def _sent(self) -> int:
+    def _roles(self) -> list[Role]:
         roles = [*self.workers.values(), *self.ventilators.values(), self.sink]
-        return sum(role.sent_count for role in roles if role is not None)
+        return [role for role in roles if role is not None]
+
+    def _sent(self) -> int:
+        return sum(role.sent_count for role in self._roles())
+
+    def _wakes(self) -> int:
+        return sum(role.wake_count for role in self._roles())
 
 
 def _plan(job: JobTruth, worker_count: int) -> Plan:
@@ -159,7 +174,9 @@ def main() -> None:
         print(
             f"{name:<16} {statistics.median(ratios):.3f} x greedy (worst {max(ratios):.3f}),"
             f" {statistics.median(each.returns_a_task for each in found):.2f} returns a task,"
-            f" {statistics.median(each.messages_a_task for each in found):.1f} messages a task,"
+            f" {statistics.median(each.messages_a_task for each in found):.1f} messages,"
+            f" {statistics.median(each.commits_a_task for each in found):.2f} commits,"
+            f" {statistics.median(each.wakes_a_task for each in found):.2f} wakes a task,"
             f" {count / statistics.median(each.batches for each in found):.2f} tasks a batch"
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from common.roster import VENTILATOR, User
 from common.settings import Timing
 from tests.simulation.plan import STORMS, Plan
-from tests.simulation.role import WORKERS, Client
+from tests.simulation.role import SPINS_MAX, WORKERS, Client
 from tests.simulation.sink_role import Sink
 from tests.simulation.truth import Disk, JobTruth
 from tests.simulation.ventilator_role import Ventilator
@@ -21,6 +21,7 @@ class Farm:
     """Everybody, and how they find each other."""
 
     weighs = False
+    spins_max = SPINS_MAX
 
     def __init__(self, seed: Hashable, plan: Plan | None = None, path: str = ":memory:") -> None:
         self.world = World(seed)

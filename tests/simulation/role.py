@@ -115,7 +115,7 @@ class Role:
         if self.sent_count != sent or now > self._spun_at + 0.001:
             self._spins, self._spun_at = 0, now
         self._spins += 1
-        if self._spins > SPINS_MAX:
+        if self._spins > self.farm.spins_max:
             self.world.require(False, f"{self.name} spins: its deadline stays", self.deadline())
         self.arm()
 

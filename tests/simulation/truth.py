@@ -94,6 +94,7 @@ class Disk:
     """The ledger under the sink: full now and then, watched always."""
 
     def __init__(self, world: World, jobs: list[JobTruth], path: str) -> None:
+        self.commit_count = 0
         self.full_until = 0.0
         self.crash: str | None = None
         """Kill the sink at the next commit: `before` or `after` it takes effect."""
@@ -150,6 +151,7 @@ class Disk:
         if self.crash == "before":
             raise Crash
         self.ledger.commit(recordings, marks)
+        self.commit_count += 1
         for recording in recordings:
             self._look(recording.results.job, recording.results.first, recording.results.count)
         self._look_at_receipts()

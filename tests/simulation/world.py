@@ -126,7 +126,9 @@ class Channel:
         self._last_at = at
         world.at(at, self._arrive, frame, label)
         if weather.duplication and dice.random() < weather.duplication:
-            world.at(at + dice.choice(DUPLICATES_S) * dice.random(), self._arrive, frame, label)
+            # A result is said again over another connection; the control link is one connection, which keeps its order.
+            late_s = dice.choice(DUPLICATES_S) * dice.random() if self._lossy else 0.0
+            world.at(at + late_s, self._arrive, frame, label)
 
     def block(self, until: float) -> None:
         """Hold everything that is sent from now on back until then, as a link that went dark does."""
