@@ -12,7 +12,7 @@ from typing import Any
 
 TRACE_EVENTS = 80
 DUPLICATES_S = (0.0, 0.1, 3.0)
-"""A message that comes twice comes so much later the second time, at most."""
+"""Tasks and results that come twice come so much later the second time, at most; control messages at once."""
 EVENTS_MAX = 300_000
 """More than a hundred times what a seed needs."""
 
@@ -45,6 +45,8 @@ class World:
         self.now = 0.0
         self.weather = CALM
         self.event_count = 0
+        self.late_at = 0.0
+        """Then the last duplicate arrives."""
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._pushed = 0
         self._trace: deque[tuple[float, str, str, Any]] = deque(maxlen=TRACE_EVENTS)
@@ -125,7 +127,9 @@ class Channel:
         self._last_at = at
         world.at(at, self._arrive, frame, label)
         if weather.duplication and dice.random() < weather.duplication:
-            world.at(at + dice.choice(DUPLICATES_S) * dice.random(), self._arrive, frame, label)
+            late_s = dice.choice(DUPLICATES_S) * dice.random() if self._lossy else 0.0
+            world.late_at = max(world.late_at, at + late_s)
+            world.at(at + late_s, self._arrive, frame, label)
 
     def block(self, until: float) -> None:
         """Hold everything that is sent from now on back until then, as a link that went dark does."""
