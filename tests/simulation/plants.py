@@ -38,9 +38,9 @@ def any_plan(plan: Plan) -> Plan:
 
 def failing(plan: Plan) -> Plan:
     """Tasks that fail once or twice, results that come late a second time."""
-    fails = [Task(1.5, failures=1 + number % 2) for number in range(12)]
-    jobs = [replace(job, tasks=fails, retries=2, batch_tasks=1) for job in plan.jobs]
-    return replace(plan, jobs=jobs, weather=Weather(delay_s=(0.001, 0.05), duplication=0.5))
+    job = replace(plan.jobs[0], tasks=[Task(3.0, failures=1)] * 8, retries=2, batch_tasks=1)
+    weather = Weather(delay_s=(0.001, 0.05), duplication=0.5)
+    return replace(plan, jobs=[job], worker_count=3, slots_max=4, weather=weather, faults_per_s=0.1)
 
 
 def long_tasks(plan: Plan) -> Plan:
