@@ -26,6 +26,7 @@ from common.messages import (
     Returned,
     Welcome,
     encode,
+    join_results,
 )
 from common.settings import ENVELOPE_BYTES, MESSAGE_BYTES_MAX
 from tests.conftest import Pipeline, Process, wait_until
@@ -92,7 +93,8 @@ def once(process: Process, pattern: str) -> None:
 def result(liar: Liar, job: str, batch: tuple[int, int], ticket: bytes, values: list, **fields: object) -> bytes:
     outcomes = packed(Outcomes(values, [1e9] * len(values), []))
     said = {"worker": liar.name, "serial": 1, "first": batch[0], "count": len(values), "attempt": 1} | fields
-    return encode(Results(job=job, batch=batch, ticket=ticket, outcomes=outcomes, **said))  # type: ignore[arg-type]
+    made = Results(job=job, batch=batch, ticket=ticket, outcomes=outcomes, **said)  # type: ignore[arg-type]
+    return join_results([encode(made)])
 
 
 def join_crew(liar: Liar) -> Places:

@@ -81,6 +81,7 @@ class Farm:
         """True when every job is closed and nobody holds anything."""
         return (
             self._all_closed()
+            and self.world.now > self.world.late_at
             and self.sink is not None
             and not self.sink.rules._pending
             and all(worker.rules.empty and not worker.liar for worker in self.workers.values())

@@ -16,7 +16,7 @@ from common.dispatch import Dispatch
 from common.flights import Flight, Flights
 from common.holding import Holding
 from common.ledger import Ledger
-from common.messages import Mark, slice_arguments
+from common.messages import Mark, Opened, slice_arguments
 from common.muster import Muster
 from common.retries import Retry
 from common.unreceipted import Unreceipted
@@ -38,9 +38,9 @@ def any_plan(plan: Plan) -> Plan:
 
 def failing(plan: Plan) -> Plan:
     """Tasks that fail once or twice, results that come late a second time."""
-    fails = [Task(0.3, failures=number % 3) for number in range(20)]
-    jobs = [replace(job, tasks=fails, retries=2, batch_tasks=1) for job in plan.jobs]
-    return replace(plan, jobs=jobs, weather=Weather(delay_s=(0.001, 0.05), duplication=0.5))
+    job = replace(plan.jobs[0], tasks=[Task(3.0, failures=1)] * 8, retries=2, batch_tasks=1)
+    weather = Weather(delay_s=(0.001, 0.05), duplication=0.5)
+    return replace(plan, jobs=[job], worker_count=3, slots_max=4, weather=weather, faults_per_s=0.1)
 
 
 def long_tasks(plan: Plan) -> Plan:
@@ -240,6 +240,20 @@ def nothing_is_adopted(patch: Patch) -> None:
     """A ventilator that was started again does not push what living workers hold."""
     patch.setattr(Dispatch, "_ADOPTABLE_MAX", 0)
     patch.setattr(Muster, "is_held", lambda crew, name, is_part: False)
+
+
+@plant("before the crew is known")
+def the_crew_is_not_waited_for(patch: Patch) -> None:
+    """A job that is resumed while the sink does not know its whole crew waits for that."""
+    receive = Dispatch.receive
+
+    def hasty(dispatch: Any, now: float, message: Any) -> Any:
+        outputs = receive(dispatch, now, message)
+        if isinstance(message, Opened):
+            dispatch._gathered_at = None
+        return outputs
+
+    patch.setattr(Dispatch, "receive", hasty)
 
 
 @plant("counts on workers that are long gone")

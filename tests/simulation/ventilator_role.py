@@ -110,6 +110,8 @@ class Ventilator(Client):
         self._crew: dict[str, Said] = {}
         """What the delivered beats say, of those who have not left."""
         self._heard_at = 0.0
+        self._gathered_at = 0.0
+        """Until then the sink may not know who holds what."""
         self._came_back: set[int] = set()
         self._mark: Mark | None = None
         self._wants_input = False
@@ -209,6 +211,8 @@ class Ventilator(Client):
             gone = [self._crew.pop(worker, None) for worker in (*message.left, *message.lost)]
         elif isinstance(message, Opened):
             self._mark = None
+            if message.resumed and not self.rules.caught_up:
+                self._gathered_at = now + message.gather_s
         elif isinstance(message, Returned):
             self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
@@ -236,6 +240,7 @@ class Ventilator(Client):
         require, first, count = self.world.require, batch.first, batch.count
         capacity = sum(said.capacity for said in self._crew.values())
         require(in_hands == self.rules.in_hands, "batches in hands are miscounted:", (in_hands, self.rules.in_hands))
+        require(self.world.now >= self._gathered_at, "pushed before the crew is known:", self._gathered_at)
         require(in_hands < capacity, "a push beyond the crew's capacity:", (in_hands, capacity))
         tasks = set(range(first, first + count))
         if tasks <= self._came_back:

@@ -53,7 +53,7 @@ class Worker(Client):
         settings = HoldingSettings(slots=slots, prefetch=prefetch, extra_max=farm.plan.extra_max, timing=farm.timing)
         self.rules = Holding(settings, name)
         self.started: set[tuple[str, int]] = set()
-        """Tasks that have begun to run here, and whose batch was alone with them."""
+        """Tasks that have begun to run here, or were said to, and whose batch was alone with them."""
         self.functions = sorted({job.function for job in farm.jobs})
         self.rules.expose(frozenset() if liar else frozenset(self.functions))
         self._sink_run: str | None = None
@@ -312,8 +312,11 @@ class Worker(Client):
         unnamed = set(self._unreceipted.values()) - named
         self.world.require(not unnamed, f"{self.name} does not name what has no receipt:", unnamed)
         for job, batches in beat.started.items():
-            for first, _, _ in batches:
+            for first, count, _ in batches:
                 self._said_started.setdefault((job, first), beat.serial)
+                if count == 1:
+                    # It says so before it starts; should it end in between, nobody can know.
+                    self.started.add((job, first))
 
     def _check_held(self) -> None:
         rules = self.rules

@@ -12,7 +12,7 @@ from typing import Any
 
 TRACE_EVENTS = 80
 DUPLICATES_S = (0.0, 0.1, 3.0)
-"""A message that comes twice comes so much later the second time, at most."""
+"""Tasks and results that come twice come so much later the second time, at most; control messages at once."""
 EVENTS_MAX = 300_000
 """More than a hundred times what a seed needs."""
 
@@ -46,6 +46,8 @@ class World:
         self.weather = CALM
         self.event_count = 0
         self.events_max = EVENTS_MAX
+        self.late_at = 0.0
+        """Then the last duplicate arrives."""
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._pushed = 0
         self._trace: deque[tuple[float, str, str, Any]] = deque(maxlen=TRACE_EVENTS)
@@ -126,8 +128,9 @@ class Channel:
         self._last_at = at
         world.at(at, self._arrive, frame, label)
         if weather.duplication and dice.random() < weather.duplication:
-            # A result is said again over another connection; the control link is one connection, which keeps its order.
+            # A result is said again over another connection; the control link is one, which keeps its order.
             late_s = dice.choice(DUPLICATES_S) * dice.random() if self._lossy else 0.0
+            world.late_at = max(world.late_at, at + late_s)
             world.at(at + late_s, self._arrive, frame, label)
 
     def block(self, until: float) -> None:
