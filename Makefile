@@ -46,3 +46,7 @@ bench-all: $(BENCH)/ready
 soak: $(VENV)/ready
 	TRADEWIND_SEEDS=0:100000 $(PY) -m pytest --timeout 7200 tests/simulation
 	CHAOS_KILLS=200 CHAOS_TASKS=100000 $(PY) -m pytest -s --timeout 3600 tests/chaos
+	$(PY) -m pip install --quiet --disable-pip-version-check 'atheris>=2.3' || true
+	$(PY) -m tests.fuzz.soak --inputs 10000000
+	LYING_RETURNS=50000 $(PY) -m pytest --timeout 900 tests/test_lying_peers.py
+	$(PY) -m benchmarks.recovery

@@ -50,6 +50,10 @@ from common.recording import Recording, quarantined, recording
 from common.roster import VENTILATOR, WORKER, User
 from common.settings import CollectionSettings
 
+_CONTESTERS_MAX = 100
+_UNTOLD_MAX = 1_000
+"""So many workers that are not here have receipts kept for them, and each so many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Send:
@@ -101,6 +105,8 @@ class _Pending:
     """By worker and serial: while the ledger is stuck, results that are said again take no further room."""
     quarantined: list[Recording] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    """The key that each worker's results came with."""
 
     def __bool__(self) -> bool:
         return bool(self.recordings or self.quarantined or self.marks)
@@ -129,6 +135,8 @@ class Collection:
         self._pending = _Pending()
         self._stuck_until: float | None = None
         self._complained: set[tuple[str, str]] = set()
+        self._untold: dict[tuple[str, str], list[int]] = {}
+        """Receipts for workers, by name and key, whose results came before they had joined (again)."""
 
     @property
     def worker_count(self) -> int:
@@ -178,6 +186,7 @@ class Collection:
             return outputs + self._tell_recorded({results.worker: ([], [results.serial])})
         try:
             self._pending.recordings[results.worker, results.serial] = recording(results, job.attempts_max)
+            self._pending.keys[results.worker] = user.key
         except ProtocolError as error:
             outputs = self._complain(user, "malformed results", str(error))
             return outputs + self._tell_recorded({results.worker: ([], [results.serial])})
@@ -192,6 +201,7 @@ class Collection:
         if not self._pending or (self._stuck_until is not None and now < self._stuck_until):
             return []
         recordings, said = self._pending.all(), list(self._pending.recordings)
+        keys = self._pending.keys
         try:
             self._ledger.commit(recordings, self._pending.marks.values())
         except LedgerStuck as error:
@@ -221,6 +231,7 @@ class Collection:
         told: dict[str, tuple[list[int], list[int]]] = {}
         for worker, serial in said:
             told.setdefault(worker, ([], []))[0].append(serial)
+        self._keep_untold(told, keys)
         outputs += self._tell_recorded(told)
         return outputs
 
@@ -349,7 +360,9 @@ class Collection:
                 for run in self._crews.runs.values()
                 if run.function not in worker.functions
             ]
-            return [*outputs, Send(peer, self._crews.places(worker))]
+            outputs.append(Send(peer, self._crews.places(worker)))
+            untold = self._untold.pop((worker.name, worker.key), None)
+            return outputs if untold is None else [*outputs, Send(peer, Recorded(untold, []))]
         if worker is None:
             return [Send(peer, Again())]
         if isinstance(message, Returned):
@@ -370,6 +383,13 @@ class Collection:
         self._peers.pop(worker.peer, None)
         left, lost = ([worker.name], []) if in_order else ([], [worker.name])
         return [Send(run.peer, Crew([], left, lost, self._crews.others(run))) for run in runs]
+
+    def _keep_untold(self, told: dict[str, tuple[list[int], list[int]]], keys: dict[str, str]) -> None:
+        """A worker's results may be quicker than its greeting: its receipts wait for that, or it would wait for long."""
+        for name in told.keys() - self._crews.workers.keys():
+            if len(self._untold) >= _UNTOLD_MAX:
+                self._untold.clear()
+            self._untold.setdefault((name, keys[name]), []).extend(told[name][0][:_UNTOLD_MAX])
 
     def _tell_recorded(self, told: dict[str, tuple[list[int], list[int]]]) -> list[Output]:
         outputs: list[Output] = []
@@ -425,12 +445,14 @@ class Collection:
     def _receive_open(self, now: float, peer: bytes, known: Peer, message: Open) -> list[Output]:
         run = self._crews.runs.get(message.job)
         if run is not None and (run.ventilator, run.key) != (known.name, known.user.key):
+            if len(run.contested_at) >= _CONTESTERS_MAX:
+                run.contested_at.clear()
             asked_at = run.contested_at.setdefault(known.name, now)
             if run.heard_at > asked_at:
                 where = run.address
                 reason = f"job {message.job} is run by a ventilator at {where}: wait for it, or give another --job"
                 return [Send(peer, self._refusal(reason))]
-            if now < asked_at + self._timing.ask_s:
+            if now < asked_at + 1.5 * self._timing.ask_s:
                 # It repeats its wish; by then a ventilator that lives has spoken, and one that was killed has not.
                 return []
         resumed = self._ledger.job(message.job) is not None

@@ -26,7 +26,7 @@ Run = tuple[Index, Annotated[int, Meta(ge=1, le=TASK_MAX)]]
 BatchRun = tuple[Index, BatchCount]
 """A batch: its first task's index, and how many tasks it has."""
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=100)]
-Function = Annotated[str, Meta(pattern=r"^[^\s:]+:[^\s:]+\Z", max_length=300)]
+Function = Annotated[str, Meta(pattern=r"^[^\s:\x00-\x1f\x7f]+:[^\s:\x00-\x1f\x7f]+\Z", max_length=300)]
 Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
 Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
 BatchName = tuple[Index, BatchCount, Attempt]

@@ -711,3 +711,14 @@ def test_another_ventilator_cannot_act_for_a_job(scene: Scene, message: ToSink) 
     job = scene.ledger.job("job")
     assert job is not None
     assert (job.state, job.mark_count) == ("open", 0)
+
+
+def test_receipts_for_a_worker_that_has_not_joined_yet_wait_for_it_and_for_nobody_else(scene: Scene) -> None:
+    scene.ventilator()
+    scene.deliver(scene.batch([1], worker="ada"), scene.batch([2], first=1, worker="ada"))
+    assert of(Recorded, scene.sink.flush(scene.now)) == []
+    scene.hello(BOB, name="ada")
+    assert of(Recorded, scene.send(BOB, Offer([SQUARE]))) == []
+    scene.send(BOB, Goodbye())
+    assert of(Recorded, scene.worker(ADA)) == [(b"ada", Recorded([0, 1], []))]
+    assert of(Recorded, scene.worker(ADA)) == []
