@@ -385,7 +385,7 @@ class Collection:
         return [Send(run.peer, Crew([], left, lost, self._crews.others(run))) for run in runs]
 
     def _keep_untold(self, told: dict[str, tuple[list[int], list[int]]], keys: dict[str, str]) -> None:
-        """A worker's results may be quicker than its greeting: its receipts wait for that, or it would wait for long."""
+        """A worker's results may be quicker than its greeting: their receipts wait for it."""
         for name in told.keys() - self._crews.workers.keys():
             if len(self._untold) >= _UNTOLD_MAX:
                 self._untold.clear()
