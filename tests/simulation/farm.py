@@ -3,7 +3,6 @@
 from collections.abc import Callable, Hashable
 
 from common.roster import VENTILATOR, User
-from common.settings import Timing
 from tests.simulation.plan import STORMS, Plan
 from tests.simulation.role import SPINS_MAX, WORKERS, Client
 from tests.simulation.sink_role import Sink
@@ -25,8 +24,8 @@ class Farm:
 
     def __init__(self, seed: Hashable, plan: Plan | None = None, path: str = ":memory:") -> None:
         self.world = World(seed)
-        self.timing = Timing()
         self.plan = plan or Plan.of(self.world)
+        self.timing = self.plan.timing
         self.jobs = self.plan.jobs
         self.receipts_page, self.trickle_per_s = self.plan.receipts_page, self.plan.trickle_per_s
         self.dice = self.world.dice("faults")

@@ -1,8 +1,9 @@
 """What a seed means: jobs, crew, weather, and how often something breaks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
+from common.settings import Timing
 from tests.simulation.truth import JobTruth, tasks
 from tests.simulation.world import CALM, Weather, World
 
@@ -15,6 +16,8 @@ WEATHERS = (
     Weather(delay_s=(0.0002, 0.002), straggler=0.002, straggler_s=12.0, loss=0.02),
     Weather(delay_s=(0.001, 0.05), duplication=0.3),
 )
+TIMINGS = (Timing(), Timing(beat_s=2.0, ask_s=2.0))
+"""The defaults, and a farm that beats as rarely as it may: half the events, and as much can go wrong."""
 STORMS = (
     Weather(delay_s=(0.001, 0.05), loss=0.5),
     Weather(delay_s=(0.001, 0.05), loss=0.1, duplication=0.5),
@@ -36,23 +39,25 @@ class Plan:
     faults_per_s: float
     receipts_page: int
     trickle_per_s: float
+    timing: Timing = field(default_factory=Timing)
 
     @classmethod
     def of(cls, world: World) -> "Plan":
         """Draw a plan."""
         dice = world.dice("plan")
-        kind = dice.choices(["small", "large", "slow"], [83, 2, 15])[0]
+        kind = dice.choices(["small", "large", "slow"], [84, 1, 15])[0]
         return cls(
-            jobs=[_job(dice, number, kind) for number in range(dice.choice([1, 1, 2]))],
+            jobs=[_job(dice, number, kind) for number in range(dice.choice([1, 1, 1, 2]))],
             worker_count=dice.randint(4, 8) if kind == "large" else dice.randint(1, 3),
             slots_max=dice.choice([1, 2, 4]),
             prefetch_max=dice.choice([0, 1, 2, 4]),
             extra_max=dice.choice([0, 20]),
             weather=dice.choice(WEATHERS),
-            faults_s=dice.uniform(20, 60) if kind == "slow" else dice.uniform(4, 20),
-            faults_per_s=dice.choice([0.1, 0.3, 0.3, 1.0]),
+            faults_s=dice.uniform(15, 45) if kind == "slow" else dice.uniform(3, 12),
+            faults_per_s=dice.choice([0.2, 0.5, 0.5, 1.5]),
             receipts_page=dice.choice([3, 10_000, 10_000]),
             trickle_per_s=dice.choice([5.0, 50.0]),
+            timing=dice.choice(TIMINGS),
         )
 
 
@@ -64,7 +69,7 @@ def _job(dice: Random, number: int, kind: str) -> JobTruth:
         "kills child": dice.choice([0.0, 0.0, 0.05]),
         "poison": dice.choice([0.0, 0.0, 0.0, 0.03]),
     }
-    count = dice.randint(*{"small": (20, 60), "large": (200, 600), "slow": (5, 20)}[kind])
+    count = dice.randint(*{"small": (10, 40), "large": (200, 600), "slow": (5, 20)}[kind])
     mean_s = 6.0 if kind == "slow" else dice.choice([0.0005, 0.02, 0.1, 0.4])
     return JobTruth(
         name=f"job{number}",
