@@ -96,6 +96,7 @@ class Ventilator(Client):
             retry_wait_s=0.3,
             retry_wait_max_s=3.0,
             quarantine_after=job.quarantine_after,
+            speculate=job.speculates,
             timing=farm.timing,
         )
         count = len(job.tasks)
@@ -174,11 +175,12 @@ class Ventilator(Client):
         in_hands = -1
         while (batch := self.rules.next_push(self.world.now)) is not None and self.pullers:
             if in_hands != self.rules.in_hands:
-                in_hands = sum(flight.state is State.PUSHED for flight in self.rules._flights)
+                flights = list(self.rules._flights)
+                in_hands = sum((flight.state is State.PUSHED) + flight.is_copied for flight in flights)
             self._check_push(batch, in_hands)
             self.pullers.rotate(-1)
             worker, channel = self.pullers[-1]
-            self.world.note(self.name, f"-> {worker.name}", f"{batch.job} {batch.first}+{batch.count} @{batch.attempt}")
+            self.world.note(self.name, f"-> {worker.name}", _said(batch))
             channel.send(encode(batch))
             self.rules.pushed(self.world.now)
             in_hands += 1
@@ -238,6 +240,9 @@ class Ventilator(Client):
         require(in_hands == self.rules.in_hands, "batches in hands are miscounted:", (in_hands, self.rules.in_hands))
         require(in_hands < capacity, "a push beyond the crew's capacity:", (in_hands, capacity))
         tasks = set(range(first, first + count))
+        if batch.copy:
+            self._check_copy(batch)
+            return
         if tasks <= self._came_back:
             self._came_back -= tasks
             return
@@ -252,6 +257,16 @@ class Ventilator(Client):
                 its = range(held.batch.first, held.batch.first + held.batch.count)
                 if still and held.batch.attempt == batch.attempt and not tasks.isdisjoint(its):
                     require(False, f"pushed again although {name} says that it holds it:", (self.job.name, its))
+
+    def _check_copy(self, batch: Batch) -> None:
+        """A copy is of a batch in somebody's hands, the only one of it, and the last thing to push."""
+        rules, require = self.rules, self.world.require
+        [flight] = rules._flights.called((batch.first, batch.count, batch.attempt))
+        in_hands = flight.state is State.PUSHED and not flight.is_copied
+        require(self.job.speculates and rules.total is not None, "a copy that nobody asked for:", flight)
+        require(in_hands and rules._flights.next_ready() is None, "a copy too early, or too many:", flight)
+        require(not flight.suspect, "a copy of what may end its worker:", flight)
+        require(rules.in_hands < rules._crew.slots, "a copy for which no slot is idle:", flight)
 
     def _check_taken_back(self, gone: list[Said], answers: list[Message]) -> None:
         """What a worker held that is gone is in nobody's hands, unless another one names it."""
@@ -278,3 +293,7 @@ class Ventilator(Client):
         self.world.require(not any(left), "closed, and something is left:", left)
         self.world.require(rules.done_count == len(self.job.tasks), "the count of what is done is wrong")
         self.farm.check_ghosts(self)
+
+
+def _said(batch: Batch) -> str:
+    return f"{batch.job} {batch.first}+{batch.count} @{batch.attempt}{' copy' * batch.copy}"

@@ -12,6 +12,7 @@ from common.holding import Held, Holding, Kill, Part, Run
 from common.holding import Output as HoldingOutput
 from common.messages import (
     Beat,
+    Dropped,
     FromSink,
     Goodbye,
     Heard,
@@ -121,6 +122,9 @@ class Worker(Client):
             jobs = frozenset(place.job for place in message.places)
             self.rules.places(jobs, frozenset(place.job for place in message.places if place.scarce))
         else:
+            if isinstance(message, Dropped):
+                lasting = {serial: named for serial, named in self._unreceipted.items() if named[0] != message.job}
+                self._unreceipted = lasting
             if isinstance(message, Heard):
                 self._heard_serial = max(self._heard_serial, message.serial)
             elif isinstance(message, Recorded):
@@ -292,7 +296,7 @@ class Worker(Client):
             self._unreceipted[results.serial] = results.job, results.batch[0]
 
     def _send_returned(self, returned: Returned) -> None:
-        self._returned_count += len(returned.batches)
+        self._returned_count += len(returned.batches) + len(returned.copies)
         firsts = {first for first, _, _ in returned.batches}
         for serial, (job, first) in list(self._unreceipted.items()):
             if job == returned.job and first in firsts:
