@@ -7,7 +7,10 @@ from common.settings import DispatchSettings
 
 
 class Speculation:
-    """The last stragglers of one job, and their copies. The first result wins; the ledger drops the other."""
+    """The last stragglers of one job, and their copies. The first result wins; the ledger drops the other.
+
+    A copy is of the whole batch, whatever of it is recorded: by another name its own worker would not know it.
+    """
 
     def __init__(self, settings: DispatchSettings, flights: Flights, crew: Muster) -> None:
         self.copied_count = 0

@@ -15,6 +15,7 @@ from common.holding import Held
 from common.inputs import RangeInput
 from common.messages import (
     Batch,
+    BatchName,
     Crew,
     FromSink,
     Goodbye,
@@ -29,7 +30,7 @@ from common.messages import (
 )
 from common.roster import VENTILATOR
 from common.settings import DispatchSettings
-from tests.simulation.role import Client
+from tests.simulation.role import INFINITY, Client
 from tests.simulation.truth import JobTruth
 from tests.simulation.worker_role import Worker
 from tests.simulation.world import Channel, World
@@ -112,6 +113,8 @@ class Ventilator(Client):
         """What the delivered beats say, of those who have not left."""
         self._heard_at = 0.0
         self._came_back: set[int] = set()
+        self._copied_at: dict[BatchName, float] = {}
+        """When copies were pushed that have not come back, and are not lost with a worker."""
         self._mark: Mark | None = None
         self._wants_input = False
 
@@ -209,9 +212,13 @@ class Ventilator(Client):
                 capacity = member.slots + member.prefetch + member.extra
                 self._crew[member.worker] = Said(capacity, label[member.worker] or {}, now)
             gone = [self._crew.pop(worker, None) for worker in (*message.left, *message.lost)]
+            for held in [held for said in gone if said is not None for held in said.held.values()]:
+                self._copied_at.pop((held.batch.first, held.batch.count, held.batch.attempt), None)
         elif isinstance(message, Opened):
             self._mark = None
         elif isinstance(message, Returned):
+            for name in (*message.batches, *message.copies):
+                self._copied_at.pop(name, None)
             self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
             self._send(self.talk.welcome(now, self.port))
@@ -261,10 +268,14 @@ class Ventilator(Client):
     def _check_copy(self, batch: Batch) -> None:
         """A copy is of a batch in somebody's hands, the only one of it, and the last thing to push."""
         rules, require = self.rules, self.world.require
-        [flight] = rules._flights.called((batch.first, batch.count, batch.attempt))
-        in_hands = flight.state is State.PUSHED and not flight.is_copied
-        require(self.job.speculates and rules.total is not None, "a copy that nobody asked for:", flight)
-        require(in_hands and rules._flights.next_ready() is None, "a copy too early, or too many:", flight)
+        name = batch.first, batch.count, batch.attempt
+        [flight] = rules._flights.called(name)
+        require(self.job.speculates and self.input.ended, "a copy that nobody asked for:", flight)
+        ready = rules._flights.next_ready()
+        require(flight.state is State.PUSHED and ready is None, "a copy before the first executions:", flight)
+        copied_s = self.world.now - self._copied_at.get(name, -INFINITY)
+        require(copied_s >= self.farm.timing.lease_s, "a second copy beside the first:", flight)
+        self._copied_at[name] = self.world.now
         require(not flight.suspect, "a copy of what may end its worker:", flight)
         require(rules.in_hands < rules._crew.slots, "a copy for which no slot is idle:", flight)
 
