@@ -309,7 +309,9 @@ class Ventilator:
         job = self._options.job
         closed = self._talk.closed
         seconds = self._ended_at - (self._first_push_at or self._started_at)
-        log.debug("%.4f s, %d pushes, %d returns", seconds, self._rules.pushed_count, self._rules.returned_count)
+        rules = self._rules
+        counts = rules.pushed_count, rules.returned_count, rules.copied_count
+        log.debug("%.4f s, %d pushes, %d returns, %d copies", seconds, *counts)
         if closed is None:
             done, total = self._rules.done_count, self._input.expected
             of = "" if total is None else f" of {total}"
@@ -391,6 +393,14 @@ def ventilate(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --job: run the tasks again that are recorded as failed.")
     ] = False,
+    speculate: Annotated[
+        bool,
+        typer.Option(
+            "--speculate",
+            envvar="TRADEWIND_SPECULATE",
+            help="Run a copy of the last stragglers on idle slots; the first result wins.",
+        ),
+    ] = False,
     cancel: Annotated[
         str | None, typer.Option(metavar="JOB", help="Cancel this job, running tasks included, and nothing else.")
     ] = None,
@@ -428,7 +438,11 @@ def ventilate(
         raise OperatorError("--retry-failed needs --job NAME: the job whose failed tasks are to be run again")
     name = job or new_job(function)
     settings = DispatchSettings(
-        batch_tasks=batch, retries=retries, timeout_s=timeout, quarantine_after=quarantine_after
+        batch_tasks=batch,
+        retries=retries,
+        timeout_s=timeout,
+        quarantine_after=quarantine_after,
+        speculate=speculate,
     )
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", name) is None:
         raise OperatorError(f"--job {name}: use letters, digits, dot, dash, colon and underscore, at most 100")

@@ -541,7 +541,16 @@ class Collection:
             *outputs,
             Say("info", f"job {run.job} is done: {job.done} tasks recorded, {job.failed} failed"),
             Send(run.peer, Closed(run.job, job.done, job.failed, failures)),
+            *(self._drop_rest(run) if message.drop else ()),
         ]
+
+    def _drop_rest(self, run: JobRun) -> list[Output]:
+        """Have the crew end what still runs of a job that is done: the slower ones of batches and their copies."""
+        crew = self._crews.crew_of(run)
+        for worker in crew:
+            worker.held.pop(run.job, None)
+            worker.started.pop(run.job, None)
+        return [Send(worker.peer, Dropped(run.job)) for worker in crew]
 
     def _receive_quarantine(self, user: User, message: Quarantine) -> list[Output]:
         try:

@@ -22,6 +22,7 @@ class Conversation:
         self._function = function
         self._source = source
         self._retries = settings.retries
+        self._speculates = settings.speculate
         self._retry_failed = retry_failed
         self._mark_s = settings.timing.beat_s / 4
         self._open: Open | None = None
@@ -79,7 +80,7 @@ class Conversation:
             self._repeat_at = now
         if self._repeat_at is not None and now >= self._repeat_at:
             self._repeat_at = now + self._REPEAT_S
-            outputs.append(self._open or Close(self._job, self._dispatch.total or 0))
+            outputs.append(self._open or Close(self._job, self._dispatch.total or 0, self._speculates))
         return outputs
 
     def deadline(self) -> float | None:

@@ -27,6 +27,7 @@ from common.muster import Muster
 from common.retries import Retries, Retry
 from common.runs import Runs
 from common.settings import DispatchSettings
+from common.speculation import Speculation
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Dispatch:
         self._crew = Muster()
         self._flights = Flights(settings.timing.beat_soon_s)
         self._retries = Retries(settings)
+        self._speculation = Speculation(settings, self._flights, self._crew)
         self._attempts = 0
         self._replayed = Runs()
         self._adoptable: dict[int, BatchName] = {}
@@ -90,6 +92,8 @@ class Dispatch:
         self._asked_at: float | None = None
         self._heard_at: float | None = None
         self._scarce = False
+        self._straggler: Flight | None = None
+        """The batch that `next_push` gave is a copy of this one."""
 
     # -- what the shell asks ------------------------------------------------------------------------------------
 
@@ -100,8 +104,13 @@ class Dispatch:
 
     @property
     def in_hands(self) -> int:
-        """Batches that the crew was given and that have not come back."""
+        """Batches that the crew was given and that have not come back, copies included."""
         return self._flights.in_hands
+
+    @property
+    def copied_count(self) -> int:
+        """Copies of stragglers that were pushed."""
+        return self._speculation.copied_count
 
     @property
     def crew_count(self) -> int:
@@ -201,13 +210,20 @@ class Dispatch:
 
     def next_push(self, now: float) -> Batch | None:
         """The batch to push now, if there is one and the crew has room; `pushed` must follow once it is sent."""
+        self._straggler = None
+        self._speculation.forget()
         if self.verifying or self._halted or self.in_hands >= self.window:
             return None
         flight = self._flights.next_ready()
         while flight is not None and flight.received is not None:
             self._split(now, flight)
             flight = self._flights.next_ready()
-        if flight is None or self.in_hands >= self.window:
+        if self.in_hands >= self.window:
+            return None
+        may_copy = self._settings.speculate and self.total is not None and not self._sink_away(now)
+        if flight is None and may_copy:
+            flight = self._straggler = self._speculation.straggler(now)
+        if flight is None:
             return None
         return Batch(
             job=self._job,
@@ -218,16 +234,21 @@ class Dispatch:
             ticket=ticket(self._ticket_key, flight.first, flight.count, flight.attempt),
             timeout_s=self._settings.timeout_s,
             suspect=flight.suspect,
+            copy=flight is self._straggler,
             arguments=flight.arguments,
         )
 
     def pushed(self, now: float) -> None:
         """The batch that `next_push` gave was handed to the tasks link."""
+        self.pushed_count += 1
+        if self._straggler is not None:
+            self._speculation.pushed(now, self._straggler)
+            self._straggler = None
+            return
         flight = self._flights.next_ready()
         assert flight is not None
-        flight.was_pushed = True
+        flight.was_pushed, flight.pushed_at = True, now
         self._flights.push(flight, now + self._timing.lease_s)
-        self.pushed_count += 1
 
     # -- messages -----------------------------------------------------------------------------------------------
 
@@ -269,6 +290,7 @@ class Dispatch:
                 # Nobody named it: it may have ended a worker before its first beat.
                 flight.suspect = True
                 self._take_back(now, flight)
+        self._speculation.tick(now, self._sink_away(now))
         for retry in self._retries.due(now):
             self._try_again(now, retry)
         if self._asked_at is not None and now >= self._asked_at + self._timing.silence_s:
@@ -278,7 +300,8 @@ class Dispatch:
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
         asks_at = None if self._asked_at is None else self._asked_at + self._timing.silence_s
-        instants = (self._flights.deadline(), self._retries.deadline(), asks_at, self._gathered_at)
+        machines = (self._flights, self._retries, self._speculation)
+        instants = (*(machine.deadline() for machine in machines), asks_at, self._gathered_at)
         return min((instant for instant in instants if instant is not None), default=None)
 
     # -- rules --------------------------------------------------------------------------------------------------
@@ -313,6 +336,7 @@ class Dispatch:
         self.failed_count = receipts.failed
         for first, count in receipts.runs:
             self._settle(first, first + count)
+        self._speculation.measured(receipts.count, receipts.seconds)
         if self.caught_up:
             self._size.measured(receipts.count, receipts.seconds)
         elif not receipts.more:
@@ -348,6 +372,8 @@ class Dispatch:
             return []
         outputs: list[Message] = []
         started = set(member.started) if lost else set()
+        for name in member.held:
+            self._lose_one(now, name, lost)
         for name, flight in self._let_go(member.worker, member.held):
             flight.suspect = flight.suspect or lost
             flight.lost_count += name in started and flight.name == name and flight.count == 1
@@ -357,6 +383,12 @@ class Dispatch:
                 self._take_back(now, flight)
         self._shorten_unnamed(now)
         return outputs
+
+    def _lose_one(self, now: float, name: BatchName, lost: bool) -> None:
+        """Of a batch and its copy one is gone with its worker: the other goes on, and is not copied if it may kill."""
+        if self._speculation.one_is_back(now, name) and lost:
+            for flight in self._flights.called(name):
+                flight.suspect = True
 
     def _let_go(self, worker: str, names: list[BatchName]) -> list[tuple[BatchName, Flight]]:
         """A worker has these batches no more; returns those that nobody else says to hold."""
@@ -389,7 +421,13 @@ class Dispatch:
         if returned.job != self._job:
             return
         settings = self._settings
-        for _, flight in self._let_go(returned.worker, returned.batches):
+        for name in returned.copies:
+            self._speculation.refused(now, name)
+        both = [name for name in returned.batches if self._speculation.one_is_back(now, name)]
+        for name in both:
+            self._crew.let_go(returned.worker, name)
+        alone = [name for name in returned.batches if name not in both] if both else returned.batches
+        for _, flight in self._let_go(returned.worker, alone):
             self.returned_count += 1
             flight.returns += 1
             waits = flight.returns - settings.returns_free

@@ -41,6 +41,12 @@ class Flight:
     """Those of its tasks that have their receipts."""
     suspect: bool = False
     """A worker died with it: it is split, and workers say that they start it before they do."""
+    pushed_at: float = 0.0
+    is_copied: bool = False
+    """The crew has a copy of it too."""
+    copy_at: float = 0.0
+    """When the copy counts as lost, or before which there is none."""
+    copy_returns: int = 0
     lost_count: int = 0
     """Workers that died after they had started it, while it was one task."""
 
@@ -55,7 +61,9 @@ class Flights:
 
     def __init__(self, sweep_s: float) -> None:
         self.in_hands = 0
-        """Batches that the crew has."""
+        """Batches that the crew has, and copies."""
+        self.copied: dict[int, Flight] = {}
+        """Those that the crew has a copy of, by first task."""
         self._sweep_s = sweep_s
         self._by_first: dict[int, Flight] = {}
         self._firsts: list[int] = []
@@ -89,6 +97,10 @@ class Flights:
         flight = self._by_first[self._firsts[place]] if place >= 0 else None
         return flight if flight is not None and task < flight.first + flight.count else None
 
+    def at(self, first: int) -> Flight:
+        """The batch that begins with the task."""
+        return self._by_first[first]
+
     def next_ready(self) -> Flight | None:
         """The batch that may be pushed first."""
         while self._ready:
@@ -108,7 +120,7 @@ class Flights:
         """It is outstanding no more."""
         del self._by_first[flight.first]
         del self._firsts[bisect_left(self._firsts, flight.first)]
-        self.in_hands -= flight.state is State.PUSHED
+        self._count_out(flight)
 
     def push(self, flight: Flight, due_at: float) -> None:
         """The crew has it, with a lease until then."""
@@ -124,6 +136,18 @@ class Flights:
         flight.due_at = due_at
         if self._sweep_at is None or due_at < self._sweep_at:
             self._sweep_at = due_at
+
+    def copy(self, flight: Flight, due_at: float) -> None:
+        """The crew has a copy of it too, which counts as lost from then on."""
+        flight.is_copied, flight.copy_at = True, due_at
+        self.copied[flight.first] = flight
+        self.in_hands += 1
+
+    def uncopy(self, flight: Flight, not_before: float) -> None:
+        """The crew has one of the two no more; there is no further copy before that instant."""
+        flight.is_copied, flight.copy_at = False, not_before
+        del self.copied[flight.first]
+        self.in_hands -= 1
 
     def take_back(self, flight: Flight, now: float, wait_s: float = 0.0) -> None:
         """The crew has it no more; it may be pushed again after `wait_s` seconds."""
@@ -171,10 +195,15 @@ class Flights:
             flight = self._by_first[key]
             if self._is_over(flight, first, end):
                 del self._by_first[key]
-                self.in_hands -= flight.state is State.PUSHED
+                self._count_out(flight)
             else:
                 kept.append(key)
         self._firsts[low:high] = kept
+
+    def _count_out(self, flight: Flight) -> None:
+        self.in_hands -= flight.state is State.PUSHED
+        if self.copied.pop(flight.first, None) is not None:
+            self.in_hands -= 1
 
     def _is_over(self, flight: Flight, first: int, end: int) -> bool:
         stop = flight.first + flight.count

@@ -134,7 +134,7 @@ class Holding:
         self._scarce: frozenset[str] = frozenset()
         self._jobs: set[str] = set()
         """Those that the sink has named and not dropped."""
-        self._returns: dict[str, list[BatchName]] = {}
+        self._returns: dict[str, Returned] = {}
         self._unreceipted: Unreceipted[Held] = Unreceipted(settings.timing)
         self._pacing = Pacing(settings)
         self._extra: dict[str, int] = {}
@@ -283,7 +283,7 @@ class Holding:
             self._return_surplus(now)
         if self._leave_by is not None and now >= self._leave_by:
             outputs += self._end_grace()
-        outputs += [Returned(job, self._worker, batches) for job, batches in self._returns.items()]
+        outputs += self._returns.values()
         self._returns.clear()
         outputs += self._unreceipted.overdue(now)
         if now >= self._next_beat():
@@ -305,10 +305,10 @@ class Holding:
         if batch.job not in self._jobs:
             return
         known = self._held.get(batch.job, {}).get(batch.first)
-        if known is not None and known.batch.ticket == batch.ticket:
+        if known is not None and known.batch.ticket == batch.ticket and not batch.copy:
             self.duplicate_count += 1
         elif known is not None or not self._has_room(batch):
-            self._return(batch)
+            self._return(batch, refused=True)
         else:
             held = Held(batch)
             self._held.setdefault(batch.job, {})[batch.first] = held
@@ -467,9 +467,13 @@ class Holding:
             if not mine:
                 del self._held[held.batch.job]
 
-    def _return(self, batch: Batch) -> None:
+    def _return(self, batch: Batch, refused: bool = False) -> None:
+        """Hand a batch back: one that was held, or one that was `refused` as it came."""
         self.returned_count += 1
-        self._returns.setdefault(batch.job, []).append((batch.first, batch.count, batch.attempt))
+        returned = self._returns.setdefault(batch.job, Returned(batch.job, self._worker, [], []))
+        # Of a copy that is refused the original may be here, and stay.
+        names = returned.copies if refused and batch.copy else returned.batches
+        names.append((batch.first, batch.count, batch.attempt))
 
     def _return_surplus(self, now: float) -> None:
         """Hand back what waits beyond the capacity, which shrinks when a job becomes scarce or its tasks slow."""

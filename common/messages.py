@@ -54,7 +54,7 @@ class Batch(Message, frozen=True):
     """Tasks `first` to `first + count - 1` of a job, with their arguments.
 
     A task that runs longer than `timeout_s` is ended. A `suspect` batch is one that a worker died with: the worker says
-    that it starts before it starts.
+    that it starts before it starts. A `copy` is for a worker that does not have the batch: another one does.
     """
 
     job: Name
@@ -65,6 +65,7 @@ class Batch(Message, frozen=True):
     ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
     timeout_s: Seconds | None
     suspect: bool
+    copy: bool
     arguments: Raw
 
 
@@ -129,11 +130,15 @@ class Beat(Message, frozen=True):
 
 
 class Returned(Message, frozen=True):
-    """Batches that a worker hands back unrun; the sink passes it on to the job's ventilator."""
+    """Batches that a worker hands back unrun; the sink passes it on to the job's ventilator.
+
+    `copies` are those that it did not take because they are copies: of them it may hold the original.
+    """
 
     job: Name
     worker: Name
     batches: Held
+    copies: Held
 
 
 class Goodbye(Message, frozen=True):
@@ -183,10 +188,11 @@ class Quarantine(Message, frozen=True):
 
 
 class Close(Message, frozen=True):
-    """A ventilator has its receipt for every task."""
+    """A ventilator has its receipt for every task; with `drop`, what still runs of the job is to be ended."""
 
     job: Name
     total: Count
+    drop: bool
 
 
 class Halt(Message, frozen=True):

@@ -57,6 +57,10 @@ class Muster:
             if not holders:
                 del self._holders[name]
 
+    def holders(self, name: BatchName) -> int:
+        """How many workers' last beats name this batch."""
+        return len(self._holders.get(name, ()))
+
     def is_held(self, name: BatchName, is_part: bool) -> bool:
         """True when the last beat of somebody in the crew names this batch, or for a part the batch that it was in."""
         return name in self._holders or (is_part and any(_covers(each, name) for each in self._holders))

@@ -77,6 +77,12 @@ class DispatchSettings:
     """A task that had started on so many workers that died is given up."""
     split_parts: int = 32
     """Into so many parts a batch is split that a worker died with, until one task is left to suspect."""
+    speculate: bool = False
+    """Near the end idle slots run copies of stragglers; the first result wins."""
+    straggler_s: float = 0.05
+    """A batch that a worker has for less is no straggler."""
+    straggler_factor: float = 2.0
+    """Nor is one that it has for less than so many times the mean run time of its tasks."""
     timing: Timing = Timing()
 
 

@@ -210,7 +210,7 @@ def test_batches_of_others_may_be_returned_and_named_without_end(farm: Farm) -> 
     with farm.liar("worker", "eve") as liar:
         join_crew(liar)
         for count in range(RETURNS):
-            liar.say(Returned("j" if count % 10 else "nosuch", liar.name, others))
+            liar.say(Returned("j" if count % 10 else "nosuch", liar.name, others, []))
             if count % 100 == 0:
                 liar.say(Beat(1, 1, 0, {}, {"j": others[:2]}, {"j": others[:2]}))
         (farm.pipeline.folder / "open").touch()

@@ -119,7 +119,7 @@ class HoldingShell:
         assert not self.orders
         self.rules.places(frozenset(["good"]), frozenset())
         before = self.submitted
-        good = Batch("good", FUNCTIONS[0], 0, 2, 1, bytes(16), None, False, Raw(b"\x92\x01\x02"))
+        good = Batch("good", FUNCTIONS[0], 0, 2, 1, bytes(16), None, False, False, Raw(b"\x92\x01\x02"))
         self.receive(encode(good), True)
         assert [(order.job, order.parts[0].count) for [order] in self.orders.values()] == [("good", 2)]
         self.work(next(iter(self.orders)), 2, False)

@@ -45,9 +45,10 @@ class Plan:
     def of(cls, world: World) -> "Plan":
         """Draw a plan."""
         dice = world.dice("plan")
+        copies = world.dice("speculation")
         kind = dice.choices(["small", "large", "slow"], [84, 1, 15])[0]
         return cls(
-            jobs=[_job(dice, number, kind) for number in range(dice.choice([1, 1, 1, 2]))],
+            jobs=[_job(dice, number, kind, copies) for number in range(dice.choice([1, 1, 1, 2]))],
             worker_count=dice.randint(4, 8) if kind == "large" else dice.randint(1, 3),
             slots_max=dice.choice([1, 2, 4]),
             prefetch_max=dice.choice([0, 1, 2, 4]),
@@ -61,7 +62,7 @@ class Plan:
         )
 
 
-def _job(dice: Random, number: int, kind: str) -> JobTruth:
+def _job(dice: Random, number: int, kind: str, copies: Random) -> JobTruth:
     troubles = {
         "long": dice.choice([0.0, 0.0, 0.05]),
         "fails": dice.choice([0.0, 0.1, 0.3]),
@@ -79,4 +80,5 @@ def _job(dice: Random, number: int, kind: str) -> JobTruth:
         batch_tasks=dice.choice([None, 1, 1, 3, 7]),
         quarantine_after=dice.choice([1, 2, 3, 3]),
         trickles=dice.random() < 0.2,
+        speculates=copies.random() < 0.3,
     )

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
+from common import speculation
 from common.collection import Collection
 from common.conversation import Conversation
 from common.crew import Crews
@@ -19,6 +21,7 @@ from common.ledger import Ledger
 from common.messages import Mark, Opened, slice_arguments
 from common.muster import Muster
 from common.retries import Retry
+from common.speculation import Speculation
 from common.unreceipted import Unreceipted
 from tests.simulation.plan import Plan
 from tests.simulation.truth import Task
@@ -47,6 +50,13 @@ def long_tasks(plan: Plan) -> Plan:
     """Tasks that last longer than a lease, and faults enough."""
     jobs = [replace(job, tasks=[Task(15.0)] * 4, batch_tasks=1) for job in plan.jobs]
     return replace(plan, jobs=jobs, faults_s=40.0, faults_per_s=0.3)
+
+
+def speculating(plan: Plan) -> Plan:
+    """Tasks long enough to be copied, poison among them, and a job whose input comes bit by bit."""
+    tasks = [Task(0.05), Task(0.05), *[Task(4.0)] * 6, Task(0.5, kills_worker=True)]
+    jobs = [replace(job, tasks=tasks, batch_tasks=1, speculates=True) for job in plan.jobs]
+    return replace(plan, jobs=jobs, worker_count=4, slots_max=4, trickle_per_s=1.0)
 
 
 @dataclass(frozen=True)
@@ -276,6 +286,65 @@ def a_mark_is_said_again_and_again(patch: Patch) -> None:
         talk._mark = Mark(talk._job, count, digest, ended)
 
     patch.setattr(Conversation, "mark", every_time)
+
+
+@plant("pushed again although", speculating)
+def a_refused_copy_brings_the_original_back(patch: Patch) -> None:
+    """A copy that is refused says nothing of the original."""
+    receive = Dispatch._receive_returned
+
+    def all_alike(dispatch: Any, now: float, returned: Any) -> None:
+        receive(dispatch, now, replace_fields(returned, batches=returned.batches + returned.copies, copies=[]))
+        # Its first word was taken for the copy's.
+        receive(dispatch, now, replace_fields(returned, batches=returned.copies, copies=[]))
+
+    patch.setattr(Dispatch, "_receive_returned", all_alike)
+
+
+@plant("a second copy beside the first", speculating)
+def copies_are_forgotten(patch: Patch) -> None:
+    """There is one copy of a batch at a time."""
+    tick = Speculation.tick
+
+    def forgetful(speculation: Any, now: float, sink_away: bool) -> None:
+        for flight in list(speculation._flights.copied.values()):
+            flight.copy_at = min(flight.copy_at, now + 1.0)
+        tick(speculation, now, sink_away)
+
+    patch.setattr(Speculation, "tick", forgetful)
+
+
+@plant("batches in hands are miscounted", speculating)
+def copies_do_not_count(patch: Patch) -> None:
+    """A copy is one more batch in the crew's hands."""
+    copy = Flights.copy
+
+    def uncounted(flights: Any, flight: Any, due_at: float) -> None:
+        copy(flights, flight, due_at)
+        flights.in_hands -= 1
+
+    patch.setattr(Flights, "copy", uncounted)
+
+
+@plant("a copy of what may end its worker", speculating)
+def suspects_are_copied(patch: Patch) -> None:
+    """What a worker died with is not copied."""
+    pushed = speculation._may_be_copied
+    patch.setattr(speculation, "_may_be_copied", lambda flight: pushed(flight) or (flight.suspect and flight.named))
+
+
+@plant("a copy that nobody asked for", speculating)
+def the_input_is_not_waited_for(patch: Patch) -> None:
+    """Nothing is copied while there is input to come."""
+    begin = Dispatch.next_push
+
+    def hasty(dispatch: Any, now: float) -> Any:
+        total, dispatch.total = dispatch.total, dispatch.total or dispatch.next_task
+        batch = begin(dispatch, now)
+        dispatch.total = total
+        return batch
+
+    patch.setattr(Dispatch, "next_push", hasty)
 
 
 # -- the worker -------------------------------------------------------------------------------------------------

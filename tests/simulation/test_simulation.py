@@ -84,6 +84,23 @@ def test_without_faults_each_task_is_executed_once() -> None:
         assert set(farm.jobs[0].executions.values()) == {1}
 
 
+def test_copies_free_a_job_from_a_slow_worker_and_the_worker_from_the_job() -> None:
+    tasks = [Task(0.2)] * 20
+    for seed in range(10):
+        job = JobTruth("job0", "work:alpha", tasks, 0, 1, 3, False, speculates=True)
+        farm = Farm(f"slow {seed}", plan(tasks, jobs=[job], worker_count=3, slots_max=1, faults_s=60.0))
+        farm.world.after(1.0, slow_down, farm)
+        assert farm.world.run(15.0, farm._all_closed), "the job waits for the slow worker"
+        assert farm.world.run(farm.world.now + 0.1, farm.is_over), "the slow worker has something to do yet"
+        assert set(job.executions) == set(range(20))
+        assert sum(job.executions.values()) <= 20 + farm.plan.worker_count
+
+
+def slow_down(farm: Farm) -> None:
+    """One worker takes a minute for what takes others a moment."""
+    next(iter(farm.workers.values())).slowness = 300.0
+
+
 def test_a_poison_task_is_quarantined_and_its_mates_are_not() -> None:
     poisoned = [Task(0.05)] * 20 + [Task(0.05, kills_worker=True)] + [Task(0.05)] * 20
     for batch_tasks in (1, 7, None):

@@ -39,6 +39,7 @@ class JobTruth:
     quarantine_after: int
     trickles: bool
     """Its input comes bit by bit, and nobody knows its end before it is there."""
+    speculates: bool = False
     losses: Counter[int] = field(default_factory=Counter)
     """How often a worker was called lost that had started the task."""
     executions: Counter[int] = field(default_factory=Counter)

@@ -15,6 +15,7 @@ from common.holding import Held
 from common.inputs import RangeInput
 from common.messages import (
     Batch,
+    BatchName,
     Crew,
     FromSink,
     Goodbye,
@@ -29,7 +30,7 @@ from common.messages import (
 )
 from common.roster import VENTILATOR
 from common.settings import DispatchSettings
-from tests.simulation.role import Client
+from tests.simulation.role import INFINITY, Client
 from tests.simulation.truth import JobTruth
 from tests.simulation.worker_role import Worker
 from tests.simulation.world import Channel, World
@@ -98,6 +99,7 @@ class Ventilator(Client):
             # While a dead worker's room counts, batches circulate: that is seen at this pace too, and costs a fifth.
             return_wait_max_s=0.1,
             quarantine_after=job.quarantine_after,
+            speculate=job.speculates,
             timing=farm.timing,
         )
         count = len(job.tasks)
@@ -115,6 +117,8 @@ class Ventilator(Client):
         self._gathered_at = 0.0
         """Until then the sink may not know who holds what."""
         self._came_back: set[int] = set()
+        self._copied_at: dict[BatchName, float] = {}
+        """When copies were pushed that have not come back, and are not lost with a worker."""
         self._mark: Mark | None = None
         self._wants_input = False
 
@@ -178,11 +182,12 @@ class Ventilator(Client):
         in_hands = -1
         while (batch := self.rules.next_push(self.world.now)) is not None and self.pullers:
             if in_hands != self.rules.in_hands:
-                in_hands = sum(flight.state is State.PUSHED for flight in self.rules._flights)
+                flights = list(self.rules._flights)
+                in_hands = sum((flight.state is State.PUSHED) + flight.is_copied for flight in flights)
             self._check_push(batch, in_hands)
             self.pullers.rotate(-1)
             worker, channel = self.pullers[-1]
-            self.world.note(self.name, f"-> {worker.name}", f"{batch.job} {batch.first}+{batch.count} @{batch.attempt}")
+            self.world.note(self.name, f"-> {worker.name}", _said(batch))
             channel.send(encode(batch))
             self.rules.pushed(self.world.now)
             in_hands += 1
@@ -211,11 +216,15 @@ class Ventilator(Client):
                 capacity = member.slots + member.prefetch + member.extra
                 self._crew[member.worker] = Said(capacity, label[member.worker] or {}, now)
             gone = [self._crew.pop(worker, None) for worker in (*message.left, *message.lost)]
+            for held in [held for said in gone if said is not None for held in said.held.values()]:
+                self._copied_at.pop((held.batch.first, held.batch.count, held.batch.attempt), None)
         elif isinstance(message, Opened):
             self._mark = None
             if message.resumed and not self.rules.caught_up:
                 self._gathered_at = now + message.gather_s
         elif isinstance(message, Returned):
+            for name in (*message.batches, *message.copies):
+                self._copied_at.pop(name, None)
             self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
             self._send(self.talk.welcome(now, self.port))
@@ -245,6 +254,9 @@ class Ventilator(Client):
         require(self.world.now >= self._gathered_at, "pushed before the crew is known:", self._gathered_at)
         require(in_hands < capacity, "a push beyond the crew's capacity:", (in_hands, capacity))
         tasks = set(range(first, first + count))
+        if batch.copy:
+            self._check_copy(batch)
+            return
         if tasks <= self._came_back:
             self._came_back -= tasks
             return
@@ -259,6 +271,20 @@ class Ventilator(Client):
                 its = range(held.batch.first, held.batch.first + held.batch.count)
                 if still and held.batch.attempt == batch.attempt and not tasks.isdisjoint(its):
                     require(False, f"pushed again although {name} says that it holds it:", (self.job.name, its))
+
+    def _check_copy(self, batch: Batch) -> None:
+        """A copy is of a batch in somebody's hands, the only one of it, and the last thing to push."""
+        rules, require = self.rules, self.world.require
+        name = batch.first, batch.count, batch.attempt
+        [flight] = rules._flights.called(name)
+        require(self.job.speculates and self.input.ended, "a copy that nobody asked for:", flight)
+        ready = rules._flights.next_ready()
+        require(flight.state is State.PUSHED and ready is None, "a copy before the first executions:", flight)
+        copied_s = self.world.now - self._copied_at.get(name, -INFINITY)
+        require(copied_s >= self.farm.timing.lease_s, "a second copy beside the first:", flight)
+        self._copied_at[name] = self.world.now
+        require(not flight.suspect, "a copy of what may end its worker:", flight)
+        require(rules.in_hands < rules._crew.slots, "a copy for which no slot is idle:", flight)
 
     def _check_taken_back(self, gone: list[Said], answers: list[Message]) -> None:
         """What a worker held that is gone is in nobody's hands, unless another one names it."""
@@ -285,3 +311,7 @@ class Ventilator(Client):
         self.world.require(not any(left), "closed, and something is left:", left)
         self.world.require(rules.done_count == len(self.job.tasks), "the count of what is done is wrong")
         self.farm.check_ghosts(self)
+
+
+def _said(batch: Batch) -> str:
+    return f"{batch.job} {batch.first}+{batch.count} @{batch.attempt}{' copy' * batch.copy}"

@@ -12,6 +12,7 @@ from common.holding import Held, Holding, Kill, Part, Run
 from common.holding import Output as HoldingOutput
 from common.messages import (
     Beat,
+    Dropped,
     FromSink,
     Goodbye,
     Heard,
@@ -121,6 +122,9 @@ class Worker(Client):
             jobs = frozenset(place.job for place in message.places)
             self.rules.places(jobs, frozenset(place.job for place in message.places if place.scarce))
         else:
+            if isinstance(message, Dropped):
+                lasting = {serial: named for serial, named in self._unreceipted.items() if named[0] != message.job}
+                self._unreceipted = lasting
             if isinstance(message, Heard):
                 self._heard_serial = max(self._heard_serial, message.serial)
             elif isinstance(message, Recorded):
@@ -292,7 +296,7 @@ class Worker(Client):
             self._unreceipted[results.serial] = results.job, results.batch[0]
 
     def _send_returned(self, returned: Returned) -> None:
-        self._returned_count += len(returned.batches)
+        self._returned_count += len(returned.batches) + len(returned.copies)
         firsts = {first for first, _, _ in returned.batches}
         for serial, (job, first) in list(self._unreceipted.items()):
             if job == returned.job and first in firsts:
@@ -326,10 +330,7 @@ class Worker(Client):
             loads[held.batch.job] = loads.get(held.batch.job, 0) + 1
         room = self.slots + self.prefetch + self.farm.plan.extra_max
         for job, load in loads.items():
-            # Several short batches may run in one slot; an idle slot beside it takes another one.
-            mine = [running for running in rules._running.values() if running and running[0].batch.job == job]
-            extra = sum(len(running) - 1 for running in mine)
-            if load > room + min(extra, self.slots - 1):
+            if load > room:
                 self.world.require(False, "more than it has room for:", (self.name, job, load))
             if load != rules._load[job]:
                 self.world.require(False, "the load is miscounted:", (self.name, job, load))

@@ -191,12 +191,12 @@ def test_a_worker_that_beats_before_it_offered_is_asked_to_begin_anew(scene: Sce
     assert to(ADA, scene.send(ADA, BEAT)) == [Again()]
 
 
-WORKERS_OWN: list[ToSink] = [Offer([SQUARE]), BEAT, Returned("job", "ada", [(0, 1, 1)])]
+WORKERS_OWN: list[ToSink] = [Offer([SQUARE]), BEAT, Returned("job", "ada", [(0, 1, 1)], [])]
 VENTILATORS_OWN: list[ToSink] = [
     Open("job", SQUARE, "lines of text", 5557, 0, False),
     Ask("job", 0, False),
     Mark("job", 5, b"", True),
-    Close("job", 0),
+    Close("job", 0, False),
     Halt("job"),
     Cancel("job"),
 ]
@@ -503,9 +503,9 @@ def test_a_return_goes_to_the_jobs_ventilator_only(scene: Scene) -> None:
     scene.ventilator(VERA, "squares")
     scene.ventilator(VITO, "cubes", CUBE)
     scene.worker(ADA, (SQUARE, CUBE))
-    returned = Returned("cubes", "ada", [(0, 5, 1)])
+    returned = Returned("cubes", "ada", [(0, 5, 1)], [])
     assert scene.send(ADA, returned) == [Send(b"vito", returned)]
-    assert scene.send(ADA, Returned("nosuch", "ada", [(0, 5, 1)])) == []
+    assert scene.send(ADA, Returned("nosuch", "ada", [(0, 5, 1)], [])) == []
 
 
 def test_a_silent_worker_is_parted_with_after_gone_s(scene: Scene) -> None:
@@ -588,7 +588,7 @@ def test_a_revoked_worker_is_cut_off_and_its_results_are_not_recorded(scene: Sce
     outputs = scene.sink.roster_changed(without(ADA))
     assert to(VERA, outputs) == [Crew([], ["ada"], [], 0), Roster([BOB.key])]
     assert to(ADA, outputs) == [Refused(PROTOCOL_VERSION, "key ada was revoked")]
-    for message in (BEAT, Hello(PROTOCOL_VERSION, "worker", "ada"), Returned("job", "ada", [(0, 1, 1)])):
+    for message in (BEAT, Hello(PROTOCOL_VERSION, "worker", "ada"), Returned("job", "ada", [(0, 1, 1)], [])):
         assert scene.send(ADA, message) == [Send(b"ada", Refused(PROTOCOL_VERSION, "key ada was revoked"))]
     assert levels(scene.deliver(scene.batch([1]))) == ["warning"]
     assert scene.deliver(scene.batch([1])) == []
@@ -659,11 +659,31 @@ def test_closing_twice_is_answered_twice_and_done_once(scene: Scene) -> None:
     scene.deliver(scene.batch([1, None], errors={1: "Traceback\nValueError: no"}))
     scene.sink.flush(scene.now)
     closed = Closed("job", 2, 1, [(1, "ValueError: no")])
-    assert to(VERA, scene.send(VERA, Close("job", 2))) == [closed]
+    assert to(VERA, scene.send(VERA, Close("job", 2, False))) == [closed]
     scene.ledger._db.execute("UPDATE jobs SET ended_at='once'")
-    assert to(VERA, scene.send(VERA, Close("job", 2))) == [closed]
+    assert to(VERA, scene.send(VERA, Close("job", 2, False))) == [closed]
     assert scene.ledger._db.execute("SELECT state, ended_at, total FROM jobs").fetchall() == [("done", "once", 2)]
     assert scene.ledger.job("job").state == "done"  # type: ignore[union-attr]
+
+
+def test_closing_ends_what_still_runs_if_it_is_asked_to(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.worker(BOB, (CUBE,))
+    scene.ventilator()
+    scene.deliver(scene.batch([1]))
+    assert of(Dropped, scene.send(VERA, Close("job", 1, False))) == []
+    assert of(Dropped, scene.send(VERA, Close("job", 1, True))) == [(b"ada", Dropped("job"))]
+
+
+def test_what_a_closed_job_has_dropped_is_not_named_to_its_next_run(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.ventilator()
+    beat = Beat(1, 2, 2, {}, {"job": [(0, 1, 1)]}, {"job": [(0, 1, 1)]})
+    scene.send(ADA, beat)
+    scene.send(VERA, Close("job", 0, True))
+    [(_, crew)] = of(Crew, scene.ventilator())
+    assert isinstance(crew, Crew)
+    assert [(member.held, member.started) for member in crew.members] == [([], [])]
 
 
 def test_closing_commits_what_has_come_before_it(scene: Scene) -> None:
@@ -671,7 +691,7 @@ def test_closing_commits_what_has_come_before_it(scene: Scene) -> None:
     scene.ventilator()
     batch = scene.batch([1])
     scene.deliver(batch)
-    outputs = scene.send(VERA, Close("job", 1))
+    outputs = scene.send(VERA, Close("job", 1, False))
     assert to(ADA, outputs) == [Recorded([batch.serial], [])]
     assert to(VERA, outputs) == [Closed("job", 1, 0, [])]
 
@@ -689,7 +709,7 @@ def test_a_cancelled_job_is_dropped_everywhere(scene: Scene) -> None:
 @pytest.mark.parametrize(("job", "words"), [("nosuch", "there is no job"), ("job", "done already")])
 def test_a_job_that_is_not_there_or_done_cannot_be_cancelled(scene: Scene, job: str, words: str) -> None:
     scene.ventilator()
-    scene.send(VERA, Close("job", 0))
+    scene.send(VERA, Close("job", 0, False))
     (refused,) = to(VERA, scene.send(VERA, Cancel(job)))
     assert isinstance(refused, Refused)
     assert words in refused.reason
@@ -702,7 +722,9 @@ def test_halting_recalls_the_crew_of_the_job(scene: Scene) -> None:
     assert scene.send(VERA, Halt("job")) == [Send(b"ada", Recall("job"))]
 
 
-@pytest.mark.parametrize("message", [Mark("job", 5, b"", True), Close("job", 0), Halt("job"), Ask("job", 0, False)])
+@pytest.mark.parametrize(
+    "message", [Mark("job", 5, b"", True), Close("job", 0, False), Halt("job"), Ask("job", 0, False)]
+)
 def test_another_ventilator_cannot_act_for_a_job(scene: Scene, message: ToSink) -> None:
     scene.ventilator(VERA)
     scene.hello(VITO)

@@ -87,8 +87,8 @@ def test_another_ledger_is_a_problem() -> None:
 
 def test_a_finished_job_is_closed_again_and_again_until_the_sink_answers() -> None:
     scene = finished()
-    assert of(Close, scene.talk.tick(scene.now)) == [Close("job", 1)]
-    assert of(Close, scene.after(2 * REPEAT_S)) == [Close("job", 1)] * 2
+    assert of(Close, scene.talk.tick(scene.now)) == [Close("job", 1, False)]
+    assert of(Close, scene.after(2 * REPEAT_S)) == [Close("job", 1, False)] * 2
     assert scene.talk.receive(scene.now, CLOSED) == []
     assert scene.talk.closed == CLOSED
     assert of(Close, scene.after(100)) == []
@@ -105,7 +105,7 @@ def test_a_job_that_must_be_opened_again_is_closed_afterwards() -> None:
     said = scene.after(2 * REPEAT_S)
     assert (of(Open, said), of(Close, said)) == ([OPEN, OPEN], [])
     scene.talk.receive(scene.now, OPENED)
-    assert of(Close, scene.talk.tick(scene.now)) == [Close("job", 1)]
+    assert of(Close, scene.talk.tick(scene.now)) == [Close("job", 1, False)]
 
 
 def test_the_newest_mark_is_said_now_and_then() -> None:

@@ -36,7 +36,7 @@ def named(batches: Iterable[tuple[int, ...]]) -> list[BatchName]:
 
 
 def returned(*batches: tuple[int, ...], job: str = "job", worker: str = "w") -> Returned:
-    return Returned(job, worker, named(batches))
+    return Returned(job, worker, named(batches), [])
 
 
 class Scene:
@@ -590,11 +590,11 @@ STEPS = st.lists(
 
 
 @settings(max_examples=200, deadline=None)
-@given(STEPS, st.sampled_from([1, 3, None]))
+@given(STEPS, st.sampled_from([1, 3, None]), st.booleans())
 def test_whatever_happens_the_window_holds_and_the_job_ends(
-    steps: list[tuple[str, int, int]], size: int | None
+    steps: list[tuple[str, int, int]], size: int | None, speculate: bool
 ) -> None:
-    scene = Scene(DispatchSettings(batch_tasks=size, retries=50, quarantine_after=10**6))
+    scene = Scene(DispatchSettings(batch_tasks=size, retries=50, quarantine_after=10**6, speculate=speculate))
     scene.catch_up()
     scene.crew("w0", 2, 1)
     alive: dict[str, set[tuple[int, int, int]]] = {"w0": set()}
@@ -606,9 +606,10 @@ def test_whatever_happens_the_window_holds_and_the_job_ends(
         scene.read()
         while (batch := scene.rules.next_push(scene.now)) is not None:
             key = (batch.first, batch.count, batch.attempt)
-            assert not any(key in held for held in alive.values()), "a living worker names it"
+            assert batch.copy or not any(key in held for held in alive.values()), "a living worker names it"
             assert scene.rules.in_hands < scene.rules.window <= sum(capacity.values())
-            assert not recorded & set(range(batch.first, batch.first + batch.count)), "it is recorded"
+            news = batch.copy or not recorded & set(range(batch.first, batch.first + batch.count))
+            assert news, "it is recorded"
             scene.rules.pushed(scene.now)
             in_hands.add(key)
 
@@ -655,7 +656,9 @@ def test_whatever_happens_the_window_holds_and_the_job_ends(
                     scene.crew(living, 2, 1, held=tuple(held))
         elif kind in ("dry", "wet"):
             scene.rules.input_scarce(scene.now, kind == "dry")
-        assert 0 <= scene.rules.in_hands <= scene.rules.outstanding
+            scene.rules.total = scene.rules.next_task if speculate else None
+        copies = sum(flight.is_copied for flight in scene.rules._flights)
+        assert copies <= scene.rules.in_hands <= scene.rules.outstanding + copies
         flights = sorted((flight.first, flight.count) for flight in scene.rules._flights)
         assert all(first + count <= after for (first, count), (after, _) in itertools.pairwise(flights))
 
@@ -809,4 +812,251 @@ def test_a_lost_worker_that_comes_back_keeps_the_parts_that_nobody_else_has_yet(
     scene.crew("w", 1, 0, held=((0, 8),))
     scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
     scene.crew("w", 4, 0, held=((0, 8),))
+    assert scene.push() == []
+
+
+# -- copies of stragglers ---------------------------------------------------------------------------------------
+
+SPECULATING = replace(ONE, speculate=True)
+LONG_S = SPECULATING.straggler_s
+
+
+def straggling(settings: DispatchSettings = SPECULATING, *, slots: int = 4, named: bool = True) -> Scene:
+    """The input is at its end: task 0 has its receipt, task 1 is in the hands of worker `slow`."""
+    scene = Scene(settings)
+    scene.catch_up()
+    scene.crew("slow", slots=1, prefetch=0)
+    scene.crew("quick", slots=slots - 1, prefetch=0)
+    scene.rules.offer(scene.now, 1, Raw(msgpack.encode([0])))
+    scene.rules.offer(scene.now, 1, Raw(msgpack.encode([1])))
+    scene.rules.total = 2
+    scene.rules.input_scarce(scene.now, True)
+    assert scene.push() == [(0, 1), (1, 1)]
+    if named:
+        scene.crew("slow", slots=1, prefetch=0, held=((1, 1),), started=((1, 1),))
+    scene.receipts((0, 1))
+    assert scene.push() == []
+    return scene
+
+
+def copies(scene: Scene) -> list[tuple[int, int]]:
+    return [(batch.first, batch.count) for batch in scene.pushed if batch.copy]
+
+
+def test_a_straggler_is_copied_when_its_time_has_come_and_not_before() -> None:
+    scene = straggling()
+    assert scene.rules.deadline() == pytest.approx(scene.now + LONG_S)
+    scene.now += LONG_S - 0.001
+    assert scene.push() == []
+    scene.now += 0.002
+    assert scene.push() == [(1, 1)]
+    original, copy = [batch for batch in scene.pushed if batch.first == 1]
+    assert (original.copy, copy.copy) == (False, True)
+    assert (original.ticket, original.attempt) == (copy.ticket, copy.attempt)
+    assert (scene.rules.in_hands, scene.rules.copied_count) == (2, 1)
+
+
+def test_there_is_one_copy_at_a_time() -> None:
+    scene = straggling()
+    for _ in range(20):
+        scene.now += LONG_S
+        scene.push()
+    scene.now += T.lease_s
+    scene.receipts()
+    scene.push()
+    assert copies(scene) == [(1, 1)]
+
+
+def test_the_first_result_ends_the_batch_and_its_copy() -> None:
+    scene = straggling()
+    scene.now += LONG_S
+    scene.push()
+    scene.receipts((1, 1))
+    assert (scene.rules.in_hands, scene.rules.outstanding, scene.rules.finished) == (0, 0, True)
+    assert scene.rules._flights.copied == {}
+
+
+def test_without_the_option_nothing_is_copied() -> None:
+    scene = straggling(ONE)
+    scene.after(5)
+    assert scene.push() == []
+
+
+def test_nothing_is_copied_before_the_input_is_at_its_end() -> None:
+    scene = straggling()
+    scene.rules.total = None
+    scene.after(5)
+    assert scene.push() == []
+
+
+def test_nothing_is_copied_before_some_task_was_done() -> None:
+    scene = Scene(SPECULATING)
+    scene.catch_up()
+    scene.crew(slots=4)
+    scene.rules.offer(scene.now, 1, Raw(msgpack.encode([0])))
+    scene.rules.total = 1
+    scene.push()
+    scene.after(5)
+    assert scene.push() == []
+
+
+def test_nothing_is_copied_while_no_slot_is_idle() -> None:
+    scene = straggling(slots=2)
+    busy, idle = (Member("quick", slots, 0, 50, [], []) for slots in (0, 1))
+    scene.rules.receive(scene.now, Crew([busy], [], [], 0))
+    scene.after(1)
+    assert scene.rules.window > scene.rules.in_hands
+    assert scene.push() == []
+    scene.rules.receive(scene.now, Crew([idle], [], [], 0))
+    assert scene.push() == [(1, 1)]
+
+
+def test_nothing_is_copied_while_the_sink_is_away() -> None:
+    scene = straggling()
+    scene.now += T.silence_s + 1
+    assert scene.push() == []
+
+
+def test_what_takes_long_as_all_tasks_do_is_no_straggler() -> None:
+    scene = straggling()
+    scene.rules.receive(scene.now, Receipts("job", scene.position, scene.position, [], 9, 20.0, 1, 0, False))
+    scene.after(3.9)
+    assert scene.push() == []
+    scene.after(0.2)
+    assert scene.push() == [(1, 1)]
+
+
+def test_the_oldest_straggler_is_copied_first() -> None:
+    scene = straggling()
+    retry = Failed("job", 1, [1])
+    scene.now += 0.01
+    scene.rules.total = None
+    scene.rules.offer(scene.now, 1, Raw(msgpack.encode([2])))
+    scene.rules.total = 3
+    assert scene.push() == [(2, 1)]
+    scene.now += 1
+    assert scene.push() == [(1, 1), (2, 1)]
+    assert copies(scene) == [(1, 1), (2, 1)]
+    scene.rules.receive(scene.now, retry)
+    assert scene.rules.in_hands == 2
+
+
+def refused_copy(*batches: tuple[int, ...], worker: str = "slow") -> Returned:
+    return Returned("job", worker, [], named(batches))
+
+
+def test_a_refused_copy_does_not_bring_the_original_back() -> None:
+    scene = straggling()
+    scene.now += LONG_S
+    scene.push()
+    scene.rules.receive(scene.now, refused_copy((1, 1)))
+    assert scene.rules.in_hands == 1
+    assert scene.push() == [(1, 1)]
+    assert copies(scene) == [(1, 1), (1, 1)]
+
+
+def test_a_copy_that_all_refuse_does_not_circulate_hot() -> None:
+    scene = straggling()
+    scene.now += LONG_S
+    began_at = scene.now
+    while scene.now < began_at + 60:
+        scene.now += 0.001
+        scene.crew("slow", slots=1, prefetch=0, held=((1, 1),))
+        scene.rules.receive(scene.now, Receipts("other", 0, 0, [], 0, 0, 0, 0, False))
+        scene.rules.tick(scene.now)
+        if scene.push():
+            scene.rules.receive(scene.now, refused_copy((1, 1)))
+    assert 60 <= len(copies(scene)) <= 80
+    deadline = scene.rules.deadline()
+    assert deadline is not None
+    assert deadline > scene.now
+
+
+def test_a_held_copy_that_is_given_back_leaves_the_original_where_it_is() -> None:
+    scene = straggling(named=False)
+    scene.now += LONG_S
+    scene.push()
+    scene.rules.receive(scene.now, returned((1, 1), worker="quick"))
+    assert scene.rules.in_hands == 1
+    assert scene.push() == []
+    scene.now += LONG_S
+    assert scene.push() == [(1, 1)]
+    assert copies(scene) == [(1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize(("gone", "stays"), [("slow", "quick"), ("quick", "slow")])
+def test_of_a_batch_and_its_copy_one_is_lost_and_the_other_goes_on(gone: str, stays: str) -> None:
+    scene = straggling()
+    scene.now += LONG_S
+    scene.push()
+    scene.crew("quick", slots=3, prefetch=0, held=((1, 1),), started=((1, 1),))
+    scene.rules.receive(scene.now, Crew([], [], [gone], 0))
+    assert scene.rules.in_hands == 1
+    scene.crew("third", slots=3)
+    for _ in range(20):
+        scene.crew(stays, slots=3, prefetch=0, held=((1, 1),), started=((1, 1),))
+        scene.after(1)
+        assert scene.push() == []
+    [flight] = scene.rules._flights
+    assert (flight.suspect, flight.lost_count) == (True, 0)
+    scene.rules.receive(scene.now, Crew([], [], [stays], 0))
+    assert scene.push() == [(1, 1)]
+    assert scene.pushed[-1].suspect
+    assert not scene.pushed[-1].copy
+    assert flight.lost_count == 1
+
+
+def test_of_a_batch_and_its_copy_one_leaves_in_order_and_there_is_another_copy() -> None:
+    scene = straggling()
+    scene.now += LONG_S
+    scene.push()
+    scene.crew("quick", slots=3, prefetch=0, held=((1, 1),))
+    scene.rules.receive(scene.now, Crew([], ["slow"], [], 0))
+    assert scene.push() == []
+    scene.now += LONG_S
+    assert scene.push() == [(1, 1)]
+    assert copies(scene) == [(1, 1), (1, 1)]
+
+
+def test_a_copy_that_was_lost_on_its_way_is_pushed_again_after_a_lease() -> None:
+    scene = straggling()
+    scene.now += LONG_S
+    scene.push()
+    for _ in range(19):
+        scene.after(0.5)
+        scene.crew("slow", slots=1, prefetch=0, held=((1, 1),))
+        assert scene.push() == []
+    scene.after(1)
+    assert scene.push() == [(1, 1)]
+    assert len(copies(scene)) == 2
+
+
+def test_a_copy_that_a_beat_names_is_not_lost() -> None:
+    scene = straggling()
+    scene.now += LONG_S
+    scene.push()
+    for _ in range(60):
+        scene.after(0.5)
+        scene.crew("slow", slots=1, prefetch=0, held=((1, 1),))
+        scene.crew("quick", slots=3, prefetch=0, held=((1, 1),))
+        assert scene.push() == []
+    assert scene.rules.in_hands == 2
+
+
+def test_the_last_one_of_a_batch_and_its_copy_is_pushed_again_when_it_comes_back() -> None:
+    scene = straggling()
+    scene.now += LONG_S
+    scene.push()
+    scene.crew("quick", slots=3, prefetch=0, held=((1, 1),))
+    scene.rules.receive(scene.now, returned((1, 1), worker="slow"))
+    assert scene.push() == []
+    scene.rules.receive(scene.now, returned((1, 1), worker="quick"))
+    assert scene.push() == [(1, 1)]
+    assert copies(scene) == [(1, 1)]
+
+
+def test_an_interrupted_job_copies_nothing() -> None:
+    scene = straggling()
+    scene.rules.halt()
+    scene.after(5)
     assert scene.push() == []

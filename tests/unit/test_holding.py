@@ -18,7 +18,9 @@ T = SETTINGS.timing
 DONE = Raw(b"\xc0")
 
 
-def batch(first: int, count: int = 1, job: str = "job", function: str = "m:f", suspect: bool = False) -> Batch:
+def batch(
+    first: int, count: int = 1, job: str = "job", function: str = "m:f", suspect: bool = False, copy: bool = False
+) -> Batch:
     return Batch(
         job,
         function,
@@ -28,6 +30,7 @@ def batch(first: int, count: int = 1, job: str = "job", function: str = "m:f", s
         ticket(b"k", first, count, 1),
         None,
         suspect,
+        copy,
         Raw(msgpack.encode(list(range(count)))),
     )
 
@@ -718,3 +721,39 @@ def test_a_job_that_may_not_be_given_ahead_keeps_its_turn() -> None:
         made.outcomes(0.0, 0, first, 1, 1.0, DONE)
         outputs += made.slot_done(0.0, 0)
     assert "b" in [output.job for output in outputs if isinstance(output, Run)][:4]
+
+
+def test_a_copy_of_a_batch_that_is_here_is_refused_and_the_batch_stays() -> None:
+    made = worker()
+    made.receive(0.0, batch(0))
+    made.receive(0.0, batch(0, copy=True))
+    [refused] = [output for output in made.tick(0.0) if isinstance(output, Returned)]
+    assert (refused.batches, refused.copies) == ([], [(0, 1, 1)])
+    assert beat(made, T.beat_s).held == {"job": [(0, 1, 1)]}
+    assert made.duplicate_count == 0
+
+
+def test_a_copy_is_run_like_any_batch() -> None:
+    made = worker()
+    assert runs(made.receive(0.0, batch(0, copy=True))) == [(0, 0, 1)]
+    assert beat(made, T.beat_s).held == {"job": [(0, 1, 1)]}
+
+
+def test_a_copy_for_which_there_is_no_room_is_refused_as_one() -> None:
+    made = worker()
+    for first in range(3):
+        made.receive(0.0, batch(first))
+    made.receive(0.0, batch(3, copy=True))
+    made.receive(0.0, batch(4))
+    [back] = [output for output in made.tick(0.0) if isinstance(output, Returned)]
+    assert (back.batches, back.copies) == ([(4, 1, 1)], [(3, 1, 1)])
+
+
+def test_a_copy_that_waited_is_given_back_like_any_batch() -> None:
+    made = worker()
+    made.receive(0.0, batch(0))
+    made.receive(0.0, batch(1))
+    made.receive(0.0, batch(2, copy=True))
+    made.receive(0.0, Recall("job"))
+    [back] = [output for output in made.tick(0.0) if isinstance(output, Returned)]
+    assert (back.batches, back.copies) == ([(2, 1, 1)], [])

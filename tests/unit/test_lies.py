@@ -50,7 +50,7 @@ def test_a_false_batch_does_not_stand_in_for_the_true_one() -> None:
     rules = Holding(HoldingSettings(1, 3), "ada")
     rules.expose(frozenset(["m:f"]))
     rules.places(frozenset(["job"]), frozenset())
-    false = Batch("job", "m:f", 0, 1, 1, b"f" * 16, None, False, Raw(b"\x91\x01"))
+    false = Batch("job", "m:f", 0, 1, 1, b"f" * 16, None, False, False, Raw(b"\x91\x01"))
     rules.receive(0.0, false)
     rules.receive(0.0, msgspec.structs.replace(false, ticket=b"t" * 16))
     assert rules.duplicate_count == 0
@@ -61,7 +61,7 @@ def test_invented_jobs_do_not_fill_the_worker() -> None:
     rules.expose(frozenset(["m:f"]))
     rules.places(frozenset(["job"]), frozenset())
     for number in range(100):
-        rules.receive(0.0, Batch(f"job{number}", "m:f", 0, 1, 1, bytes(16), None, False, Raw(b"\x91\x01")))
+        rules.receive(0.0, Batch(f"job{number}", "m:f", 0, 1, 1, bytes(16), None, False, False, Raw(b"\x91\x01")))
     (beat,) = [output for output in rules.tick(1.0) if isinstance(output, Beat)]
     assert len(beat.held) < 100
 
@@ -79,7 +79,7 @@ def _deepest() -> bytes:
     frame = b""
     for depth in range(100, 2_000):
         arguments = Raw(b"\x92\x01" + b"\x91" * depth + b"\xc0")
-        made = encode(Batch("job", "m:f", 0, 2, 1, bytes(16), None, False, arguments))
+        made = encode(Batch("job", "m:f", 0, 2, 1, bytes(16), None, False, False, arguments))
         try:
             decode_batch(made)
         except ProtocolError:

@@ -76,7 +76,7 @@ def decoder_of(kind: type[Message]) -> Callable[[bytes], Message]:
 KINDS = sorted({Batch, Results, *get_args(ToSink), *get_args(FromSink)}, key=lambda kind: kind.__name__)
 MESSAGES = st.one_of([any_of(kind) for kind in KINDS])
 EXAMPLES = [
-    encode(Batch("job", "tasks:square", 0, 2, 1, TICKET, None, False, Raw(pack([1, "two"])))),
+    encode(Batch("job", "tasks:square", 0, 2, 1, TICKET, None, False, False, Raw(pack([1, "two"])))),
     encode(results([1, "two", None], 5, errors={1: "no"})),
     pack({"type": "beat", "slots": 4, "prefetch": 1, "running": 2, "held": {"job": [(0, 10)]}}),
     pack({"type": "hello", "version": 1, "role": "worker", "name": "ada"}),
@@ -271,7 +271,7 @@ def test_a_ticket_belongs_to_one_key_and_one_batch() -> None:
 )
 def test_a_batch_that_could_not_be_run_is_refused(first: int, count: int, arguments: object, fault: str) -> None:
     with pytest.raises(ProtocolError, match=fault):
-        decode_batch(encode(Batch("job", "m:f", first, count, 1, TICKET, None, False, Raw(pack(arguments)))))
+        decode_batch(encode(Batch("job", "m:f", first, count, 1, TICKET, None, False, False, Raw(pack(arguments)))))
 
 
 def test_a_peers_words_are_shown_on_one_line_and_cut() -> None:
@@ -283,5 +283,5 @@ def test_a_peers_words_are_shown_on_one_line_and_cut() -> None:
 
 @pytest.mark.parametrize("count", [1, 15, 16, 65_535, 65_536])
 def test_a_batch_of_any_size_is_counted(count: int) -> None:
-    message = Batch("job", "m:f", 0, count, 1, TICKET, None, False, Raw(pack([0] * count)))
+    message = Batch("job", "m:f", 0, count, 1, TICKET, None, False, False, Raw(pack([0] * count)))
     assert decode_batch(encode(message)).count == count

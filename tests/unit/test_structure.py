@@ -14,6 +14,7 @@ FLOORS: list[set[str]] = [
     {"errors", "roster", "settings", "runs", "child", "child_output"},  # they know nothing of the rest
     {"messages", "batching", "pacing", "retries"},
     {"flights", "muster", "unreceipted"},
+    {"speculation"},
     {"recording", "joining", "crew", "holding", "dispatch"},  # rules
     {"conversation"},
     {"ledger", "keys", "inputs", "gate", "slots", "local", "progress", "console"},  # the outside
@@ -30,6 +31,7 @@ PURE = sorted(
         "flights",
         "muster",
         "retries",
+        "speculation",
         "batching",
         "holding",
         "pacing",
