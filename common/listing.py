@@ -8,8 +8,6 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from common.messages import Report
 from common.reading import JobSummary, LedgerReader, Row
@@ -160,6 +158,10 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], none:
         print(none)
         return
     if sys.stdout.isatty():
+        # Here, and not above: they take as long to import as all the rest of a command.
+        from rich.console import Console
+        from rich.table import Table
+
         table = Table(*columns, box=None, pad_edge=False)
         for row in rows:
             table.add_row(*map(str, row))

@@ -3,15 +3,10 @@
 import logging
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +39,24 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def _bar() -> "Progress":
+    # Imported here, and not above: that takes as long as all the rest of the command.
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TaskProgressColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("{task.fields[line]}"),
+        console=Console(stderr=True),
+        transient=True,
+        refresh_per_second=5,
+    )
+
+
 class ProgressDisplay:
     """Shows a job's standing now and then; `now` is monotonic seconds."""
 
@@ -54,19 +67,7 @@ class ProgressDisplay:
         self._history: list[tuple[float, int]] = []
         self._bar: Progress | None = None
         if sys.stderr.isatty():
-            from rich.console import Console
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TaskProgressColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[line]}"),
-                console=Console(stderr=True),
-                transient=True,
-                refresh_per_second=5,
-            )
+            self._bar = _bar()
             self._task = self._bar.add_task(job, total=None, line="")
             self._bar.start()
 

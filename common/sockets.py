@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Any
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from common.errors import OperatorError
 from common.keys import Certificate
@@ -165,6 +164,9 @@ class Watch:
 
     def events(self) -> list[tuple[int, int, str]]:
         """(event, value, endpoint) of all that happened since the last call."""
+        # Here, and not above: it imports asyncio, for which --help should not have to wait.
+        from zmq.utils.monitor import parse_monitor_message
+
         found: list[tuple[int, int, str]] = []
         while True:
             try:
