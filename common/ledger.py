@@ -203,12 +203,13 @@ class Ledger:
         if retry_failed:
             highest = "SELECT max(attempt) FROM results WHERE job=? AND status='failed'"
             attempts = self._db.execute(highest, (job.job,)).fetchone()[0] or attempts
+        # A ventilator that opens it once more, before it hears that it is closed, has nothing to add.
+        is_done = job.state == "done" and job.done == job.total and not retry_failed
         with self._transaction():
-            self._db.execute(
-                "UPDATE jobs SET state='open', ended_at=NULL, retries=?, attempts=? WHERE job=?",
-                (retries, attempts, job.job),
-            )
-        job.state, job.retries, job.attempts = "open", retries, attempts
+            self._db.execute("UPDATE jobs SET retries=?, attempts=? WHERE job=?", (retries, attempts, job.job))
+            if not is_done:
+                self._db.execute("UPDATE jobs SET state='open', ended_at=NULL WHERE job=?", (job.job,))
+        job.state, job.retries, job.attempts = "done" if is_done else "open", retries, attempts
         return job
 
     def end_job(self, name: str, state: str, total: int | None) -> None:

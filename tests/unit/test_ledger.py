@@ -329,3 +329,16 @@ def test_a_ledger_that_another_program_has_locked_is_stuck_not_broken(ledger: Le
     ledger.commit([record([1])], [])
     assert job.done == 1
     other.close()
+
+
+def test_a_job_that_is_done_stays_done_when_it_is_opened_once_more_unless_failed_tasks_are_to_run(path: str) -> None:
+    ledger = Ledger(path)
+    try:
+        ledger.open_job("job", "m:f", "lines")
+        ledger.commit([record([1], 0, errors={0: "boom"})], [])
+        ledger.end_job("job", "done", 1)
+        assert ledger.open_job("job", "m:f", "lines").state == "done"
+        assert ledger._db.execute("SELECT state, ended_at IS NULL FROM jobs").fetchall() == [("done", 0)]
+        assert ledger.open_job("job", "m:f", "lines", 0, True).state == "open"
+    finally:
+        ledger.close()
