@@ -176,8 +176,9 @@ class Slots:
     def __init__(self, modules: Sequence[str], limits: Limits) -> None:
         self._limits = limits
         self._modules = list(modules)
-        self._failed_starts = self._STARTS_MAX - 1
-        """Children in a row that died while they were importing; none may before the first is ready."""
+        self._was_ready = False
+        self._failed_starts = 0
+        """Children in a row that died while they were importing."""
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, _Child] = {}
         self._buffer = memoryview(bytearray(_READ_BYTES))
@@ -334,6 +335,7 @@ class Slots:
     def _event(self, child: _Child, said: _Said) -> list[Event]:
         if said.ready is not None:
             child.ready = True
+            self._was_ready = True
             self._failed_starts = 0
             return [Ready(child.slot, said.ready)]
         if said.broken is not None:
@@ -388,7 +390,9 @@ class Slots:
         cause = cause or ended
         if not child.ready:
             self._failed_starts += 1
-            if self._failed_starts >= self._STARTS_MAX:
+            # Modules that end their process do so each time, but not by SIGKILL: that comes from outside.
+            by_itself = not self._was_ready and "SIGKILL" not in ended
+            if by_itself or self._failed_starts >= self._STARTS_MAX:
                 del self._children[child.slot]
                 return [Broken(child.slot, f"importing {', '.join(self._modules)} {cause}")]
         self._start(child.slot)
