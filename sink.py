@@ -14,7 +14,7 @@ import zmq
 
 from common import console, listing, sockets
 from common.collection import Collection, Output, Say
-from common.errors import ProtocolError
+from common.errors import OperatorError, ProtocolError
 from common.gate import REFUSED_FOR_GOOD, Gate
 from common.keys import KeyFolder
 from common.ledger import Ledger
@@ -205,6 +205,11 @@ def serve(
     with a worker's, a ventilator's and an observer's key for this machine.
     """
     if context.invoked_subcommand is not None:
+        for option in ("ledger", "keys", "listen", "control_port", "results_port"):
+            source = context.get_parameter_source(option)
+            if source is not None and source.name == "COMMANDLINE":
+                named, command = f"--{option.replace('_', '-')}", context.invoked_subcommand
+                raise OperatorError(f"{named} stands before {command}: put it behind, if `{command} --help` has it")
         return
     console.start_log("sink")
     opened = Ledger(str(ledger))

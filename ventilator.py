@@ -286,7 +286,7 @@ class Ventilator:
             if others and self._voiced_count >= 1:
                 raise OperatorError(
                     f"no worker exposes {self._options.function}; {others} that are here expose other functions: mend"
-                    " the name, or start a worker that exposes it, and run the same command with"
+                    " the name and run the command again, or start a worker that exposes it and add"
                     f" --job {self._options.job}"
                 )
             self._voiced_count += 1

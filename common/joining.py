@@ -84,7 +84,7 @@ class Joining:
                 return [
                     Fail(
                         f"the sink at {self._address} has another key than {self._key_file} says: give that sink's own"
-                        f" key file with --key, or have this machine enrolled by it"
+                        f" key file with --key, its control port with --sink, or have this machine enrolled by it"
                     )
                 ]
         if event is LinkEvent.CUT:

@@ -185,6 +185,8 @@ class Ledger:
         With `retry_failed`, attempts count on from the highest of the failed rows, so that new rows replace these.
         """
         job = self.job(name)
+        if job is None and retry_failed:
+            raise LedgerRefused(f"there is no job {name}: `python sink.py jobs` lists them")
         if job is None:
             with self._transaction():
                 self._db.execute(

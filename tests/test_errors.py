@@ -256,3 +256,18 @@ def test_commands_that_wait_with_the_address_of_an_earlier_sink_find_the_new_one
     options = ["--listen", "127.0.0.1", "--control-port", "0", "--results-port", "0"]
     pipeline.start("sink", *options).wait_for("listening")
     assert ventilator.wait() == 0, ventilator.err
+
+
+def test_an_option_that_stands_before_the_command_is_not_dropped_in_silence(pipeline: Pipeline) -> None:
+    for option in ("--ledger", "--keys"):
+        said = pipeline.run("sink", option, "elsewhere", "roster")
+        assert (said.wait(), said.out) == (2, "")
+        said.wait_for(rf"^sink: {option} stands before roster: put it behind")
+
+
+def test_failed_tasks_of_a_job_that_is_not_there_are_not_run_again(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    ventilator = pipeline.ventilator("squares:square", "--range", "3", "--job", "nosuch", "--retry-failed")
+    assert ventilator.wait() == 2
+    ventilator.wait_for("there is no job nosuch: `python sink.py jobs` lists them")
+    assert pipeline.query("SELECT * FROM jobs") == []
