@@ -507,9 +507,9 @@ class Collection:
         # Only the answers from before this run leave failed tasks out: what it does itself is done.
         without_failed = run.retry_failed and not run.caught_up
         page = self._ledger.receipts(run.job, run.asked_after, self._settings.receipts_page, without_failed)
-        run.caught_up = run.caught_up or not page.more
-        if not page.runs and not even_if_none and run.answered:
+        if not page.count and not even_if_none and run.answered:
             return []
+        run.caught_up = run.caught_up or not page.more
         job = self._ledger.job(run.job)
         assert job is not None
         receipts = Receipts(

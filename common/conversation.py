@@ -33,8 +33,8 @@ class Conversation:
 
     def welcome(self, now: float, port: int) -> list[Message]:
         """The sink welcomes us, for the first time or after it was away."""
-        # Opened again after the sink was away, it is still the same run of the failed tasks.
-        retry_failed = self._retry_failed and self.opened is None
+        # Opened again when all receipts were read, it is still the same run of the failed tasks.
+        retry_failed = self._retry_failed and not self._dispatch.caught_up
         self._open = Open(self._job, self._function, self._source, port, self._retries, retry_failed)
         self._repeat_at = now + self._REPEAT_S
         return [self._open]
@@ -50,6 +50,9 @@ class Conversation:
             self._said = None
             self._marked_at = float("-inf")
         elif isinstance(message, Closed):
+            if self._open is not None:
+                # The job was opened again behind this `Close`; it is closed again when that is answered.
+                return []
             self.closed = message
             self._repeat_at = None
             return []

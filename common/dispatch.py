@@ -225,6 +225,8 @@ class Dispatch:
             flight = self._straggler = self._speculation.straggler(now)
         if flight is None:
             return None
+        # Adopted from an earlier run of what failed in it, no result at its old attempt would be new.
+        flight.attempt = max(flight.attempt, self._attempts + 1)
         return Batch(
             job=self._job,
             function=self._function,

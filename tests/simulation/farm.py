@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable
 
+from common.messages import PROTOCOL_VERSION, Cancel, Goodbye, Hello, encode
 from common.roster import VENTILATOR, User
 from tests.simulation.plan import STORMS, Plan
 from tests.simulation.role import SPINS_MAX, WORKERS, Client
@@ -197,9 +198,15 @@ class Farm:
         self.world.after(self.dice.uniform(0.2, 6), self.start_ventilator, ventilator.job)
 
     def ventilator_done(self, ventilator: Ventilator) -> None:
-        """It has closed its job."""
-        self.closed.add(ventilator.job.name)
+        """It has closed its job, which may be run once more for its failed tasks."""
+        job = ventilator.job
         self._unlisten(ventilator)
+        if job.reruns:
+            job.reruns -= 1
+            job.retries_failed = True
+            self.world.after(self.dice.uniform(0.1, 1), self.start_ventilator, job)
+        else:
+            self.closed.add(job.name)
 
     def _unlisten(self, ventilator: Ventilator) -> None:
         self.peak_flights = max(self.peak_flights, ventilator.flights_max)
@@ -313,6 +320,7 @@ class Farm:
             (2, self._crash_commit),
             (1, self._slow_somebody),
             (2, self._reboot_machine),
+            (1, self._cancel_some_job),
             (3, self._let_it_storm),
         ]
         weights = [weight for weight, _ in faults]
@@ -370,6 +378,17 @@ class Farm:
         for ventilator in list(self.ventilators.values()):
             if self.dice.random() < 0.7:
                 self.kill_ventilator(ventilator)
+
+    def _cancel_some_job(self) -> None:
+        """Another ventilator's key asks for it; then the operator thinks better of it, and runs the job again."""
+        jobs = [job.name for job in self.jobs if job.name not in self.closed]
+        if jobs and self.sink is not None:
+            name = self.dice.choice(jobs)
+            self.world.note("somebody", "cancels", name)
+            peer = f"canceller.{name}#{self.world.event_count}".encode()
+            for message in (Hello(PROTOCOL_VERSION, VENTILATOR, "canceller"), Cancel(name), Goodbye()):
+                if self.sink is not None:
+                    self.sink.happen(self.sink.control, peer, encode(message), None)
 
     def _let_it_storm(self) -> None:
         self.world.weather = self.dice.choice(STORMS)

@@ -81,4 +81,5 @@ def _job(dice: Random, number: int, kind: str, copies: Random) -> JobTruth:
         quarantine_after=dice.choice([1, 2, 3, 3]),
         trickles=dice.random() < 0.2,
         speculates=copies.random() < 0.3,
+        reruns=dice.choice([0, 0, 0, 1]),
     )

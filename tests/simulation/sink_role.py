@@ -126,10 +126,12 @@ class Sink(Role):
     def _is_dealt_with(self, results: Any) -> bool:
         outcomes = decode_outcomes(results)
         failed = {offset for offset, _, final in outcomes.errors if not final}
-        job = self.farm.job(results.job)
+        job = self.disk.job(results.job)
+        assert job is not None
+        attempts_max = job.attempts_max
         return all(
             self.disk.is_recorded(job.name, results.first + offset)
-            or (offset in failed and results.attempt <= job.retries)
+            or (offset in failed and results.attempt < attempts_max)
             for offset in range(results.count)
         )
 

@@ -40,6 +40,12 @@ class JobTruth:
     trickles: bool
     """Its input comes bit by bit, and nobody knows its end before it is there."""
     speculates: bool = False
+    reruns: int = 0
+    """So often is it run again with `retry_failed` when it is done."""
+    retries_failed: bool = False
+    """It is now."""
+    bases: set[int] = field(default_factory=lambda: {0})
+    """The attempts that its runs have counted from."""
     losses: Counter[int] = field(default_factory=Counter)
     """How often a worker was called lost that had started the task."""
     executions: Counter[int] = field(default_factory=Counter)
@@ -54,13 +60,14 @@ class JobTruth:
             return "no such task"
         spec = self.tasks[task]
         if status == "ok":
-            right = value == self.value(task) and attempt == spec.failures + 1 and not spec.kills_worker
+            right = value == self.value(task) and attempt > spec.failures and not spec.kills_worker
+            right = right and (attempt - 1 == spec.failures or attempt - 1 in self.bases)
             return None if right else f"value {value!r} at attempt {attempt}"
         if error is not None and "quarantined" in error:
             enough = self.losses[task] >= self.quarantine_after
             return None if enough else f"quarantined after {self.losses[task]} lost workers"
-        wanted = 1 if spec.final else self.retries + 1
-        right = status == "failed" and spec.failures >= wanted and attempt == wanted
+        wanted = {base + (1 if spec.final else self.retries + 1) for base in self.bases}
+        right = status == "failed" and spec.failures >= attempt and attempt in wanted
         return None if right else f"{status} at attempt {attempt}"
 
 
@@ -101,7 +108,8 @@ class Disk:
         """Kill the sink at the next commit: `before` or `after` it takes effect."""
         self.rows: dict[tuple[str, int], tuple[Any, ...]] = {}
         """The committed rows as they were first seen."""
-        self.ids: dict[int, str] = {}
+        self._replaced: set[tuple[str, int]] = set()
+        """Failed tasks whose second row has no receipt yet."""
         self._world = world
         self._truths = {job.name: job for job in jobs}
         self._path = path
@@ -133,11 +141,22 @@ class Disk:
     def open_job(self, name: str, function: str, source: str, retries: int, retry_failed: bool) -> Job:
         """Make or find the job's row."""
         self._may_write()
-        return self.ledger.open_job(name, function, source, retries, retry_failed)
+        job = self.ledger.open_job(name, function, source, retries, retry_failed)
+        self._truths[name].bases.add(job.attempts)
+        return job
 
     def end_job(self, name: str, state: str, total: int | None) -> None:
         """Close the job."""
         self._may_write()
+        if state == "cancelled":
+            self.ledger.end_job(name, state, total)
+            return
+        if self._truths[name].retries_failed:
+            query = (
+                "SELECT task FROM results JOIN jobs USING (job) WHERE name=? AND status='failed' AND attempt<=attempts"
+            )
+            left = self.ledger._db.execute(query, (name,)).fetchall()
+            self._world.require(not left, "failed tasks were not run again:", (name, left))
         self._world.require(
             len(self._receipted[name]) == total == len(self._truths[name].tasks),
             "a job is closed before every task is recorded:",
@@ -183,7 +202,11 @@ class Disk:
         )
         for task, *row in self.ledger._db.execute(query, (job.job, first, first + count)):
             kept = self.rows.setdefault((name, task), tuple(row))
-            require(kept == tuple(row), "a recorded task changed:", (name, task, kept, row))
+            if kept != tuple(row):
+                may = truth.retries_failed and kept[0] == "failed" and row[3] > kept[3]
+                require(may, "a recorded task changed:", (name, task, kept, row))
+                self.rows[name, task] = tuple(row)
+                self._replaced.add((name, task))
             fault = truth.fault_of_row(task, *row[:4])
             require(fault is None, "a wrong row:", (name, task, fault))
 
@@ -194,7 +217,8 @@ class Disk:
             got = self._receipted[name]
             for task in range(first, first + count):
                 self._world.require((name, task) in self.rows, "a receipt without a row:", (name, task))
-                self._world.require(task not in got, "recorded twice:", (name, task))
+                self._world.require(task not in got or (name, task) in self._replaced, "recorded twice:", (name, task))
+                self._replaced.discard((name, task))
                 got.add(task)
 
     def is_recorded(self, name: str, task: int) -> bool:

@@ -105,7 +105,7 @@ class Ventilator(Client):
         count = len(job.tasks)
         self.input = TrickleInput(count, self.world, farm.trickle_per_s) if job.trickles else RangeInput(0, count)
         self.rules = Dispatch(settings, job.name, job.function)
-        self.talk = Conversation(settings, self.rules, job.name, job.function, self.input.source, False)
+        self.talk = Conversation(settings, self.rules, job.name, job.function, self.input.source, job.retries_failed)
         self.bytes_max = settings.batch_bytes_max
         self.pullers: deque[tuple[Worker, Channel]] = deque()
         self.flights_max = 0
@@ -113,6 +113,8 @@ class Ventilator(Client):
         self.other_max = 0
         self._crew: dict[str, Said] = {}
         """What the delivered beats say, of those who have not left."""
+        self._named_since_opened: set[str] = set()
+        """Workers in crews since the job was opened the last time; what others held, only their leases bring back."""
         self._heard_at = 0.0
         self._gathered_at = 0.0
         """Until then the sink may not know who holds what."""
@@ -132,7 +134,10 @@ class Ventilator(Client):
         self._send(self.talk.tick(now))
         self.world.require(self.talk.problem is None, "the ventilator gives up:", self.talk.problem)
         self._push()
-        if self.talk.closed is not None:
+        if self.rules.dropped:
+            self.world.note(self.name, "is told that its job was cancelled")
+            self.farm.kill_ventilator(self)
+        elif self.talk.closed is not None:
             self._check_end()
             if self.joining.joined:
                 self.send(Goodbye())
@@ -210,16 +215,20 @@ class Ventilator(Client):
             for said in self._crew.values():
                 said.at = now
         self._heard_at = now
-        gone: list[Said | None] = []
+        gone: list[Said] = []
         if isinstance(message, Crew):
             for member in message.members:
                 capacity = member.slots + member.prefetch + member.extra
                 self._crew[member.worker] = Said(capacity, label[member.worker] or {}, now)
-            gone = [self._crew.pop(worker, None) for worker in (*message.left, *message.lost)]
-            for held in [held for said in gone if said is not None for held in said.held.values()]:
+            popped = {worker: self._crew.pop(worker, None) for worker in (*message.left, *message.lost)}
+            for held in [held for said in popped.values() if said is not None for held in said.held.values()]:
                 self._copied_at.pop((held.batch.first, held.batch.count, held.batch.attempt), None)
+            named = self._named_since_opened
+            gone = [said for worker, said in popped.items() if said is not None and worker in named]
+            named |= {member.worker for member in message.members}
         elif isinstance(message, Opened):
             self._mark = None
+            self._named_since_opened.clear()
             if message.resumed and not self.rules.caught_up:
                 self._gathered_at = now + message.gather_s
         elif isinstance(message, Returned):
@@ -230,7 +239,7 @@ class Ventilator(Client):
             self._send(self.talk.welcome(now, self.port))
         elif not isinstance(message, Roster):
             answers = self.talk.receive(now, message)
-            self._check_taken_back([said for said in gone if said is not None], answers)
+            self._check_taken_back(gone, answers)
             self._send(answers)
 
     def failed(self, text: str) -> None:

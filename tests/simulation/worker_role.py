@@ -130,6 +130,9 @@ class Worker(Client):
             elif isinstance(message, Recorded):
                 for serial in (*message.serials, *message.refused):
                     self._unreceipted.pop(serial, None)
+            elif isinstance(message, Dropped):
+                mine = {serial: name for serial, name in self._unreceipted.items() if name[0] != message.job}
+                self._unreceipted = mine
             self._perform(self.rules.receive(self.world.now, message))
 
     def take_batch(self, frame: bytes, label: Any) -> None:
@@ -273,11 +276,11 @@ class Worker(Client):
         self._perform([ahead[0]] if ahead else [])
         self._perform(self.rules.slot_done(self.world.now, slot))
 
-    def died(self, child: Child) -> None:
+    def died(self, child: Child, unclear: bool = False) -> None:
         """A child is dead; another is started."""
         if self.is_current(child):
             self._replace(child.order.slot)
-            self._perform(self.rules.slot_lost(self.world.now, child.order.slot))
+            self._perform(self.rules.slot_lost(self.world.now, child.order.slot, unclear))
 
     def given_back(self, child: Child, firsts: list[int]) -> None:
         """A child is stuck and gives back what it has not started."""
@@ -385,11 +388,20 @@ class Child:
         if self.worker.is_current(self):
             self.worker.farm.kill_worker(self.worker)
 
+    def _is_unclear(self) -> bool:
+        """Sometimes nobody knows which of several tasks has ended the child."""
+        others = self._parts or self._next + 1 < self._part.first + self._part.count
+        return bool(others) and self.worker.dice.random() < 0.5
+
     def _end_task(self, task: Any, seconds: float) -> None:
         worker, index = self.worker, self._next
         if not worker.is_current(self):
             return
         fails = self._attempt <= task.failures
+        if fails and task.kills_child and self._is_unclear():
+            worker.world.note(worker.name, "lost a child", (self.order.job, index))
+            worker.happen(worker.died, self, True)
+            return
         if fails and task.kills_child:
             # What the child had not said yet is run again by its successor.
             died = Outcomes([None], [0.0], [(0, "the task killed its process", False)])

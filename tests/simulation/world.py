@@ -13,8 +13,8 @@ from typing import Any
 TRACE_EVENTS = 80
 DUPLICATES_S = (0.0, 0.1, 3.0)
 """Tasks and results that come twice come so much later the second time, at most; control messages at once."""
-EVENTS_MAX = 300_000
-"""More than a hundred times what a seed needs."""
+EVENTS_MAX = 150_000
+"""A seed needs a thousand, the largest some tens of thousands."""
 
 
 class Broken(AssertionError):

@@ -451,6 +451,22 @@ def test_an_ask_repeated_after_a_lost_answer_has_the_same_receipts(scene: Scene)
     assert of(Receipts, scene.send(VERA, Ask("job", receipts.position, False))) == []
 
 
+def test_failed_tasks_count_as_not_done_also_on_a_page_of_nothing_else(scene: Scene) -> None:
+    scene.ventilator()
+    scene.deliver(scene.batch([1], 0))
+    scene.sink.flush(scene.now)
+    scene.deliver(scene.batch([None], 5, errors={0: "ValueError: no"}))
+    scene.sink.flush(scene.now)
+    scene.send(VERA, Goodbye())
+    scene.sink._settings = replace(SETTINGS, receipts_page=1)
+    scene.hello(VERA)
+    scene.send(VERA, Open("job", SQUARE, "lines of text", 5557, 0, True))
+    ((_, first),) = of(Receipts, scene.send(VERA, Ask("job", 0, False)))
+    assert isinstance(first, Receipts) and first.runs == [(0, 1)]
+    ((_, second),) = of(Receipts, scene.send(VERA, Ask("job", first.position, False)))
+    assert isinstance(second, Receipts) and (second.runs, second.count) == ([], 1)
+
+
 # -- the crew -------------------------------------------------------------------------------------------------------
 
 

@@ -157,9 +157,24 @@ def test_dispatch_hears_the_rest_and_is_woken_in_time() -> None:
     assert scene.rules.dropped
 
 
-def test_only_the_first_opening_asks_that_failed_tasks_be_run_again() -> None:
+def test_failed_tasks_are_asked_for_until_all_receipts_are_read_and_then_no_more() -> None:
     talk = Conversation(SETTINGS, Dispatch(SETTINGS, "job", "m:f"), "job", "m:f", "lines", True)
     [first] = talk.welcome(100.0, 5557)
     talk.receive(100.0, Opened("job", "ledger", b"k" * 32, 0, b"", None, 1, True, 0.0))
-    [second] = talk.welcome(200.0, 5557)
-    assert (first.retry_failed, second.retry_failed) == (True, False)  # actual: (True, True)
+    talk.receive(100.0, Receipts("job", 0, 3, [(0, 3)], 3, 0.1, 8, 5, True))
+    [halfway] = talk.welcome(200.0, 5557)
+    talk.receive(200.0, Receipts("job", 3, 8, [], 5, 0.1, 8, 5, False))
+    [last] = talk.welcome(300.0, 5557)
+    assert (first.retry_failed, halfway.retry_failed, last.retry_failed) == (True, True, False)
+
+
+def test_a_job_that_was_opened_again_behind_its_close_is_closed_again() -> None:
+    scene = finished()
+    assert of(Close, scene.after(0.1)) == [Close("job", 1, False)]
+    scene.welcome()
+    scene.talk.receive(scene.now, CLOSED)
+    assert scene.talk.closed is None
+    scene.talk.receive(scene.now, OPENED)
+    assert of(Close, scene.after(0.1)) == [Close("job", 1, False)]
+    scene.talk.receive(scene.now, CLOSED)
+    assert scene.talk.closed == CLOSED

@@ -815,6 +815,18 @@ def test_a_lost_worker_that_comes_back_keeps_the_parts_that_nobody_else_has_yet(
     assert scene.push() == []
 
 
+def test_a_batch_of_an_earlier_run_is_pushed_at_an_attempt_of_this_one() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=1))
+    # Task 0 has failed at attempt 1, and is run again; its worker still waits for the receipt of that failure.
+    scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 1, True, 0.0))
+    scene.crew(held=((0, 1, 1),))
+    scene.catch_up()
+    assert (0, 1) not in scene.go()
+    scene.after(T.lease_s + 1)
+    scene.push()
+    assert [batch.attempt for batch in scene.pushed if batch.first == 0] == [2]
+
+
 # -- copies of stragglers ---------------------------------------------------------------------------------------
 
 SPECULATING = replace(ONE, speculate=True)
