@@ -23,7 +23,7 @@ from common.local import Farm
 from common.messages import Cancel, Dropped, FromSink, Message, Roster, Welcome, encode
 from common.progress import ProgressDisplay, Standing, duration
 from common.roster import VENTILATOR
-from common.settings import TASKS_PORT, DispatchSettings
+from common.settings import BATCH_TASKS_MAX, TASKS_PORT, DispatchSettings
 
 log = logging.getLogger(__name__)
 app = console.application("The ventilator of a Tradewind pipeline.")
@@ -365,7 +365,9 @@ def ventilate(
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, max=100_000, envvar="TRADEWIND_BATCH", help="Tasks in a batch.  [default: by task time]"),
+        typer.Option(
+            min=1, max=BATCH_TASKS_MAX, envvar="TRADEWIND_BATCH", help="Tasks in a batch.  [default: by task time]"
+        ),
     ] = None,
     port: Annotated[
         int | None,

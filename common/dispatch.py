@@ -26,7 +26,7 @@ from common.messages import (
 from common.muster import Muster
 from common.retries import Retries, Retry
 from common.runs import Runs
-from common.settings import DispatchSettings
+from common.settings import BATCH_TASKS_MAX, DispatchSettings
 from common.speculation import Speculation
 
 
@@ -92,6 +92,8 @@ class Dispatch:
         self._asked_at: float | None = None
         self._heard_at: float | None = None
         self._scarce = False
+        self._scarce_at: float | None = None
+        """When an input that is dry now is scarce."""
         self._straggler: Flight | None = None
         """The batch that `next_push` gave is a copy of this one."""
 
@@ -125,8 +127,7 @@ class Dispatch:
     @property
     def window(self) -> int:
         """Batches that the crew may hold for this job."""
-        crew = self._crew
-        return crew.slots + crew.extra if self._scarce else crew.slots + crew.prefetch + crew.extra
+        return self._room - self._crew.prefetch if self._scarce else self._room
 
     @property
     def batch_tasks(self) -> int:
@@ -200,13 +201,19 @@ class Dispatch:
         self._advance(count)
 
     def input_scarce(self, now: float, dry: bool) -> list[Message]:
-        """Say whether the input has nothing to read now (it ended, or it is slow); the answer is what to send."""
-        if not self.caught_up or dry == self._scarce:
-            return []
-        if not dry and not self._is_full():
-            return []
-        self._scarce = dry
-        return [self._ask(now)]
+        """Say whether the input has nothing to read now (it ended, or it is slow); the answer is what to send.
+
+        An input that may go on is scarce once it was dry for `beat_soon_s` seconds on end, until it fills the crew
+        again: each change is told to every worker.
+        """
+        may_go_on = dry and self.total is None
+        if dry == self._scarce or not self.caught_up:
+            self._scarce_at = None
+        elif may_go_on and self._scarce_at is None:
+            self._scarce_at = now + self._timing.beat_soon_s
+        elif not may_go_on and (dry or self._is_full()):
+            return self._be_scarce(now, dry)
+        return []
 
     def next_push(self, now: float) -> Batch | None:
         """The batch to push now, if there is one and the crew has room; `pushed` must follow once it is sent."""
@@ -215,7 +222,7 @@ class Dispatch:
         if self.verifying or self._halted or self.in_hands >= self.window:
             return None
         flight = self._flights.next_ready()
-        while flight is not None and flight.received is not None:
+        while flight is not None and (flight.received is not None or self._cuts(flight)):
             self._split(now, flight)
             flight = self._flights.next_ready()
         if self.in_hands >= self.window:
@@ -295,6 +302,8 @@ class Dispatch:
         self._speculation.tick(now, self._sink_away(now))
         for retry in self._retries.due(now):
             self._try_again(now, retry)
+        if self._scarce_at is not None and now >= self._scarce_at:
+            return self._be_scarce(now, True)
         if self._asked_at is not None and now >= self._asked_at + self._timing.silence_s:
             return [self._ask(now)]
         return []
@@ -303,18 +312,27 @@ class Dispatch:
         """When `tick` has something to do next."""
         asks_at = None if self._asked_at is None else self._asked_at + self._timing.silence_s
         machines = (self._flights, self._retries, self._speculation)
-        instants = (*(machine.deadline() for machine in machines), asks_at, self._gathered_at)
+        instants = (*(machine.deadline() for machine in machines), asks_at, self._gathered_at, self._scarce_at)
         return min((instant for instant in instants if instant is not None), default=None)
 
     # -- rules --------------------------------------------------------------------------------------------------
 
+    @property
+    def _room(self) -> int:
+        """Batches that are read ahead, whether the crew may hold all of them now or not."""
+        return self._crew.slots + self._crew.prefetch + self._crew.extra
+
     def _is_full(self) -> bool:
-        return len(self._flights) >= self.window or len(self._retries) >= self._settings.retries_waiting_max
+        return len(self._flights) >= self._room or len(self._retries) >= self._settings.retries_waiting_max
 
     def _advance(self, count: int) -> None:
         self.next_task += count
         if self._adoptable:
             self._adoptable = {name[0]: name for name in self._adoptable.values() if name[0] + name[1] > self.next_task}
+
+    def _be_scarce(self, now: float, scarce: bool) -> list[Message]:
+        self._scarce, self._scarce_at = scarce, None
+        return [self._ask(now)]
 
     def _ask(self, now: float) -> Ask:
         self._asked_at = now
@@ -364,7 +382,7 @@ class Dispatch:
             if flight.was_pushed or self._resumed:
                 flight.named = True
                 self._flights.push(flight, now + self._timing.lease_s)
-        is_ahead = self._resumed and name[0] + name[1] > self.next_task and name[1] <= self._settings.batch_tasks_max
+        is_ahead = self._resumed and name[0] + name[1] > self.next_task and name[1] <= BATCH_TASKS_MAX
         if is_ahead and len(self._adoptable) < self._ADOPTABLE_MAX:
             self._adoptable[name[0]] = name
 
@@ -477,17 +495,24 @@ class Dispatch:
         self._retries.settle(first, end)
         self._flights.settle(first, end)
 
+    def _cuts(self, flight: Flight) -> list[int]:
+        """Where a batch ends or begins that somebody in the crew has of an earlier run, by other bounds than this."""
+        return self._crew.bounds_within(flight.name) if flight.is_part else []
+
     def _split(self, now: float, flight: Flight) -> None:
         """Replace a flight by flights for its tasks without receipts: several if it is suspect, to find the culprit."""
         missing = Runs([(flight.first, flight.count)])
         for first, count in flight.received or ():
             missing.discard(first, count)
+        cuts = self._cuts(flight)
         self._flights.remove(flight)
         size = -(-flight.count // self._settings.split_parts) if flight.suspect else flight.count
         for run_first, run_count in missing:
-            for first in range(run_first, run_first + run_count, size):
-                count = min(size, run_first + run_count - first)
+            first, end = run_first, run_first + run_count
+            while first < end:
+                count = min([first + size, end, *(cut for cut in cuts if cut > first)]) - first
                 arguments = slice_arguments(flight.arguments, first - flight.first, count)
                 part = Flight(first, count, arguments, flight.attempt, is_part=True)
                 part.was_pushed, part.suspect, part.returns = flight.was_pushed, flight.suspect, flight.returns
                 self._insert(now, part)
+                first += count

@@ -7,6 +7,8 @@ CONTROL_PORT = 5559
 TASKS_PORT = 5557
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 """The largest value or argument, and the largest frame but for its envelope."""
+BATCH_TASKS_MAX = 100_000
+"""The largest batch that a user may ask for."""
 ENVELOPE_BYTES = 64 * 1024
 """What a frame may weigh beyond its payload: names, tickets, CURVE."""
 

@@ -24,7 +24,7 @@ from common.messages import (
     Returned,
     ticket,
 )
-from common.settings import DispatchSettings
+from common.settings import BATCH_TASKS_MAX, DispatchSettings
 
 ONE = DispatchSettings(batch_tasks=1)
 T = ONE.timing
@@ -397,6 +397,7 @@ def test_a_batch_says_all_that_a_worker_must_know() -> None:
 def test_a_dry_input_shrinks_the_window_to_the_slots() -> None:
     scene = working()
     scene.go()
+    scene.rules.total = scene.rules.next_task
     assert scene.rules.input_scarce(scene.now, True) == [Ask("job", 0, True)]
     assert scene.rules.window == 2
     scene.rules.receive(scene.now, returned((0, 1)))
@@ -408,10 +409,30 @@ def test_a_dry_input_shrinks_the_window_to_the_slots() -> None:
 def test_the_window_opens_again_once_the_input_has_filled_it() -> None:
     scene = working()
     scene.rules.input_scarce(scene.now, True)
+    assert Ask("job", 0, True) in scene.after(T.beat_soon_s)
     assert scene.rules.input_scarce(scene.now, False) == []
-    scene.go()
+    assert scene.go() == [(0, 1), (1, 1)]
     assert scene.rules.input_scarce(scene.now, False) == [Ask("job", 0, False)]
     assert scene.go() == [(2, 1), (3, 1)]
+
+
+def test_an_input_that_pauses_is_scarce_only_after_a_while_and_does_not_flap() -> None:
+    scene = working()
+    scene.rules.input_scarce(scene.now, True)
+    scene.after(T.beat_soon_s / 2)
+    scene.rules.input_scarce(scene.now, False)
+    scene.rules.input_scarce(scene.now, True)
+    scene.after(T.beat_soon_s / 2)
+    assert not scene.rules.scarce
+    scene.after(T.beat_soon_s / 2)
+    assert scene.rules.scarce
+    # More batches than slots, fewer than the crew may hold: the shell asks the input, which has nothing, turn by turn.
+    for task in range(3):
+        scene.rules.offer(scene.now, 1, Raw(msgpack.encode([task])))
+    for _ in range(10):
+        waits = scene.rules.plan(scene.now) is not None
+        assert scene.rules.input_scarce(scene.now, waits) == []
+    assert scene.push() == [(0, 1), (1, 1)]
 
 
 def test_a_job_is_finished_when_the_input_is_read_and_every_task_has_its_receipt() -> None:
@@ -764,6 +785,24 @@ def test_a_worker_that_comes_late_keeps_what_it_names_though_it_was_read_in_part
     assert (1, 3) in scene.push()
 
 
+def test_what_a_worker_that_comes_late_names_is_cut_out_of_what_was_read_by_other_bounds() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=7), resumed=((0, 3),), mark=24)
+    scene.catch_up()
+    scene.read()
+    # Read as 3 to 9, 10 to 16 and 17 to 23.
+    scene.crew(slots=20, held=((2, 7), (8, 1, 2), (11, 2), (15, 4)))
+    assert scene.push() == [(9, 1), (10, 1), (13, 2), (19, 5)]
+    scene.rules.receive(scene.now, returned((2, 7), (15, 4)))
+    assert scene.push() == [(3, 6), (15, 2), (17, 2)]
+
+
+def test_a_batch_as_large_as_a_user_may_ask_for_is_adopted() -> None:
+    scene = Scene()
+    scene.crew(held=((0, BATCH_TASKS_MAX),))
+    scene.catch_up()
+    assert scene.rules.plan(scene.now) == Take(BATCH_TASKS_MAX, at_least=BATCH_TASKS_MAX)
+
+
 def test_a_late_copy_that_comes_back_is_not_pushed_while_another_worker_holds_the_batch() -> None:
     scene = working()
     scene.go()
@@ -797,6 +836,7 @@ def test_the_window_has_room_for_what_is_done_in_no_time_even_when_the_input_is_
     scene = working()
     scene.rules.receive(scene.now, Crew([Member("w", 2, 2, 30, [], [])], [], [], 0))
     assert scene.rules.window == 34
+    scene.rules.total = 0
     scene.rules.input_scarce(scene.now, True)
     assert scene.rules.window == 32
     scene.crew("w")
