@@ -165,7 +165,7 @@ class Ventilator:
                 plan = self._rules.plan(now)
             self._want_input(plan is not None and not self._input.ended)
             self._rules.expected = self._input.expected
-            if self._input.ended and plan is not None:
+            if self._input.ended and self._rules.caught_up and self._rules.total is None:
                 self._check_input()
                 self._rules.total = self._rules.next_task
             if not self._rules.verifying:

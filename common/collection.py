@@ -185,7 +185,8 @@ class Collection:
             outputs = self._complain(user, "results for a batch that was never pushed", f"job {results.job}")
             return outputs + self._tell_recorded({results.worker: ([], [results.serial])})
         try:
-            self._pending.recordings[results.worker, results.serial] = recording(results, job.attempts_max)
+            recorded = recording(results, job.attempts, job.attempts_max)
+            self._pending.recordings[results.worker, results.serial] = recorded
             self._pending.keys[results.worker] = user.key
         except ProtocolError as error:
             outputs = self._complain(user, "malformed results", str(error))

@@ -40,11 +40,12 @@ class Recording:
         return (row for offset in offsets for row in self.rows(offset, offset + 1))
 
 
-def recording(results: Results, attempts_max: int = 1) -> Recording:
+def recording(results: Results, attempts_before: int = 0, attempts_max: int = 1) -> Recording:
     """Decode the outcomes. Raises ProtocolError when they do not fit.
 
-    A failure is recorded at attempt `attempts_max`, or when it is final; before that the task is tried again. A value
-    that is none of JSON's is its task's failure, a final one.
+    A failure is recorded at attempt `attempts_max`, or when it is final; before that the task is tried again, and
+    always when it failed in an earlier run of the job, at one of the `attempts_before`. A value that is none of JSON's
+    is its task's failure, a final one.
     """
     outcomes = decode_outcomes(results)
     unfit: dict[int, str] = {}
@@ -53,9 +54,14 @@ def recording(results: Results, attempts_max: int = 1) -> Recording:
     except _UNFIT:
         unfit = dict(_unfit(outcomes.values))
         stored, json = columns([None if at in unfit else value for at, value in enumerate(outcomes.values)])
-    tries_left = results.attempt < attempts_max
-    again = frozenset(offset for offset, _, final in outcomes.errors if tries_left and not final) - unfit.keys()
-    errors = {offset: error for offset, error, _ in outcomes.errors if offset not in again} | unfit
+    failed = {offset: error for offset, error, _ in outcomes.errors} | unfit
+    final = {offset for offset, _, is_final in outcomes.errors if is_final} | unfit.keys()
+    if results.attempt <= attempts_before:
+        final = set()
+    elif results.attempt >= attempts_max:
+        final = set(failed)
+    errors = {offset: error for offset, error in failed.items() if offset in final}
+    again = frozenset(failed.keys() - final)
     return Recording(results, stored, json, outcomes.seconds, errors, again)
 
 

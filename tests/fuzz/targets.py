@@ -78,7 +78,7 @@ def results(source: bytes) -> None:
         if not isinstance(message, Results):
             continue
         _tried(lambda _, message=message: decode_outcomes(message), b"")  # type: ignore[misc]
-        recorded = _tried(lambda _, message=message: recording(message, 2), b"")  # type: ignore[misc]
+        recorded = _tried(lambda _, message=message: recording(message, 0, 2), b"")  # type: ignore[misc]
         for at in range(min(message.count, 5) if recorded else 0):
             (row,) = recorded.rows(at, at + 1)  # type: ignore[attr-defined]
             assert isinstance(row[1], int | float | str | bytes | None)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.settings import DispatchSettings
 from tests.simulation.farm import Farm
 from tests.simulation.plan import Plan
 from tests.simulation.role import Role
@@ -55,6 +56,7 @@ class Level(Farm):
 
     spins_max = 10_000
     """A large crew has something to do at any moment."""
+    return_wait_max_s = DispatchSettings().return_wait_max_s
 
     def __init__(
         self, seed: str, crew: Crew, tasks: list[Task], batch_tasks: int | None = None, speculates: bool = False

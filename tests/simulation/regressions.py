@@ -15,4 +15,5 @@ REGRESSIONS: list[tuple[int, str]] = [
     (3222, "a batch that is named with other bounds than a resumed ventilator has read was pushed again in part"),
     (9061, "the same, by a worker that came back while the batch waited for a crew"),
     (3858, "a slow input that is not at its end was scarce and not scarce in turns: a message to all for each turn"),
+    (21634, "a late final failure of a run before `retry_failed` was receipted to the run after it"),
 ]

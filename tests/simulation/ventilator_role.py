@@ -96,8 +96,7 @@ class Ventilator(Client):
             retries=job.retries,
             retry_wait_s=0.3,
             retry_wait_max_s=3.0,
-            # While a dead worker's room counts, batches circulate: that is seen at this pace too, and costs a fifth.
-            return_wait_max_s=0.1,
+            return_wait_max_s=farm.return_wait_max_s,
             quarantine_after=job.quarantine_after,
             speculate=job.speculates,
             timing=farm.timing,
@@ -164,7 +163,7 @@ class Ventilator(Client):
             plan = self.rules.plan(now)
         self._wants_input = plan is not None and not self.input.ended
         self.rules.expected = self.input.expected
-        if self.input.ended and plan is not None:
+        if self.input.ended and self.rules.caught_up and self.rules.total is None:
             self._check_input()
             self.rules.total = self.rules.next_task
         if not self.rules.verifying:

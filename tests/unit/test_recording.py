@@ -120,6 +120,18 @@ def test_a_value_that_cannot_be_stored_is_its_tasks_failure_and_no_other_tasks(v
     assert not made.again, "another attempt would not help"
 
 
+@pytest.mark.parametrize("final", [False, True])
+@pytest.mark.parametrize(("attempt", "again"), [(1, True), (2, True), (3, None), (4, False)])
+def test_a_failure_of_an_earlier_run_is_tried_again_whatever_it_says(
+    attempt: int, again: bool | None, final: bool
+) -> None:
+    outcomes = {"values": [None], "seconds": [0.0], "errors": [[0, "ValueError: no", final]]}
+    message = msgspec.structs.replace(results([None]), attempt=attempt, outcomes=Raw(msgspec.msgpack.encode(outcomes)))
+    made = recording(message, attempts_before=2, attempts_max=4)
+    assert bool(made.again) is (not final if again is None else again)
+    assert made.again ^ made.errors.keys() == {0}
+
+
 @pytest.mark.parametrize("value", [b"\xa1\xff", b"\x91" * 100_000], ids=["no UTF-8", "deep"])
 def test_a_value_that_cannot_be_read_is_the_workers_fault(value: bytes) -> None:
     outcomes = {"values": [Raw(value)], "seconds": [0.0], "errors": []}
