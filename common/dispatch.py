@@ -127,7 +127,11 @@ class Dispatch:
     @property
     def window(self) -> int:
         """Batches that the crew may hold for this job."""
-        return self._room - self._crew.prefetch if self._scarce else self._room
+        crew = self._crew
+        if self._scarce:
+            return self._room - crew.prefetch
+        # PUSH chooses the worker blindly: were one place free in a large crew, nearly all batches would come back.
+        return self._room - min(crew.prefetch, len(crew) // self._settings.one_free_in)
 
     @property
     def batch_tasks(self) -> int:

@@ -62,6 +62,8 @@ class DispatchSettings:
     batch_tasks_max: int = 10_000
     batch_bytes_max: int = 1024 * 1024
     """A batch of more than one task is cut to stay below this."""
+    one_free_in: int = 5
+    """One in so many workers has a place left free, that batches find one."""
     returns_free: int = 3
     """So often a batch is pushed again at once after a return; then it waits."""
     return_wait_s: float = 0.001

@@ -38,6 +38,12 @@ def test_a_large_crew_costs_a_task_no_more() -> None:
     assert large.wakes_a_task <= 2 * small.wakes_a_task
 
 
+def test_a_batch_finds_a_free_place_in_a_crew_of_many_workers() -> None:
+    found = balance("wide", Crew(100, 1), heavy_tailed(7, 2_000, 0.25))
+    assert found.ratio <= 1.05
+    assert found.returns_a_task <= 2
+
+
 def test_tiny_tasks_share_batches_messages_and_commits() -> None:
     found = balance("tiny", Crew(1, 2), [Task(20e-6)] * 20_000)
     assert found.batches <= 150

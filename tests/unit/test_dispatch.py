@@ -394,6 +394,20 @@ def test_a_batch_says_all_that_a_worker_must_know() -> None:
     assert (scene.pushed[-1].first, scene.pushed[-1].attempt) == (1, 6)
 
 
+def test_one_worker_in_five_has_a_place_left_free_unless_there_are_none_beyond_the_slots() -> None:
+    scene = working()
+    for number in range(9):
+        scene.crew(f"v{number}", slots=1, prefetch=1)
+    assert scene.rules.window == 2 + 2 + 9 * 2 - 10 // 5
+    scene.rules.total = 0
+    scene.rules.input_scarce(scene.now, True)
+    assert scene.rules.window == 2 + 9
+    bare = Scene()
+    for number in range(10):
+        bare.crew(f"v{number}", slots=1, prefetch=0)
+    assert bare.rules.window == 10
+
+
 def test_a_dry_input_shrinks_the_window_to_the_slots() -> None:
     scene = working()
     scene.go()
