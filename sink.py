@@ -13,13 +13,14 @@ import typer
 import zmq
 
 from common import console, listing, sockets
-from common.collection import Collection, Output, Say
+from common.collection import Collection
 from common.errors import OperatorError, ProtocolError
 from common.gate import REFUSED_FOR_GOOD, Gate
 from common.keys import KeyFolder
 from common.ledger import Ledger
 from common.link import ask_sink, sink_address
 from common.messages import Cancel, Dropped, Query, Report, decode_to_sink, encode, split_results
+from common.outputs import Output, Say
 from common.reading import LedgerReader
 from common.roster import OBSERVER, ROLES, VENTILATOR, WORKER, User
 from common.settings import CONTROL_PORT, RESULTS_PORT, CollectionSettings

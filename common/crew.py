@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from common.messages import BatchName, Beat, JobReport, Member, Place, Places, Report, WorkerReport
+from common.roster import User
 from common.settings import Timing
+
+
+@dataclass(slots=True)
+class Peer:
+    """One connection of the control link that has said hello."""
+
+    user: User
+    name: str
+    address: str
+    heard_at: float
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ import math
 import msgspec
 from msgspec import Raw
 
-from common.collection import Collection, Output, Say, Send
+from common.collection import Collection
 from common.errors import ProtocolError
 from common.ledger import Ledger
 from common.messages import (
@@ -27,6 +27,7 @@ from common.messages import (
     ticket,
 )
 from common.messages import decode_to_sink as decode_at_sink
+from common.outputs import Output, Say, Send
 from common.roster import OBSERVER, VENTILATOR, WORKER, User
 from common.settings import CollectionSettings
 from tests.fuzz.draw import FUNCTIONS, JOBS, NAMES, VALUES, Draw, frame_of, index, kinds_of, mutated, packed

@@ -85,7 +85,7 @@ class Farm:
             self._all_closed()
             and self.world.now > self.world.late_at
             and self.sink is not None
-            and not self.sink.rules._pending
+            and not self.sink.rules._commits.pending
             and all(worker.rules.empty and not worker.liar for worker in self.workers.values())
         )
 

@@ -138,8 +138,7 @@ def a_receipt_before_the_commit(patch: Patch) -> None:
     results = Collection.results
 
     def at_once(sink: Any, user: Any, message: Any) -> Any:
-        told = sink._tell_recorded({message.worker: ([message.serial], [])})
-        return results(sink, user, message) + told
+        return results(sink, user, message) + sink._commits._tell(message.worker, [message.serial], [])
 
     patch.setattr(Collection, "results", at_once)
 
@@ -150,11 +149,11 @@ def receipts_although_the_disk_is_full(patch: Patch) -> None:
     flush = Collection.flush
 
     def forgetful(sink: Any, now: float) -> Any:
-        said = list(sink._pending.recordings)
+        said = list(sink._commits.pending.recordings)
         outputs = flush(sink, now)
-        if sink._stuck_until is not None and said:
+        if sink._commits.stuck_until is not None:
             for worker, serial in said:
-                outputs += sink._tell_recorded({worker: ([serial], [])})
+                outputs += sink._commits._tell(worker, [serial], [])
         return outputs
 
     patch.setattr(Collection, "flush", forgetful)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from common.collection import Collection, Output, Send
+from common.collection import Collection
 from common.errors import ProtocolError
 from common.messages import (
     Beat,
@@ -18,6 +18,7 @@ from common.messages import (
     decode_to_sink,
     encode,
 )
+from common.outputs import Output, Send
 from common.settings import CollectionSettings
 from tests.simulation.role import WORKERS, Connection, Role
 from tests.simulation.truth import Crash, Disk

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from common.collection import Collection, Output, Say, Send
+from common.collection import Collection
 from common.errors import ProtocolError
 from common.ledger import Job, Ledger
 from common.messages import (
@@ -47,6 +47,7 @@ from common.messages import (
     Welcome,
     ticket,
 )
+from common.outputs import Output, Say, Send
 from common.roster import User
 from common.settings import CollectionSettings
 from tests.unit.builders import results
@@ -256,7 +257,7 @@ def test_a_receipt_is_given_only_after_the_commit(scene: Scene) -> None:
     ((_, receipts),) = of(Receipts, outputs)
     assert isinstance(receipts, Receipts)
     assert (receipts.runs, receipts.done, receipts.failed) == ([(0, 2)], 2, 0)
-    assert (scene.sink.recorded_count, scene.sink.pending_count) == (2, 0)
+    assert not scene.sink._commits.pending
 
 
 def test_a_duplicate_gets_its_receipt_too_and_changes_nothing(scene: Scene) -> None:
@@ -458,7 +459,7 @@ def test_failed_tasks_count_as_not_done_also_on_a_page_of_nothing_else(scene: Sc
     scene.deliver(scene.batch([None], 5, errors={0: "ValueError: no"}))
     scene.sink.flush(scene.now)
     scene.send(VERA, Goodbye())
-    scene.sink._settings = replace(SETTINGS, receipts_page=1)
+    scene.sink._jobs._settings = replace(SETTINGS, receipts_page=1)
     scene.hello(VERA)
     scene.send(VERA, Open("job", SQUARE, "lines of text", 5557, 0, True))
     ((_, first),) = of(Receipts, scene.send(VERA, Ask("job", 0, False)))

@@ -1,0 +1,49 @@
+"""What the sink's rules answer: messages to send, and lines to log, of which a peer's fault is said once."""
+
+from dataclasses import dataclass
+
+from common.messages import PROTOCOL_VERSION, Message, Refused
+from common.roster import User
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Order to the shell: send this to the control link's peer."""
+
+    peer: bytes
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Order to the shell: log this line."""
+
+    level: str
+    text: str
+
+
+Output = Send | Say
+
+
+def refusal(reason: str) -> Refused:
+    """Tell a peer why, in words."""
+    return Refused(PROTOCOL_VERSION, reason)
+
+
+class Lines:
+    """The lines that peers cause."""
+
+    def __init__(self) -> None:
+        self._complained: set[tuple[str, str]] = set()
+
+    def complain(self, user: User, fault: str, detail: str = "") -> list[Output]:
+        """Log a peer's fault, once for each key and kind of fault."""
+        text = f"{fault}: {detail}" if detail else fault
+        return self.once(user, fault, f"{user.role} {user.name}: {text}")
+
+    def once(self, user: User, fault: str, text: str) -> list[Output]:
+        """Log this line, unless one was for this key and kind of fault."""
+        if (user.key, fault) in self._complained:
+            return []
+        self._complained.add((user.key, fault))
+        return [Say("warning", f"{text} (said once)")]
