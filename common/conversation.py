@@ -35,7 +35,8 @@ class Conversation:
         """The sink welcomes us, for the first time or after it was away."""
         # Opened again when all receipts were read, it is still the same run of the failed tasks.
         retry_failed = self._retry_failed and not self._dispatch.caught_up
-        self._open = Open(self._job, self._function, self._source, port, self._retries, retry_failed)
+        reopens = self.opened is not None
+        self._open = Open(self._job, self._function, self._source, port, self._retries, retry_failed, reopens)
         self._repeat_at = now + self._REPEAT_S
         return [self._open]
 

@@ -40,6 +40,8 @@ class Jobs:
         self._crews = crews
         self._gathered_at = now + settings.timing.gather_s
         self._worker_keys = _worker_keys(roster)
+        self._cancelled: dict[str, tuple[str, str]] = {}
+        """By job: name and key of the ventilator that ran it when it was cancelled."""
 
     # -- who ventilates -----------------------------------------------------------------------------------------
 
@@ -56,7 +58,9 @@ class Jobs:
             if now < asked_at + 1.5 * self._timing.ask_s:
                 # It repeats its wish; by then a ventilator that lives has spoken, and one that was killed has not.
                 return []
-        resumed = self._ledger.job(message.job) is not None
+        before = self._ledger.job(message.job)
+        if before is not None and before.state == "cancelled" and self._had_it(known, message):
+            return [Send(peer, Dropped(message.job))]
         try:
             job = self._ledger.open_job(
                 message.job, message.function, message.source, message.retries, message.retry_failed
@@ -65,6 +69,7 @@ class Jobs:
             return [Send(peer, refusal(str(error)))]
         except LedgerStuck as error:
             return [Say("error", f"the ledger takes no job: {error}")]
+        self._cancelled.pop(job.name, None)
         self._crews.runs[job.name] = run = JobRun(
             job=job.name,
             function=job.function,
@@ -77,7 +82,11 @@ class Jobs:
             retry_failed=message.retry_failed,
         )
         text = f"job {job.name} ({job.function}) opened from {known.address}: {job.done} tasks recorded before"
-        return [Say("info", text), *self._tell_opened(now, run, job, resumed), *self._tell_places(run.function)]
+        return [
+            Say("info", text),
+            *self._tell_opened(now, run, job, before is not None),
+            *self._tell_places(run.function),
+        ]
 
     def roster_changed(self, roster: dict[str, User]) -> list[Output]:
         """Tell every ventilator which workers it may serve."""
@@ -98,6 +107,7 @@ class Jobs:
         outputs: list[Output] = [Say("info", f"job {message.job} was cancelled by {user.name}")]
         run = self._crews.runs.get(message.job)
         if run is not None:
+            self._cancelled[run.job] = run.ventilator, run.key
             outputs += [Send(run.peer, Dropped(run.job)), *self.end(run)]
         outputs += [Send(worker.peer, Dropped(message.job)) for worker in self._crews.workers.values()]
         return [*outputs, Send(peer, Dropped(message.job))]
@@ -106,6 +116,10 @@ class Jobs:
         """Its ventilator has left."""
         del self._crews.runs[run.job]
         return self._tell_places(run.function)
+
+    def _had_it(self, known: Peer, message: Open) -> bool:
+        """True when the cancelled job was this ventilator's: it has not heard so, or had not when it spoke."""
+        return message.reopens or self._cancelled.get(message.job) == (known.name, known.user.key)
 
     def _tell_opened(self, now: float, run: JobRun, job: Job, resumed: bool) -> list[Output]:
         opened = Opened(

@@ -149,6 +149,7 @@ class Open(Message, frozen=True):
     """A ventilator opens its job, new or resumed. `source` names the kind of input and must not change.
 
     A task that fails is tried `retries` times more. With `retry_failed`, tasks recorded as failed count as not done.
+    A ventilator that `reopens` its job has had it open in this run: if the job was cancelled since, it is not opened.
     """
 
     job: Name
@@ -157,6 +158,7 @@ class Open(Message, frozen=True):
     port: Port
     retries: Annotated[int, Meta(ge=0, le=100_000)]
     retry_failed: bool
+    reopens: bool
 
 
 class Ask(Message, frozen=True):

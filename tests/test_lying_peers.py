@@ -145,7 +145,7 @@ def test_an_oversized_frame_cuts_off_only_who_sent_it(farm: Farm, size: int) -> 
 
 
 def test_what_a_key_may_not_do_is_refused_and_named_once(farm: Farm) -> None:
-    open_job = Open("evil", "gate:wait", "range", 20_000, 0, False)
+    open_job = Open("evil", "gate:wait", "range", 20_000, 0, False, False)
     quarantine = Quarantine("j", 3, 1, "honest.1", 2, packed([3]))
     with farm.liar("worker", "eve") as liar, farm.liar("observer", "peeper") as observer:
         for _ in range(50):
@@ -224,7 +224,7 @@ def test_a_ventilators_key_cannot_break_a_worker(farm: Farm) -> None:
     with farm.liar("ventilator", "mallory") as liar:
         liar.greet("ventilator")
         tasks, port = liar.serve_tasks()
-        liar.say(Open("evil", "gate:wait", "range", port, 0, False))
+        liar.say(Open("evil", "gate:wait", "range", port, 0, False, False))
         farm.worker.wait_for("pulling the tasks of job evil from")
         tasks.send(b"noise")
         good = {"type": "batch", "job": "evil", "function": "gate:wait", "first": 0, "count": 3, "attempt": 1}
@@ -251,7 +251,7 @@ def test_a_ventilators_key_that_claims_anothers_address_takes_nothing_along(farm
     port = int(farm.worker.wait_for(r"pulling the tasks of job j from tcp://127.0.0.1:(\d+)")[1])
     with farm.liar("ventilator", "mallory") as liar:
         liar.greet("ventilator")
-        liar.say(Open("evil", "gate:wait", "range", port, 0, False))
+        liar.say(Open("evil", "gate:wait", "range", port, 0, False, False))
         farm.worker.wait_for("pulling the tasks of job evil from")
         liar.say(Goodbye())
         farm.worker.wait_for("(?s)job evil from.*pulling the tasks of job j from")

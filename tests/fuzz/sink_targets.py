@@ -48,7 +48,7 @@ _OF_ROLE = {
     VENTILATOR: (Hello, Open, Ask, *_TO_SINK[7:12]),
     OBSERVER: _TO_SINK,
 }
-_OPEN = Open("job", FUNCTIONS[0], "range", 5557, 1, False)
+_OPEN = Open("job", FUNCTIONS[0], "range", 5557, 1, False, False)
 
 
 class SinkShell:
@@ -118,7 +118,7 @@ class SinkShell:
         for message in (Hello(1, WORKER, "honest.1"), Offer(["honest:f"]), Beat(3, 1, 1, {}, {}, {})):
             say(b"w", worker, encode(message))
         say(b"v", ventilator, encode(Hello(1, VENTILATOR, "honest.2")))
-        opened = say(b"v", ventilator, encode(Open("honest", "honest:f", "range", 5557, 0, False)))
+        opened = say(b"v", ventilator, encode(Open("honest", "honest:f", "range", 5557, 0, False, False)))
         assert any(isinstance(output, Send) and isinstance(output.message, Opened) for output in opened)
         self.sent.clear()
         two = Raw(msgspec.msgpack.encode(Outcomes([1, 2], [0.1, 0.1], [])))

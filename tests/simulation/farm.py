@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from common.messages import PROTOCOL_VERSION, Cancel, Goodbye, Hello, encode
 from common.roster import VENTILATOR, User
 from tests.simulation.plan import STORMS, Plan
-from tests.simulation.role import SPINS_MAX, WORKERS, Client
+from tests.simulation.role import SPINS_MAX, STRUCK, WORKERS, Client
 from tests.simulation.sink_role import Sink
 from tests.simulation.truth import Disk, JobTruth
 from tests.simulation.ventilator_role import Ventilator
@@ -36,6 +36,12 @@ class Farm:
         self.ventilator_users = {
             job.name: User(VENTILATOR, f"v-{job.name}", f"{number}" * 40) for number, job in enumerate(self.jobs)
         }
+        self.roster = {user.key: user for user in (WORKERS, *self.ventilator_users.values())}
+        if self.plan.revokes_at is not None:
+            self.roster[STRUCK.key] = STRUCK
+            self.world.at(self.plan.revokes_at, self._revoke)
+        if self.plan.cancels_at is not None:
+            self.world.at(self.plan.cancels_at, self._cancel_unheard)
         self.sink: Sink | None = None
         self.workers: dict[str, Worker] = {}
         """Those that live."""
@@ -106,7 +112,9 @@ class Farm:
         self.sink.stall(world.now)
         for worker in list(self.workers.values()):
             worker.slowness = 1.0
-            if worker.liar:
+            if worker.user.key not in self.roster:
+                self.kill_worker(worker)
+            elif worker.liar:
                 worker.happen(worker.leave, 1.0)
         for job in self.jobs:
             if job.name not in self.ventilators:
@@ -224,6 +232,9 @@ class Farm:
         self._started += 1
         slots, prefetch = self.dice.randint(1, self.plan.slots_max), self.dice.randint(0, self.plan.prefetch_max)
         worker = Worker(self, f"w{self._started}", slots, prefetch, liar)
+        if STRUCK.key in self.roster:
+            worker.user = worker.dice.choice([WORKERS, STRUCK, STRUCK])
+            worker.thief = worker.user is STRUCK and worker.dice.random() < 0.5
         self.world.note(worker.name, "starts", f"{slots} slots, prefetch {prefetch}{', returns all' * liar}")
         self.workers[worker.name] = self._everyone[worker.name] = worker
         worker.call()
@@ -255,7 +266,8 @@ class Farm:
 
     def user_of(self, name: str) -> User:
         """Whose key this process has; it may be dead."""
-        return WORKERS if name in self._everyone else self.ventilator_users[name.partition(".")[2]]
+        worker = self._everyone.get(name)
+        return self.ventilator_users[name.partition(".")[2]] if worker is None else worker.user
 
     def job(self, name: str) -> JobTruth:
         """The job of this name."""
@@ -265,6 +277,12 @@ class Farm:
         """The sink calls a worker lost."""
         for job, task in self._everyone[name].started:
             self.job(job).losses[task] += 1
+
+    def check_reopened(self, job: str, peer: bytes) -> None:
+        """Who opens a cancelled job is not the run that was cancelled."""
+        ventilator = self.ventilators.get(job)
+        if ventilator is not None and ventilator.name == peer.decode().rpartition("#")[0]:
+            self.world.require(ventilator.talk.opened is None, "a cancelled job is opened by the same run again:", job)
 
     def check_ghosts(self, ventilator: Ventilator) -> None:
         """Long after the faults, the ventilator's crew has no dead in it."""
@@ -286,10 +304,19 @@ class Farm:
         ventilator = self._listening.get(port)
         if ventilator is None or not worker.wants(port) or any(each is worker for each, _ in ventilator.pullers):
             return
+        if ventilator.worker_keys and worker.user.key not in ventilator.worker_keys:
+            return
         name = f"{ventilator.name} tasks {worker.name} {self.world.now}"
         channel = _tasks_channel(self.world, name, worker)
         ventilator.pullers.append((worker, channel))
         ventilator.happen(_nothing)
+
+    def rebind(self, ventilator: Ventilator) -> None:
+        """A key was revoked: everybody connects anew, and what was on its way is lost."""
+        for worker, channel in ventilator.pullers:
+            channel.close(True)
+            self.connect_tasks(worker, ventilator.port)
+        ventilator.pullers.clear()
 
     def disconnect_tasks(self, worker: Worker, port: int) -> None:
         """The worker pulls from there no more."""
@@ -385,12 +412,27 @@ class Farm:
         """Another ventilator's key asks for it; then the operator thinks better of it, and runs the job again."""
         jobs = [job.name for job in self.jobs if job.name not in self.closed]
         if jobs and self.sink is not None:
-            name = self.dice.choice(jobs)
-            self.world.note("somebody", "cancels", name)
-            peer = f"canceller.{name}#{self.world.event_count}".encode()
-            for message in (Hello(PROTOCOL_VERSION, VENTILATOR, "canceller"), Cancel(name), Goodbye()):
-                if self.sink is not None:
-                    self.sink.happen(self.sink.control, peer, encode(message), None)
+            self._cancel(self.dice.choice(jobs))
+
+    def _cancel(self, name: str) -> None:
+        self.world.note("somebody", "cancels", name)
+        peer = f"canceller.{name}#{self.world.event_count}".encode()
+        for message in (Hello(PROTOCOL_VERSION, VENTILATOR, "canceller"), Cancel(name), Goodbye()):
+            if self.sink is not None:
+                self.sink.happen(self.sink.control, peer, encode(message), None)
+
+    def _cancel_unheard(self) -> None:
+        """All that runs is cancelled, and the ventilators' links break at that moment."""
+        for ventilator in list(self.ventilators.values()):
+            ventilator.cut(lose=False)
+            self._cancel(ventilator.job.name)
+
+    def _revoke(self) -> None:
+        """A key is struck from the roster; the sink finds that within a second."""
+        self.world.note("somebody", "revokes", STRUCK.name)
+        self.roster = {key: user for key, user in self.roster.items() if user is not STRUCK}
+        if self.sink is not None:
+            self.world.after(0.5, self.sink.happen, self.sink.roster_changed)
 
     def _let_it_storm(self) -> None:
         self.world.weather = self.dice.choice(STORMS)

@@ -40,12 +40,18 @@ class Plan:
     receipts_page: int
     trickle_per_s: float
     timing: Timing = field(default_factory=Timing)
+    cancels_at: float | None = None
+    """Then what runs is cancelled, and no ventilator hears it."""
+    revokes_at: float | None = None
+    """Then the key of some workers is struck from the roster."""
 
     @classmethod
     def of(cls, world: World) -> "Plan":
         """Draw a plan."""
         dice = world.dice("plan")
-        copies = world.dice("speculation")
+        copies, operator = world.dice("speculation"), world.dice("operator")
+        does = operator.choices(["nothing", "cancels", "revokes"], [84, 8, 8])[0]
+        does_at = operator.uniform(1.0, 8.0)
         kind = dice.choices(["small", "large", "slow"], [84, 1, 15])[0]
         return cls(
             jobs=[_job(dice, number, kind, copies) for number in range(dice.choice([1, 1, 1, 2]))],
@@ -59,6 +65,8 @@ class Plan:
             receipts_page=dice.choice([3, 10_000, 10_000]),
             trickle_per_s=dice.choice([5.0, 50.0]),
             timing=dice.choice(TIMINGS),
+            cancels_at=does_at if does == "cancels" else None,
+            revokes_at=does_at if does == "revokes" else None,
         )
 
 

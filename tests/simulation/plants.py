@@ -17,6 +17,7 @@ from common.crew import Crews
 from common.dispatch import Dispatch
 from common.flights import Flight, Flights
 from common.holding import Holding
+from common.jobs import Jobs
 from common.ledger import Ledger
 from common.messages import Mark, Opened, slice_arguments
 from common.muster import Muster
@@ -57,6 +58,17 @@ def speculating(plan: Plan) -> Plan:
     tasks = [Task(0.05), Task(0.05), *[Task(4.0)] * 6, Task(0.5, kills_worker=True)]
     jobs = [replace(job, tasks=tasks, batch_tasks=1, speculates=True) for job in plan.jobs]
     return replace(plan, jobs=jobs, worker_count=4, slots_max=4, trickle_per_s=1.0)
+
+
+def cancelling(plan: Plan) -> Plan:
+    """Jobs that are cancelled while they run."""
+    return replace(plan, cancels_at=2.0)
+
+
+def revoking(plan: Plan) -> Plan:
+    """A key that some workers have is revoked while they run."""
+    jobs = [replace(job, tasks=[Task(0.5)] * 20) for job in plan.jobs]
+    return replace(plan, jobs=jobs, worker_count=3, revokes_at=2.0)
 
 
 @dataclass(frozen=True)
@@ -169,6 +181,38 @@ def nobody_is_ever_lost(patch: Patch) -> None:
         return [worker for worker in workers if worker.heard_at < now - 60.0], runs
 
     patch.setattr(Crews, "silent", patient)
+
+
+@plant("a cancelled job is opened by the same run again", cancelling)
+def who_missed_the_cancel_opens_again(patch: Patch) -> None:
+    """A ventilator that had a cancelled job open is told so, and told again."""
+    patch.setattr(Jobs, "_had_it", lambda jobs, known, message: False)
+
+
+@plant("a cancelled job is opened by the same run again", cancelling)
+def a_sink_forgets_whom_it_has_cancelled(patch: Patch) -> None:
+    """A ventilator says that it had the job open: the sink may have been started again since."""
+    had_it = Jobs._had_it
+    patch.setattr(Jobs, "_had_it", lambda jobs, known, said: had_it(jobs, known, replace_fields(said, reopens=False)))
+
+
+@plant("results of a key that was revoked are taken", revoking)
+def a_revoked_keys_results_are_recorded(patch: Patch) -> None:
+    """Results of a key that was struck from the roster are not recorded."""
+    patch.setattr(Collection, "results", lambda sink, user, message: sink._commits.results(user, message))
+
+
+@plant("counts on workers that are long gone", revoking)
+def a_revoked_worker_leaves_in_silence(patch: Patch) -> None:
+    """The ventilators hear that a worker is gone whose key was revoked, and push again what it held."""
+
+    def in_silence(sink: Any, roster: Any) -> Any:
+        sink._roster = roster
+        for worker in [each for each in sink._crews.workers.values() if each.key not in roster]:
+            sink._crews.leave(worker)
+        return sink._jobs.roster_changed(roster)
+
+    patch.setattr(Collection, "roster_changed", in_silence)
 
 
 # -- the ventilator ---------------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ SPINS_MAX = 20
 """Wakes within a millisecond that may come to nothing."""
 WORKERS = User(WORKER, "workers", "w" * 40)
 """The key that all workers share."""
+STRUCK = User(WORKER, "struck", "s" * 40)
+"""But some have this one where a key is to be revoked."""
 
 
 class Role:
@@ -154,6 +156,9 @@ class Client(Role):
             return
         if self.world.now < self.dark_until:
             self.world.at(self.dark_until, self.call)
+            return
+        if self.user.key not in self.farm.roster:
+            self.failed("the key was revoked")
             return
         self._connected_count += 1
         peer = f"{self.name}#{self._connected_count}".encode()

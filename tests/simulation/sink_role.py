@@ -11,6 +11,7 @@ from common.messages import (
     Beat,
     Crew,
     Message,
+    Open,
     Receipts,
     Recorded,
     decode_outcomes,
@@ -20,7 +21,7 @@ from common.messages import (
 )
 from common.outputs import Output, Send
 from common.settings import CollectionSettings
-from tests.simulation.role import WORKERS, Connection, Role
+from tests.simulation.role import Connection, Role
 from tests.simulation.truth import Crash, Disk
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ class Sink(Role):
         super().__init__(farm, name)
         self.connections: dict[bytes, Connection] = {}
         self.disk: Disk = farm.disk
-        roster = {user.key: user for user in (WORKERS, *farm.ventilator_users.values())}
         settings = CollectionSettings(timing=farm.timing, receipts_page=farm.receipts_page)
-        self.rules = Collection(farm.world.now, settings, self.disk, name, roster)
+        self.rules = Collection(farm.world.now, settings, self.disk, name, farm.roster)
+        self._roster = farm.roster
         self._turn_at: float | None = None
         self._beats: dict[str, Any] = {}
         self._came: dict[tuple[str, int], Any] = {}
@@ -48,16 +49,28 @@ class Sink(Role):
         if isinstance(message, Beat):
             self._beats[label[0]] = label[1]
         user = connection.client.user if connection else self.farm.user_of(peer.decode().rpartition("#")[0])
+        was_cancelled = isinstance(message, Open) and self._is_cancelled(message.job)
         self.perform(self.rules.receive(self.world.now, peer, user, "10.0.0.1", message))
+        if isinstance(message, Open) and was_cancelled and not self._is_cancelled(message.job):
+            self.farm.check_reopened(message.job, peer)
 
     def results(self, frame: bytes, label: Any) -> None:
         """A frame of the results link."""
         results = decode_results(frame)
         self._came[results.worker, results.serial] = results
+        user, pending = self.farm.user_of(results.worker), self.rules._commits.pending.recordings
+        before = len(pending)
         try:
-            self.perform(self.rules.results(WORKERS, results))
+            self.perform(self.rules.results(user, results))
         except ProtocolError as error:
-            self.perform(self.rules.malformed(WORKERS, "results", error))
+            self.perform(self.rules.malformed(user, "results", error))
+        taken = len(pending) > before and user.key not in self._roster
+        self.world.require(not taken, "results of a key that was revoked are taken:", results.worker)
+
+    def roster_changed(self) -> None:
+        """The key folder has changed, and it has looked."""
+        self._roster = self.farm.roster
+        self.perform(self.rules.roster_changed(self._roster))
 
     def take(self, action: Callable[..., None], *arguments: Any) -> None:
         """Messages are taken together for a moment, as a poll that finds several."""
@@ -115,6 +128,7 @@ class Sink(Role):
         if isinstance(message, Recorded):
             require(not message.refused, "a result of the farm's own is refused:", message)
             worker = peer.decode().rpartition("#")[0]
+            require(self.farm.user_of(worker).key in self._roster, "a receipt for a key that was revoked:", worker)
             for serial in message.serials:
                 results = self._came.get((worker, serial))
                 require(results is not None, "a receipt for what never came:", (worker, serial))
@@ -123,6 +137,10 @@ class Sink(Role):
             for first, count in message.runs:
                 for task in range(first, first + count):
                     require(disk.is_recorded(message.job, task), "a receipt before its commit:", (message.job, task))
+
+    def _is_cancelled(self, name: str) -> bool:
+        job = self.disk.job(name)
+        return job is not None and job.state == "cancelled"
 
     def _is_dealt_with(self, results: Any) -> bool:
         outcomes = decode_outcomes(results)

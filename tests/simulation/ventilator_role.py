@@ -110,6 +110,7 @@ class Ventilator(Client):
         self.flights_max = 0
         self.payload_max = 0
         self.other_max = 0
+        self.worker_keys: frozenset[str] = frozenset()
         self._crew: dict[str, Said] = {}
         """What the delivered beats say, of those who have not left."""
         self._named_since_opened: set[str] = set()
@@ -236,10 +237,17 @@ class Ventilator(Client):
             self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
             self._send(self.talk.welcome(now, self.port))
-        elif not isinstance(message, Roster):
+        elif isinstance(message, Roster):
+            self._take_roster(frozenset(message.keys))
+        else:
             answers = self.talk.receive(now, message)
             self._check_taken_back(gone, answers)
             self._send(answers)
+
+    def _take_roster(self, keys: frozenset[str]) -> None:
+        revoked, self.worker_keys = self.worker_keys - keys, keys
+        if revoked:
+            self.farm.rebind(self)
 
     def failed(self, text: str) -> None:
         """Another ventilator seems to run the job, or is believed to: the operator tries again."""
@@ -259,6 +267,7 @@ class Ventilator(Client):
         require, first, count = self.world.require, batch.first, batch.count
         capacity = sum(said.capacity for said in self._crew.values())
         require(in_hands == self.rules.in_hands, "batches in hands are miscounted:", (in_hands, self.rules.in_hands))
+        require(not self.rules.dropped, "pushed although the job was cancelled:", batch)
         require(self.world.now >= self._gathered_at, "pushed before the crew is known:", self._gathered_at)
         require(in_hands < capacity, "a push beyond the crew's capacity:", (in_hands, capacity))
         tasks = set(range(first, first + count))

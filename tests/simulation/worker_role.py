@@ -51,6 +51,8 @@ class Worker(Client):
         self.slots, self.prefetch = slots, prefetch
         self.slowness = 1.0
         self.liar = liar
+        self.thief = False
+        """It has a stolen key, and does not stop when that is revoked: not before all is calm."""
         settings = HoldingSettings(slots=slots, prefetch=prefetch, extra_max=farm.plan.extra_max, timing=farm.timing)
         self.rules = Holding(settings, name)
         self.started: set[tuple[str, int]] = set()
@@ -98,6 +100,12 @@ class Worker(Client):
         if not self.rules.leaving:
             self.world.note(self.name, "leaves")
             self._perform(self.rules.leave(self.world.now, grace_s))
+
+    def failed(self, text: str) -> None:
+        """Its key was revoked: it ends, or it is a thief's and goes on."""
+        self.world.require(self.user.key not in self.farm.roster, f"{self.name} is refused:", text)
+        if not self.thief or self.farm.calm_at is not None:
+            self.farm.kill_worker(self)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -87,7 +87,7 @@ class Scene:
 
     def ventilator(self, user: User = VERA, job: str = "job", function: str = SQUARE) -> list[Output]:
         self.hello(user)
-        return self.send(user, Open(job, function, "lines of text", 5557, 0, False))
+        return self.send(user, Open(job, function, "lines of text", 5557, 0, False, False))
 
     def batch(self, values: list[Any], first: int = 0, job: str = "job", **fields: Any) -> Results:
         """Results that a worker who was pushed this batch would send."""
@@ -175,7 +175,7 @@ def test_a_wrong_hello_is_refused_in_words_and_lets_nobody_in(scene: Scene, hell
 
 
 @pytest.mark.parametrize(
-    "message", [Offer([]), BEAT, Goodbye(), Open("job", SQUARE, "x", 1, 0, False), Ask("job", 0, False)]
+    "message", [Offer([]), BEAT, Goodbye(), Open("job", SQUARE, "x", 1, 0, False, False), Ask("job", 0, False)]
 )
 def test_whoever_did_not_say_hello_is_asked_to(scene: Scene, message: ToSink) -> None:
     user = VERA if isinstance(message, Open | Ask) else ADA
@@ -194,7 +194,7 @@ def test_a_worker_that_beats_before_it_offered_is_asked_to_begin_anew(scene: Sce
 
 WORKERS_OWN: list[ToSink] = [Offer([SQUARE]), BEAT, Returned("job", "ada", [(0, 1, 1)], [])]
 VENTILATORS_OWN: list[ToSink] = [
-    Open("job", SQUARE, "lines of text", 5557, 0, False),
+    Open("job", SQUARE, "lines of text", 5557, 0, False, False),
     Ask("job", 0, False),
     Mark("job", 5, b"", True),
     Close("job", 0, False),
@@ -461,7 +461,7 @@ def test_failed_tasks_count_as_not_done_also_on_a_page_of_nothing_else(scene: Sc
     scene.send(VERA, Goodbye())
     scene.sink._jobs._settings = replace(SETTINGS, receipts_page=1)
     scene.hello(VERA)
-    scene.send(VERA, Open("job", SQUARE, "lines of text", 5557, 0, True))
+    scene.send(VERA, Open("job", SQUARE, "lines of text", 5557, 0, True, False))
     ((_, first),) = of(Receipts, scene.send(VERA, Ask("job", 0, False)))
     assert isinstance(first, Receipts) and first.runs == [(0, 1)]
     ((_, second),) = of(Receipts, scene.send(VERA, Ask("job", first.position, False)))
@@ -635,7 +635,7 @@ def test_a_second_ventilator_for_a_running_job_is_refused(scene: Scene) -> None:
     scene.ventilator(VERA)
     outputs = scene.ventilator(VITO)
     outputs += scene.pass_time(TIMING.ask_s, VERA)
-    outputs += scene.send(VITO, Open("job", SQUARE, "lines of text", 5557, 0, False))
+    outputs += scene.send(VITO, Open("job", SQUARE, "lines of text", 5557, 0, False, False))
     assert of(Opened, outputs) == []
     assert [(peer, "job job is run by" in refused.reason) for peer, refused in of(Refused, outputs)] == [  # type: ignore[attr-defined]
         (b"vito", True)
@@ -649,7 +649,7 @@ def test_a_job_whose_ventilator_is_dead_is_taken_over(scene: Scene) -> None:
     scene.ventilator(VITO)
     outputs = scene.pass_time(2 * TIMING.gone_s)
     outputs += scene.hello(VITO)
-    outputs += scene.send(VITO, Open("job", SQUARE, "lines of text", 5557, 0, False))
+    outputs += scene.send(VITO, Open("job", SQUARE, "lines of text", 5557, 0, False, False))
     assert [peer for peer, _ in of(Opened, outputs)] == [b"vito"]
 
 
@@ -721,6 +721,44 @@ def test_a_cancelled_job_is_dropped_everywhere(scene: Scene) -> None:
     assert {peer for peer, _ in of(Dropped, outputs)} == {b"ada", b"vera", b"vito"}
     assert of(Places, outputs) == [(b"ada", Places([]))]
     assert scene.ledger.job("job").state == "cancelled"  # type: ignore[union-attr]
+
+
+OPEN = Open("job", SQUARE, "lines of text", 5557, 0, False, False)
+REOPEN = msgspec.structs.replace(OPEN, reopens=True)
+
+
+def cancelled(scene: Scene) -> Scene:
+    """VERA's job was cancelled, and her connection broke before she could hear it."""
+    scene.ventilator(VERA)
+    scene.hello(VITO)
+    scene.send(VITO, Cancel("job"))
+    scene.hello(VERA, b"vera, back")
+    return scene
+
+
+@pytest.mark.parametrize("said", [REOPEN, OPEN], ids=["opened before", "said before the answer came"])
+def test_a_ventilator_that_has_missed_that_its_job_was_cancelled_is_told_again(scene: Scene, said: Open) -> None:
+    cancelled(scene)
+    for _ in range(2):
+        assert scene.send(VERA, said, b"vera, back") == [Send(b"vera, back", Dropped("job"))]
+    assert scene.ledger.job("job").state == "cancelled"  # type: ignore[union-attr]
+
+
+def test_a_ventilator_that_was_away_hears_that_its_job_was_cancelled_also_from_another_sink(scene: Scene) -> None:
+    cancelled(scene)
+    scene.sink = Collection(0.0, SETTINGS, scene.ledger, "another run", ROSTER)
+    scene.hello(VERA)
+    assert scene.send(VERA, REOPEN) == [Send(b"vera", Dropped("job"))]
+
+
+def test_a_cancelled_job_is_resumed_by_a_new_run_and_stays_open_when_that_opens_it_again(scene: Scene) -> None:
+    cancelled(scene)
+    scene.hello(VERA, b"new", name="vera.2")
+    for said in (OPEN, REOPEN):
+        assert [peer for peer, _ in of(Opened, scene.send(VERA, said, b"new"))] == [b"new"]
+    assert scene.ledger.job("job").state == "open"  # type: ignore[union-attr]
+    outputs = scene.send(VERA, REOPEN, b"vera, back")
+    assert of(Opened, outputs) == of(Dropped, outputs) == []
 
 
 @pytest.mark.parametrize(("job", "words"), [("nosuch", "there is no job"), ("job", "done already")])

@@ -8,7 +8,7 @@ from common.messages import Ask, Close, Closed, Crew, Dropped, Halt, Mark, Membe
 from common.settings import DispatchSettings
 
 SETTINGS = DispatchSettings(batch_tasks=1, retries=3)
-OPEN = Open("job", "m:f", "lines", 5557, 3, False)
+OPEN = Open("job", "m:f", "lines", 5557, 3, False, False)
 OPENED = Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, True, 0.0)
 CLOSED = Closed("job", 1, 0, [])
 REPEAT_S = 2.0
@@ -73,7 +73,7 @@ def test_the_job_is_opened_again_and_again_until_the_sink_answers() -> None:
 def test_a_sink_that_was_away_hears_everything_again() -> None:
     scene = opened()
     scene.after(100)
-    assert scene.welcome() == [OPEN]
+    assert scene.welcome() == [structs.replace(OPEN, reopens=True)]
     assert scene.talk.receive(scene.now, OPENED) == [Ask("job", 0, False)]
     assert scene.talk.problem is None
 
@@ -103,7 +103,7 @@ def test_a_job_that_must_be_opened_again_is_closed_afterwards() -> None:
     scene.talk.tick(scene.now)
     scene.welcome()
     said = scene.after(2 * REPEAT_S)
-    assert (of(Open, said), of(Close, said)) == ([OPEN, OPEN], [])
+    assert (of(Open, said), of(Close, said)) == ([structs.replace(OPEN, reopens=True)] * 2, [])
     scene.talk.receive(scene.now, OPENED)
     assert of(Close, scene.talk.tick(scene.now)) == [Close("job", 1, False)]
 
