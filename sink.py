@@ -160,7 +160,7 @@ class Sink:
     def _look_at_roster(self) -> None:
         if self._folder.stamp() != self._stamp:
             self._roster_changed()
-            self._perform(self._rules.roster_changed(self._roster))
+            self._perform(self._rules.roster_changed(sockets.now(), self._roster))
 
     def _roster_changed(self) -> None:
         self._stamp = self._folder.stamp()

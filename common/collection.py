@@ -31,7 +31,7 @@ from common.messages import (
     ToSink,
     Welcome,
 )
-from common.outputs import Lines, Output, Say, Send, refusal
+from common.outputs import Lines, Output, Send, refusal
 from common.roster import VENTILATOR, WORKER, User
 from common.settings import CollectionSettings
 from common.store import Store
@@ -53,7 +53,7 @@ class Collection:
         self._lines = Lines()
         self._crews = Crews(settings.timing)
         self._commits = Commits(settings, ledger, self._crews, self._lines)
-        self._jobs = Jobs(now, settings, ledger, self._crews, roster)
+        self._jobs = Jobs(now, settings, ledger, self._crews, self._lines, roster)
 
     @property
     def worker_count(self) -> int:
@@ -75,7 +75,7 @@ class Collection:
         if isinstance(message, Query):
             return [Send(peer, self._report(now))]
         if isinstance(message, Goodbye):
-            return self._receive_goodbye(peer, known)
+            return self._receive_goodbye(now, peer, known)
         if user.role == WORKER and isinstance(message, Offer | Beat | Returned):
             return self._receive_of_worker(now, peer, known, message)
         if user.role == VENTILATOR and isinstance(message, Open | Ask | Mark | Quarantine | Close | Halt | Cancel):
@@ -105,10 +105,12 @@ class Collection:
         workers, runs = self._crews.silent(now)
         self._forget_silent_peers(now)
         for worker in workers:
-            outputs.append(Say("warning", f"worker {worker.name} is silent: its batches are pushed again"))
+            text = f"worker {worker.name} is silent: its batches are pushed again"
+            outputs += self._lines.say(now, worker.user, "warning", text)
             outputs += self._part_with_worker(worker, in_order=False)
         for run in runs:
-            outputs.append(Say("warning", f"the ventilator of job {run.job} is silent; run it again to continue"))
+            text = f"the ventilator of job {run.job} is silent; run it again to continue"
+            outputs += self._lines.say(now, run.user, "warning", text)
             self._peers.pop(run.peer, None)
             outputs += self._jobs.end(run)
         return outputs + self._jobs.tick(now)
@@ -118,14 +120,15 @@ class Collection:
         instants = (self._jobs.deadline(), self._commits.stuck_until, self._crews.deadline())
         return min((instant for instant in instants if instant is not None), default=None)
 
-    def roster_changed(self, roster: dict[str, User]) -> list[Output]:
+    def roster_changed(self, now: float, roster: dict[str, User]) -> list[Output]:
         """Go by another roster (users by public key); who is no longer in it is parted with."""
         self._roster = roster
         outputs: list[Output] = []
         for peer, known in list(self._peers.items()):
             if roster.get(known.user.key) != known.user:
-                outputs.append(Say("info", f"key {known.user.name} was revoked: {known.name} is cut off"))
-                outputs += self._receive_goodbye(peer, known)
+                text = f"key {known.user.name} was revoked: {known.name} is cut off"
+                outputs += self._lines.say(now, known.user, "info", text)
+                outputs += self._receive_goodbye(now, peer, known)
                 outputs.append(Send(peer, refusal(f"key {known.user.name} was revoked")))
         return outputs + self._jobs.roster_changed(roster)
 
@@ -143,7 +146,7 @@ class Collection:
             reason = f"key {user.name} is enrolled as {user.role}, not as {hello.role}: use a {hello.role}'s key"
             return [Send(peer, refusal(reason)), *self._lines.once(user, "role", f"refused {address}: {reason}")]
         other = self._crews.workers.get(hello.name)
-        if other is not None and other.key != user.key:
+        if other is not None and other.user.key != user.key:
             reason = f"the name {hello.name} is taken by a worker with another key: give another --name"
             text = f"refused {address}, key {user.name}: {reason}"
             return [Send(peer, refusal(reason)), *self._lines.once(user, "name", text)]
@@ -151,7 +154,7 @@ class Collection:
         known = self._peers.get(peer)
         if known is not None and known.name != hello.name:
             # A connection is one peer: under another name it is no longer the one that it was.
-            outputs += self._receive_goodbye(peer, known)
+            outputs += self._receive_goodbye(now, peer, known)
         self._peers[peer] = Peer(user, hello.name, address, now)
         if other is not None:
             self._peers.pop(other.peer, None) if other.peer != peer else None
@@ -172,12 +175,12 @@ class Collection:
         silent_at = now - 10 * self._timing.gone_s
         self._peers = {peer: known for peer, known in self._peers.items() if known.heard_at > silent_at}
 
-    def _receive_goodbye(self, peer: bytes, known: Peer) -> list[Output]:
+    def _receive_goodbye(self, now: float, peer: bytes, known: Peer) -> list[Output]:
         del self._peers[peer]
         worker = self._crews.workers.get(known.name)
         outputs: list[Output] = []
         if worker is not None and worker.peer == peer:
-            outputs.append(Say("info", f"worker {worker.name} has left"))
+            outputs += self._lines.say(now, known.user, "info", f"worker {worker.name} has left")
             outputs += self._part_with_worker(worker, in_order=True)
         for run in [run for run in self._crews.runs.values() if run.peer == peer]:
             outputs += self._jobs.end(run)
@@ -192,10 +195,10 @@ class Collection:
         if isinstance(message, Offer):
             outputs: list[Output] = []
             if worker is None:
-                worker = Worker(known.name, known.user.key, known.user.name, peer, known.address)
+                worker = Worker(known.name, known.user, peer, known.address)
                 self._crews.join(now, worker)
                 text = f"worker {worker.name} at {known.address} joined with {len(message.functions)} functions"
-                outputs.append(Say("info", text))
+                outputs += self._lines.say(now, known.user, "info", text)
             before = self._crews.runs_for(worker)
             self._crews.expose(worker, frozenset(message.functions))
             # Whom it no longer serves must not count on it; whom it does not serve knows that it is here.
@@ -236,7 +239,7 @@ class Collection:
         if isinstance(message, Open):
             return self._jobs.open(now, peer, known, message)
         if isinstance(message, Cancel):
-            return self._jobs.cancel(peer, known.user, message)
+            return self._jobs.cancel(now, peer, known.user, message)
         run = self._crews.runs.get(message.job)
         if run is None or run.peer != peer:
             return [Send(peer, Again())]
@@ -245,10 +248,10 @@ class Collection:
             self._commits.pending.marks[message.job] = message
             return []
         if isinstance(message, Quarantine):
-            return self._commits.quarantine(known.user, message)
+            return self._commits.quarantine(now, known.user, message)
         if isinstance(message, Close):
             # What came before it counts.
-            return self.flush(now) + self._jobs.close(run, message)
+            return self.flush(now) + self._jobs.close(now, run, message)
         if isinstance(message, Halt):
             return self._jobs.halt(run)
         return self._jobs.ask(now, run, message)

@@ -51,7 +51,7 @@ class Commits:
     def results(self, user: User, results: Results) -> list[Output]:
         """Take results that came from `user`, a worker."""
         known = self._crews.workers.get(results.worker)
-        if known is not None and known.key != user.key:
+        if known is not None and known.user.key != user.key:
             return self._lines.complain(user, "results in the name of another worker are not recorded", results.worker)
         job = self._ledger.job(results.job)
         if job is None:
@@ -66,7 +66,7 @@ class Commits:
             return self._refuse(user, results, "malformed results", str(error))
         return []
 
-    def quarantine(self, user: User, message: Quarantine) -> list[Output]:
+    def quarantine(self, now: float, user: User, message: Quarantine) -> list[Output]:
         """Take a task that `user`, its job's ventilator, gives up."""
         try:
             self.pending.quarantined.append(quarantined(message))
@@ -75,7 +75,7 @@ class Commits:
         text = (
             f"task {message.task} of job {message.job} is quarantined: {message.lost_count} workers died while it ran"
         )
-        return [Say("warning", text)]
+        return self._lines.say(now, user, "warning", text)
 
     def commit(self, now: float) -> tuple[Pending, list[Output]]:
         """Write what has come since the last time; returns what was written, and what is to be said of it."""
@@ -110,7 +110,7 @@ class Commits:
 
     def kept_receipts(self, worker: Worker) -> list[Output]:
         """The receipts that have waited for this worker, which has joined."""
-        untold = self._untold.pop((worker.name, worker.key), None)
+        untold = self._untold.pop((worker.name, worker.user.key), None)
         return [] if untold is None else self._tell(worker.name, untold, [])
 
     def _refuse(self, user: User, results: Results, fault: str, detail: str) -> list[Output]:

@@ -24,8 +24,7 @@ class Worker:
     """A worker that is beating."""
 
     name: str
-    key: str
-    key_name: str
+    user: User
     peer: bytes
     address: str
     functions: frozenset[str] = frozenset()
@@ -49,7 +48,7 @@ class JobRun:
     job: str
     function: str
     ventilator: str
-    key: str
+    user: User
     peer: bytes
     address: str
     port: int
@@ -60,13 +59,13 @@ class JobRun:
     answered: bool = False
     caught_up: bool = False
     retry_failed: bool = False
-    contested_at: dict[str, float] = field(default_factory=dict)
-    """When each other ventilator first asked for this job."""
+    contested_at: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By key: when each other ventilator first asked for this job."""
 
     def place(self) -> Place:
         """Where workers find this job's tasks; a ventilator beside the sink is found where the sink is."""
         host = "" if self.address in ("127.0.0.1", "::1") else self.address
-        return Place(self.job, host, self.port, self.key, self.scarce)
+        return Place(self.job, host, self.port, self.user.key, self.scarce)
 
 
 class Counts(Protocol):
@@ -172,7 +171,7 @@ class Crews:
             workers=[
                 WorkerReport(
                     worker.name,
-                    worker.key_name,
+                    worker.user.name,
                     worker.address,
                     max(1, worker.slots),
                     sum(map(len, worker.started.values())),

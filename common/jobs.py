@@ -19,25 +19,33 @@ from common.messages import (
     Receipts,
     Roster,
 )
-from common.outputs import Output, Say, Send, refusal
+from common.outputs import Lines, Output, Send, refusal
 from common.recording import Recording
 from common.roster import WORKER, User
 from common.settings import CollectionSettings
 from common.store import Store
 
 _CONTESTERS_MAX = 100
+"""Of one key."""
 
 
 class Jobs:
     """The running jobs, each with its ventilator."""
 
     def __init__(
-        self, now: float, settings: CollectionSettings, ledger: Store, crews: Crews, roster: dict[str, User]
+        self,
+        now: float,
+        settings: CollectionSettings,
+        ledger: Store,
+        crews: Crews,
+        lines: Lines,
+        roster: dict[str, User],
     ) -> None:
         self._settings = settings
         self._timing = settings.timing
         self._ledger = ledger
         self._crews = crews
+        self._lines = lines
         self._gathered_at = now + settings.timing.gather_s
         self._worker_keys = _worker_keys(roster)
         self._cancelled: dict[str, tuple[str, str]] = {}
@@ -48,10 +56,11 @@ class Jobs:
     def open(self, now: float, peer: bytes, known: Peer, message: Open) -> list[Output]:
         """Let the ventilator `known` run its job, unless another one does."""
         run = self._crews.runs.get(message.job)
-        if run is not None and (run.ventilator, run.key) != (known.name, known.user.key):
-            if len(run.contested_at) >= _CONTESTERS_MAX:
-                run.contested_at.clear()
-            asked_at = run.contested_at.setdefault(known.name, now)
+        if run is not None and (run.ventilator, run.user.key) != (known.name, known.user.key):
+            contested_at = run.contested_at.setdefault(known.user.key, {})
+            if len(contested_at) >= _CONTESTERS_MAX:
+                contested_at.clear()
+            asked_at = contested_at.setdefault(known.name, now)
             if run.heard_at > asked_at:
                 reason = f"job {run.job} is run by a ventilator at {run.address}: wait for it, or give another --job"
                 return [Send(peer, refusal(reason))]
@@ -68,13 +77,13 @@ class Jobs:
         except LedgerRefused as error:
             return [Send(peer, refusal(str(error)))]
         except LedgerStuck as error:
-            return [Say("error", f"the ledger takes no job: {error}")]
+            return self._lines.say(now, known.user, "error", f"the ledger takes no job: {error}")
         self._cancelled.pop(job.name, None)
         self._crews.runs[job.name] = run = JobRun(
             job=job.name,
             function=job.function,
             ventilator=known.name,
-            key=known.user.key,
+            user=known.user,
             peer=peer,
             address=known.address,
             port=message.port,
@@ -83,7 +92,7 @@ class Jobs:
         )
         text = f"job {job.name} ({job.function}) opened from {known.address}: {job.done} tasks recorded before"
         return [
-            Say("info", text),
+            *self._lines.say(now, known.user, "info", text),
             *self._tell_opened(now, run, job, before is not None),
             *self._tell_places(run.function),
         ]
@@ -93,7 +102,7 @@ class Jobs:
         self._worker_keys = _worker_keys(roster)
         return [Send(run.peer, self._worker_keys) for run in self._crews.runs.values()]
 
-    def cancel(self, peer: bytes, user: User, message: Cancel) -> list[Output]:
+    def cancel(self, now: float, peer: bytes, user: User, message: Cancel) -> list[Output]:
         """End the job everywhere, as `user` asks."""
         job = self._ledger.job(message.job)
         if job is None:
@@ -104,10 +113,10 @@ class Jobs:
             self._ledger.end_job(message.job, "cancelled", None)
         except LedgerStuck as error:
             return [Send(peer, refusal(f"the ledger takes no change: {error}"))]
-        outputs: list[Output] = [Say("info", f"job {message.job} was cancelled by {user.name}")]
+        outputs = self._lines.say(now, user, "info", f"job {message.job} was cancelled by {user.name}")
         run = self._crews.runs.get(message.job)
         if run is not None:
-            self._cancelled[run.job] = run.ventilator, run.key
+            self._cancelled[run.job] = run.ventilator, run.user.key
             outputs += [Send(run.peer, Dropped(run.job)), *self.end(run)]
         outputs += [Send(worker.peer, Dropped(message.job)) for worker in self._crews.workers.values()]
         return [*outputs, Send(peer, Dropped(message.job))]
@@ -216,7 +225,7 @@ class Jobs:
         """Have the crew hand back what has not started."""
         return [Send(worker.peer, Recall(run.job)) for worker in self._crews.crew_of(run)]
 
-    def close(self, run: JobRun, message: Close) -> list[Output]:
+    def close(self, now: float, run: JobRun, message: Close) -> list[Output]:
         """The job is done."""
         job = self._ledger.job(run.job)
         assert job is not None
@@ -224,10 +233,11 @@ class Jobs:
             if job.state != "done":
                 self._ledger.end_job(run.job, "done", message.total)
         except LedgerStuck as error:
-            return [Say("error", f"the ledger cannot close job {run.job}: {error}")]
+            return self._lines.say(now, run.user, "error", f"the ledger cannot close job {run.job}: {error}")
         failures = self._ledger.failures(run.job, self._settings.failures_shown)
+        text = f"job {run.job} is done: {job.done} tasks recorded, {job.failed} failed"
         return [
-            Say("info", f"job {run.job} is done: {job.done} tasks recorded, {job.failed} failed"),
+            *self._lines.say(now, run.user, "info", text),
             Send(run.peer, Closed(run.job, job.done, job.failed, failures)),
             *(self._drop_rest(run) if message.drop else ()),
         ]

@@ -31,10 +31,25 @@ def refusal(reason: str) -> Refused:
 
 
 class Lines:
-    """The lines that peers cause."""
+    """The lines that peers cause: none of them fills the log."""
+
+    A_MINUTE_MAX = 200
+    """For one key."""
 
     def __init__(self) -> None:
         self._complained: set[tuple[str, str]] = set()
+        self._said: dict[str, tuple[float, int]] = {}
+        """By key: when its minute began, and how many lines it has caused since."""
+
+    def say(self, now: float, user: User, level: str, text: str) -> list[Output]:
+        """Log what `user` has caused, unless that is too much."""
+        began_at, count = self._said.get(user.key, (now, 0))
+        if now >= began_at + 60:
+            began_at, count = now, 0
+        self._said[user.key] = began_at, count + 1
+        if count >= self.A_MINUTE_MAX:
+            return self.complain(user, f"more than {self.A_MINUTE_MAX} lines a minute, the rest is left out")
+        return [Say(level, text)]
 
     def complain(self, user: User, fault: str, detail: str = "") -> list[Output]:
         """Log a peer's fault, once for each key and kind of fault."""

@@ -112,7 +112,7 @@ class SinkShell:
 
     def finish(self) -> None:
         """Whatever was said before: honest peers are served, and what they record is in the ledger."""
-        self.perform(self.rules.roster_changed(ROSTER))
+        self.perform(self.rules.roster_changed(self.now, ROSTER))
         self.pass_time(0.0)
         (worker, ventilator), say = HONEST, self.control
         for message in (Hello(1, WORKER, "honest.1"), Offer(["honest:f"]), Beat(3, 1, 1, {}, {}, {})):
@@ -217,7 +217,7 @@ def collection(source: bytes) -> None:
         else:
             gone = draw.below(len(USERS))
             left = {key: each for key, each in ROSTER.items() if each != USERS[gone]}
-            shell.perform(shell.rules.roster_changed(draw.pick((ROSTER, left))))
+            shell.perform(shell.rules.roster_changed(shell.now, draw.pick((ROSTER, left))))
         # Memory goes by connections, not by what is said over them.
         assert shell.rules.worker_count <= len(shell.peers)
     shell.finish()

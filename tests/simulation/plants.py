@@ -206,9 +206,9 @@ def a_revoked_keys_results_are_recorded(patch: Patch) -> None:
 def a_revoked_worker_leaves_in_silence(patch: Patch) -> None:
     """The ventilators hear that a worker is gone whose key was revoked, and push again what it held."""
 
-    def in_silence(sink: Any, roster: Any) -> Any:
+    def in_silence(sink: Any, now: float, roster: Any) -> Any:
         sink._roster = roster
-        for worker in [each for each in sink._crews.workers.values() if each.key not in roster]:
+        for worker in [each for each in sink._crews.workers.values() if each.user.key not in roster]:
             sink._crews.leave(worker)
         return sink._jobs.roster_changed(roster)
 

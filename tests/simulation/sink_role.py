@@ -70,7 +70,7 @@ class Sink(Role):
     def roster_changed(self) -> None:
         """The key folder has changed, and it has looked."""
         self._roster = self.farm.roster
-        self.perform(self.rules.roster_changed(self._roster))
+        self.perform(self.rules.roster_changed(self.world.now, self._roster))
 
     def take(self, action: Callable[..., None], *arguments: Any) -> None:
         """Messages are taken together for a moment, as a poll that finds several."""

@@ -34,6 +34,7 @@ from common.messages import (
     Open,
     Opened,
     Places,
+    Quarantine,
     Query,
     Recall,
     Receipts,
@@ -47,7 +48,7 @@ from common.messages import (
     Welcome,
     ticket,
 )
-from common.outputs import Output, Say, Send
+from common.outputs import Lines, Output, Say, Send
 from common.roster import User
 from common.settings import CollectionSettings
 from tests.unit.builders import results
@@ -56,11 +57,14 @@ ADA = User("worker", "ada", "A" * 40)
 BOB = User("worker", "bob", "B" * 40)
 VERA = User("ventilator", "vera", "V" * 40)
 VITO = User("ventilator", "vito", "W" * 40)
+MAX = User("ventilator", "max", "X" * 40)
 OLGA = User("observer", "olga", "O" * 40)
-ROSTER = {user.key: user for user in (ADA, BOB, VERA, VITO, OLGA)}
+ROSTER = {user.key: user for user in (ADA, BOB, VERA, VITO, MAX, OLGA)}
 SETTINGS = CollectionSettings()
 TIMING = SETTINGS.timing
 SQUARE, CUBE = "tasks:square", "tasks:cube"
+OPEN = Open("job", SQUARE, "lines of text", 5557, 0, False, False)
+REOPEN = msgspec.structs.replace(OPEN, reopens=True)
 BEAT = Beat(serial=3, slots=2, prefetch=1, extra={}, held={}, started={})
 
 
@@ -319,6 +323,49 @@ def test_results_that_cannot_be_recorded_are_refused_and_complained_of_once(scen
     assert scene.deliver(second) == [Send(b"ada", Recorded([], [second.serial]))]
     assert scene.sink.flush(scene.now) == []
     assert scene.row_count() == 0
+
+
+def come_and_go(scene: Scene) -> list[Output]:
+    return [*scene.worker(ADA), *scene.send(ADA, Goodbye())]
+
+
+def open_again(scene: Scene) -> list[Output]:
+    return scene.ventilator(VERA)
+
+
+def close_again(scene: Scene) -> list[Output]:
+    return scene.send(VERA, Close("job", 0, False))
+
+
+def cancel_again(scene: Scene) -> list[Output]:
+    scene.hello(VITO)
+    return scene.send(VITO, Cancel("job"))
+
+
+def quarantine_again(scene: Scene) -> list[Output]:
+    return scene.send(VERA, Quarantine("job", 0, 1, "ada", 3, Raw(b"\x91\x01")))
+
+
+@pytest.mark.parametrize("act", [come_and_go, open_again, close_again, cancel_again, quarantine_again])
+def test_what_a_key_does_again_and_again_does_not_fill_the_log(scene: Scene, act: Any) -> None:
+    scene.ventilator(VERA)
+    lines = [line for _ in range(2 * Lines.A_MINUTE_MAX) for line in said(act(scene))]
+    assert len(lines) <= Lines.A_MINUTE_MAX + 1
+    assert len([line for line in lines if "lines a minute, the rest is left out (said once)" in line]) == 1
+    assert "worker bob at 10.0.0.1 joined with 1 functions" in said(scene.worker(BOB))
+    scene.now += 60
+    assert said(act(scene)) != []
+
+
+def test_a_key_whose_workers_fall_silent_all_together_does_not_fill_the_log(scene: Scene) -> None:
+    lines = []
+    for number in range(2 * Lines.A_MINUTE_MAX):
+        name = f"ada.{number}"
+        scene.hello(ADA, name.encode(), name)
+        lines += said(scene.send(ADA, Offer([SQUARE]), name.encode()))
+    lines += said(scene.pass_time(4 * TIMING.gone_s))
+    assert scene.sink.worker_count == 0
+    assert len(lines) == Lines.A_MINUTE_MAX + 1
 
 
 def test_another_workers_fault_is_said_again(scene: Scene) -> None:
@@ -602,7 +649,7 @@ def without(*users: User) -> dict[str, User]:
 def test_a_revoked_worker_is_cut_off_and_its_results_are_not_recorded(scene: Scene) -> None:
     scene.ventilator()
     scene.worker()
-    outputs = scene.sink.roster_changed(without(ADA))
+    outputs = scene.sink.roster_changed(scene.now, without(ADA))
     assert to(VERA, outputs) == [Crew([], ["ada"], [], 0), Roster([BOB.key])]
     assert to(ADA, outputs) == [Refused(PROTOCOL_VERSION, "key ada was revoked")]
     for message in (BEAT, Hello(PROTOCOL_VERSION, "worker", "ada"), Returned("job", "ada", [(0, 1, 1)], [])):
@@ -616,7 +663,7 @@ def test_a_revoked_worker_is_cut_off_and_its_results_are_not_recorded(scene: Sce
 def test_a_revoked_ventilator_loses_its_job_to_nobody_and_its_places(scene: Scene) -> None:
     scene.worker()
     scene.ventilator()
-    outputs = scene.sink.roster_changed(without(VERA))
+    outputs = scene.sink.roster_changed(scene.now, without(VERA))
     assert of(Places, outputs) == [(b"ada", Places([]))]
     assert to(VERA, scene.send(VERA, Cancel("job"))) == [Refused(PROTOCOL_VERSION, "key vera was revoked")]
     assert scene.ledger.job("job").state == "open"  # type: ignore[union-attr]
@@ -624,7 +671,7 @@ def test_a_revoked_ventilator_loses_its_job_to_nobody_and_its_places(scene: Scen
 
 def test_a_key_enrolled_in_another_role_is_no_longer_what_it_was(scene: Scene) -> None:
     scene.worker()
-    scene.sink.roster_changed(ROSTER | {ADA.key: replace(ADA, role="observer")})
+    scene.sink.roster_changed(scene.now, ROSTER | {ADA.key: replace(ADA, role="observer")})
     assert [type(message) for message in to(ADA, scene.send(ADA, BEAT))] == [Refused]
 
 
@@ -642,6 +689,16 @@ def test_a_second_ventilator_for_a_running_job_is_refused(scene: Scene) -> None:
     ]
     assert to(VITO, scene.send(VITO, Ask("job", 0, False))) == [Again()]
     assert to(VERA, scene.send(VERA, Ask("job", 0, False))) != [Again()]
+
+
+def test_a_key_that_asks_for_a_job_under_many_names_keeps_no_other_from_taking_it_over(scene: Scene) -> None:
+    scene.ventilator(VERA)
+    scene.ventilator(VITO)
+    for number in range(1_000):
+        scene.hello(MAX, b"max", f"max.{number}")
+        scene.send(MAX, OPEN, b"max")
+    scene.now += 1.5 * TIMING.ask_s
+    assert [peer for peer, _ in of(Opened, scene.send(VITO, OPEN))] == [b"vito"]
 
 
 def test_a_job_whose_ventilator_is_dead_is_taken_over(scene: Scene) -> None:
@@ -721,10 +778,6 @@ def test_a_cancelled_job_is_dropped_everywhere(scene: Scene) -> None:
     assert {peer for peer, _ in of(Dropped, outputs)} == {b"ada", b"vera", b"vito"}
     assert of(Places, outputs) == [(b"ada", Places([]))]
     assert scene.ledger.job("job").state == "cancelled"  # type: ignore[union-attr]
-
-
-OPEN = Open("job", SQUARE, "lines of text", 5557, 0, False, False)
-REOPEN = msgspec.structs.replace(OPEN, reopens=True)
 
 
 def cancelled(scene: Scene) -> Scene:
