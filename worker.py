@@ -155,7 +155,7 @@ class Worker:
 
     # -- events -------------------------------------------------------------------------------------------------
 
-    def _take_slot_events(self, events: list[Event]) -> None:
+    def _take_slot_events(self, events: Iterable[Event]) -> None:
         now = sockets.now()
         for event in events:
             if isinstance(event, Outcome):
@@ -164,7 +164,7 @@ class Worker:
             elif isinstance(event, Done):
                 self._perform(self._holding.slot_done(now, event.slot))
             elif isinstance(event, GivenBack):
-                self._perform(self._holding.given_back(now, event.slot, event.firsts))
+                self._perform(self._holding.given_back(now, event.slot, event.firsts, event.orders_back))
             elif isinstance(event, Lost):
                 self._perform(self._holding.slot_lost(now, event.slot, event.unclear))
             elif isinstance(event, Ready):

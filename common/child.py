@@ -318,8 +318,9 @@ class TaskText(io.TextIOWrapper):
 class Orders:
     """The parts of the order that have not begun. The task loop takes them; the watch thread may give them back."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, progress: memoryview[int]) -> None:
         self._outbox = outbox
+        self._progress = progress
         self._lock = threading.Lock()
         self._parts: deque[tuple[int, list[Any]]] = deque()
 
@@ -332,16 +333,20 @@ class Orders:
         except IndexError:
             return None
 
-    def give_back(self) -> None:
-        """Let others run what waits behind the task that runs."""
+    def give_back(self, task: int) -> None:
+        """Let others run what waits behind this task, if it still runs."""
         wire = self._outbox.wire
         with self._lock:
-            parts = list(self._parts)
-            self._parts.clear()
-            ahead = [_decoder.decode(order)[1] for order in wire.waiting()]
-            firsts = [first for each in (parts, *ahead) for first, _ in each]
-            if firsts:
-                wire.send({"given_back": firsts, "orders_back": len(ahead)})
+            if self._progress[0] != task:
+                return
+            firsts: deque[int] = deque()
+            # One by one from the end: the task loop may take the next part at any moment.
+            with contextlib.suppress(IndexError):
+                while True:
+                    firsts.appendleft(self._parts.pop()[0])
+            orders_back = len(wire.waiting())
+            if firsts or orders_back:
+                wire.send({"given_back": list(firsts), "orders_back": orders_back})
 
     def done(self, retired: bool) -> None:
         """Say that the order is done, or that this process has run as many tasks as it may."""
@@ -404,7 +409,7 @@ class Watch(threading.Thread):
             if self.busy:
                 self._outbox.flush()
                 if running == before and running >= 0:
-                    self._orders.give_back()
+                    self._orders.give_back(running)
 
 
 def _run(
@@ -509,7 +514,7 @@ def main() -> None:
     printed = [TaskText(1, progress), TaskText(2, progress)]
     sys.stdout, sys.stderr = printed
     outbox = Outbox(wire, limits.value_bytes_max, limits.memory_bytes)
-    orders = Orders(outbox)
+    orders = Orders(outbox, progress)
     # Before the import: that may take long, and the worker may be killed meanwhile.
     watch = Watch(limits.lifeline, outbox, orders, progress)
     watch.start()

@@ -68,9 +68,9 @@ class Held:
             Part(first, count, slice_arguments(batch.arguments, first - batch.first, count)) for first, count in runs
         ]
 
-    def begins_with(self, firsts: set[int]) -> bool:
-        """True when one of its parts begins with one of these tasks."""
-        return self.batch.first in firsts or any(part.first in firsts for part in self.parts() if self.left is not None)
+    def next_task(self) -> int:
+        """The first of its tasks without an outcome."""
+        return next(iter(self.left))[0] if self.left else self.batch.first
 
     def can_be_cut(self) -> bool:
         """False when `parts` would fail: a false ventilator may nest arguments just too deep for it."""
@@ -218,18 +218,21 @@ class Holding:
             self.finished_count += 1
         return [submit]
 
-    def given_back(self, now: float, slot: int, firsts: Sequence[int]) -> list[Output]:
-        """A slot is stuck with a task, and has not started the parts that begin with these."""
+    def given_back(self, now: float, slot: int, firsts: Sequence[int], orders_back: int) -> list[Output]:
+        """A slot is stuck with a task, and has not started the parts of its order that begin with these.
+
+        Nor has it started its last `orders_back` orders.
+        """
         self._stuck.add(slot)
-        wanted = set(firsts)
-        current, *ahead = self._running[slot]
-        # The first batch of the first order runs: a part of it that comes back is seen when the order is done.
-        kept = [held for held in current[1:] if not held.begins_with(wanted)]
-        back = [order for order in ahead if any(held.begins_with(wanted) for held in order)]
-        for order in reversed(back):
+        orders = self._running[slot]
+        back = [orders.pop() for _ in range(orders_back)]
+        for order in back:
             self._put_back(order)
-        self._put_back([held for held in current[1:] if held.begins_with(wanted)])
-        self._running[slot] = deque([current[:1] + kept, *(order for order in ahead if order not in back)])
+        behind = orders[0][1:]
+        # A part of the first batch that comes back is seen when the order is done, like one of a batch that has begun.
+        unstarted = [held for held in behind if held.next_task() in firsts]
+        orders[0] = [held for held in orders[0] if held not in unstarted]
+        self._put_back(unstarted)
         return self._fill(now)
 
     def leave(self, now: float, grace_s: float) -> list[Output]:

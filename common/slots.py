@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,10 +63,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """A child is stuck with a task and will not run the parts of its order that begin with these tasks."""
+    """A child is stuck with a task, and will not run what waits behind it."""
 
     slot: int
     firsts: list[int]
+    """Where the parts of its order begin that it gives back."""
+    orders_back: int
+    """How many of the orders ahead it gives back, the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,8 @@ class _Child:
     progress: mmap.mmap
     output: ChildOutput
     ready: bool = False
+    heard: bool = False
+    """It has said something since its time for its order began."""
     ordered_at: float = 0.0
     orders: deque[Run] = field(default_factory=deque)
     """What it was given and has not said to be done, the one that runs first."""
@@ -167,6 +172,11 @@ class _Child:
         began_at = float(struct.unpack_from("=d", self.progress, 8)[0])
         return max(began_at, self.ordered_at) + self.order.timeout_s
 
+    def is_overdue(self, now: float) -> bool:
+        """True when the running task's time is over."""
+        overdue_at = self.overdue_at()
+        return overdue_at is not None and now >= overdue_at
+
 
 class Slots:
     """Children that serve `modules`; a child that ends is replaced."""
@@ -198,10 +208,10 @@ class Slots:
     def run(self, now: float, order: Run) -> None:
         """Let the slot's child run the order, after the one that it runs."""
         child = self._children[order.slot]
-        child.ordered_at = now
         child.orders.append(order)
         if len(child.orders) == 1:
             child.begin_order()
+            child.ordered_at, child.heard = now, False
         payload = self._encoder.encode((order.function, [(part.first, part.arguments) for part in order.parts]))
         child.unsent = memoryview(bytes(child.unsent) + struct.pack("<I", len(payload)) + payload)
         self._write(child)
@@ -212,12 +222,11 @@ class Slots:
         child.orders.clear()
         self._replace(child)
 
-    def events(self) -> list[Event]:
-        """What the children have said since the last call."""
-        found: list[Event] = []
+    def events(self) -> Iterator[Event]:
+        """What the children have said. Act on each event before taking the next: that may bring a new child."""
         for key, ready in self._selector.select(timeout=0):
             child: _Child = key.data
-            if self._children.get(child.slot) is not child:
+            if not self._is_there(child):
                 continue
             if key.fileobj is child.output:
                 if not child.output.log_lines(child.job(), child.running_task()):
@@ -226,23 +235,27 @@ class Slots:
             if ready & selectors.EVENT_WRITE:
                 self._write(child)
             if ready & selectors.EVENT_READ:
-                found += self._read(child)
-        return found
+                yield from self._read(child)
 
-    def end_overdue(self, now: float) -> list[Event]:
-        """End the children whose task has outlived its timeout."""
-        found: list[Event] = []
+    def end_overdue(self, now: float) -> Iterator[Event]:
+        """End the children whose task has outlived its timeout. Act on each event before taking the next."""
         for child in list(self._children.values()):
-            overdue_at = child.overdue_at()
-            if overdue_at is None or now < overdue_at:
+            if not child.is_overdue(now):
+                continue
+            # What it has said and nobody has read may be the end of that task.
+            yield from self._read(child)
+            task = child.running_task() if self._is_there(child) else None
+            if not self._is_there(child) or not child.is_overdue(now):
                 continue
             assert child.order is not None
-            if child.running_task() is None:
-                log.warning("slot %d does not begin with its order: it gets a new child", child.slot)
-                found.append(self._replace(child))
+            if task is not None:
+                yield from self._died(child, f"ran longer than its timeout of {child.order.timeout_s:g} seconds", task)
+            elif child.heard:
+                # It is saying its results, or has just come to this order: from now on it has its time for that.
+                child.ordered_at, child.heard = now, False
             else:
-                found += self._died(child, f"ran longer than its timeout of {child.order.timeout_s:g} seconds")
-        return found
+                log.warning("slot %d does not begin with its order: it gets a new child", child.slot)
+                yield self._replace(child)
 
     def deadline(self) -> float | None:
         """When `end_overdue` has something to do next, as far as one can see now."""
@@ -303,30 +316,36 @@ class Slots:
         if self._selector.get_key(child.wire).events != events:
             self._selector.modify(child.wire, events, child)
 
-    def _read(self, child: _Child) -> list[Event]:
+    def _is_there(self, child: _Child) -> bool:
+        """False once the slot has another child."""
+        return self._children.get(child.slot) is child
+
+    def _read(self, child: _Child) -> Iterator[Event]:
         try:
             count = child.wire.recv_into(self._buffer)
         except BlockingIOError:
-            return []
+            return
         except OSError:
             count = 0
         if not count:
-            return self._died(child)
+            yield from self._died(child)
+            return
+        child.heard = True
         child.unread += self._buffer[:count]
-        found: list[Event] = []
-        while len(child.unread) >= 4 and self._children[child.slot] is child:
+        while len(child.unread) >= 4 and self._is_there(child):
             size = struct.unpack_from("<I", child.unread)[0]
             if size > _FRAME_BYTES_MAX:
-                return found + self._link_misused(child)
+                yield from self._link_misused(child)
+                return
             if len(child.unread) < 4 + size:
                 break
             frame = bytes(child.unread[4 : 4 + size])
             del child.unread[: 4 + size]
             try:
-                found += self._event(child, self._decoder.decode(frame))
+                events = self._event(child, self._decoder.decode(frame))
             except (msgspec.DecodeError, ValueError, RecursionError):
-                return found + self._link_misused(child)
-        return found
+                events = self._link_misused(child)
+            yield from events
 
     def _link_misused(self, child: _Child) -> list[Event]:
         log.warning("a task of slot %d has written into its worker's link: the child is replaced", child.slot)
@@ -350,16 +369,13 @@ class Slots:
         return found
 
     def _given_back(self, child: _Child, firsts: list[int], orders_back: int) -> GivenBack:
-        ahead = list(child.orders)[1:]
-        whole = ahead[len(ahead) - orders_back :] if orders_back else []
         unstarted = {part.first for part in list(child.parts)[1:]}
-        unstarted |= {part.first for order in whole for part in order.parts}
-        if orders_back > len(ahead) or not unstarted.issuperset(firsts):
+        if not 0 <= orders_back <= len(child.orders) - 1 or not unstarted.issuperset(firsts):
             raise ValueError("other parts than it has")
-        for _ in whole:
+        for _ in range(orders_back):
             child.orders.pop()
         child.parts = deque(part for part in child.parts if part.first not in firsts)
-        return GivenBack(child.slot, firsts)
+        return GivenBack(child.slot, firsts, orders_back)
 
     def _done(self, child: _Child) -> Done:
         if child.order is None or child.parts:
@@ -382,9 +398,10 @@ class Slots:
             child.reported = child.parts[0].first if child.parts else end
         return Outcome(child.slot, first, count, seconds, outcomes)
 
-    def _died(self, child: _Child, cause: str | None = None) -> list[Event]:
+    def _died(self, child: _Child, cause: str | None = None, overdue: int | None = None) -> list[Event]:
         """The running task is to blame; tasks of the order without an outcome are run by another child."""
-        order, parts, task = child.order, child.parts, child.running_task()
+        order, parts = child.order, child.parts
+        task = child.running_task() if overdue is None else overdue
         ended = self._end(child, died=cause is None)
         timed_out = cause is not None
         cause = cause or ended

@@ -354,6 +354,16 @@ def test_a_child_that_imports_ends_with_its_worker(pipeline: Pipeline) -> None:
     wait_until(lambda: is_gone(int(pid.read_text())), "the child has ended")
 
 
+def test_children_that_have_run_their_tasks_are_replaced_and_each_task_runs_once(pipeline: Pipeline) -> None:
+    pipeline.module("quick", "def note(n):\n    with open('ran', 'a') as file:\n        file.write(f'{n}\\n')\n")
+    pipeline.sink()
+    worker = pipeline.worker("quick", "--slots", "2", "--max-tasks-per-child", "3")
+    ventilator = pipeline.ventilator("quick:note", "--range", "60", "--batch", "1")
+    assert ends_or(ventilator, worker, "Traceback|error") == 0
+    assert sorted(map(int, (pipeline.folder / "ran").read_text().split())) == list(range(60))
+    assert worker.popen.poll() is None, worker.err
+
+
 # -- what a worker must see for itself ------------------------------------------------------------------------------
 
 SABOTAGE = """

@@ -105,9 +105,8 @@ class HoldingShell:
         order, *ahead = self.orders[slot]
         first, *others = order.parts
         self.orders[slot] = [Run(order.slot, order.job, order.function, [first], order.timeout_s)]
-        firsts = [part.first for part in others] + [part.first for each in ahead for part in each.parts]
-        if firsts:
-            self.perform(self.rules.given_back(self.now, slot, firsts))
+        if others or ahead:
+            self.perform(self.rules.given_back(self.now, slot, [part.first for part in others], len(ahead)))
 
     def finish(self) -> None:
         """Whatever was said before: what waits is run to its end, and a good batch is run and submitted."""
@@ -185,7 +184,7 @@ class BareSlots(Slots):
         """What the shell hears once a child has written this."""
         assert self.far is not None
         self.far.sendall(written)
-        return self._read(self._children[0])
+        return list(self._read(self._children[0]))
 
     def close(self) -> None:
         self._end(self._children[0])

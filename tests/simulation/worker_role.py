@@ -294,9 +294,8 @@ class Worker(Client):
         """A child is stuck and gives back what it has not started."""
         if self.is_current(child):
             ahead = self._ahead.pop(child.order.slot, [])
-            firsts += [part.first for order in ahead for part in order.parts]
-            if firsts:
-                self._perform(self.rules.given_back(self.world.now, child.order.slot, firsts))
+            if firsts or ahead:
+                self._perform(self.rules.given_back(self.world.now, child.order.slot, firsts, len(ahead)))
 
     # -- checks -------------------------------------------------------------------------------------------------
 

@@ -457,7 +457,8 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int,
         elif kind == "died" and slot is not None:
             take(died(made, now, slot))
         elif kind == "stuck" and slot is not None:
-            take(made.given_back(now, slot, [held.batch.first for order in made._running[slot] for held in order][1:]))
+            current, *ahead = made._running[slot]
+            take(made.given_back(now, slot, [held.next_task() for held in current[1:]], len(ahead)))
         elif kind == "receipt" and sent:
             serial = sorted(sent)[number % len(sent)]
             made.receive(now, Recorded([serial], []))
@@ -593,7 +594,7 @@ def test_what_a_stuck_slot_gives_back_runs_first_elsewhere() -> None:
     assert len(given) == 10
     [order] = [each for each in idle(made, 1.0, 1) if isinstance(each, Run)] or [None]
     assert order is None, "nothing waits"
-    [order] = made.given_back(1.0, 0, given[1:])
+    [order] = made.given_back(1.0, 0, given[1:], 0)
     assert isinstance(order, Run)
     assert order.slot == 1
     assert order.parts[0].first == given[1]
@@ -607,7 +608,7 @@ def test_what_a_stuck_slot_gives_back_is_returned_by_a_worker_that_leaves() -> N
     made.outcomes(1.0, 0, 1, 1, 0.0001, DONE)
     idle(made, 1.0, 0)
     made.leave(1.0, 30.0)
-    made.given_back(1.1, 0, [3, 4, 5])
+    made.given_back(1.1, 0, [3, 4, 5], 0)
     assert returned(made.tick(1.1)) == [(5, 1), (4, 1), (3, 1)]
     assert not made.empty
 
@@ -674,7 +675,7 @@ def test_nothing_scarce_suspect_or_large_is_given_ahead() -> None:
 def test_what_is_ahead_of_a_stuck_slot_comes_back_and_is_not_given_to_it_again_before_it_is_done() -> None:
     made = worker(AHEAD)
     made.take(0.0, [batch(0), batch(1), batch(2)])
-    assert runs(made.given_back(0.1, 0, [1])) == []
+    assert runs(made.given_back(0.1, 0, [], 1)) == []
     assert runs(made.receive(0.1, batch(3))) == []
     assert sorted(returned(made.leave(0.2, 30.0))) == [(1, 1), (2, 1), (3, 1)]
 
@@ -707,8 +708,40 @@ def test_an_order_given_back_whole_comes_back_though_only_a_part_of_its_batch_wa
     made.slot_lost(0.0, 0)
     [ahead] = [order for order in made._running[1] if order[0].batch.first == 0] or [None]
     assert ahead is not None
-    made.given_back(0.1, 1, [2])
+    made.given_back(0.1, 1, [], 1)
     assert runs(made.slot_idle(0.1, 0))[0] == (0, 2, 2)
+
+
+def test_an_order_ahead_of_another_job_is_not_taken_for_the_part_that_begins_like_it() -> None:
+    made = worker(replace(SHORT, ahead_bytes_max=1000))
+    short_job(made)
+    assert runs(made.take(1.0, [batch(2), batch(3)])) == [(0, 2, 1), (0, 3, 1)]
+    made.outcomes(1.0, 0, 1, 1, 0.0001, DONE)
+    made.slot_done(1.0, 0)
+    assert runs(made.receive(1.0, batch(3, job="a"))) == [(0, 3, 1)], "ahead"
+    assert runs(made.given_back(1.1, 0, [3], 0)) == []
+    made.outcomes(1.1, 0, 2, 1, 0.1, DONE)
+    made.slot_done(1.1, 0)
+    [submit] = made.outcomes(1.1, 0, 3, 1, 0.1, DONE)
+    assert isinstance(submit, Submit)
+    assert decode_results(submit.frame).job == "a"
+
+
+def test_a_batch_of_which_a_part_has_begun_stays_with_its_slot() -> None:
+    made = worker(replace(SHORT, slots=2))
+    made.take(0.0, [batch(0, 3), batch(3, 3)])
+    for slot in (0, 1):
+        made.outcomes(0.0, slot, 3 * slot + 1, 1, 0.0001, DONE)
+    made._idle.clear()
+    made.slot_lost(0.0, 0)
+    made.slot_lost(0.0, 1)
+    orders = made.slot_idle(0.0, 0)
+    assert runs(orders) == [(0, 3, 1), (0, 5, 1), (0, 0, 1), (0, 2, 1)]
+    made.outcomes(0.1, 0, 3, 1, 0.1, DONE)
+    made.outcomes(0.1, 0, 5, 1, 0.1, DONE)
+    assert runs(made.given_back(0.1, 0, [2], 0)) == []
+    made.outcomes(0.1, 0, 0, 1, 0.1, DONE)
+    assert runs(made.slot_done(0.1, 0)) == [(0, 2, 1)]
 
 
 def test_a_job_that_may_not_be_given_ahead_keeps_its_turn() -> None:

@@ -1,0 +1,175 @@
+"""Slots and their children over the real link, without a worker around them."""
+
+import mmap
+import select
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec import Raw, msgpack
+
+from common import child
+from common.holding import Part, Run
+from common.messages import Outcomes
+from common.slots import Done, Event, GivenBack, Limits, Lost, Outcome, Ready, Slots
+from tests.conftest import PATIENCE_S, wait_until
+
+TASKS = """
+import os, time
+
+def big(n):
+    return bytes(900_000)
+
+def fine(n):
+    return n
+
+def large(n):
+    return "x" * 14_000_000
+
+def wait(n):
+    open(f"runs{n}", "w").close()
+    time.sleep(600)
+"""
+
+
+class Seen:
+    """Slots that serve the module, and every event that they had."""
+
+    def __init__(self, count: int, limits: Limits) -> None:
+        self.slots = Slots(["tasks"], limits)
+        self.events: list[Event] = []
+        self.slots.start(range(count))
+        self.until(lambda: self.count(Ready) == count)
+
+    def take(self, events: Iterable[Event]) -> None:
+        self.events += events
+
+    def until(self, condition: object) -> None:
+        assert callable(condition)
+        while not condition():
+            assert select.select([self.slots], [], [], PATIENCE_S)[0], f"nothing comes after {self.events}"
+            self.take(self.slots.events())
+
+    def count(self, kind: type) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
+
+    def run(self, now: float, slot: int, name: str, *tasks: int, timeout_s: float | None = None) -> None:
+        parts = [Part(task, 1, Raw(msgpack.encode([task]))) for task in tasks]
+        self.slots.run(now, Run(slot, "job", f"tasks:{name}", parts, timeout_s))
+
+    def outcomes(self) -> list[tuple[int, int]]:
+        """Slot and first task of each."""
+        return [(event.slot, event.first) for event in self.events if isinstance(event, Outcome)]
+
+    def errors(self) -> list[str]:
+        found = [msgpack.decode(event.outcomes, type=Outcomes) for event in self.events if isinstance(event, Outcome)]
+        return [text for outcomes in found for _, text, _ in outcomes.errors]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tasks.py").write_text(TASKS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def two(folder: Path) -> Iterator[Seen]:
+    seen = Seen(2, Limits())
+    yield seen
+    seen.slots.close()
+
+
+def starts(path: Path) -> None:
+    wait_until(path.exists, f"{path.name} is there")
+
+
+def test_a_result_on_its_way_when_the_timeout_fires_is_taken(two: Seen) -> None:
+    two.run(0.0, 0, "big", 7, timeout_s=5.0)
+    assert select.select([two.slots], [], [], PATIENCE_S)[0]
+    while not two.count(Done):
+        two.take(two.slots.end_overdue(1e9))
+        assert not two.count(Lost)
+        two.take(two.slots.events())
+    assert two.outcomes() == [(0, 7)]
+    assert two.errors() == []
+
+
+def test_an_order_given_while_children_are_replaced_is_not_run_twice(two: Seen, folder: Path) -> None:
+    for slot in (0, 1):
+        two.run(0.0, slot, "wait", slot, timeout_s=5.0)
+        starts(folder / f"runs{slot}")
+    for event in two.slots.end_overdue(1e9):
+        two.events.append(event)
+        if isinstance(event, Lost) and event.slot == 0:
+            two.run(1e9, 1, "fine", 8)
+    assert two.count(Lost) == 2
+    two.until(lambda: two.count(Ready) == 4)
+    two.run(1e9, 1, "fine", 9)
+    two.until(lambda: two.count(Done) == 1)
+    assert two.outcomes() == [(0, 0), (1, 1), (1, 9)], "what the old child was given is lost with it"
+
+
+def test_an_order_ahead_gives_the_running_task_no_more_time(two: Seen, folder: Path) -> None:
+    two.run(0.0, 0, "wait", 0, timeout_s=5.0)
+    starts(folder / "runs0")
+    before = two.slots.deadline()
+    two.run(1e9, 0, "fine", 1, timeout_s=5.0)
+    assert two.slots.deadline() == before
+
+
+def test_what_waits_behind_a_stuck_task_is_given_back_as_parts_and_as_orders(two: Seen) -> None:
+    two.run(0.0, 0, "wait", 0, 4)
+    two.run(0.0, 0, "fine", 4)
+    two.until(lambda: two.count(GivenBack))
+    assert two.events[-1] in (GivenBack(0, [4], 1), GivenBack(0, [4], 0))
+
+
+class Link:
+    """The child's side of its link, and what it has said."""
+
+    def __init__(self) -> None:
+        self.ours, theirs = socket.socketpair()
+        self.ours.setblocking(False)
+        self.wire = child.Wire(theirs.detach())
+        self.progress = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")
+        self.outbox = child.Outbox(self.wire, 1_000_000, 0)
+        self.orders = child.Orders(self.outbox, self.progress)
+
+    def order(self, *tasks: int) -> None:
+        payload = msgspec.msgpack.encode(("tasks:fine", [(task, [task]) for task in tasks]))
+        self.ours.sendall(struct.pack("<I", len(payload)) + payload)
+
+    def said(self) -> list[dict[str, object]]:
+        found, unread = [], self.ours.recv(1_000_000)
+        while unread:
+            end = 4 + struct.unpack_from("<I", unread)[0]
+            found.append(msgspec.msgpack.decode(unread[4:end]))
+            unread = unread[end:]
+        return found
+
+
+def test_an_order_that_is_done_gives_nothing_back_any_more() -> None:
+    link = Link()
+    link.progress[0] = 7
+    link.order(8)
+    link.progress[0] = -1
+    link.orders.done(retired=False)
+    link.orders.give_back(7)
+    assert link.said() == [{"outcomes": [], "done": True}]
+    assert link.wire.receive() is not None, "the next order is still there"
+
+
+def test_the_first_part_of_an_order_is_not_given_back_for_a_task_of_the_one_before() -> None:
+    link = Link()
+    link.progress[0] = -1
+    link.orders.begin([(8, [8]), (9, [9])])
+    link.orders.give_back(7)
+    assert link.orders.next() == (8, [8])
+    link.progress[0] = 8
+    link.orders.give_back(8)
+    assert link.said() == [{"given_back": [9], "orders_back": 0}]
+    assert link.orders.next() is None
