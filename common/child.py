@@ -179,11 +179,39 @@ class Part:
         return len(self.seconds) - self.sent
 
 
+class MemoryLimit:
+    """The address space of the user's functions, in bytes; `with` it, this program's own work may take more.
+
+    msgspec crashes where it is refused memory, and a task's result would be lost without a word.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._lock = threading.Lock()
+        self._lifted = 0
+        self._hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        self._set(count)
+
+    def _set(self, count: int) -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (count, self._hard))
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._lifted += 1
+            self._set(self._hard)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._lifted -= 1
+            if not self._lifted:
+                self._set(self.count)
+
+
 class Outbox:
     """Outcomes of the running order. The task loop appends; the watch thread may send what is there."""
 
-    def __init__(self, wire: Wire, value_bytes_max: int, memory_bytes: int) -> None:
-        self.memory_bytes = memory_bytes
+    def __init__(self, wire: Wire, value_bytes_max: int) -> None:
+        self.limit: MemoryLimit | None = None
         self.size = 0
         """Encoded bytes of the values that were not sent, except plain ones."""
         self.wire = wire
@@ -204,7 +232,7 @@ class Outbox:
 
     def flush(self, ending: dict[str, Any] | None = None) -> None:
         """Send the outcomes that are complete and were not sent yet; with the last ones goes how the order ended."""
-        with self._lock:
+        with self._lock, self.limit or contextlib.nullcontext():
             said = [self._said(part) for part in (*self._before, self.part) if part.unsent()]
             if said or ending:
                 self.wire.send({"outcomes": said, **(ending or {})})
@@ -233,7 +261,11 @@ class Outbox:
 
     def sealed(self, value: Any) -> msgspec.Raw:
         """The value encoded now, so that the function may change it afterwards. Raises Unfit."""
-        encoded = self._encoded(value)
+        if self.limit is None:
+            encoded = self._encoded(value)
+        else:
+            with self.limit:
+                encoded = self._encoded(value)
         unsent = self._before_count + self.part.unsent()
         if self.size + len(encoded) + _TASK_BYTES * unsent > self._value_bytes_max:
             # Together they would not fit into a message.
@@ -435,7 +467,7 @@ def _run(
                 value = outbox.sealed(value)
         except BaseException as error:
             value = None
-            part.errors[offset] = _described(error, outbox.memory_bytes)
+            part.errors[offset] = _described(error, outbox.limit)
             outbox.size += len(part.errors[offset].encode())
             if _is_final(error):
                 part.final.add(offset)
@@ -470,7 +502,7 @@ def _is_final(error: BaseException) -> bool:
         return False
 
 
-def _described(error: BaseException, memory_bytes: int = 0) -> str:
+def _described(error: BaseException, limit: MemoryLimit | None = None) -> str:
     """The traceback from the user's function on."""
     if type(error) is Unfit:
         return str(error)
@@ -482,8 +514,8 @@ def _described(error: BaseException, memory_bytes: int = 0) -> str:
     except Exception:
         text = type(error).__name__
     text = text.encode("utf-8", "replace").decode()[-_ERROR_CHARACTERS_MAX:].rstrip()
-    if issubclass(type(error), MemoryError) and memory_bytes:
-        text += f": the child's memory is limited to {memory_bytes} bytes"
+    if issubclass(type(error), MemoryError) and limit is not None:
+        text += f": the child's memory is limited to {limit.count} bytes"
     return text
 
 
@@ -513,14 +545,14 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     printed = [TaskText(1, progress), TaskText(2, progress)]
     sys.stdout, sys.stderr = printed
-    outbox = Outbox(wire, limits.value_bytes_max, limits.memory_bytes)
+    outbox = Outbox(wire, limits.value_bytes_max)
     orders = Orders(outbox, progress)
     # Before the import: that may take long, and the worker may be killed meanwhile.
     watch = Watch(limits.lifeline, outbox, orders, progress)
     watch.start()
     try:
         if limits.memory_bytes:
-            resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+            outbox.limit = MemoryLimit(limits.memory_bytes)
         exposed = Exposed(specs)
     except BaseException as error:
         wire.send({"broken": _broken(error, specs)})

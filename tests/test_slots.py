@@ -26,8 +26,22 @@ def big(n):
 def fine(n):
     return n
 
-def large(n):
-    return "x" * 14_000_000
+KEPT = []
+
+def leave_megabytes(n):
+    try:
+        while True:
+            KEPT.append(bytes(1_000_000))
+    except MemoryError:
+        del KEPT[-n:]
+
+def text_at_the_limit(n):
+    leave_megabytes(n)
+    return "x" * 15_000_000
+
+def list_at_the_limit(n):
+    leave_megabytes(n)
+    return ["x" * 18] * 500_000
 
 def wait(n):
     open(f"runs{n}", "w").close()
@@ -128,6 +142,18 @@ def test_what_waits_behind_a_stuck_task_is_given_back_as_parts_and_as_orders(two
     assert two.events[-1] in (GivenBack(0, [4], 1), GivenBack(0, [4], 0))
 
 
+@pytest.mark.parametrize("name", ["text_at_the_limit", "list_at_the_limit"])
+def test_a_result_is_encoded_beside_the_memory_that_its_task_may_have(folder: Path, name: str) -> None:
+    seen = Seen(1, Limits(memory_bytes=200 * 1024 * 1024))
+    try:
+        seen.run(0.0, 0, name, 20)
+        seen.until(lambda: seen.count(Done) or seen.count(Lost))
+        assert seen.errors() == []
+        assert seen.outcomes() == [(0, 20)]
+    finally:
+        seen.slots.close()
+
+
 class Link:
     """The child's side of its link, and what it has said."""
 
@@ -136,7 +162,7 @@ class Link:
         self.ours.setblocking(False)
         self.wire = child.Wire(theirs.detach())
         self.progress = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")
-        self.outbox = child.Outbox(self.wire, 1_000_000, 0)
+        self.outbox = child.Outbox(self.wire, 1_000_000)
         self.orders = child.Orders(self.outbox, self.progress)
 
     def order(self, *tasks: int) -> None:
