@@ -147,6 +147,10 @@ class _Child:
         self.parts = deque(self.orders[0].parts) if self.orders else deque()
         self.reported = self.parts[0].first if self.parts else 0
 
+    def is_at_first_part(self) -> bool:
+        """True while the first part of its order has tasks without an outcome."""
+        return self.order is not None and bool(self.parts) and self.parts[0] is self.order.parts[0]
+
     def job(self) -> str | None:
         """The job whose tasks it runs."""
         return self.order.job if self.order else None
@@ -369,12 +373,16 @@ class Slots:
         return found
 
     def _given_back(self, child: _Child, firsts: list[int], orders_back: int) -> GivenBack:
-        unstarted = {part.first for part in list(child.parts)[1:]}
+        # Of the task that it is stuck with the outcome may be here already: then the first part has not begun.
+        begun = child.is_at_first_part() or (bool(child.parts) and child.reported > child.parts[0].first)
+        unstarted = {part.first for part in list(child.parts)[begun:]}
         if not 0 <= orders_back <= len(child.orders) - 1 or not unstarted.issuperset(firsts):
             raise ValueError("other parts than it has")
         for _ in range(orders_back):
             child.orders.pop()
         child.parts = deque(part for part in child.parts if part.first not in firsts)
+        if child.parts and not begun:
+            child.reported = child.parts[0].first
         return GivenBack(child.slot, firsts, orders_back)
 
     def _done(self, child: _Child) -> Done:

@@ -16,6 +16,7 @@ from common.holding import Part, Run
 from common.messages import Outcomes
 from common.slots import Done, Event, GivenBack, Limits, Lost, Outcome, Ready, Slots
 from tests.conftest import PATIENCE_S, wait_until
+from tests.fuzz.worker_targets import BareSlots
 
 TASKS = """
 import os, time
@@ -152,6 +153,21 @@ def test_a_result_is_encoded_beside_the_memory_that_its_task_may_have(folder: Pa
         assert seen.outcomes() == [(0, 20)]
     finally:
         seen.slots.close()
+
+
+def test_a_part_comes_back_that_the_worker_takes_for_the_running_one() -> None:
+    slots = BareSlots()
+    parts = [Part(first, 1, Raw(b"\x91\xc0")) for first in (0, 4, 6)]
+    slots.run(0.0, Run(0, "job", "m:f", parts, None))
+
+    def heard(**said: object) -> list[Event]:
+        payload = msgpack.encode(said)
+        return slots.heard(struct.pack("<I", len(payload)) + payload)
+
+    assert [type(event) for event in heard(outcomes=[(0, 1, 0.1, {})])] == [Outcome]
+    assert heard(given_back=[4], orders_back=0) == [GivenBack(0, [4], 0)]
+    assert [type(event) for event in heard(outcomes=[(6, 1, 0.1, {})], done=True)] == [Outcome, Done]
+    slots.close()
 
 
 class Link:
