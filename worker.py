@@ -15,9 +15,10 @@ import zmq
 
 from common import console, link, sockets
 from common.errors import ExitCode, OperatorError, ProtocolError
-from common.holding import Holding, Kill, Output, Run
+from common.holding import Holding, Output
 from common.keys import Certificate, is_name
 from common.messages import FromSink, Offer, Place, Places, Recorded, Welcome, decode_batch, join_results
+from common.orders import Kill, Run
 from common.roster import WORKER
 from common.settings import HoldingSettings
 from common.slots import Broken, Done, Event, GivenBack, Limits, Lost, Outcome, Ready, Slots

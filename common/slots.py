@@ -19,8 +19,9 @@ import msgspec
 from msgspec import Raw
 
 from common.child_output import ChildOutput
-from common.holding import Part, Run
+from common.held import Part
 from common.messages import Outcomes
+from common.orders import Run
 from common.settings import MESSAGE_BYTES_MAX
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,9 @@ import pytest
 from msgspec import Raw, msgpack
 
 from common import child
-from common.holding import Part, Run
+from common.held import Part
 from common.messages import Outcomes
+from common.orders import Run
 from common.slots import Done, Event, GivenBack, Limits, Lost, Outcome, Ready, Slots
 from tests.conftest import PATIENCE_S, wait_until
 from tests.fuzz.worker_targets import BareSlots

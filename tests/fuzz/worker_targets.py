@@ -13,9 +13,11 @@ from msgspec import Raw
 
 from common.child_output import ChildOutput
 from common.errors import ProtocolError
-from common.holding import Holding, Kill, Output, Part, Run
+from common.held import Part
+from common.holding import Holding, Output
 from common.messages import Batch, FromSink, Heard, Outcomes, decode_batch, decode_from_sink, decode_results, encode
 from common.messages import decode_to_sink as decode_at_sink
+from common.orders import Kill, Run
 from common.settings import HoldingSettings
 from common.slots import Event, Limits, Outcome, Slots, _Child
 from common.unreceipted import Submit

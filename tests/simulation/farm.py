@@ -137,7 +137,7 @@ class Farm:
             left = worker.rules._unreceipted.deadline()
             rests = left in (None, timers.get(worker.name)) and worker.rules.deadline() in (
                 left,
-                worker.rules._next_beat(),
+                worker.rules._beats.next_at(),
             )
             world.require(rests, f"{worker.name} is idle, and arms a timer beside its beat:", left)
         assert self.sink is not None

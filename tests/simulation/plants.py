@@ -22,6 +22,7 @@ from common.ledger import Ledger
 from common.messages import Mark, Opened, slice_arguments
 from common.muster import Muster
 from common.retries import Retry
+from common.room import Room
 from common.speculation import Speculation
 from common.unreceipted import Unreceipted
 from tests.simulation.plan import Plan
@@ -396,8 +397,8 @@ def the_input_is_not_waited_for(patch: Patch) -> None:
 @plant("more than it has room for")
 def a_worker_holds_one_too_many(patch: Patch) -> None:
     """A worker holds at most slots + prefetch batches of a job, and its extra."""
-    capacity = Holding._capacity
-    patch.setattr(Holding, "_capacity", lambda holding, job: capacity(holding, job) + 1)
+    capacity = Room.capacity
+    patch.setattr(Room, "capacity", lambda room, job: capacity(room, job) + 1)
 
 
 @plant("does not say its results again")
@@ -405,7 +406,7 @@ def a_new_sink_is_not_told_again(patch: Patch) -> None:
     """A worker says its results without receipts to a sink that was started again."""
 
     def beat_only(holding: Any, now: float) -> list[Any]:
-        holding._beat_due_at = now
+        holding._beats.due_at = now
         return []
 
     patch.setattr(Holding, "sink_restarted", beat_only)
@@ -456,8 +457,8 @@ def a_suspect_batch_starts_unsaid(patch: Patch) -> None:
     def at_once(holding: Any, now: float, job: str, taken: Any) -> list[Any]:
         orders = start(holding, now, job, taken)
         slot = taken[0].slot
-        if slot in holding._announced:
-            orders.append(holding._announced.pop(slot)[1])
+        if slot in holding._orders._announced:
+            orders.append(holding._orders._announced.pop(slot)[1])
         return orders
 
     patch.setattr(Holding, "_start", at_once)

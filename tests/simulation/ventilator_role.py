@@ -11,7 +11,7 @@ from msgspec import Raw
 from common.conversation import Conversation
 from common.dispatch import Dispatch, Skip
 from common.flights import State
-from common.holding import Held
+from common.held import Held
 from common.inputs import RangeInput
 from common.messages import (
     Batch,

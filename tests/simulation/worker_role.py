@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 from msgspec.msgpack import encode as packed
 
-from common.holding import Held, Holding, Kill, Part, Run
+from common.held import Held, Part
+from common.holding import Holding
 from common.holding import Output as HoldingOutput
 from common.messages import (
     Beat,
@@ -26,6 +27,7 @@ from common.messages import (
     decode_batch,
     decode_results,
 )
+from common.orders import Kill, Run
 from common.roster import WORKER
 from common.settings import HoldingSettings
 from common.unreceipted import Submit
@@ -251,7 +253,7 @@ class Worker(Client):
         self.world.after(0.1, self.happen, self._ready, slot)
 
     def _run(self, order: Run) -> None:
-        for held in self.rules._running[order.slot][-1]:
+        for held in self.rules._orders.running[order.slot][-1]:
             said = self._said_started.get((held.batch.job, held.batch.first), self._heard_serial + 1)
             fine = not held.batch.suspect or said <= self._heard_serial
             self.world.require(fine, f"{self.name} starts a suspect batch and has not said so:", held.batch)
@@ -334,15 +336,15 @@ class Worker(Client):
 
     def _check_held(self) -> None:
         rules = self.rules
-        loads = {job: len(waiting) for job, waiting in rules._waiting.items()}
-        given = [held for orders in rules._running.values() for order in orders for held in order]
+        loads = {job: len(line) for job, line in rules._turns._lines.items()}
+        given = [held for orders in rules._orders.running.values() for order in orders for held in order]
         for held in given:
             loads[held.batch.job] = loads.get(held.batch.job, 0) + 1
         room = self.slots + self.prefetch + self.farm.plan.extra_max
         for job, load in loads.items():
             if load > room:
                 self.world.require(False, "more than it has room for:", (self.name, job, load))
-            if load != rules._load[job]:
+            if load != rules._room.load[job]:
                 self.world.require(False, "the load is miscounted:", (self.name, job, load))
         if rules.empty:
             self.world.require(not given and not any(loads.values()), "empty, and something is left")

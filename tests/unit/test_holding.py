@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw, msgpack, structs
 
-from common.holding import Holding, Kill, Output, Run
+from common.holding import Holding, Output
 from common.messages import Batch, Beat, Dropped, Heard, Recall, Recorded, Returned, decode_results, ticket
+from common.orders import Kill, Run
 from common.settings import HoldingSettings
 from common.unreceipted import Submit
 
@@ -47,7 +48,7 @@ def worker(settings: HoldingSettings = SETTINGS, ready: bool = True) -> Holding:
 
 def idle(made: Holding, now: float, slot: int) -> list[Output]:
     """The slot's child is done, or ready."""
-    return made.slot_done(now, slot) if slot in made._running else made.slot_idle(now, slot)
+    return made.slot_done(now, slot) if slot in made._orders.running else made.slot_idle(now, slot)
 
 
 def died(made: Holding, now: float, slot: int, unclear: bool = False) -> list[Output]:
@@ -119,7 +120,7 @@ def test_jobs_are_served_in_turn() -> None:
 
 def finish(made: Holding) -> int:
     """Finish the batch that has run longest; its receipt comes at once."""
-    slot, [[held]] = next(iter(made._running.items()))
+    slot, [[held]] = next(iter(made._orders.running.items()))
     sent = serials(made.outcomes(1.0, slot, held.batch.first, held.batch.count, 1.0, DONE))
     idle(made, 0.0, slot)
     made.receive(1.0, Recorded(sent, []))
@@ -127,7 +128,7 @@ def finish(made: Holding) -> int:
 
 
 def current(made: Holding, slot: int = 0) -> tuple[int, int]:
-    [[held]] = made._running[slot]
+    [[held]] = made._orders.running[slot]
     return held.batch.first, held.batch.count
 
 
@@ -439,25 +440,25 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int,
 
     for kind, number in steps:
         job, first = ("a", "b")[number % 2], number // 2 * 3
-        running = sorted(made._running)
+        running = sorted(made._orders.running)
         slot = running[number % len(running)] if running else None
         if kind == "batch" and (job, first) not in recorded | accepted:
             back.discard((job, first))
             accepted.add((job, first))
             take(made.receive(now, batch(first, 3, job)))
         elif kind in ("done", "part") and slot is not None:
-            if not made._running[slot][0]:
+            if not made._orders.running[slot][0]:
                 take(made.slot_done(now, slot))
                 continue
-            part = made._running[slot][0][0].parts()[0]
+            part = made._orders.running[slot][0][0].parts()[0]
             count = part.count if kind == "done" else 1
             take(made.outcomes(now, slot, part.first, count, number / 5000, DONE))
-            if not made._running[slot][0]:
+            if not made._orders.running[slot][0]:
                 take(made.slot_done(now, slot))
         elif kind == "died" and slot is not None:
             take(died(made, now, slot))
         elif kind == "stuck" and slot is not None:
-            current, *ahead = made._running[slot]
+            current, *ahead = made._orders.running[slot]
             take(made.given_back(now, slot, [held.next_task() for held in current[1:]], len(ahead)))
         elif kind == "receipt" and sent:
             serial = sorted(sent)[number % len(sent)]
@@ -475,9 +476,9 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int,
         assert not held & back
         load = Counter(job for job, mine in made._held.items() for one in mine.values() if not one.is_done)
         assert all(each <= slots + prefetch + extra for each in load.values())
-        assert len(made._running) <= slots
-        waiting = sum(map(len, made._waiting.values()))
-        assert not (waiting and len(made._running) < slots), "nobody idles while a batch waits"
+        assert len(made._orders.running) <= slots
+        waiting = made._turns.count()
+        assert not (waiting and len(made._orders.running) < slots), "nobody idles while a batch waits"
 
 
 def test_a_restarted_sink_hears_results_again_after_the_first_wait() -> None:
@@ -524,7 +525,7 @@ def test_a_worker_forgets_the_jobs_that_are_over() -> None:
         made.places(frozenset({f"job{n}"}), frozenset())
         made.receive(1.0, batch(0, job=f"job{n}"))
         finish(made)
-    assert len(made._load) <= 1
+    assert len(made._room.load) <= 1
 
 
 SHORT = HoldingSettings(slots=1, prefetch=1, extra_max=50, ahead_bytes_max=0)
@@ -575,9 +576,9 @@ def test_idle_slots_share_what_waits() -> None:
     short_job(made)
     for first in range(2, 12):
         made.receive(1.0, batch(first))
-    waiting = len(made._waiting["job"])
-    made._running.clear()
-    made._idle.extend([0, 1])
+    waiting = made._turns.count()
+    made._orders.running.clear()
+    made._orders.idle.extend([0, 1])
     orders = [order for order in made._fill(1.0) if isinstance(order, Run)]
     assert [len(order.parts) for order in orders] == [waiting - waiting // 2, waiting // 2]
 
@@ -585,12 +586,12 @@ def test_idle_slots_share_what_waits() -> None:
 def test_what_a_stuck_slot_gives_back_runs_first_elsewhere() -> None:
     made = worker(replace(SHORT, slots=2))
     short_job(made)
-    made._running.clear()
-    made._idle.clear()
+    made._orders.running.clear()
+    made._orders.idle.clear()
     for first in range(10, 20):
         made.receive(1.0, batch(first))
     idle(made, 1.0, 0)
-    given = [held.batch.first for held in made._running[0][0]]
+    given = [held.batch.first for held in made._orders.running[0][0]]
     assert len(given) == 10
     [order] = [each for each in idle(made, 1.0, 1) if isinstance(each, Run)] or [None]
     assert order is None, "nothing waits"
@@ -706,7 +707,7 @@ def test_an_order_given_back_whole_comes_back_though_only_a_part_of_its_batch_wa
     made.take(0.0, [batch(0, 4), batch(4), batch(5)])
     made.outcomes(0.0, 0, 0, 2, 1.0, DONE)
     made.slot_lost(0.0, 0)
-    [ahead] = [order for order in made._running[1] if order[0].batch.first == 0] or [None]
+    [ahead] = [order for order in made._orders.running[1] if order[0].batch.first == 0] or [None]
     assert ahead is not None
     made.given_back(0.1, 1, [], 1)
     assert runs(made.slot_idle(0.1, 0))[0] == (0, 2, 2)
@@ -732,7 +733,7 @@ def test_a_batch_of_which_a_part_has_begun_stays_with_its_slot() -> None:
     made.take(0.0, [batch(0, 3), batch(3, 3)])
     for slot in (0, 1):
         made.outcomes(0.0, slot, 3 * slot + 1, 1, 0.0001, DONE)
-    made._idle.clear()
+    made._orders.idle.clear()
     made.slot_lost(0.0, 0)
     made.slot_lost(0.0, 1)
     orders = made.slot_idle(0.0, 0)
@@ -750,7 +751,7 @@ def test_a_job_that_may_not_be_given_ahead_keeps_its_turn() -> None:
     outputs = made.take(0.0, [batch(first, job="a") for first in range(4)])
     outputs += made.receive(0.0, batch(0, job="b"))
     for _ in range(4):
-        first = made._running[0][0][0].batch.first
+        first = made._orders.running[0][0][0].batch.first
         made.outcomes(0.0, 0, first, 1, 1.0, DONE)
         outputs += made.slot_done(0.0, 0)
     assert "b" in [output.job for output in outputs if isinstance(output, Run)][:4]

@@ -13,7 +13,8 @@ SCRIPTS = {"sink", "worker", "ventilator"}
 FLOORS: list[set[str]] = [
     {"errors", "roster", "settings", "runs", "child", "child_output"},  # they know nothing of the rest
     {"messages", "batching", "pacing", "retries"},
-    {"flights", "muster", "unreceipted"},
+    {"flights", "muster", "unreceipted", "held", "room"},
+    {"beats", "orders", "turns"},
     {"speculation"},
     {"recording", "joining", "crew", "outputs", "holding", "dispatch"},  # rules
     {"conversation"},
@@ -35,6 +36,11 @@ PURE = sorted(
         "speculation",
         "batching",
         "holding",
+        "held",
+        "orders",
+        "turns",
+        "room",
+        "beats",
         "pacing",
         "unreceipted",
         "collection",

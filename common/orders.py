@@ -1,0 +1,139 @@
+"""What a worker's slots were given to run, and which of them are free."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from common.held import Held, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Order to the shell: let the slot run these tasks of a job, part after part."""
+
+    slot: int
+    job: str
+    function: str
+    parts: Sequence[Part]
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Order to the shell: end what the slot runs."""
+
+    slot: int
+
+
+class Orders:
+    """The orders of each slot; a slot may have one ahead of the one that it runs."""
+
+    def __init__(self) -> None:
+        self.idle: deque[int] = deque()
+        self.running: dict[int, deque[list[Held]]] = {}
+        """By slot, the batches without outcomes of each order that was given to it; the first one runs."""
+        self._stuck: set[int] = set()
+        """Slots that have given back what was behind the task that they run."""
+        self._announced: dict[int, tuple[int, Run]] = {}
+        """Suspect batches that start in their slots once the sink has heard the beat of this serial."""
+
+    def ready(self, slot: int) -> None:
+        """The slot's child waits for its first order."""
+        if slot not in self.idle and slot not in self.running:
+            self.idle.append(slot)
+
+    def give(self, slot: int, taken: list[Held]) -> Run:
+        """The slot is given these batches."""
+        for held in taken:
+            held.slot = slot
+        self.running.setdefault(slot, deque()).append(taken)
+        batch = taken[0].batch
+        return Run(slot, batch.job, batch.function, [part for held in taken for part in held.parts()], batch.timeout_s)
+
+    def announce(self, slot: int, serial: int, order: Run) -> None:
+        """The order waits until the sink has heard the beat of this serial."""
+        self._announced[slot] = serial, order
+
+    def heard(self, serial: int) -> list[Run]:
+        """The announced orders that may start now that this beat was heard."""
+        found = [(slot, order) for slot, (said, order) in self._announced.items() if said <= serial]
+        for slot, _ in found:
+            del self._announced[slot]
+        return [order for _, order in found]
+
+    def without_next(self) -> list[int]:
+        """The slots that run, and may be given an order ahead."""
+        return [
+            slot
+            for slot, orders in self.running.items()
+            if len(orders) == 1 and slot not in self._stuck and slot not in self._announced
+        ]
+
+    def started(self) -> Iterator[Held]:
+        """The batch that each slot runs."""
+        return (orders[0][0] for orders in self.running.values() if orders[0])
+
+    def batch_of(self, slot: int, task: int) -> Held:
+        """The batch that the task belongs to, which the slot runs."""
+        return next(
+            held for held in self.running[slot][0] if held.batch.first <= task < held.batch.first + held.batch.count
+        )
+
+    def settled(self, held: Held) -> None:
+        """The batch has all its outcomes."""
+        assert held.slot is not None
+        self.running[held.slot][0].remove(held)
+        held.slot = None
+
+    def done(self, slot: int) -> list[Held]:
+        """The slot has done its order: what it has left undone."""
+        orders = self.running[slot]
+        left = orders.popleft()
+        self._stuck.discard(slot)
+        if not orders:
+            del self.running[slot]
+            self.idle.append(slot)
+        return left
+
+    def lost(self, slot: int, unclear: bool) -> list[Held]:
+        """The slot's child is gone: what it has left undone, to be run singly when any of its order may be to blame."""
+        orders = self.running.pop(slot, deque())
+        for held in orders[0] if orders and unclear else ():
+            held.singly = True
+        self._announced.pop(slot, None)
+        self._stuck.discard(slot)
+        if slot in self.idle:
+            self.idle.remove(slot)
+        return [held for order in orders for held in order]
+
+    def given_back(self, slot: int, firsts: Sequence[int], orders_back: int) -> list[Held]:
+        """The slot is stuck, and gives back the parts that begin with these, and its last orders."""
+        self._stuck.add(slot)
+        orders = self.running[slot]
+        ahead = [orders.pop() for _ in range(orders_back)]
+        # A part of the first batch that comes back is seen when the order is done, like one of a batch that has begun.
+        unstarted = [held for held in orders[0][1:] if held.next_task() in firsts]
+        orders[0] = [held for held in orders[0] if held not in unstarted]
+        return [*unstarted, *(held for order in reversed(ahead) for held in order)]
+
+    def drop(self, job: str) -> tuple[list[int], list[Held]]:
+        """End what slots run of the job: those slots, and what they had of other jobs."""
+        slots, others = [], []
+        for slot, orders in list(self.running.items()):
+            helds = [held for order in orders for held in order]
+            if any(held.batch.job == job for held in helds):
+                slots.append(slot)
+                del self.running[slot]
+                self._announced.pop(slot, None)
+                others.append([held for held in helds if held.batch.job != job])
+        return slots, [held for each in reversed(others) for held in each]
+
+    def end(self) -> tuple[list[int], list[Held]]:
+        """End all: the slots that ran, and what they had."""
+        slots, left = (
+            list(self.running),
+            [held for orders in self.running.values() for order in orders for held in order],
+        )
+        self._announced.clear()
+        self.running.clear()
+        return slots, left
