@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Hashable
 
-from common.messages import PROTOCOL_VERSION, Cancel, Goodbye, Hello, encode
+from common.messages import PROTOCOL_VERSION, Cancel, Goodbye, Halt, Hello, encode
 from common.roster import VENTILATOR, User
 from tests.simulation.plan import STORMS, Plan
 from tests.simulation.role import SPINS_MAX, STRUCK, WORKERS, Client
 from tests.simulation.sink_role import Sink
-from tests.simulation.truth import Disk, JobTruth
+from tests.simulation.truth import SLOWNESS_MAX, Disk, JobTruth
 from tests.simulation.ventilator_role import Ventilator
 from tests.simulation.worker_role import Worker
 from tests.simulation.world import CALM, Broken, Channel, World
@@ -61,6 +61,8 @@ class Farm:
             self.world.after(self.dice.uniform(0, 1), self.start_ventilator, job)
         for _ in range(self.plan.worker_count):
             self.world.after(self.dice.uniform(0, 1), self.start_worker)
+        if self.plan.drain_at is not None:
+            self.world.at(self.plan.drain_at, self._drain)
 
     # -- the two phases -----------------------------------------------------------------------------------------
 
@@ -364,6 +366,17 @@ class Farm:
         if self.workers:
             self.kill_worker(self.dice.choice(list(self.workers.values())))
 
+    def _drain(self) -> None:
+        """The operator replaces the crew."""
+        dice = self.world.dice("drain")
+        for worker in list(self.workers.values()):
+            worker.happen(worker.leave, self.plan.drain_grace_s)
+            self.world.after(dice.uniform(0.1, 3), self.start_worker)
+        for ventilator in list(self.ventilators.values()):
+            if dice.random() < 0.5:
+                ventilator.send(Halt(ventilator.job.name))
+                self.kill_ventilator(ventilator)
+
     def _let_some_worker_leave(self) -> None:
         if self.workers:
             worker = self.dice.choice(list(self.workers.values()))
@@ -445,7 +458,7 @@ class Farm:
 
     def _slow_somebody(self) -> None:
         if self.workers:
-            self.dice.choice(list(self.workers.values())).slowness = self.dice.choice([3.0, 10.0])
+            self.dice.choice(list(self.workers.values())).slowness = self.dice.choice([3.0, SLOWNESS_MAX])
 
 
 def _nothing() -> None:

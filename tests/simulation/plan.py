@@ -44,17 +44,24 @@ class Plan:
     """Then what runs is cancelled, and no ventilator hears it."""
     revokes_at: float | None = None
     """Then the key of some workers is struck from the roster."""
+    drain_at: float | None = None
+    """Then all workers are told to leave, others come in their place, and some jobs are interrupted."""
+    drain_grace_s: float = 0.0
 
     @classmethod
     def of(cls, world: World) -> "Plan":
         """Draw a plan."""
         dice = world.dice("plan")
+        # What came later has dice of its own: so the seeds that do not have it remain what they were.
         copies, operator = world.dice("speculation"), world.dice("operator")
         does = operator.choices(["nothing", "cancels", "revokes"], [84, 8, 8])[0]
         does_at = operator.uniform(1.0, 8.0)
+        timeouts, drains = world.dice("timeout"), world.dice("upgrade")
+        patience = timeouts.choice([0.5, 2.0, 5.0]) if timeouts.random() < 0.2 else None
+        drain_at = drains.uniform(1, 10) if drains.random() < 0.15 else None
         kind = dice.choices(["small", "large", "slow"], [84, 1, 15])[0]
         return cls(
-            jobs=[_job(dice, number, kind, copies) for number in range(dice.choice([1, 1, 1, 2]))],
+            jobs=[_job(dice, number, kind, copies, patience) for number in range(dice.choice([1, 1, 1, 2]))],
             worker_count=dice.randint(4, 8) if kind == "large" else dice.randint(1, 3),
             slots_max=dice.choice([1, 2, 4]),
             prefetch_max=dice.choice([0, 1, 2, 4]),
@@ -67,10 +74,12 @@ class Plan:
             timing=dice.choice(TIMINGS),
             cancels_at=does_at if does == "cancels" else None,
             revokes_at=does_at if does == "revokes" else None,
+            drain_at=drain_at,
+            drain_grace_s=drains.choice([0.0, 0.3, 3.0]),
         )
 
 
-def _job(dice: Random, number: int, kind: str, copies: Random) -> JobTruth:
+def _job(dice: Random, number: int, kind: str, copies: Random, patience: float | None) -> JobTruth:
     troubles = {
         "long": dice.choice([0.0, 0.0, 0.05]),
         "fails": dice.choice([0.0, 0.1, 0.3]),
@@ -90,4 +99,5 @@ def _job(dice: Random, number: int, kind: str, copies: Random) -> JobTruth:
         trickles=dice.random() < 0.2,
         speculates=copies.random() < 0.3,
         reruns=dice.choice([0, 0, 0, 1]),
+        timeout_s=None if patience is None else patience * mean_s,
     )

@@ -113,6 +113,27 @@ def test_a_poison_task_is_quarantined_and_its_mates_are_not() -> None:
             assert farm.jobs[0].executions[20] <= 6
 
 
+def test_a_task_that_outlives_its_timeout_fails_and_its_mates_do_not() -> None:
+    tasks = [Task(0.05)] * 20 + [Task(60.0)] + [Task(0.05)] * 20
+    for batch_tasks in (1, 7, None):
+        for seed in range(5):
+            job = JobTruth("job0", "work:alpha", tasks, 1, batch_tasks, 3, False, timeout_s=1.0)
+            farm = Farm(f"timeout {seed}", plan(tasks, jobs=[job]))
+            farm.run()
+            failed = [(task, row[3]) for (_, task), row in farm.disk.rows.items() if row[0] == "failed"]
+            assert failed == [(20, 2)]
+            assert job.executions[20] == 2
+
+
+def test_a_crew_that_is_replaced_while_its_tasks_run_loses_none() -> None:
+    tasks = [Task(4.0)] * 20
+    for grace_s in (0.0, 1.0):
+        farm = Farm(f"drain {grace_s}", plan(tasks, faults_s=60.0, drain_at=3.0, drain_grace_s=grace_s))
+        farm.run()
+        assert {row[0] for row in farm.disk.rows.values()} == {"ok"}
+        assert max(farm.jobs[0].executions.values()) == 2, "what ran past the grace runs elsewhere"
+
+
 def test_the_ventilators_memory_does_not_grow_with_the_input() -> None:
     peaks = []
     for count in (1_200, 4_800):

@@ -11,6 +11,8 @@ from common.messages import Mark
 from common.recording import Recording
 from tests.simulation.world import World
 
+SLOWNESS_MAX = 10.0
+"""A slow worker takes so many times as long."""
 FINAL = 1_000_000
 """So often does a task fail that fails always."""
 
@@ -40,6 +42,8 @@ class JobTruth:
     trickles: bool
     """Its input comes bit by bit, and nobody knows its end before it is there."""
     speculates: bool = False
+    timeout_s: float | None = None
+    """A task that runs longer is ended, and has failed."""
     reruns: int = 0
     """So often is it run again with `retry_failed` when it is done."""
     retries_failed: bool = False
@@ -54,16 +58,35 @@ class JobTruth:
         """What the task's function returns."""
         return f"{self.name}/{task}"
 
+    def may_time_out(self, task: Task) -> bool:
+        """True when the task outlives its timeout at some worker."""
+        return self.timeout_s is not None and task.seconds * SLOWNESS_MAX > self.timeout_s
+
+    @staticmethod
+    def _is_quarantined(error: str | None) -> bool:
+        return error is not None and "quarantined" in error
+
     def fault_of_row(self, task: int, status: str, value: Any, error: str | None, attempt: int) -> str | None:
         """Why this row may not be; None if it may."""
         if task >= len(self.tasks):
             return "no such task"
         spec = self.tasks[task]
+        timed_out = error is not None and "timeout" in error
+        if self.may_time_out(spec):
+            fits = {base + count + 1 for base in self.bases for count in range(self.retries + 1)}
+            ends = {base + self.retries + 1 for base in self.bases}
+            right = attempt > spec.failures and value == self.value(task) and not spec.kills_worker
+            if status != "ok":
+                right = attempt in ends if timed_out else spec.failures >= attempt
+            if not self._is_quarantined(error):
+                return None if right and attempt in fits else f"{status} {value!r} {error} at attempt {attempt}"
+        if timed_out:
+            return "it ran no longer than its timeout"
         if status == "ok":
             right = value == self.value(task) and attempt > spec.failures and not spec.kills_worker
             right = right and (attempt - 1 == spec.failures or attempt - 1 in self.bases)
             return None if right else f"value {value!r} at attempt {attempt}"
-        if error is not None and "quarantined" in error:
+        if self._is_quarantined(error):
             enough = self.losses[task] >= self.quarantine_after
             return None if enough else f"quarantined after {self.losses[task]} lost workers"
         wanted = {base + (1 if spec.final else self.retries + 1) for base in self.bases}

@@ -99,6 +99,7 @@ class Ventilator(Client):
             return_wait_max_s=farm.return_wait_max_s,
             quarantine_after=job.quarantine_after,
             speculate=job.speculates,
+            timeout_s=job.timeout_s,
             timing=farm.timing,
         )
         count = len(job.tasks)

@@ -385,6 +385,8 @@ class Child:
         seconds = task.seconds * worker.slowness
         if seconds > STUCK_S:
             worker.world.after(STUCK_S, self._give_back, self._next)
+        if self.order.timeout_s is not None and seconds > self.order.timeout_s:
+            worker.world.after(self.order.timeout_s, worker.happen, self._time_out, self._next)
         worker.world.after(seconds, self._end_task, task, seconds)
 
     def _give_back(self, task: int) -> None:
@@ -392,6 +394,14 @@ class Child:
             firsts = [part.first for part in self._parts]
             self._parts.clear()
             self.worker.happen(self.worker.given_back, self, firsts)
+
+    def _time_out(self, task: int) -> None:
+        # A worker that was stalled may find that the task has ended meanwhile.
+        if self.worker.is_current(self) and self._next == task:
+            self.worker.world.note(self.worker.name, "ends a task", (self.order.job, task))
+            died = Outcomes([None], [0.0], [(0, "the task ran longer than its timeout", False)])
+            self.worker.outcomes(self, task, died)
+            self.worker.died(self)
 
     def _kill_worker(self) -> None:
         if self.worker.is_current(self):
