@@ -41,6 +41,11 @@ def any_plan(plan: Plan) -> Plan:
     return plan
 
 
+def lasting_crew(plan: Plan) -> Plan:
+    """No drain, after which none are left to die, and no timeouts."""
+    return replace(plan, drain_at=None, jobs=[replace(job, timeout_s=None) for job in plan.jobs])
+
+
 def failing(plan: Plan) -> Plan:
     """Tasks that fail once or twice, results that come late a second time."""
     job = replace(plan.jobs[0], tasks=[Task(3.0, failures=1)] * 8, retries=2, batch_tasks=1)
@@ -310,7 +315,7 @@ def the_crew_is_not_waited_for(patch: Patch) -> None:
     patch.setattr(Dispatch, "receive", hasty)
 
 
-@plant("counts on workers that are long gone")
+@plant("counts on workers that are long gone", lasting_crew)
 def the_crew_is_kept_when_the_job_is_opened_again(patch: Patch) -> None:
     """Who died while the sink was away is not counted on."""
     patch.setattr(Muster, "clear", lambda crew: None)
