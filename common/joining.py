@@ -12,6 +12,7 @@ class LinkEvent(Enum):
 
     CONNECTED = auto()
     NOBODY = auto()
+    NO_SUCH_NAME = auto()
     CUT = auto()
     KEY_REFUSED = auto()
     BAD_HANDSHAKE = auto()
@@ -51,6 +52,7 @@ class Joining:
         self._address = address
         self._key_file = key_file
         self._connected = False
+        self._nameless = False
         self._greet_at = float("-inf")
         self._heard_at: float | None = None
         self._voice_at: float | None = None
@@ -63,6 +65,7 @@ class Joining:
 
     def event(self, now: float, event: LinkEvent) -> list[Output]:
         """Take what the monitor has seen."""
+        self._nameless = event is LinkEvent.NO_SUCH_NAME
         if event is LinkEvent.CONNECTED:
             self._connected = True
             self._bad_handshakes = 0
@@ -121,7 +124,7 @@ class Joining:
         elif now >= self._voice_at:
             self._voice_at = now + 2 * self._timing.voice_s
             self._voiced = True
-            outputs.append(Voice("warning", self._waiting_for()))
+            outputs.append(Voice("warning", f"{self.waiting_for()}; still trying"))
         return outputs
 
     def deadline(self) -> float | None:
@@ -141,16 +144,19 @@ class Joining:
         """True while the sink is not there or says nothing."""
         return not self.joined or self._heard_at is None or now >= self._heard_at + self._timing.silence_s
 
+    def waiting_for(self) -> str:
+        """What keeps the sink from answering, and what to do."""
+        if self._nameless:
+            return (
+                f"the name in {self._address} does not resolve to an address: mend the sink's name with --sink or in"
+                f" {self._key_file}, or this machine's DNS"
+            )
+        if self.welcome is not None:
+            return f"the sink at {self._address} does not answer: results are kept until it is back"
+        if self._connected:
+            return f"connected to {self._address}, but no sink answers there"
+        return f"no sink answers at {self._address}: start it there (python sink.py), or name its host with --sink"
+
     def _greet(self, now: float) -> list[Output]:
         self._greet_at = now + self._GREET_S
         return [self._hello]
-
-    def _waiting_for(self) -> str:
-        if self.welcome is not None:
-            return f"the sink at {self._address} does not answer: results are kept until it is back; still trying"
-        if self._connected:
-            return f"connected to {self._address}, but no sink answers there; still trying"
-        return (
-            f"no sink answers at {self._address}: start it there (python sink.py), or name its host with --sink;"
-            " still trying"
-        )

@@ -70,6 +70,7 @@ class SinkLink:
         self._timing = timing
         self._receiver = receiver
         self._rules = Joining(timing, certificate.role, name, self._endpoint, str(certificate.path))
+        self._lookup = sockets.NameLookup(self.host)
         self._socket = sockets.control_client(context, certificate)
         self._watch = sockets.Watch(self._socket, sum(_EVENTS))
         self._socket.connect(self._endpoint)
@@ -78,6 +79,10 @@ class SinkLink:
     def welcome(self) -> Welcome | None:
         """The sink's last welcome."""
         return self._rules.welcome
+
+    def waiting_for(self) -> str:
+        """What keeps the sink from answering, and what to do, in words."""
+        return self._rules.waiting_for()
 
     def away(self) -> bool:
         """True while the sink is not there or says nothing."""
@@ -113,6 +118,7 @@ class SinkLink:
             self._socket.disconnect(self._endpoint)
             self._socket.connect(endpoint)
             self._endpoint = endpoint
+            self._lookup = sockets.NameLookup(self.host)
             self._rules.moved(endpoint)
 
     def deadline(self) -> float | None:
@@ -133,6 +139,8 @@ class SinkLink:
             if seen is LinkEvent.BAD_HANDSHAKE and value != errno.EPIPE:
                 # A sink with another key hangs up. A reset, or no answer, says nothing about keys.
                 seen = LinkEvent.NOBODY
+            if seen is LinkEvent.NOBODY and not self._lookup.found():
+                seen = LinkEvent.NO_SUCH_NAME
             self._perform(self._rules.event(sockets.now(), seen))
 
     def _receive(self) -> None:
@@ -200,8 +208,7 @@ def ask_sink(key: Path, role: str, override: str | None, question: Message, kind
     try:
         while not answers:
             if sockets.now() >= give_up_at:
-                where = sockets.endpoint(*address)
-                raise OperatorError(f"no sink answers at {where}: start it there, or name its host with --sink")
+                raise OperatorError(joined.waiting_for())
             poll.wait(min(give_up_at, joined.deadline() or give_up_at))
             joined.tick()
     finally:

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -132,6 +133,31 @@ def connect_tasks(made: zmq.Socket[bytes], endpoint: str, ventilator_key: str) -
 def endpoint(host: str, port: int) -> str:
     """The ZeroMQ address of a host and port; IPv6 addresses get their brackets."""
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+class NameLookup:
+    """Whether a host's name has an address, asked in a thread: a resolver may take many seconds."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._found = True
+        self._thread: threading.Thread | None = None
+
+    def found(self) -> bool:
+        """What the last finished look-up said, True before the first; begins the next one."""
+        if self._thread is None or not self._thread.is_alive():
+            # A daemon, or a resolver that hangs would keep the process from leaving.
+            self._thread = threading.Thread(target=self._look_up, daemon=True)
+            self._thread.start()
+        return self._found
+
+    def _look_up(self) -> None:
+        try:
+            socket.getaddrinfo(self._host, None)
+        except (OSError, UnicodeError):
+            self._found = False
+        else:
+            self._found = True
 
 
 def bind(made: zmq.Socket[bytes], host: str, port: int, what: str) -> int:

@@ -15,6 +15,7 @@ ADDRESS = "tcp://sink:5559"
 HELLO = Hello(PROTOCOL_VERSION, "worker", "ada")
 WELCOME = Welcome(PROTOCOL_VERSION, "run", 5558, False)
 CONNECTED, NOBODY, CUT = LinkEvent.CONNECTED, LinkEvent.NOBODY, LinkEvent.CUT
+NO_SUCH_NAME = LinkEvent.NO_SUCH_NAME
 
 Step = LinkEvent | FromSink
 
@@ -104,6 +105,11 @@ def test_bad_handshakes_mean_nothing_once_the_sink_has_welcomed_this_key() -> No
     [
         ([], "no sink answers at tcp://sink:5559: start it there"),
         ([NOBODY, NOBODY], "no sink answers at tcp://sink:5559: start it there"),
+        (
+            [NO_SUCH_NAME],
+            "the name in tcp://sink:5559 does not resolve to an address: mend the sink's name with --sink",
+        ),
+        ([NO_SUCH_NAME, NOBODY], "no sink answers at tcp://sink:5559: start it there"),
         ([CONNECTED], "connected to tcp://sink:5559, but no sink answers"),
         ([CONNECTED, Again()], "connected to tcp://sink:5559, but no sink answers"),
         ([CONNECTED, CUT], "no sink answers at tcp://sink:5559: start it there"),
