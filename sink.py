@@ -206,11 +206,9 @@ def serve(
     with a worker's, a ventilator's and an observer's key for this machine.
     """
     if context.invoked_subcommand is not None:
-        for option in ("ledger", "keys", "listen", "control_port", "results_port"):
-            source = context.get_parameter_source(option)
-            if source is not None and source.name == "COMMANDLINE":
-                named, command = f"--{option.replace('_', '-')}", context.invoked_subcommand
-                raise OperatorError(f"{named} stands before {command}: put it behind, if `{command} --help` has it")
+        for option in console.typed_options(context):
+            command = context.invoked_subcommand
+            raise OperatorError(f"{option} stands before {command}: put it behind, if `{command} --help` has it")
         return
     console.start_log("sink")
     opened = Ledger(str(ledger))
@@ -251,7 +249,7 @@ def status(
 ) -> None:
     """Show the crew and the jobs of the running sink."""
     console.start_log("sink")
-    report = ask_sink(key or KeyFolder(keys).local(OBSERVER), OBSERVER, sink, Query(), Report)
+    report = ask_sink(key or KeyFolder(keys).local_made(OBSERVER), OBSERVER, sink, Query(), Report)
     listing.print_report(report)
 
 
@@ -266,7 +264,7 @@ def cancel(
 ) -> None:
     """Cancel a job: its ventilator ends, its tasks are dropped, running ones included. Its results stay."""
     console.start_log("sink")
-    ask_sink(key or KeyFolder(keys).local(VENTILATOR), VENTILATOR, sink, Cancel(job), Dropped)
+    ask_sink(key or KeyFolder(keys).local_made(VENTILATOR), VENTILATOR, sink, Cancel(job), Dropped)
     print(f"job {job} is cancelled")
 
 

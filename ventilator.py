@@ -3,6 +3,7 @@
 
 import logging
 import re
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,7 @@ from common.settings import BATCH_TASKS_MAX, TASKS_PORT, DispatchSettings
 log = logging.getLogger(__name__)
 app = console.application("The ventilator of a Tradewind pipeline.")
 DEFAULT_KEY = Path("keys/ventilator.key_secret")
+DEFAULT_LEDGER = Path("results.db")
 DRAIN_S = 10.0
 """How long an interrupted job waits for what runs."""
 
@@ -43,6 +45,8 @@ class Options:
     port: int | None
     retry_failed: bool
     dispatch: DispatchSettings
+    ledger: Path | None = None
+    """Where the results are, if that is known here and not the default."""
 
 
 class Ventilator:
@@ -98,12 +102,16 @@ class Ventilator:
         """Run the job to its end. Raises OperatorError when that will never be possible."""
         self._link.register(self._poll)
         self._poll.register(self._gate.socket, self._gate.answer)
-        self._display = ProgressDisplay(self._options.job)
+        job, function = self._options.job, self._options.function
+        log.info("job %s: %s over %s, sink at %s", job, function, self._input.source, self._link.host)
+        self._display = ProgressDisplay(job)
         try:
             while not self._is_over():
                 self._poll.wait(self._deadline())
                 self._tick()
             self._ended_at = sockets.now()
+            if self._input_error is not None:
+                self._cancel_what_is_empty()
         finally:
             self._display.close()
             self._link.close()
@@ -173,7 +181,8 @@ class Ventilator:
         except OperatorError as error:
             self._input_error = error
             self._want_input(False)
-            log.error("%s; waiting for the tasks before it", error)
+            if self._rules.outstanding:
+                log.error("%s; waiting for the tasks before it", error)
         dry = self._input.ended or (self._input_polled is not None and self._input.expected is None)
         self._send(self._rules.input_scarce(now, dry))
 
@@ -284,6 +293,7 @@ class Ventilator:
                 return
             others = self._rules.others_count
             if others and self._voiced_count >= 1:
+                self._cancel_what_is_empty()
                 raise OperatorError(
                     f"no worker exposes {self._options.function}; {others} that are here expose other functions: mend"
                     " the name and run the command again, or start a worker that exposes it and add"
@@ -296,6 +306,11 @@ class Ventilator:
                 self._options.function,
                 module,
             )
+
+    def _cancel_what_is_empty(self) -> None:
+        """Leave no job open that ends by a mistake before anything is recorded; --job goes on with it all the same."""
+        if self._rules.caught_up and not self._rules.done_count and not self._rules.in_hands:
+            self._link.send(Cancel(self._options.job))
 
     def _speak_of_input(self, now: float) -> None:
         """Say that the job waits for its own input."""
@@ -313,6 +328,8 @@ class Ventilator:
         counts = rules.pushed_count, rules.returned_count, rules.copied_count
         log.debug("%.4f s, %d pushes, %d returns, %d copies", seconds, *counts)
         if closed is None:
+            if self._input_error is not None and not self._rules.done_count:
+                raise self._input_error
             done, total = self._rules.done_count, self._input.expected
             of = "" if total is None else f" of {total}"
             log.info("job %s stopped: %d%s tasks are recorded", job, done, of)
@@ -326,7 +343,8 @@ class Ventilator:
             log.warning("task %d failed: %s", task, error)
         if closed.failed > len(closed.failures):
             log.warning("and %d more", closed.failed - len(closed.failures))
-        log.info("results: python sink.py results %s%s", job, " --failed" if closed.failed else "")
+        where = f" --ledger {shlex.quote(str(self._options.ledger))}" if self._options.ledger else ""
+        log.info("results: python sink.py results %s%s%s", job, " --failed" if closed.failed else "", where)
         return ExitCode.TASKS_FAILED if closed.failed else ExitCode.OK
 
 
@@ -337,6 +355,7 @@ def new_job(function: str) -> str:
 
 @app.command(epilog=console.EXIT_CODES)
 def ventilate(
+    context: typer.Context,
     function: Annotated[
         str | None, typer.Argument(metavar="MODULE:FUNCTION", help="What to call with each task.")
     ] = None,
@@ -349,7 +368,7 @@ def ventilate(
     ] = None,
     key: Annotated[
         Path,
-        typer.Option(envvar="TRADEWIND_KEY", help="This ventilator's key file, as `sink.py enrol` wrote it."),
+        typer.Option(envvar="TRADEWIND_KEY", help="This ventilator's key file, as the sink's `enrol` wrote it."),
     ] = DEFAULT_KEY,
     sink: Annotated[
         str | None,
@@ -415,8 +434,8 @@ def ventilate(
             help="Bring a sink and a worker of one's own, with so many slots.",
         ),
     ] = None,
-    ledger: Annotated[Path, typer.Option(envvar="TRADEWIND_LEDGER", help="The ledger that --local leaves.")] = Path(
-        "results.db"
+    ledger: Annotated[Path, typer.Option(envvar="TRADEWIND_LEDGER", help="The ledger that --local leaves.")] = (
+        DEFAULT_LEDGER
     ),
     version: Annotated[
         bool,
@@ -429,6 +448,7 @@ def ventilate(
     the ledger is skipped.
     """
     console.start_log("ventilator")
+    check_together(console.typed_options(context))
     if cancel is not None:
         link.ask_sink(key, VENTILATOR, sink, Cancel(cancel), Dropped)
         print(f"job {cancel} is cancelled")
@@ -461,9 +481,20 @@ def ventilate(
         )
         if certificate is None:
             raise typer.Exit(ExitCode.INTERRUPTED)
-        options = Options(function, key, None if farm else sink, name, port, retry_failed, settings)
+        left = ledger if farm and ledger != DEFAULT_LEDGER else None
+        options = Options(function, key, None if farm else sink, name, port, retry_failed, settings, left)
         code = Ventilator(options, opened, certificate, poll, signals, farm).run()
     raise typer.Exit(code)
+
+
+def check_together(typed: list[str]) -> None:
+    """Refuse options that would count for nothing beside others. Raises OperatorError."""
+    if "--cancel" in typed and (idle := [each for each in typed if each not in ("--cancel", "--key", "--sink")]):
+        raise OperatorError(f"--cancel JOB only cancels: leave out {', '.join(idle)}")
+    if "--local" in typed and (idle := [each for each in typed if each in ("--key", "--sink")]):
+        raise OperatorError(f"--local brings a sink of its own: leave out {', '.join(idle)}")
+    if "--ledger" in typed and "--local" not in typed:
+        raise OperatorError("--ledger is for --local: where results go otherwise, the sink was told with its --ledger")
 
 
 def check_function(function: str) -> None:

@@ -294,7 +294,7 @@ def work(
     ],
     key: Annotated[
         Path,
-        typer.Option(envvar="TRADEWIND_KEY", help="This worker's key file, as `sink.py enrol` wrote it."),
+        typer.Option(envvar="TRADEWIND_KEY", help="This worker's key file, as the sink's `enrol` wrote it."),
     ] = DEFAULT_KEY,
     sink: Annotated[
         str | None,

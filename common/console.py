@@ -2,15 +2,22 @@
 
 import logging
 import os
+import re
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import typer
 
 from common import __version__
 from common.errors import ExitCode, OperatorError
 
+_UsageError: Any = typer.BadParameter.__base__
+"""What typer raises for a wrong command line; it is public in click, which newer typers have inside."""
 EXIT_CODES = "Exit codes: 0 all went well, 1 tasks failed, 2 wrong use (the message says what to do), 130 interrupted."
 
 
@@ -32,6 +39,33 @@ def show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def command(role: str) -> str:
+    """What to type for the command of `role`, in the way in which this one was typed."""
+    typed = Path(sys.argv[0])
+    if typed.suffix == ".py":
+        return shlex.join([sys.orig_argv[0], str(typed.with_name(f"{role}.py"))])
+    name = f"tradewind-{role}"
+    return name if shutil.which(name) else shlex.quote(str(typed.with_name(name)))
+
+
+def as_typed(text: str) -> str:
+    """The text with the commands in it as one would type them here.
+
+    All messages, those that come from another machine included, name them as `python sink.py`.
+    """
+    return re.sub(r"\bpython (sink|worker|ventilator)\.py\b", lambda found: command(found[1]), text)
+
+
+def typed_options(context: typer.Context) -> list[str]:
+    """The parameters that stand on the command line, options as `--option`, arguments by their metavar."""
+    found = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            found.append(parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar or "")
+    return found
+
+
 def start_log(role: str) -> None:
     """Log lines to stderr; `TRADEWIND_LOG_LEVEL` (debug, info, warning, error) says from which level on."""
     level = os.environ.get("TRADEWIND_LOG_LEVEL", "info").upper()
@@ -44,17 +78,34 @@ def start_log(role: str) -> None:
         datefmt="%H:%M:%S",
         force=True,
     )
+    logging.getLogger().handlers[0].addFilter(_name_commands)
 
 
-def run(app: typer.Typer, name: str) -> None:
+def _name_commands(record: logging.LogRecord) -> bool:
+    # The arguments are left alone: what tasks print is among them.
+    record.msg = as_typed(str(record.msg))
+    return True
+
+
+def run(app: typer.Typer, role: str) -> None:
     """Run the command line; an operator's error becomes one line on stderr and exit code 2."""
     try:
-        app(prog_name=name)
+        with pipe_may_close():
+            code = app(prog_name=command(role), standalone_mode=False)
     except OperatorError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(ExitCode.WRONG_USE)
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
+        print(f"{role}: {as_typed(str(error))}", file=sys.stderr)
+        code = ExitCode.WRONG_USE
+    except _UsageError as error:
+        print(f"{role}: {_said_in_one_line(error, role)}", file=sys.stderr)
+        code = ExitCode.WRONG_USE
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
+    sys.exit(code)
+
+
+def _said_in_one_line(error: Any, role: str) -> str:
+    help_of = error.ctx.command_path if error.ctx else command(role)
+    return f"{' '.join(error.format_message().split()).rstrip('.')}; `{help_of} --help` says more"
 
 
 @contextmanager

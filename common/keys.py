@@ -134,6 +134,16 @@ class KeyFolder:
         """The key file of this machine's worker, ventilator or observer."""
         return self.path / f"{role}.key_secret"
 
+    def local_made(self, role: str) -> Path:
+        """The same, once a sink has made it. Raises OperatorError when none has."""
+        path = self.local(role)
+        if not path.exists():
+            raise OperatorError(
+                f"there is no key file {path}: start the sink in this folder first (python sink.py), or name its key"
+                " folder with --keys, or a key file with --key"
+            )
+        return path
+
     def enrol(self, role: str, name: str, address: str, out: Path) -> None:
         """Make a pair for another machine, enter it in the roster and write it to the file `out`."""
         if role not in ROLES:

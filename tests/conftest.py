@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,11 @@ import pytest
 TOP = Path(__file__).resolve().parent.parent
 PATIENCE_S = 60.0
 """How long a test waits for something that must come; only a failure takes so long."""
+
+
+def typed(script: str) -> str:
+    """How messages name a command in these tests, as a regular expression: as this Python's and this checkout's."""
+    return re.escape(shlex.join([sys.executable, str(TOP / f"{script}.py")]))
 
 
 class Process:

@@ -191,6 +191,20 @@ def test_local_brings_its_own_sink_and_worker_and_leaves_the_ledger(pipeline: Pi
     assert "module nosuch not found" in broken.err
 
 
+def test_the_command_that_reads_the_results_works_as_it_is_printed(pipeline: Pipeline) -> None:
+    arguments = ["squares:square", "--range", "3", "--local", "1", "--ledger", "my results.db"]
+    ventilator = pipeline.run("ventilator", *arguments)
+    printed = ventilator.wait_for(r"results: (.*)\n")[1]
+    done = subprocess.run(printed, shell=True, cwd=pipeline.folder, env=pipeline.env, capture_output=True, text=True)
+    assert [json.loads(line)["value"] for line in done.stdout.splitlines()] == [0, 1, 4], done.stderr
+
+
+def test_a_job_says_at_once_what_it_is(pipeline: Pipeline) -> None:
+    pipeline.sink().kill()
+    ventilator = pipeline.ventilator("squares:square", "--range", "3", "--job", "j")
+    ventilator.wait_for(r"\A\S+ ventilator: job j: squares:square over range 0:3, sink at 127.0.0.1\n")
+
+
 def test_a_terminal_gets_a_progress_line_and_a_pipe_no_colours(pipeline: Pipeline) -> None:
     pipeline.sink()
     pipeline.worker("squares")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Pipeline, Process, wait_until
+from tests.conftest import Pipeline, Process, typed, wait_until
 
 
 def last_line(process: Process) -> str:
@@ -27,7 +27,7 @@ def test_no_sink_at_the_address_is_said_and_said_again(pipeline: Pipeline) -> No
     worker = pipeline.worker("squares")
     ventilator = pipeline.ventilator("squares:square", "--range", "3")
     status = pipeline.start("sink", "status", "--sink", "127.0.0.1:20001")
-    worker.wait_for(r"no sink answers at tcp://127.0.0.1:\d+: start it there \(python sink.py\), or name its host")
+    worker.wait_for(rf"no sink answers at tcp://127.0.0.1:\d+: start it there \({typed('sink')}\), or name its host")
     ventilator.wait_for("no sink answers at ")
     pipeline.sink()
     assert ventilator.wait() == 0
@@ -46,7 +46,7 @@ def test_commands_started_before_the_sink_wait_for_its_keys(pipeline: Pipeline) 
 def test_no_worker_is_said_and_the_job_goes_on_when_one_comes(pipeline: Pipeline) -> None:
     pipeline.sink()
     ventilator = pipeline.ventilator("squares:square", "--range", "3")
-    ventilator.wait_for(r"no worker exposes squares:square: start one with `python worker.py squares`")
+    ventilator.wait_for(rf"no worker exposes squares:square: start one with `{typed('worker')} squares`")
     pipeline.worker("squares")
     assert ventilator.wait() == 0
 
@@ -152,6 +152,85 @@ def test_modules_that_cannot_be_served(pipeline: Pipeline, module: str, pattern:
 )
 def test_wrong_use_of_the_ventilator(pipeline: Pipeline, arguments: list[str], pattern: str) -> None:
     refused(pipeline.run("ventilator", *arguments), pattern)
+
+
+@pytest.mark.parametrize(
+    ("command", "pattern"),
+    [
+        ("ventilator squares:square --rang 3", "^ventilator: No such option: --rang .*--range"),
+        ("ventilator squares:square a b", r"^ventilator: .*\(b\)"),
+        ("ventilator squares:square --range 3 --retries x", "^ventilator: .*--retries"),
+        ("ventilator squares:square --range", "^ventilator: .*--range"),
+        ("worker", "^worker: Missing argument .*MODULE"),
+        ("worker squares --slots 0", "^worker: .*--slots"),
+        ("sink --control-port 99999", "^sink: .*--control-port"),
+        ("sink nosuch", "^sink: No such command .*nosuch"),
+        ("sink results --format xml", "^sink: .*--format.*jsonl"),
+        ("sink cancel", "^sink: Missing argument .*JOB"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_that_points_to_the_help(
+    pipeline: Pipeline, command: str, pattern: str
+) -> None:
+    script, *arguments = command.split()
+    process = pipeline.run(script, *arguments)
+    refused(process, pattern)
+    of = f"{typed(script)} {arguments[0]}" if arguments and arguments[0] in ("results", "cancel") else typed(script)
+    assert re.fullmatch(rf".*; `{of} --help` says more\n", process.err), process.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        ("--cancel j squares:square in.txt --range 3", "--cancel JOB only cancels: leave out .*INPUT.*, --range"),
+        ("squares:square --range 3 --local 1 --sink there", "--local brings a sink of its own: leave out --sink"),
+        ("squares:square --range 3 --ledger my.db", "--ledger is for --local: .*the sink was told with its --ledger"),
+    ],
+)
+def test_options_that_would_count_for_nothing_are_refused(pipeline: Pipeline, arguments: str, pattern: str) -> None:
+    refused(pipeline.run("ventilator", *arguments.split()), f"^ventilator: {pattern}")
+
+
+@pytest.mark.parametrize("command", ["status", "cancel j", "status --keys elsewhere"])
+def test_commands_of_a_sink_that_was_never_started_here(pipeline: Pipeline, command: str) -> None:
+    process = pipeline.run("sink", *command.split())
+    refused(
+        process, rf"there is no key file \S+: start the sink in this folder first \({typed('sink')}\), or name its key"
+    )
+
+
+def test_a_name_that_does_not_resolve_is_said_and_said_again(pipeline: Pipeline) -> None:
+    pipeline.sink().kill()
+    elsewhere = ["--sink", "nosuchhost.invalid"]
+    ventilator = pipeline.ventilator("squares:square", "--range", "3", *elsewhere)
+    worker, status = pipeline.worker("squares", *elsewhere), pipeline.start("sink", "status", *elsewhere)
+    said = r"the name in tcp://nosuchhost.invalid:\d+ does not resolve to an address: mend the sink's name with --sink"
+    refused(status, said)
+    for process in (ventilator, worker):
+        process.wait_for(rf"{said}.*; still trying\n(.*\n)*.*{said}")
+        process.signal(signal.SIGINT)
+    assert (ventilator.wait(), worker.wait()) == (130, 0)
+
+
+def test_a_job_whose_function_nobody_exposes_is_not_left_open(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    pipeline.worker("squares")
+    refused(pipeline.ventilator("squares:sqaure", "--range", "3", "--job", "j"), "no worker exposes squares:sqaure")
+    wait_until(lambda: pipeline.query("SELECT state FROM jobs") == [("cancelled",)], "the job is not left open")
+    pipeline.module("squares", "def sqaure(n):\n    return n * n\n")
+    pipeline.worker("squares")
+    assert pipeline.ventilator("squares:sqaure", "--range", "3", "--job", "j").wait() == 0
+    assert pipeline.query("SELECT state, done FROM jobs") == [("done", 3)]
+
+
+def test_an_input_that_is_not_text_is_said_once_and_leaves_no_job_open(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    pipeline.worker("squares")
+    (pipeline.folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    ventilator = pipeline.ventilator("squares:square", "picture.png")
+    refused(ventilator, "^ventilator: picture.png:1: the line is not UTF-8 text: ")
+    assert ventilator.err.count("picture.png:1") == 1
+    wait_until(lambda: pipeline.query("SELECT state FROM jobs") == [("cancelled",)], "the job is not left open")
 
 
 def test_a_line_that_is_not_json_is_named_and_what_stands_before_it_is_done(pipeline: Pipeline) -> None:
@@ -269,5 +348,5 @@ def test_failed_tasks_of_a_job_that_is_not_there_are_not_run_again(pipeline: Pip
     pipeline.sink()
     ventilator = pipeline.ventilator("squares:square", "--range", "3", "--job", "nosuch", "--retry-failed")
     assert ventilator.wait() == 2
-    ventilator.wait_for("there is no job nosuch: `python sink.py jobs` lists them")
+    ventilator.wait_for(f"there is no job nosuch: `{typed('sink')} jobs` lists them")
     assert pipeline.query("SELECT * FROM jobs") == []

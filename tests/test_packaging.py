@@ -38,3 +38,4 @@ def test_the_wheel_brings_three_commands_and_no_module_that_a_user_could_want(tm
     )
     assert done.returncode == 0, done.stderr
     assert "3 tasks recorded, 0 failed" in done.stderr
+    assert "results: tradewind-sink results mine-add-" in done.stderr

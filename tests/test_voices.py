@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Pipeline, Process, wait_until
+from tests.conftest import Pipeline, Process, typed, wait_until
 
 GATE = (
     "import os, time\n"
@@ -98,7 +98,7 @@ def test_every_wait_has_a_voice(waits: Waits) -> None:
     other.close()
 
     importing.wait_for("still importing slow")
-    abandoned.wait_for("no worker exposes left:wait: start one with `python worker.py left`; waiting")
+    abandoned.wait_for(f"no worker exposes left:wait: start one with `{typed('worker')} left`; waiting")
     leaving.wait_for("still finishing what runs, or waiting for its receipts; a second signal ends it")
     long.wait_for("job long: 0 of 1 done, 0 failed, 1 batches outstanding")
     assert processor_s(long) - used_s < 0.5, "waiting costs nothing"
