@@ -169,15 +169,20 @@ class Sink:
         self._refused.clear()
 
 
-LedgerOption = Annotated[Path, typer.Option(envvar="TRADEWIND_LEDGER", help="The ledger, an SQLite file.")]
-KeysOption = Annotated[Path, typer.Option(envvar="TRADEWIND_KEYS", help="The sink's key folder.")]
+# Not checked by typer: it would refuse a default that is not used, and our own words say what to do.
+LedgerOption = Annotated[
+    Path, typer.Option(readable=False, envvar="TRADEWIND_LEDGER", help="The ledger, an SQLite file.")
+]
+KeysOption = Annotated[Path, typer.Option(readable=False, envvar="TRADEWIND_KEYS", help="The sink's key folder.")]
 DEFAULT_LEDGER, DEFAULT_KEYS = Path("results.db"), Path("keys")
 
 
 @app.callback(invoke_without_command=True, epilog=console.EXIT_CODES)
 def serve(
     context: typer.Context,
-    ledger: LedgerOption = DEFAULT_LEDGER,
+    ledger:
+    # Not checked by typer: it would refuse a default that is not used, and our own words say what to do.
+    LedgerOption = DEFAULT_LEDGER,
     keys: KeysOption = DEFAULT_KEYS,
     listen: Annotated[
         str,
@@ -221,7 +226,9 @@ def serve(
 @app.command(epilog=console.EXIT_CODES)
 def results(
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="The job; the last one if none is named.")] = None,
-    ledger: LedgerOption = DEFAULT_LEDGER,
+    ledger:
+    # Not checked by typer: it would refuse a default that is not used, and our own words say what to do.
+    LedgerOption = DEFAULT_LEDGER,
     format: Annotated[listing.Format, typer.Option(help="One JSON object a line, or CSV.")] = listing.Format.jsonl,
     failed: Annotated[bool, typer.Option("--failed", help="Only tasks that failed.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Go on as results arrive, until the job ends.")] = False,
@@ -234,15 +241,23 @@ def results(
 
 
 @app.command(epilog=console.EXIT_CODES)
-def jobs(ledger: LedgerOption = DEFAULT_LEDGER) -> None:
+def jobs(
+    ledger:
+    # Not checked by typer: it would refuse a default that is not used, and our own words say what to do.
+    LedgerOption = DEFAULT_LEDGER,
+) -> None:
     """List the jobs of the ledger with their state."""
-    listing.print_jobs(LedgerReader(str(ledger)).jobs())
+    found = LedgerReader(str(ledger)).jobs()
+    with console.pipe_may_close():
+        listing.print_jobs(found)
 
 
 @app.command(epilog=console.EXIT_CODES)
 def status(
     keys: KeysOption = DEFAULT_KEYS,
-    key: Annotated[Path | None, typer.Option(envvar="TRADEWIND_KEY", help="An observer's key file.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(readable=False, envvar="TRADEWIND_KEY", help="An observer's key file.")
+    ] = None,
     sink: Annotated[
         str | None, typer.Option(envvar="TRADEWIND_SINK", metavar="HOST[:PORT]", help="The sink's address.")
     ] = None,
@@ -250,14 +265,17 @@ def status(
     """Show the crew and the jobs of the running sink."""
     console.start_log("sink")
     report = ask_sink(key or KeyFolder(keys).local_made(OBSERVER), OBSERVER, sink, Query(), Report)
-    listing.print_report(report)
+    with console.pipe_may_close():
+        listing.print_report(report)
 
 
 @app.command(epilog=console.EXIT_CODES)
 def cancel(
     job: Annotated[str, typer.Argument(metavar="JOB", help="The job to cancel.")],
     keys: KeysOption = DEFAULT_KEYS,
-    key: Annotated[Path | None, typer.Option(envvar="TRADEWIND_KEY", help="A ventilator's key file.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(readable=False, envvar="TRADEWIND_KEY", help="A ventilator's key file.")
+    ] = None,
     sink: Annotated[
         str | None, typer.Option(envvar="TRADEWIND_SINK", metavar="HOST[:PORT]", help="The sink's address.")
     ] = None,
@@ -295,7 +313,9 @@ def enrol(
 @app.command(epilog=console.EXIT_CODES)
 def roster(keys: KeysOption = DEFAULT_KEYS) -> None:
     """List who is enrolled."""
-    listing.print_roster(KeyFolder(keys).roster().values())
+    users = KeyFolder(keys).made().roster().values()
+    with console.pipe_may_close():
+        listing.print_roster(users)
 
 
 @app.command(epilog=console.EXIT_CODES)
@@ -304,7 +324,7 @@ def revoke(
     keys: KeysOption = DEFAULT_KEYS,
 ) -> None:
     """Strike a key out of the roster; a running sink cuts it off within seconds."""
-    user = KeyFolder(keys).revoke(name)
+    user = KeyFolder(keys).made().revoke(name)
     print(f"{user.role} {name} is revoked")
 
 

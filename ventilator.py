@@ -368,7 +368,9 @@ def ventilate(
     ] = None,
     key: Annotated[
         Path,
-        typer.Option(envvar="TRADEWIND_KEY", help="This ventilator's key file, as the sink's `enrol` wrote it."),
+        typer.Option(
+            readable=False, envvar="TRADEWIND_KEY", help="This ventilator's key file, as the sink's `enrol` wrote it."
+        ),
     ] = DEFAULT_KEY,
     sink: Annotated[
         str | None,
@@ -434,9 +436,9 @@ def ventilate(
             help="Bring a sink and a worker of one's own, with so many slots.",
         ),
     ] = None,
-    ledger: Annotated[Path, typer.Option(envvar="TRADEWIND_LEDGER", help="The ledger that --local leaves.")] = (
-        DEFAULT_LEDGER
-    ),
+    ledger: Annotated[
+        Path, typer.Option(readable=False, envvar="TRADEWIND_LEDGER", help="The ledger that --local leaves.")
+    ] = (DEFAULT_LEDGER),
     version: Annotated[
         bool,
         typer.Option("--version", callback=console.show_version, is_eager=True, help="Print the version."),

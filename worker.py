@@ -294,7 +294,9 @@ def work(
     ],
     key: Annotated[
         Path,
-        typer.Option(envvar="TRADEWIND_KEY", help="This worker's key file, as the sink's `enrol` wrote it."),
+        typer.Option(
+            readable=False, envvar="TRADEWIND_KEY", help="This worker's key file, as the sink's `enrol` wrote it."
+        ),
     ] = DEFAULT_KEY,
     sink: Annotated[
         str | None,

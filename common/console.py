@@ -90,8 +90,7 @@ def _name_commands(record: logging.LogRecord) -> bool:
 def run(app: typer.Typer, role: str) -> None:
     """Run the command line; an operator's error becomes one line on stderr and exit code 2."""
     try:
-        with pipe_may_close():
-            code = app(prog_name=command(role), standalone_mode=False)
+        code = app(prog_name=command(role), standalone_mode=False)
     except OperatorError as error:
         print(f"{role}: {as_typed(str(error))}", file=sys.stderr)
         code = ExitCode.WRONG_USE
@@ -110,13 +109,20 @@ def _said_in_one_line(error: Any, role: str) -> str:
 
 @contextmanager
 def pipe_may_close() -> Iterator[None]:
-    """Whoever reads our standard output may leave early, as `head` does: that ends the printing, and is no error."""
+    """Whoever reads our standard output may leave early, as `head` does: that ends the printing, and is no error.
+
+    Raises OperatorError when there is no standard output, or no room for it.
+    """
+    if sys.stdout is None:
+        raise OperatorError("standard output is closed: give the command a terminal, a file or a pipe to print to")
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is still buffered has nowhere to go when the interpreter flushes it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OperatorError(f"cannot write to standard output: {error.strerror}; print to another place") from None
 
 
 def parent_is_gone() -> bool:

@@ -74,12 +74,27 @@ def load(path: Path) -> Certificate:
 
 def load_pair(path: Path, role: str) -> Certificate:
     """Read a key file that this command can use to reach a sink. Raises OperatorError."""
+    if is_missing(path):
+        raise OperatorError(
+            f"cannot read the key file {path}: No such file; name the one that `enrol {role} NAME` wrote"
+        )
     certificate = load(path)
     if not certificate.secret or not certificate.sink_key:
         raise OperatorError(f"{path} has no secret key and sink address: use the file that `enrol {role} NAME` wrote")
     if certificate.role != role:
         raise OperatorError(f"{path} is a {certificate.role}'s key: a {role} needs one from `enrol {role} NAME`")
     return certificate
+
+
+def is_missing(path: Path) -> bool:
+    """Whether there is no such file; False when its folder may not be looked into."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def is_name(name: str) -> bool:
@@ -134,10 +149,21 @@ class KeyFolder:
         """The key file of this machine's worker, ventilator or observer."""
         return self.path / f"{role}.key_secret"
 
+    def made(self) -> "KeyFolder":
+        """This folder. Raises OperatorError when it is not there."""
+        if is_missing(self.path):
+            raise OperatorError(
+                f"there is no key folder {self.path}: start the sink in this folder first (python sink.py), or name its"
+                " key folder with --keys"
+            )
+        if not os.access(self.path / "roster", os.R_OK | os.X_OK):
+            raise OperatorError(f"cannot read the key folder {self.path}: Permission denied")
+        return self
+
     def local_made(self, role: str) -> Path:
         """The same, once a sink has made it. Raises OperatorError when none has."""
         path = self.local(role)
-        if not path.exists():
+        if is_missing(path):
             raise OperatorError(
                 f"there is no key file {path}: start the sink in this folder first (python sink.py), or name its key"
                 " folder with --keys, or a key file with --key"

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,12 +13,13 @@ import zmq
 from common import sockets
 from common.errors import OperatorError, ProtocolError
 from common.joining import Fail, Joining, LinkEvent, Output, Voice
-from common.keys import Certificate, load_pair
+from common.keys import Certificate, is_missing, load_pair
 from common.messages import FromSink, Goodbye, Message, Welcome, decode_from_sink, encode
 from common.settings import CONTROL_PORT, Timing
 
 log = logging.getLogger(__name__)
 
+_HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:%_-]*")
 _EVENTS = {
     zmq.EVENT_HANDSHAKE_SUCCEEDED: LinkEvent.CONNECTED,
     zmq.EVENT_CONNECT_RETRIED: LinkEvent.NOBODY,
@@ -32,7 +34,7 @@ def sink_address(certificate: Certificate, override: str | None) -> tuple[str, i
     """Host and control port of the sink: those of the key file, unless `override` (HOST[:PORT]) says otherwise."""
     try:
         parts = urlsplit(certificate.sink)
-        host, port = parts.hostname or "127.0.0.1", parts.port or CONTROL_PORT
+        host, port = _host(parts.hostname or "127.0.0.1"), parts.port or CONTROL_PORT
     except ValueError:
         raise OperatorError(f"{certificate.path} names no sink address: {certificate.sink!r}") from None
     if override:
@@ -41,10 +43,17 @@ def sink_address(certificate: Certificate, override: str | None) -> tuple[str, i
             text = f"[{text}]"
         try:
             given = urlsplit(f"tcp://{text}")
-            host, port = given.hostname or host, given.port or port
+            host, port = _host(given.hostname or host), given.port or port
         except ValueError:
             raise OperatorError(f"{override!r} is no sink address: give HOST or HOST:PORT") from None
     return host, port
+
+
+def _host(host: str) -> str:
+    """The host, if ZeroMQ takes it for one. Raises ValueError."""
+    if _HOST.fullmatch(host) is None:
+        raise ValueError(host)
+    return host
 
 
 class SinkLink:
@@ -110,7 +119,7 @@ class SinkLink:
 
     def _follow_key_file(self) -> None:
         """A sink on this machine that was started after us, at other ports than before, says so in our key file."""
-        if not self._certificate.path.exists():
+        if is_missing(self._certificate.path):
             return
         self.host, port = sink_address(load_pair(self._certificate.path, self._certificate.role), None)
         endpoint = sockets.endpoint(self.host, port)
@@ -171,7 +180,7 @@ def wait_for_pair(
     Raises OperatorError when the file is missing or cannot be used.
     """
     voice_at = sockets.now() + 1
-    while patient and not path.exists():
+    while patient and is_missing(path):
         if stopped():
             return None
         if sockets.now() >= voice_at:

@@ -4,6 +4,7 @@ Each option is spelled out with its reason; `docs/PROTOCOL.md` repeats what a pe
 No socket sets ZMTP heartbeats: libzmq 4.3.5 can abort when one meets a full receive queue (libzmq #3937, #4767).
 """
 
+import errno
 import os
 import random
 import signal
@@ -171,7 +172,10 @@ def bind(made: zmq.Socket[bytes], host: str, port: int, what: str) -> int:
                 continue
             if error.errno == zmq.EADDRINUSE:
                 raise OperatorError(f"port {port} is in use: stop who has it, or give another with {what}") from None
-            raise OperatorError(f"cannot listen at {host} port {each}: {error.strerror}") from None
+            reason = os.strerror(error.errno or 0)
+            if error.errno in (errno.ENODEV, errno.EADDRNOTAVAIL):
+                reason = "it is no address of this machine; give one with --listen"
+            raise OperatorError(f"cannot listen at {host} port {each}: {reason}") from None
         return each
     raise OperatorError(f"no free port found between {_FREE_PORTS.start} and {_FREE_PORTS.stop}")
 

@@ -1,6 +1,8 @@
 """What a newcomer gets wrong: each time one line that says what is wrong and what to do, and exit code 2."""
 
+import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Pipeline, Process, typed, wait_until
+from tests.conftest import TOP, Pipeline, Process, typed, wait_until
 
 
 def last_line(process: Process) -> str:
@@ -145,6 +147,10 @@ def test_modules_that_cannot_be_served(pipeline: Pipeline, module: str, pattern:
         (["squares:square", "-", "--range", "3"], "name one input"),
         (["squares:square", "--range", "x"], "--range x: give START:STOP"),
         (["squares:square", "--range", "3:1"], "--range 3:1: STOP is less than START"),
+        (
+            ["squares:square", "--range", "3", "--key", "no"],
+            "cannot read the key file no: No such file; name the one that",
+        ),
         (["squares", "--range", "3"], "squares: name the function as MODULE:FUNCTION"),
         (["examples/squares.py:square", "--range", "3"], "like examples.squares:square"),
         (["squares:square", "--range", "3", "--job", "a b"], "--job a b: use letters"),
@@ -191,11 +197,11 @@ def test_options_that_would_count_for_nothing_are_refused(pipeline: Pipeline, ar
     refused(pipeline.run("ventilator", *arguments.split()), f"^ventilator: {pattern}")
 
 
-@pytest.mark.parametrize("command", ["status", "cancel j", "status --keys elsewhere"])
+@pytest.mark.parametrize("command", ["status", "cancel j", "status --keys elsewhere", "roster", "revoke ada"])
 def test_commands_of_a_sink_that_was_never_started_here(pipeline: Pipeline, command: str) -> None:
     process = pipeline.run("sink", *command.split())
     refused(
-        process, rf"there is no key file \S+: start the sink in this folder first \({typed('sink')}\), or name its key"
+        process, rf"there is no key f\S+ \S+: start the sink in this folder first \({typed('sink')}\), or name its key"
     )
 
 
@@ -242,6 +248,49 @@ def test_a_line_that_is_not_json_is_named_and_what_stands_before_it_is_done(pipe
     (pipeline.folder / "in.jsonl").write_text("1\n\n2\n3\n")
     assert pipeline.ventilator("squares:square", "in.jsonl", "--job", "j").wait() == 0
     assert pipeline.query("SELECT value FROM results ORDER BY task") == [(1,), (4,), (9,)]
+
+
+def test_a_standard_output_that_cannot_be_written(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    status = [sys.executable, str(TOP / "sink.py"), "status"]
+    for redirected, pattern in [
+        ("> /dev/full", "cannot write to standard output: No space left"),
+        (">&-", "is closed"),
+    ]:
+        shell = f"{shlex.join(status)} {redirected}"
+        done = subprocess.run(shell, shell=True, cwd=pipeline.folder, env=pipeline.env, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert re.fullmatch(rf"sink: .*{pattern}.*\n", done.stderr), done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_files_of_another_user(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    (pipeline.folder / "keys").chmod(0o700)
+    (pipeline.folder / "results.db").chmod(0o600)
+    for folder in (pipeline.folder, *pipeline.folder.parents[:2]):
+        folder.chmod(0o755)
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+
+    def said(script: str, *arguments: str) -> Process:
+        process = pipeline.start(script, *arguments, inside=nobody)
+        process.wait()
+        return process
+
+    refused(said("worker", "squares"), "^worker: cannot read the key file keys/worker.key_secret: Permission denied")
+    refused(said("ventilator", "squares:square", "--range", "3"), "^ventilator: cannot read the key file keys/ventil")
+    refused(said("sink", "jobs"), "^sink: cannot read the ledger results.db: its permissions forbid it")
+    refused(said("sink", "status"), "^sink: cannot read the key file keys/observer.key_secret: Permission denied")
+    refused(said("sink", "roster"), "^sink: cannot read the key folder keys: Permission denied")
+
+
+def test_what_is_no_address(pipeline: Pipeline) -> None:
+    pipeline.sink()
+    refused(pipeline.run("sink", "status", "--sink", "a b"), "'a b' is no sink address: give HOST or HOST:PORT")
+    enrol = pipeline.run("sink", "enrol", "worker", "ada", "--address", "tcp://a b:5559")
+    refused(enrol, "'tcp://a b:5559' is no sink address")
+    options = ["--keys", "k", "--ledger", "l.db", "--control-port", "0", "--listen", "nosuchhost.invalid"]
+    refused(pipeline.run("sink", *options), "cannot listen at nosuchhost.invalid .*: it is no address of this machine")
 
 
 def test_ports_in_use(pipeline: Pipeline) -> None:
