@@ -26,6 +26,12 @@ _BUSY_S = 0.1
 _TOGETHER_MIN = 4
 """So many recordings are worth a statement for all of them."""
 _CHECK_SAID_BYTES = 100 * 1024 * 1024
+_PAGE_BYTES = 8 * 1024
+"""A large value is written page by page, and so is a small commit: smaller pages make that slower, larger ones this."""
+_CACHE_BYTES = 16 * 1024 * 1024
+"""To place a row, SQLite reads about ten others whole: large values that are not cached are read from the file."""
+_LOG_BYTES = 4 * 1024 * 1024
+"""At this size the write-ahead log is copied into the ledger and begun anew: a sync takes longer while it grows."""
 _PASSING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 """I/O errors that a quota gives too; nothing of the transaction is written."""
 
@@ -147,9 +153,13 @@ class Ledger:
         if tables and not tables >= {"meta", "jobs", "results", "receipts"}:
             self._unlock()
             raise OperatorError(f"{path} is another program's database: give another file with --ledger")
+        # Counts for a new file only.
+        self._db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA wal_autocheckpoint=4000")
+        page_bytes = self._db.execute("PRAGMA page_size").fetchone()[0]
+        self._db.execute(f"PRAGMA wal_autocheckpoint={_LOG_BYTES // page_bytes}")
+        self._db.execute(f"PRAGMA cache_size=-{_CACHE_BYTES // 1024}")
         if not tables:
             self._db.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";"):

@@ -224,6 +224,28 @@ def test_what_was_not_closed_is_there_too(path: str) -> None:
 # -- files that cannot be used --------------------------------------------------------------------------------------
 
 
+def page_bytes(path: str) -> int:
+    with sqlite3.connect(path) as db:
+        return int(db.execute("PRAGMA page_size").fetchone()[0])
+
+
+def test_a_ledger_with_small_pages_goes_on_with_them_and_a_new_one_has_large_ones(ledger: Ledger, path: str) -> None:
+    open_job(ledger)
+    ledger.commit([record([1], 0)], [])
+    ledger.close()
+    assert page_bytes(path) == 8 * 1024
+    with sqlite3.connect(path) as db:
+        for statement in ("journal_mode=DELETE", "page_size=4096"):
+            db.execute(f"PRAGMA {statement}")
+        db.execute("VACUUM")
+    again = Ledger(path)
+    open_job(again)
+    again.commit([record(["x" * 100_000], 1)], [])
+    again.close()
+    assert page_bytes(path) == 4096
+    assert [row.value for row in rows(path)] == [1, "x" * 100_000]
+
+
 def test_two_sinks_cannot_write_one_ledger(ledger: Ledger, path: str) -> None:
     with pytest.raises(OperatorError, match="in use by another sink"):
         Ledger(path)
@@ -309,10 +331,10 @@ def test_on_a_full_disk_no_job_is_opened(ledger: Ledger) -> None:
     open_job(ledger)
     fill_disk(ledger)
     with pytest.raises(LedgerStuck):
-        ledger.open_job("big", "tasks:" + "f" * 9_000, "lines of text")
+        ledger.open_job("big", "tasks:" + "f" * 90_000, "lines of text")
     assert ledger.job("big") is None
     free_disk(ledger)
-    assert ledger.open_job("big", "tasks:" + "f" * 9_000, "lines of text").state == "open"
+    assert ledger.open_job("big", "tasks:" + "f" * 90_000, "lines of text").state == "open"
 
 
 def test_a_ledger_that_another_program_has_locked_is_stuck_not_broken(ledger: Ledger, path: str) -> None:
