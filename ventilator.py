@@ -73,6 +73,8 @@ class Ventilator:
             options.dispatch, self._rules, options.job, options.function, opened.source, options.retry_failed
         )
         self._worker_keys: frozenset[str] = frozenset()
+        self._unsent: list[Message] = []
+        """For the sink, at the end of this turn of the loop."""
         self._input_error: OperatorError | None = None
         self._input_polled: int | None = None
         self._context = zmq.Context()
@@ -126,10 +128,13 @@ class Ventilator:
         now = sockets.now()
         self._link.tick()
         self._read_input(now)
-        self._send(self._talk.tick(now))
+        self._unsent += self._talk.tick(now)
         if self._talk.problem:
             raise OperatorError(self._talk.problem)
+        # A slot may wait for what is pushed, nobody for the next question.
         self._push()
+        self._send(self._unsent)
+        self._unsent = []
         self._speak(now)
         self._speak_of_input(now)
         assert self._display is not None
@@ -184,7 +189,7 @@ class Ventilator:
             if self._rules.outstanding:
                 log.error("%s; waiting for the tasks before it", error)
         dry = self._input.ended or (self._input_polled is not None and self._input.expected is None)
-        self._send(self._rules.input_scarce(now, dry))
+        self._unsent += self._rules.input_scarce(now, dry)
 
     def _check_input(self) -> None:
         """Refuse an input that differs from the one that an earlier run of the job has read."""
@@ -233,11 +238,11 @@ class Ventilator:
         now = sockets.now()
         if isinstance(message, Welcome):
             self._bind(message.loopback)
-            self._send(self._talk.welcome(now, self._port))
+            self._unsent += self._talk.welcome(now, self._port)
         elif isinstance(message, Roster):
             self._take_roster(frozenset(message.keys))
         else:
-            self._send(self._talk.receive(now, message))
+            self._unsent += self._talk.receive(now, message)
 
     def _bind(self, loopback: bool) -> None:
         """Listen for workers: where the sink listens on this machine only, so does the ventilator."""
