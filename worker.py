@@ -27,6 +27,8 @@ from common.unreceipted import Submit
 log = logging.getLogger(__name__)
 app = console.application("The worker of a Tradewind pipeline.")
 DEFAULT_KEY = Path("keys/worker.key_secret")
+TOGETHER_S = 0.2
+"""Seconds within which a signal that is meant for a whole process group reaches each process of it."""
 OUTGOING_BYTES_MAX = 1024 * 1024
 """Results are sent together up to so many bytes."""
 EXTRA_MAX = 1_000
@@ -160,6 +162,9 @@ class Worker:
         now = sockets.now()
         for event in events:
             if isinstance(event, Outcome):
+                if event.by_sigterm and (self._holding.leaving or self._signals.pending(TOGETHER_S)):
+                    # The whole process group is told to end: that is no fault of the task.
+                    continue
                 order = (event.slot, event.first, event.count, event.seconds, event.outcomes)
                 self._perform(self._holding.outcomes(now, *order))
             elif isinstance(event, Done):

@@ -222,7 +222,7 @@ class Collection:
             Send(run.peer, Crew([worker.member(run.job)], [], [], self._crews.others(run)))
             for run in self._crews.runs_for(worker)
         ]
-        return [Send(peer, Heard(message.serial)), *crews]
+        return [Send(peer, Heard(message.serial)), *self._jobs.still_held(peer, message.held), *crews]
 
     def _part_with_worker(self, worker: Worker, in_order: bool) -> list[Output]:
         runs = self._crews.runs_for(worker)

@@ -223,7 +223,7 @@ class Dispatch:
         """The batch to push now, if there is one and the crew has room; `pushed` must follow once it is sent."""
         self._straggler = None
         self._speculation.forget()
-        if self.verifying or self._halted or self.in_hands >= self.window:
+        if self.verifying or self._halted or self.dropped or self.in_hands >= self.window:
             return None
         flight = self._flights.next_ready()
         while flight is not None and (flight.received is not None or self._cuts(flight)):

@@ -1,6 +1,7 @@
 """Jobs and who ventilates them: opened, asked for, closed, cancelled. No socket, no clock."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 from common.crew import Crews, JobRun, Peer
 from common.ledger import Job, LedgerRefused, LedgerStuck
@@ -27,6 +28,8 @@ from common.store import Store
 
 _CONTESTERS_MAX = 100
 """Of one key."""
+_HELD_MAX = 100
+"""Jobs of one beat that the ledger is asked about."""
 
 
 class Jobs:
@@ -120,6 +123,11 @@ class Jobs:
             outputs += [Send(run.peer, Dropped(run.job)), *self.end(run)]
         outputs += [Send(worker.peer, Dropped(message.job)) for worker in self._crews.workers.values()]
         return [*outputs, Send(peer, Dropped(message.job))]
+
+    def still_held(self, peer: bytes, jobs: Iterable[str]) -> list[Output]:
+        """Tell a worker that holds batches of cancelled jobs: it was away when all were told."""
+        asked = [self._ledger.job(name) for name in islice(jobs, _HELD_MAX) if name not in self._crews.runs]
+        return [Send(peer, Dropped(job.name)) for job in asked if job is not None and job.state == "cancelled"]
 
     def end(self, run: JobRun) -> list[Output]:
         """Its ventilator has left."""

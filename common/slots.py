@@ -62,6 +62,8 @@ class Outcome:
     count: int
     seconds: float
     outcomes: Raw
+    by_sigterm: bool = False
+    """Its child was ended by SIGTERM, which may have been meant for the worker and all its children."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,8 +422,8 @@ class Slots:
         cause = cause or ended
         if not child.ready:
             self._failed_starts += 1
-            # Modules that end their process do so each time, but not by SIGKILL: that comes from outside.
-            by_itself = not self._was_ready and "SIGKILL" not in ended
+            # Modules that end their process do so each time, but not by these: they come from outside.
+            by_itself = not self._was_ready and not ended.endswith(("(SIGKILL)", "(SIGTERM)"))
             if by_itself or self._failed_starts >= self._STARTS_MAX:
                 del self._children[child.slot]
                 return [Broken(child.slot, f"importing {', '.join(self._modules)} {cause}")]
@@ -438,10 +440,11 @@ class Slots:
             return [Lost(child.slot, unclear=True)]
         blamed = child.reported if blamed is None else blamed
         log.warning("task %d of job %s %s; its slot has a new child", blamed, order.job, cause)
+        by_sigterm = not timed_out and ended.endswith("(SIGTERM)")
         text = f"the task {cause}"
         seconds = order.timeout_s if timed_out and order.timeout_s else 0.0
         outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[seconds], errors=[(0, text, False)]))
-        return [Outcome(child.slot, blamed, 1, seconds, Raw(outcomes)), lost]
+        return [Outcome(child.slot, blamed, 1, seconds, Raw(outcomes), by_sigterm), lost]
 
     def _replace(self, child: _Child) -> Lost:
         self._end(child)

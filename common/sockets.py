@@ -7,6 +7,7 @@ No socket sets ZMTP heartbeats: libzmq 4.3.5 can abort when one meets a full rec
 import errno
 import os
 import random
+import select
 import signal
 import socket
 import threading
@@ -262,6 +263,10 @@ class Signals:
     def fileno(self) -> int:
         """The descriptor to poll."""
         return self._ours.fileno()
+
+    def pending(self, within_s: float) -> bool:
+        """True when there is one that `received` will give, or comes within so many seconds."""
+        return bool(select.select([self._ours], [], [], within_s)[0])
 
     def received(self) -> list[signal.Signals]:
         """The signals since the last call."""

@@ -182,6 +182,30 @@ def test_a_task_that_runs_beyond_the_grace_is_returned_and_run_elsewhere(pipelin
     assert pipeline.query("SELECT attempt, status FROM results") == [(1, "ok")]
 
 
+def test_a_walltime_that_ends_the_whole_process_group_burns_no_retry(pipeline: Pipeline) -> None:
+    """As Slurm and systemd do: SIGTERM for the worker and for each child, in any order."""
+    pipeline.module(
+        "stay",
+        "import os, time\n"
+        "def stay(n):\n"
+        "    open(f'started{os.getpid()}', 'w').close()\n"
+        "    while not os.path.exists('open'):\n        time.sleep(.01)\n"
+        "    return n\n",
+    )
+    pipeline.sink()
+    worker = pipeline.worker("stay", "--slots", "2")
+    ventilator = pipeline.ventilator("stay:stay", "--range", "2")
+    wait_until(lambda: len(list(pipeline.folder.glob("started*"))) == 2, "both tasks run")
+    for path in pipeline.folder.glob("started*"):
+        os.kill(int(path.name.removeprefix("started")), signal.SIGTERM)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    (pipeline.folder / "open").touch()
+    pipeline.worker("stay", "--slots", "1")
+    assert ventilator.wait() == 0
+    assert pipeline.query("SELECT task, attempt, status FROM results") == [(0, 1, "ok"), (1, 1, "ok")]
+
+
 def test_a_worker_stops_by_the_clock(pipeline: Pipeline) -> None:
     pipeline.sink()
     worker = pipeline.worker("squares", "--stop-after", "0.5")

@@ -67,8 +67,9 @@ def speculating(plan: Plan) -> Plan:
 
 
 def cancelling(plan: Plan) -> Plan:
-    """Jobs that are cancelled while they run."""
-    return replace(plan, cancels_at=2.0)
+    """Jobs that are cancelled while they run, and faults enough to start the sink again."""
+    jobs = [replace(job, tasks=[Task(0.5)] * 40) for job in plan.jobs]
+    return replace(plan, jobs=jobs, worker_count=2, slots_max=2, cancels_at=2.0, faults_per_s=1.5)
 
 
 def revoking(plan: Plan) -> Plan:

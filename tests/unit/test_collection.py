@@ -780,6 +780,16 @@ def test_a_cancelled_job_is_dropped_everywhere(scene: Scene) -> None:
     assert scene.ledger.job("job").state == "cancelled"  # type: ignore[union-attr]
 
 
+def test_a_worker_that_was_away_when_a_job_was_cancelled_is_told_when_it_names_it(scene: Scene) -> None:
+    scene.ventilator(VERA)
+    scene.ventilator(VERA, "other")
+    scene.hello(VITO)
+    scene.send(VITO, Cancel("job"))
+    held = {"job": [(0, 1, 1)], "other": [(0, 1, 1)], "invented": [(0, 1, 1)]}
+    outputs = scene.worker(beat=msgspec.structs.replace(BEAT, held=held))
+    assert of(Dropped, outputs) == [(b"ada", Dropped("job"))]
+
+
 def cancelled(scene: Scene) -> Scene:
     """VERA's job was cancelled, and her connection broke before she could hear it."""
     scene.ventilator(VERA)
