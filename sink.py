@@ -174,15 +174,16 @@ LedgerOption = Annotated[
     Path, typer.Option(readable=False, envvar="TRADEWIND_LEDGER", help="The ledger, an SQLite file.")
 ]
 KeysOption = Annotated[Path, typer.Option(readable=False, envvar="TRADEWIND_KEYS", help="The sink's key folder.")]
+SinkOption = Annotated[
+    str | None, typer.Option(envvar="TRADEWIND_SINK", metavar="HOST[:PORT]", help="The sink's address.")
+]
 DEFAULT_LEDGER, DEFAULT_KEYS = Path("results.db"), Path("keys")
 
 
 @app.callback(invoke_without_command=True, epilog=console.EXIT_CODES)
 def serve(
     context: typer.Context,
-    ledger:
-    # Not checked by typer: it would refuse a default that is not used, and our own words say what to do.
-    LedgerOption = DEFAULT_LEDGER,
+    ledger: LedgerOption = DEFAULT_LEDGER,
     keys: KeysOption = DEFAULT_KEYS,
     listen: Annotated[
         str,
@@ -226,9 +227,7 @@ def serve(
 @app.command(epilog=console.EXIT_CODES)
 def results(
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="The job; the last one if none is named.")] = None,
-    ledger:
-    # Not checked by typer: it would refuse a default that is not used, and our own words say what to do.
-    LedgerOption = DEFAULT_LEDGER,
+    ledger: LedgerOption = DEFAULT_LEDGER,
     format: Annotated[listing.Format, typer.Option(help="One JSON object a line, or CSV.")] = listing.Format.jsonl,
     failed: Annotated[bool, typer.Option("--failed", help="Only tasks that failed.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Go on as results arrive, until the job ends.")] = False,
@@ -242,9 +241,7 @@ def results(
 
 @app.command(epilog=console.EXIT_CODES)
 def jobs(
-    ledger:
-    # Not checked by typer: it would refuse a default that is not used, and our own words say what to do.
-    LedgerOption = DEFAULT_LEDGER,
+    ledger: LedgerOption = DEFAULT_LEDGER,
 ) -> None:
     """List the jobs of the ledger with their state."""
     found = LedgerReader(str(ledger)).jobs()
@@ -258,9 +255,7 @@ def status(
     key: Annotated[
         Path | None, typer.Option(readable=False, envvar="TRADEWIND_KEY", help="An observer's key file.")
     ] = None,
-    sink: Annotated[
-        str | None, typer.Option(envvar="TRADEWIND_SINK", metavar="HOST[:PORT]", help="The sink's address.")
-    ] = None,
+    sink: SinkOption = None,
 ) -> None:
     """Show the crew and the jobs of the running sink."""
     console.start_log("sink")
@@ -276,9 +271,7 @@ def cancel(
     key: Annotated[
         Path | None, typer.Option(readable=False, envvar="TRADEWIND_KEY", help="A ventilator's key file.")
     ] = None,
-    sink: Annotated[
-        str | None, typer.Option(envvar="TRADEWIND_SINK", metavar="HOST[:PORT]", help="The sink's address.")
-    ] = None,
+    sink: SinkOption = None,
 ) -> None:
     """Cancel a job: its ventilator ends, its tasks are dropped, running ones included. Its results stay."""
     console.start_log("sink")

@@ -444,7 +444,6 @@ class Dispatch:
     def _receive_returned(self, now: float, returned: Returned) -> None:
         if returned.job != self._job:
             return
-        settings = self._settings
         for name in returned.copies:
             self._speculation.refused(now, name)
         both = [name for name in returned.batches if self._speculation.one_is_back(now, name)]
@@ -454,9 +453,8 @@ class Dispatch:
         for _, flight in self._let_go(returned.worker, alone):
             self.returned_count += 1
             flight.returns += 1
-            waits = flight.returns - settings.returns_free
-            wait_s = settings.return_wait_s * 2 ** min(waits, 20) if waits > 0 else 0.0
-            self._flights.take_back(flight, now, min(wait_s, settings.return_wait_max_s))
+            wait_s = self._settings.return_wait(flight.returns, self._settings.return_wait_max_s)
+            self._flights.take_back(flight, now, wait_s)
 
     def _receive_failed(self, now: float, failed: Failed) -> None:
         """Take the tasks out of their flights and let them wait for their next attempt."""

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class LedgerReader:
     """Reads a ledger that a sink may be writing; pages keep it from holding the write-ahead log open."""
 
     _PAGE = 5_000
+    _PAGE_BYTES = 16 * 1024 * 1024
     _COLUMNS = "task, status, value, json, error, attempt, worker, seconds"
 
     def __init__(self, path: str) -> None:
@@ -94,15 +96,27 @@ class LedgerReader:
 
     def _paged(self, job: int, after: int, end: int | None, failed: bool) -> Iterator[Row]:
         only = " AND status='failed'" if failed else ""
-        while True:
-            rows = self._query(
-                f"SELECT {self._COLUMNS} FROM results WHERE job=? AND task>? AND task<?{only} ORDER BY task LIMIT ?",
-                *(job, after, 2**62 if end is None else end, self._PAGE),
-            )
-            yield from (Row(*row) for row in rows)
-            if len(rows) < self._PAGE:
-                return
-            after = rows[-1][0]
+        sql = f"SELECT {self._COLUMNS} FROM results WHERE job=? AND task>? AND task<?{only} ORDER BY task LIMIT ?"
+        is_last = False
+        while not is_last:
+            rows, is_last = self._page(sql, job, after, 2**62 if end is None else end, self._PAGE)
+            yield from rows
+            after = rows[-1].task if rows else after
+
+    def _page(self, sql: str, *values: object) -> tuple[list[Row], bool]:
+        """Rows until they weigh enough, and whether these were the last."""
+        rows: list[Row] = []
+        weight = 0
+        try:
+            with closing(self._db.execute(sql, values)) as cursor:
+                for row in cursor:
+                    rows.append(Row(*row))
+                    weight += len(rows[-1].value) if isinstance(rows[-1].value, str | bytes) else 0
+                    if weight >= self._PAGE_BYTES:
+                        return rows, False
+        except sqlite3.DatabaseError as error:
+            raise OperatorError(unusable(self._path, error)) from None
+        return rows, len(rows) < self._PAGE
 
     def _query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         try:

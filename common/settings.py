@@ -89,6 +89,11 @@ class DispatchSettings:
     """Nor is one that it has for less than so many times the mean run time of its tasks."""
     timing: Timing = Timing()
 
+    def return_wait(self, returns: int, most_s: float) -> float:
+        """Seconds that a batch waits which came back so often: none at first, then twice as long each time."""
+        waits = returns - self.returns_free
+        return min(most_s, self.return_wait_s * 2 ** min(waits, 20)) if waits > 0 else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class HoldingSettings:

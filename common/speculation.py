@@ -53,10 +53,9 @@ class Speculation:
         if flight is None:
             return
         flight.copy_returns += 1
-        waits = flight.copy_returns - self._settings.returns_free
-        wait_s = self._settings.return_wait_s * 2 ** min(waits, 20) if waits > 0 else 0.0
         # Whoever is asked in vain for long is asked seldom: all others may be busy with another job.
-        self._flights.uncopy(flight, now + min(wait_s, self._settings.timing.beat_s))
+        wait_s = self._settings.return_wait(flight.copy_returns, self._settings.timing.beat_s)
+        self._flights.uncopy(flight, now + wait_s)
 
     def one_is_back(self, now: float, name: BatchName) -> bool:
         """A worker that had the batch or its copy has it no more; returns whether the other one goes on."""

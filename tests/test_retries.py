@@ -26,6 +26,18 @@ def fixable(n):
 """
 
 
+STAY = """
+import os, time
+
+def stay(n):
+    open(f"started{os.getpid()}", "w").close()
+    while not os.path.exists("open"):
+        time.sleep(0.01)
+    return n
+"""
+"""Tasks that run until there is a file `open`, each in a child whose process number is in the name of another."""
+
+
 def test_a_failed_task_is_tried_again_and_the_attempt_is_recorded(pipeline: Pipeline) -> None:
     pipeline.module("flaky", FLAKY)
     pipeline.sink()
@@ -162,14 +174,7 @@ def test_children_are_replaced_after_so_many_tasks_and_have_a_memory_limit(pipel
 
 
 def test_a_task_that_runs_beyond_the_grace_is_returned_and_run_elsewhere(pipeline: Pipeline) -> None:
-    pipeline.module(
-        "stay",
-        "import os, time\n"
-        "def stay(n):\n"
-        "    open(f'started{os.getpid()}', 'w').close()\n"
-        "    while not os.path.exists('open'):\n        time.sleep(.01)\n"
-        "    return n\n",
-    )
+    pipeline.module("stay", STAY)
     pipeline.sink()
     worker = pipeline.worker("stay", "--slots", "1", "--grace", "0.5")
     ventilator = pipeline.ventilator("stay:stay", "--range", "1")
@@ -184,14 +189,7 @@ def test_a_task_that_runs_beyond_the_grace_is_returned_and_run_elsewhere(pipelin
 
 def test_a_walltime_that_ends_the_whole_process_group_burns_no_retry(pipeline: Pipeline) -> None:
     """As Slurm and systemd do: SIGTERM for the worker and for each child, in any order."""
-    pipeline.module(
-        "stay",
-        "import os, time\n"
-        "def stay(n):\n"
-        "    open(f'started{os.getpid()}', 'w').close()\n"
-        "    while not os.path.exists('open'):\n        time.sleep(.01)\n"
-        "    return n\n",
-    )
+    pipeline.module("stay", STAY)
     pipeline.sink()
     worker = pipeline.worker("stay", "--slots", "2")
     ventilator = pipeline.ventilator("stay:stay", "--range", "2")

@@ -52,6 +52,16 @@ def test_a_reader_does_not_hold_up_the_writer(ledger: Ledger, reader: LedgerRead
     assert [row.task for row in slow] == list(range(1, 10))
 
 
+def test_a_page_of_large_values_is_cut_by_their_weight(ledger: Ledger, reader: LedgerReader) -> None:
+    reader._PAGE_BYTES = 2_500
+    ledger.commit([record(["x" * 1_000] * 7)], [])
+    weights = []
+    page = reader._page
+    reader._page = lambda *query: weights.append(page(*query)) or weights[-1]  # type: ignore[method-assign,func-returns-value]
+    assert [row.task for row in reader.rows(1, failed=False)] == list(range(7))
+    assert [len(rows) for rows, _ in weights] == [3, 3, 1]
+
+
 @pytest.mark.parametrize("page", [1, 2, 6, 7, 100])
 def test_pages_join_without_gap_or_repetition(ledger: Ledger, reader: LedgerReader, page: int) -> None:
     reader._PAGE = page
