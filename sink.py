@@ -1,6 +1,12 @@
 #!/usr/bin/env python3
 """The sink: collects the results of all jobs in its ledger, and is the authority over keys."""
 
+import signal
+
+if __name__ == "__main__":
+    # Ctrl-C while the rest is imported is no reason for a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import logging
 import secrets
 import socket

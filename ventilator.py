@@ -1,6 +1,12 @@
 #!/usr/bin/env python3
 """The ventilator: reads the input of one job, pushes it to the workers in batches, and waits for every receipt."""
 
+import signal
+
+if __name__ == "__main__":
+    # Ctrl-C while the rest is imported is no reason for a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import logging
 import re
 import shlex

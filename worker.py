@@ -1,6 +1,12 @@
 #!/usr/bin/env python3
 """The worker: pulls tasks from the ventilators, runs them in child processes, pushes the results to the sink."""
 
+import signal
+
+if __name__ == "__main__":
+    # Ctrl-C while the rest is imported is no reason for a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import logging
 import os
 import re

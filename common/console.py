@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,6 +90,7 @@ def _name_commands(record: logging.LogRecord) -> bool:
 
 def run(app: typer.Typer, role: str) -> None:
     """Run the command line; an operator's error becomes one line on stderr and exit code 2."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = app(prog_name=command(role), standalone_mode=False)
     except OperatorError as error:

@@ -2,11 +2,14 @@
 they are from a checkout, so that no module of ours has a name that a user's module could want."""
 
 import importlib
+import signal
 import sys
 from pathlib import Path
 
 
 def _main(name: str) -> None:
+    # Ctrl-C while it is imported is no reason for a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     importlib.import_module(name).main()
 

@@ -399,3 +399,13 @@ def test_failed_tasks_of_a_job_that_is_not_there_are_not_run_again(pipeline: Pip
     assert ventilator.wait() == 2
     ventilator.wait_for(f"there is no job nosuch: `{typed('sink')} jobs` lists them")
     assert pipeline.query("SELECT * FROM jobs") == []
+
+
+@pytest.mark.parametrize("role", ["sink", "worker", "ventilator"])
+def test_an_interrupt_while_a_command_is_imported_is_no_traceback(pipeline: Pipeline, role: str) -> None:
+    pipeline.module("slow/typer", "import time\nopen('importing', 'w').close()\ntime.sleep(600)\n")
+    command = pipeline.start(role, "--help", PYTHONPATH=str(pipeline.folder / "slow"))
+    wait_until((pipeline.folder / "importing").exists, "typer is imported")
+    command.signal(signal.SIGINT)
+    assert command.wait() == -signal.SIGINT
+    assert command.err == ""
