@@ -95,7 +95,9 @@ def _public_functions(module: ModuleType) -> dict[str, Callable[[Any], Any]]:
         if own and callable(value) and not isinstance(value, type):
             found[f"{module.__name__}:{name}"] = value
     if not found:
-        raise LookupError(f"module {module.__name__} has no public function")
+        raise LookupError(
+            f"module {module.__name__} has no public function of its own: write one whose name does not begin with _"
+        )
     return found
 
 

@@ -458,7 +458,8 @@ def _lock(path: Path) -> IO[str]:
     try:
         lock = path.with_name(path.name + ".lock").open("w")
     except OSError as error:
-        raise OperatorError(f"cannot write the ledger {path}: {error.strerror}") from None
+        text = f"cannot write the ledger {path}: {error.strerror}; give another place with --ledger"
+        raise OperatorError(text) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -469,4 +470,6 @@ def _lock(path: Path) -> IO[str]:
 
 def unusable(path: str, error: sqlite3.Error) -> str:
     """One line for a file that SQLite cannot use as a ledger."""
+    if Path(path).is_dir():
+        return f"cannot use the ledger {path}: it is a folder; give a file with --ledger"
     return f"cannot use the ledger {path}: {error}; restore it from a copy, or give another file with --ledger"

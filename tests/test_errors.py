@@ -401,6 +401,10 @@ def test_failed_tasks_of_a_job_that_is_not_there_are_not_run_again(pipeline: Pip
     assert pipeline.query("SELECT * FROM jobs") == []
 
 
+def test_a_folder_given_as_the_ledger_is_said_to_be_one(pipeline: Pipeline) -> None:
+    refused(pipeline.start("sink", "--ledger", str(pipeline.folder)), r"it is a folder; give a file with --ledger$")
+
+
 @pytest.mark.parametrize("role", ["sink", "worker", "ventilator"])
 def test_an_interrupt_while_a_command_is_imported_is_no_traceback(pipeline: Pipeline, role: str) -> None:
     pipeline.module("slow/typer", "import time\nopen('importing', 'w').close()\ntime.sleep(600)\n")
