@@ -115,7 +115,8 @@ class LinesInput:
         self._descriptor = file.fileno()
         self._lines: list[tuple[int, bytes]] = []
         self._at = 0
-        self._partial = b""
+        self._partial: list[bytes] = []
+        """The line that has not ended yet, in the pieces in which it came."""
         self._end_of_file = False
         self._line_count = 0
         self._read_count = 0
@@ -150,10 +151,13 @@ class LinesInput:
         chunk = os.read(self._descriptor, _READ_BYTES)
         self._read_bytes += len(chunk)
         self._end_of_file = not chunk
-        *lines, self._partial = (self._partial + chunk).split(b"\n")
-        if self._end_of_file and self._partial:
-            lines, self._partial = [self._partial], b""
-        if len(self._partial) > MESSAGE_BYTES_MAX:
+        piece, *lines = chunk.split(b"\n")
+        self._partial.append(piece)
+        if lines:
+            lines, self._partial = [b"".join(self._partial), *lines[:-1]], lines[-1:]
+        elif self._end_of_file:
+            lines, self._partial = [b"".join(self._partial)], []
+        if sum(map(len, self._partial)) > MESSAGE_BYTES_MAX:
             raise OperatorError(
                 f"{self._name}:{self._line_count + len(lines) + 1}: the line is longer than the"
                 f" {MESSAGE_BYTES_MAX} bytes that a message holds: pass a path and let the worker read the file"
