@@ -47,9 +47,10 @@ class Lines:
         if now >= began_at + 60:
             began_at, count = now, 0
         self._said[user.key] = began_at, count + 1
-        if count >= self.A_MINUTE_MAX:
-            return self.complain(user, f"more than {self.A_MINUTE_MAX} lines a minute, the rest is left out")
-        return [Say(level, text)]
+        if count < self.A_MINUTE_MAX:
+            return [Say(level, text)]
+        much = f"more than {self.A_MINUTE_MAX} lines a minute, the rest of this minute is left out"
+        return [Say("warning", f"{user.role} {user.name}: {much}")] if count == self.A_MINUTE_MAX else []
 
     def complain(self, user: User, fault: str, detail: str = "") -> list[Output]:
         """Log a peer's fault, once for each key and kind of fault."""
