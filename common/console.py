@@ -49,12 +49,13 @@ def command(role: str) -> str:
     return name if shutil.which(name) else shlex.quote(str(typed.with_name(name)))
 
 
-def as_typed(text: str) -> str:
-    """The text with the commands in it as one would type them here.
+def as_typed(text: str, percent: str = "%") -> str:
+    """The text with the commands in it as one would type them here, their percent signs as `percent`.
 
     All messages, those that come from another machine included, name them as `python sink.py`.
     """
-    return re.sub(r"\bpython (sink|worker|ventilator)\.py\b", lambda found: command(found[1]), text)
+    names = r"\bpython (sink|worker|ventilator)\.py\b"
+    return re.sub(names, lambda found: command(found[1]).replace("%", percent), text)
 
 
 def typed_options(context: typer.Context) -> list[str]:
@@ -84,7 +85,7 @@ def start_log(role: str) -> None:
 
 def _name_commands(record: logging.LogRecord) -> bool:
     # The arguments are left alone: what tasks print is among them.
-    record.msg = as_typed(str(record.msg))
+    record.msg = as_typed(str(record.msg), "%%" if record.args else "%")
     return True
 
 

@@ -1,5 +1,6 @@
 """How messages name the commands: as one would type them, given how this one was typed."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -34,3 +35,16 @@ def test_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_path: boo
     where = "" if in_path else f"{tmp_path}/"
     expected = MESSAGE.replace("python sink.py", f"{where}tradewind-sink")
     assert console.as_typed(MESSAGE) == expected.replace("python worker.py", f"{where}tradewind-worker")
+
+
+def test_a_log_line_with_arguments_names_the_commands_in_a_folder_whose_name_has_a_percent_sign(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["python", "100%/sink.py"])
+    monkeypatch.setattr(sys, "argv", ["100%/sink.py"])
+    for arguments in [("python sink.py of 50%",), ()]:
+        record = logging.LogRecord(
+            "", logging.INFO, "", 1, "python sink.py results" + " %s" * len(arguments), arguments, None
+        )
+        console._name_commands(record)
+        assert record.getMessage() == " ".join(["python 100%/sink.py results", *arguments])
