@@ -177,10 +177,13 @@ class Ventilator:
             plan = self._rules.plan(now)
             while plan is not None and self._input.available(plan.at_least):
                 if isinstance(plan, Skip):
-                    self._rules.skipped(self._input.skip(plan.count))
+                    skipped = self._input.skip(plan.count)
+                    self._check_input()
+                    self._rules.skipped(skipped)
                 else:
-                    self._rules.offer(now, *self._input.take(plan.count, self._options.dispatch.batch_bytes_max))
-                self._check_input()
+                    taken = self._input.take(plan.count, self._options.dispatch.batch_bytes_max)
+                    self._check_input()
+                    self._rules.offer(now, *taken)
                 plan = self._rules.plan(now)
             self._want_input(plan is not None and not self._input.ended)
             self._rules.expected = self._input.expected
@@ -190,6 +193,9 @@ class Ventilator:
             if not self._rules.verifying:
                 self._talk.mark(*self._input.mark(), self._rules.total is not None)
         except OperatorError as error:
+            if self._rules.verifying:
+                # It is not the input of the earlier run: nothing of it was pushed, and nothing will be.
+                raise
             self._input_error = error
             self._want_input(False)
             if self._rules.outstanding:
@@ -203,7 +209,7 @@ class Ventilator:
         assert opened is not None
         count, digest = self._input.mark()
         differs = (
-            (self._input.ended and self._rules.verifying)
+            (self._input.ended and count < opened.mark_count)
             or (0 < count == opened.mark_count and digest != opened.mark_digest)
             or (opened.total is not None and (count > opened.total or (self._input.ended and count < opened.total)))
         )
@@ -319,8 +325,12 @@ class Ventilator:
             )
 
     def _cancel_what_is_empty(self) -> None:
-        """Leave no job open that ends by a mistake before anything is recorded; --job goes on with it all the same."""
-        if self._rules.caught_up and not self._rules.done_count and not self._rules.in_hands:
+        """Leave no job open that ends by a mistake before anything is recorded; --job goes on with it all the same.
+
+        A job of an earlier run is left alone: workers that are away just now may run its tasks.
+        """
+        is_new = self._talk.opened is not None and not self._talk.opened.resumed
+        if is_new and not self._rules.done_count and not self._rules.in_hands:
             self._link.send(Cancel(self._options.job))
 
     def _speak_of_input(self, now: float) -> None:

@@ -158,10 +158,13 @@ class Ventilator(Client):
         plan = self.rules.plan(now)
         while plan is not None and self.input.available(plan.at_least):
             if isinstance(plan, Skip):
-                self.rules.skipped(self.input.skip(plan.count))
+                skipped = self.input.skip(plan.count)
+                self._check_input()
+                self.rules.skipped(skipped)
             else:
-                self.rules.offer(now, *self.input.take(plan.count, self.bytes_max))
-            self._check_input()
+                taken = self.input.take(plan.count, self.bytes_max)
+                self._check_input()
+                self.rules.offer(now, *taken)
             plan = self.rules.plan(now)
         self._wants_input = plan is not None and not self.input.ended
         self.rules.expected = self.input.expected
@@ -178,7 +181,7 @@ class Ventilator(Client):
         assert opened is not None
         count, digest = self.input.mark()
         differs = (
-            (self.input.ended and self.rules.verifying)
+            (self.input.ended and count < opened.mark_count)
             or (count == opened.mark_count and digest != opened.mark_digest)
             or (opened.total is not None and (count > opened.total or (self.input.ended and count < opened.total)))
         )

@@ -1,6 +1,6 @@
-"""The roles' loops: in which order a turn does things."""
+"""The roles' loops: in which order a turn does things, and what it leaves undone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,30 +8,101 @@ import pytest
 import zmq
 
 from common import sockets
-from common.inputs import RangeInput
+from common.errors import OperatorError
+from common.inputs import Input, LinesInput, RangeInput
 from common.keys import Certificate
-from common.messages import Crew, Member, Opened, Receipts, decode_batch
+from common.messages import Cancel, Crew, Member, Message, Opened, Receipts, decode_batch
 from common.progress import ProgressDisplay
 from common.roster import VENTILATOR
 from common.settings import DispatchSettings
 from ventilator import Options, Ventilator
 
 
-@pytest.fixture
-def ventilator() -> Iterator[Ventilator]:
-    """A ventilator for the integers from 0, whose sink is not there."""
+def _pair(role: str) -> Certificate:
     (public, secret), (sink_key, _) = zmq.curve_keypair(), zmq.curve_keypair()
     keys = {"public": public.decode(), "secret": secret.decode(), "sink_key": sink_key.decode()}
-    pair = Certificate(Path("none"), role=VENTILATOR, sink="tcp://127.0.0.1:1", **keys)
-    options = Options("work:square", pair.path, None, "job", 0, False, DispatchSettings(batch_tasks=1))
-    signals: Any = None
-    made = Ventilator(options, RangeInput(0, 10), pair, sockets.Poll(), signals, None)
-    made._display = ProgressDisplay("job")
-    yield made
-    made._link.close()
-    made._tasks.close()
-    made._gate.close()
-    made._context.term()
+    return Certificate(Path("none"), role=role, sink="tcp://127.0.0.1:1", **keys)
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[[Input], Ventilator]]:
+    """Makes a ventilator for an input, whose sink is not there."""
+    made: list[Ventilator] = []
+
+    def _make(opened: Input) -> Ventilator:
+        pair = _pair(VENTILATOR)
+        options = Options("work:square", pair.path, None, "job", 0, False, DispatchSettings(batch_tasks=1))
+        signals: Any = None
+        made.append(Ventilator(options, opened, pair, sockets.Poll(), signals, None))
+        made[-1]._display = ProgressDisplay("job")
+        return made[-1]
+
+    yield _make
+    for each in made:
+        each._link.close()
+        each._tasks.close()
+        each._gate.close()
+        each._context.term()
+
+
+@pytest.fixture
+def ventilator(make: Callable[[Input], Ventilator]) -> Ventilator:
+    """A ventilator for the integers from 0, whose sink is not there."""
+    return make(RangeInput(0, 10))
+
+
+def _lines(path: Path, text: str) -> LinesInput:
+    path.write_text(text)
+    lines = LinesInput(path.open("rb"), path.name, json=True)
+    lines.fill()
+    lines.fill()
+    return lines
+
+
+def _resumed(ventilator: Ventilator, count: int, digest: bytes, total: int | None) -> list[int]:
+    """Let it resume a job of which task 0 is recorded; returns the tasks that it pushes from now on."""
+    pushed: list[int] = []
+    ventilator._tasks.send = lambda frame, _: pushed.append(decode_batch(frame).first)  # type: ignore[method-assign,assignment,misc]
+    ventilator._receive(Opened("job", "ledger", b"k" * 32, count, digest, total, 0, True, 0.0))
+    ventilator._receive(Receipts("job", 0, 1, [(0, 1)], 1, 0.1, 1, 0, False))
+    ventilator._receive(Crew([Member("ada", 4, 4, 0, [], [])], [], [], 0))
+    return pushed
+
+
+@pytest.mark.parametrize("text", ["1\n2\n4\n5\n", "1\n2\n", "1\n2\n{bad\n"], ids=["differs", "shorter", "malformed"])
+def test_nothing_of_another_input_is_pushed(make: Callable[[Input], Ventilator], tmp_path: Path, text: str) -> None:
+    before = _lines(tmp_path / "before.jsonl", "1\n2\n3\n4\n")
+    before.take(3, 1_000)
+    ventilator = make(_lines(tmp_path / "after.jsonl", text))
+    pushed = _resumed(ventilator, *before.mark(), None)
+    with pytest.raises(OperatorError, match=r"the input is not the one|the line is not JSON"):
+        ventilator._tick()
+    assert pushed == []
+
+
+def test_what_a_resumed_input_has_too_much_is_not_pushed(make: Callable[[Input], Ventilator], tmp_path: Path) -> None:
+    before = _lines(tmp_path / "before.jsonl", "1\n2\n3\n")
+    before.take(3, 1_000)
+    ventilator = make(_lines(tmp_path / "after.jsonl", "1\n2\n3\n4\n"))
+    pushed = _resumed(ventilator, *before.mark(), 3)
+    ventilator._tick()
+    assert pushed == [1, 2]
+
+
+@pytest.mark.parametrize(("resumed", "cancels"), [(False, 1), (True, 0)])
+def test_only_a_job_that_this_run_has_made_is_cancelled_for_want_of_workers(
+    ventilator: Ventilator, monkeypatch: pytest.MonkeyPatch, resumed: bool, cancels: int
+) -> None:
+    sent: list[Message] = []
+    monkeypatch.setattr(ventilator._link, "send", sent.append)
+    monkeypatch.setattr(ventilator._link, "away", lambda: False)
+    ventilator._receive(Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, resumed, 0.0))
+    ventilator._receive(Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False))
+    ventilator._receive(Crew([], [], [], 1))
+    ventilator._speak(sockets.now() + 10)
+    with pytest.raises(OperatorError, match="no worker exposes"):
+        ventilator._speak(sockets.now() + 30)
+    assert sent == [Cancel("job")] * cancels
 
 
 def test_what_a_receipt_makes_room_for_is_pushed_before_the_next_question(
