@@ -74,8 +74,9 @@ class SinkLink:
         self.host, port = address
         self._certificate = certificate
         self._endpoint = sockets.endpoint(self.host, port)
-        self._is_key_files_own = address == sink_address(certificate, None)
-        self._read_again_at = sockets.now() + timing.beat_s
+        is_key_files_own = address == sink_address(certificate, None)
+        self._read_again_at = sockets.now() + timing.beat_s if is_key_files_own else None
+        """When to look in the key file again, if the address is its own."""
         self._timing = timing
         self._receiver = receiver
         self._rules = Joining(timing, certificate.role, name, self._endpoint, str(certificate.path))
@@ -113,8 +114,9 @@ class SinkLink:
     def tick(self) -> None:
         """Do what time asks for."""
         self._perform(self._rules.tick(sockets.now()))
-        if self._is_key_files_own and self.welcome is None and sockets.now() >= self._read_again_at:
-            self._read_again_at = sockets.now() + self._timing.beat_s
+        now, due_at = sockets.now(), self._read_again_at
+        if self.welcome is None and due_at is not None and now >= due_at:
+            self._read_again_at = now + self._timing.beat_s
             self._follow_key_file()
 
     def _follow_key_file(self) -> None:

@@ -11,10 +11,11 @@ from common import sockets
 from common.errors import OperatorError
 from common.inputs import Input, LinesInput, RangeInput
 from common.keys import Certificate
+from common.link import SinkLink
 from common.messages import Cancel, Crew, Member, Message, Opened, Receipts, decode_batch
 from common.progress import ProgressDisplay
 from common.roster import VENTILATOR
-from common.settings import DispatchSettings
+from common.settings import DispatchSettings, Timing
 from ventilator import Options, Ventilator
 
 
@@ -103,6 +104,19 @@ def test_only_a_job_that_this_run_has_made_is_cancelled_for_want_of_workers(
     with pytest.raises(OperatorError, match="no worker exposes"):
         ventilator._speak(sockets.now() + 30)
     assert sent == [Cancel("job")] * cancels
+
+
+def test_a_link_to_another_sink_than_the_key_files_rests_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = zmq.Context()
+    link = SinkLink(context, _pair(VENTILATOR), ("127.0.0.1", 2), "v", lambda _: None, Timing())
+    later = sockets.now() + 2
+    monkeypatch.setattr(sockets, "now", lambda: later)
+    link.tick()
+    deadline = link.deadline()
+    link.close()
+    context.term()
+    assert deadline is not None
+    assert deadline > later
 
 
 def test_what_a_receipt_makes_room_for_is_pushed_before_the_next_question(
