@@ -111,7 +111,8 @@ class LedgerReader:
             with closing(self._db.execute(sql, values)) as cursor:
                 for row in cursor:
                     rows.append(Row(*row))
-                    weight += len(rows[-1].value) if isinstance(rows[-1].value, str | bytes) else 0
+                    texts = rows[-1].value, rows[-1].error
+                    weight += sum(len(text) for text in texts if isinstance(text, str | bytes))
                     if weight >= self._PAGE_BYTES:
                         return rows, False
         except sqlite3.DatabaseError as error:

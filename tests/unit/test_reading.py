@@ -52,9 +52,12 @@ def test_a_reader_does_not_hold_up_the_writer(ledger: Ledger, reader: LedgerRead
     assert [row.task for row in slow] == list(range(1, 10))
 
 
-def test_a_page_of_large_values_is_cut_by_their_weight(ledger: Ledger, reader: LedgerReader) -> None:
+@pytest.mark.parametrize("part", ["value", "error"])
+def test_a_page_of_large_rows_is_cut_by_their_weight(ledger: Ledger, reader: LedgerReader, part: str) -> None:
     reader._PAGE_BYTES = 2_500
-    ledger.commit([record(["x" * 1_000] * 7)], [])
+    text = "x" * 1_000
+    errors = dict.fromkeys(range(7), text) if part == "error" else {}
+    ledger.commit([record([text if part == "value" else None] * 7, errors=errors)], [])
     weights = []
     page = reader._page
     reader._page = lambda *query: weights.append(page(*query)) or weights[-1]  # type: ignore[method-assign,func-returns-value]
