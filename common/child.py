@@ -234,10 +234,12 @@ class Outbox:
 
     def flush(self, ending: dict[str, Any] | None = None) -> None:
         """Send the outcomes that are complete and were not sent yet; with the last ones goes how the order ended."""
-        with self._lock, self.limit or contextlib.nullcontext():
-            said = [self._said(part) for part in (*self._before, self.part) if part.unsent()]
-            if said or ending:
-                self.wire.send({"outcomes": said, **(ending or {})})
+        with self._lock:
+            parts = [part for part in (*self._before, self.part) if part.unsent()]
+            if parts or ending:
+                with self.limit or contextlib.nullcontext():
+                    said = [self._said(part) for part in parts]
+                    self.wire.send({"outcomes": said, **(ending or {})})
             self._before, self._before_count, self.size = [], 0, 0
 
     def _said(self, part: Part) -> tuple[int, int, float, dict[str, Any]]:
@@ -373,14 +375,15 @@ class Orders:
         with self._lock:
             if self._progress[0] != task:
                 return
-            firsts: deque[int] = deque()
-            # One by one from the end: the task loop may take the next part at any moment.
-            with contextlib.suppress(IndexError):
-                while True:
-                    firsts.appendleft(self._parts.pop()[0])
-            orders_back = len(wire.waiting())
-            if firsts or orders_back:
-                wire.send({"given_back": list(firsts), "orders_back": orders_back})
+            with self._outbox.limit or contextlib.nullcontext():
+                firsts: deque[int] = deque()
+                # One by one from the end: the task loop may take the next part at any moment.
+                with contextlib.suppress(IndexError):
+                    while True:
+                        firsts.appendleft(self._parts.pop()[0])
+                orders_back = len(wire.waiting())
+                if firsts or orders_back:
+                    wire.send({"given_back": list(firsts), "orders_back": orders_back})
 
     def done(self, retired: bool) -> None:
         """Say that the order is done, or that this process has run as many tasks as it may."""
@@ -422,18 +425,23 @@ class Watch(threading.Thread):
         with contextlib.suppress(OSError):
             # A descriptor that a task has closed may be another file by now.
             if os.path.samestat(os.fstat(self._lifeline), self._pipe):
-                ready, _, _ = select.select([self._lifeline], [], [], _LAST_S)
-                if ready:
+                lifeline = select.poll()
+                lifeline.register(self._lifeline, select.POLLIN)
+                if lifeline.poll(_LAST_S * 1000):
                     os.killpg(0, signal.SIGKILL)
         os._exit(_LINK_TAKEN)
 
     def _watch(self) -> None:
         idle, running = 0, -1
+        # Not `select`, for which the numbers of a worker with many slots are too high.
+        news = select.poll()
+        for descriptor in (self._lifeline, self._woken):
+            news.register(descriptor, select.POLLIN)
         while True:
             self._parked = idle > 20
             if self.busy:
                 self._parked = False
-            ready, _, _ = select.select([self._lifeline, self._woken], [], [], None if self._parked else _FLUSH_S)
+            ready = dict(news.poll(None if self._parked else _FLUSH_S * 1000))
             if self._lifeline in ready:
                 self.end()
             if self._woken in ready:
@@ -444,6 +452,13 @@ class Watch(threading.Thread):
                 self._outbox.flush()
                 if running == before and running >= 0:
                     self._orders.give_back(running)
+
+
+def _next_order(outbox: Outbox) -> tuple[str, list[tuple[int, list[Any]]]] | None:
+    """The function and the parts of the next order, or None when the worker has closed the link."""
+    with outbox.limit or contextlib.nullcontext():
+        frame = outbox.wire.receive()
+        return None if frame is None else _decoder.decode(frame)
 
 
 def _run(
@@ -562,8 +577,8 @@ def main() -> None:
     wire.send({"ready": sorted(exposed.functions)})
     tasks_left = limits.tasks_max or sys.maxsize
     try:
-        while tasks_left and (frame := wire.receive()) is not None:
-            name, parts = _decoder.decode(frame)
+        while tasks_left and (order := _next_order(outbox)) is not None:
+            name, parts = order
             orders.begin(parts)
             watch.begin()
             while tasks_left and (part := orders.next()) is not None:

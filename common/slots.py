@@ -476,5 +476,13 @@ class Slots:
         if returncode in (None, _LINK_TAKEN):
             return "closed its process's link to the worker"
         if returncode < 0:
-            return f"killed its process by signal {-returncode} ({signal.Signals(-returncode).name})"
+            return f"killed its process by signal {_named(-returncode)}"
         return f"ended its process with exit code {returncode}"
+
+
+def _named(number: int) -> str:
+    """The signal's number, and its name where it has one: most real-time signals have none."""
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)

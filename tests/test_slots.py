@@ -1,7 +1,9 @@
 """Slots and their children over the real link, without a worker around them."""
 
 import mmap
+import os
 import select
+import signal
 import socket
 import struct
 from collections.abc import Iterable, Iterator
@@ -20,7 +22,7 @@ from tests.conftest import PATIENCE_S, wait_until
 from tests.fuzz.worker_targets import BareSlots
 
 TASKS = """
-import os, time
+import os, signal, time
 
 def big(n):
     return bytes(900_000)
@@ -44,6 +46,12 @@ def text_at_the_limit(n):
 def list_at_the_limit(n):
     leave_megabytes(n)
     return ["x" * 18] * 500_000
+
+def length(text):
+    return len(text)
+
+def unnamed_signal(n):
+    os.kill(os.getpid(), signal.SIGRTMIN + n)
 
 def wait(n):
     open(f"runs{n}", "w").close()
@@ -75,6 +83,11 @@ class Seen:
     def run(self, now: float, slot: int, name: str, *tasks: int, timeout_s: float | None = None) -> None:
         parts = [Part(task, 1, Raw(msgpack.encode([task]))) for task in tasks]
         self.slots.run(now, Run(slot, "job", f"tasks:{name}", parts, timeout_s))
+
+    def back(self) -> tuple[list[int], int]:
+        """All parts and orders that were given back."""
+        found = [event for event in self.events if isinstance(event, GivenBack)]
+        return [first for event in found for first in event.firsts], sum(event.orders_back for event in found)
 
     def outcomes(self) -> list[tuple[int, int]]:
         """Slot and first task of each."""
@@ -140,8 +153,25 @@ def test_an_order_ahead_gives_the_running_task_no_more_time(two: Seen, folder: P
 def test_what_waits_behind_a_stuck_task_is_given_back_as_parts_and_as_orders(two: Seen) -> None:
     two.run(0.0, 0, "wait", 0, 4)
     two.run(0.0, 0, "fine", 4)
-    two.until(lambda: two.count(GivenBack))
-    assert two.events[-1] in (GivenBack(0, [4], 1), GivenBack(0, [4], 0))
+    two.until(lambda: two.back() == ([4], 1))
+
+
+def test_a_child_whose_descriptors_have_high_numbers_is_watched_like_others(two: Seen) -> None:
+    taken = [os.dup(2) for _ in range(1_100)]
+    try:
+        two.slots.start(range(2, 3))
+        two.until(lambda: two.count(Ready) == 3)
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+    two.run(0.0, 2, "wait", 0, 4)
+    two.until(lambda: two.back() == ([4], 0))
+
+
+def test_a_signal_without_a_name_costs_its_task_only(two: Seen) -> None:
+    two.run(0.0, 0, "unnamed_signal", 3)
+    two.until(lambda: two.count(Lost))
+    assert two.errors() == [f"the task killed its process by signal {signal.SIGRTMIN + 3}"]
 
 
 @pytest.mark.parametrize("name", ["text_at_the_limit", "list_at_the_limit"])
@@ -152,6 +182,20 @@ def test_a_result_is_encoded_beside_the_memory_that_its_task_may_have(folder: Pa
         seen.until(lambda: seen.count(Done) or seen.count(Lost))
         assert seen.errors() == []
         assert seen.outcomes() == [(0, 20)]
+    finally:
+        seen.slots.close()
+
+
+def test_an_order_is_taken_beside_the_memory_that_the_tasks_before_it_have_kept(folder: Path) -> None:
+    seen = Seen(1, Limits(memory_bytes=200 * 1024 * 1024))
+    try:
+        seen.run(0.0, 0, "leave_megabytes", 2)
+        seen.until(lambda: seen.count(Done))
+        text = Part(3, 1, Raw(msgpack.encode(["x" * 15_000_000])))
+        seen.slots.run(0.0, Run(0, "job", "tasks:length", [text], None))
+        seen.until(lambda: seen.count(Done) == 2 or seen.count(Lost))
+        assert seen.errors() == []
+        assert seen.outcomes() == [(0, 2), (0, 3)]
     finally:
         seen.slots.close()
 
@@ -216,3 +260,34 @@ def test_the_first_part_of_an_order_is_not_given_back_for_a_task_of_the_one_befo
     link.orders.give_back(8)
     assert link.said() == [{"given_back": [9], "orders_back": 0}]
     assert link.orders.next() is None
+
+
+class Limit(child.MemoryLimit):
+    """Notes for how many sayings and hearings it was lifted."""
+
+    def __init__(self) -> None:
+        self.lifted, self.uses = False, 0
+
+    def __enter__(self) -> None:
+        self.lifted = True
+        self.uses += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.lifted = False
+
+
+def test_only_for_what_is_said_or_heard_the_memory_limit_is_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
+    link, limit = Link(), Limit()
+    link.outbox.limit = limit
+    lifted = []
+    for name in ("send", "waiting"):
+        really = getattr(link.wire, name)
+        monkeypatch.setattr(link.wire, name, lambda *said, really=really: lifted.append(limit.lifted) or really(*said))
+    link.outbox.flush()
+    assert (limit.uses, lifted) == (0, [])
+    link.orders.begin([(8, [8])])
+    link.progress[0] = 7
+    link.orders.give_back(7)
+    link.orders.done(retired=False)
+    assert (limit.uses, lifted) == (2, [True, True, True])
+    assert link.said() == [{"given_back": [8], "orders_back": 0}, {"outcomes": [], "done": True}]
