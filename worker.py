@@ -168,8 +168,8 @@ class Worker:
         now = sockets.now()
         for event in events:
             if isinstance(event, Outcome):
-                if event.by_sigterm and (self._holding.leaving or self._signals.pending(TOGETHER_S)):
-                    # The whole process group is told to end: that is no fault of the task.
+                if event.by_sigterm and self._is_told_to_end(now + TOGETHER_S):
+                    # The whole process group is: that is no fault of the task.
                     continue
                 order = (event.slot, event.first, event.count, event.seconds, event.outcomes)
                 self._perform(self._holding.outcomes(now, *order))
@@ -182,7 +182,11 @@ class Worker:
             elif isinstance(event, Ready):
                 self._take_ready(now, event)
             else:
-                self._take_broken(event)
+                self._take_broken(event, now + TOGETHER_S)
+
+    def _is_told_to_end(self, until: float) -> bool:
+        """True when the worker leaves, or a signal to leave is there by that instant."""
+        return self._holding.leaving or self._signals.pending(max(0.0, until - sockets.now()))
 
     def _take_ready(self, now: float, ready: Ready) -> None:
         if self._functions is None:
@@ -194,8 +198,11 @@ class Worker:
                 self._link.send(Offer(ready.functions))
         self._perform(self._holding.slot_idle(now, ready.slot))
 
-    def _take_broken(self, broken: Broken) -> None:
-        raise OperatorError(broken.text)
+    def _take_broken(self, broken: Broken, until: float) -> None:
+        # A leaving worker needs no new child for what the others still run.
+        if not self._is_told_to_end(until):
+            raise OperatorError(broken.text)
+        log.warning("slot %d has no child any more: %s", broken.slot, broken.text)
 
     def _take_batches(self) -> None:
         batches = []

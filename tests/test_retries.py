@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 from tests.conftest import Pipeline, wait_until
 
 FLAKY = """
@@ -187,21 +189,43 @@ def test_a_task_that_runs_beyond_the_grace_is_returned_and_run_elsewhere(pipelin
     assert pipeline.query("SELECT attempt, status FROM results") == [(1, "ok")]
 
 
-def test_a_walltime_that_ends_the_whole_process_group_burns_no_retry(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("worker_first", [False, True])
+def test_a_walltime_that_ends_the_whole_process_group_burns_no_retry(pipeline: Pipeline, worker_first: bool) -> None:
     """As Slurm and systemd do: SIGTERM for the worker and for each child, in any order."""
     pipeline.module("stay", STAY)
     pipeline.sink()
     worker = pipeline.worker("stay", "--slots", "2")
     ventilator = pipeline.ventilator("stay:stay", "--range", "2")
     wait_until(lambda: len(list(pipeline.folder.glob("started*"))) == 2, "both tasks run")
+    if worker_first:
+        worker.signal(signal.SIGTERM)
+        worker.wait_for("SIGTERM: returning")
     for path in pipeline.folder.glob("started*"):
         os.kill(int(path.name.removeprefix("started")), signal.SIGTERM)
-    worker.signal(signal.SIGTERM)
+    if not worker_first:
+        worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
     (pipeline.folder / "open").touch()
     pipeline.worker("stay", "--slots", "1")
     assert ventilator.wait() == 0
     assert pipeline.query("SELECT task, attempt, status FROM results") == [(0, 1, "ok"), (1, 1, "ok")]
+
+
+def test_a_walltime_that_ends_children_while_they_import_leaves_the_others_their_grace(pipeline: Pipeline) -> None:
+    slow = 'if os.path.exists("first"):\n    open(f"imports{os.getpid()}", "w").close()\n    time.sleep(600)\n'
+    pipeline.module("slow", f"{STAY}{slow}open('first', 'w').close()\n")
+    pipeline.sink()
+    worker = pipeline.worker("slow", "--slots", "7")
+    ventilator = pipeline.ventilator("slow:stay", "--range", "1")
+    wait_until(lambda: len(list(pipeline.folder.glob("imports*"))) == 6, "all but the first child import")
+    wait_until(lambda: list(pipeline.folder.glob("started*")), "the task runs in the first one")
+    worker.signal(signal.SIGTERM)
+    for path in pipeline.folder.glob("imports*"):
+        os.kill(int(path.name.removeprefix("imports")), signal.SIGTERM)
+    worker.wait_for("importing slow killed its process by signal 15")
+    (pipeline.folder / "open").touch()
+    assert worker.wait() == 0, worker.err
+    assert ventilator.wait() == 0
 
 
 def test_a_worker_stops_by_the_clock(pipeline: Pipeline) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import zmq
+from msgspec import Raw
 
 from common import sockets
 from common.errors import OperatorError
@@ -14,9 +15,12 @@ from common.keys import Certificate
 from common.link import SinkLink
 from common.messages import Cancel, Crew, Member, Message, Opened, Receipts, decode_batch
 from common.progress import ProgressDisplay
-from common.roster import VENTILATOR
-from common.settings import DispatchSettings, Timing
+from common.roster import VENTILATOR, WORKER
+from common.settings import DispatchSettings, HoldingSettings, Timing
+from common.slots import Limits, Outcome
 from ventilator import Options, Ventilator
+from worker import TOGETHER_S, Worker
+from worker import Options as WorkerOptions
 
 
 def _pair(role: str) -> Certificate:
@@ -136,3 +140,30 @@ def test_what_a_receipt_makes_room_for_is_pushed_before_the_next_question(
     ventilator._tick()
     assert sent[0] == "task 1"
     assert "Ask" in sent
+
+
+class NoSignals:
+    """Nobody tells the worker to end; waiting for it takes its time on this clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def pending(self, within_s: float) -> bool:
+        self.now += within_s
+        return False
+
+
+def test_children_that_end_together_by_sigterm_hold_up_their_worker_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    signals: Any = NoSignals()
+    options = WorkerOptions(["m"], Path("none"), None, "w", None, None, Limits(), HoldingSettings(slots=50, prefetch=0))
+    worker = Worker(options, _pair(WORKER), sockets.Poll(), signals)
+    taken = []
+    monkeypatch.setattr(sockets, "now", lambda: signals.now)
+    monkeypatch.setattr(worker._holding, "outcomes", lambda *outcome: taken.append(outcome[1]) or [])
+    worker._take_slot_events([Outcome(slot, slot, 1, 0.0, Raw(b""), by_sigterm=True) for slot in range(50)])
+    assert taken == list(range(50))
+    assert signals.now <= TOGETHER_S
+    worker._link.close()
+    worker._tasks.close()
+    worker._slots.close()
+    worker._context.term()
