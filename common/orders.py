@@ -125,6 +125,7 @@ class Orders:
                 slots.append(slot)
                 del self.running[slot]
                 self._announced.pop(slot, None)
+                self._stuck.discard(slot)
                 others.append([held for held in helds if held.batch.job != job])
         return slots, [held for each in reversed(others) for held in each]
 

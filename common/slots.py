@@ -99,7 +99,7 @@ Event = Ready | Broken | Outcome | GivenBack | Lost | Done
 
 
 class _Said(msgspec.Struct, frozen=True):
-    """One frame from a child; one of the fields is set."""
+    """One frame from a child: ready, broken, given back, or outcomes with how the order ended."""
 
     ready: list[str] | None = None
     broken: str | None = None
@@ -476,11 +476,11 @@ class Slots:
         if returncode in (None, _LINK_TAKEN):
             return "closed its process's link to the worker"
         if returncode < 0:
-            return f"killed its process by signal {_named(-returncode)}"
+            return f"killed its process by signal {_signal_text(-returncode)}"
         return f"ended its process with exit code {returncode}"
 
 
-def _named(number: int) -> str:
+def _signal_text(number: int) -> str:
     """The signal's number, and its name where it has one: most real-time signals have none."""
     try:
         return f"{number} ({signal.Signals(number).name})"

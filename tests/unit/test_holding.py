@@ -406,6 +406,16 @@ def test_a_dropped_job_is_forgotten_with_what_runs() -> None:
     assert runs(made.receive(0.0, batch(7))) == [(1, 7, 1)], "the job is run again"
 
 
+def test_a_slot_that_was_stuck_with_a_dropped_job_gets_orders_ahead_again() -> None:
+    made = worker(replace(SETTINGS, slots=1, ahead_bytes_max=1_000))
+    made.receive(0.0, batch(0))
+    made.given_back(0.0, 0, [], 0)
+    assert made.receive(0.0, Dropped("job")) == [Kill(0)]
+    idle(made, 0.0, 0)
+    made.receive(0.0, batch(0, job="next"))
+    assert runs(made.receive(0.0, batch(1, job="next"))) == [(0, 1, 1)]
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["batch", "done", "part", "died", "stuck", "receipt", "scarce", "plenty", "time"]),
