@@ -10,6 +10,7 @@ if __name__ == "__main__":
 import logging
 import os
 import re
+import resource
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -295,6 +296,9 @@ def size_bytes(text: str | None) -> int | None:
     size = int(match[1]) * 1024 ** " KMG".index(match[2].upper() or " ") if match else 0
     if size < 64 * 1024 * 1024:
         raise OperatorError(f"--memory-limit {text}: give a size of at least 64M, like 500M or 2G")
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard != resource.RLIM_INFINITY and size > hard:
+        raise OperatorError(f"--memory-limit {text}: processes here may have {hard} bytes (ulimit -v); give no more")
     return size
 
 

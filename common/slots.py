@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Raw
 
 from common.child_output import ChildOutput
+from common.errors import OperatorError
 from common.held import Part
 from common.messages import Outcomes
 from common.orders import Run
@@ -281,6 +282,15 @@ class Slots:
     # -- one child ----------------------------------------------------------------------------------------------
 
     def _start(self, slot: int) -> None:
+        try:
+            self._start_process(slot)
+        except OSError as error:
+            raise OperatorError(
+                f"cannot start the process of slot {slot}: {error.strerror};"
+                " give fewer --slots, or raise what this machine allows (ulimit -n, ulimit -u)"
+            ) from None
+
+    def _start_process(self, slot: int) -> None:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LINK_BYTES)

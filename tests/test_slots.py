@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import resource
 import select
 import signal
 import socket
@@ -157,13 +158,17 @@ def test_what_waits_behind_a_stuck_task_is_given_back_as_parts_and_as_orders(two
 
 
 def test_a_child_whose_descriptors_have_high_numbers_is_watched_like_others(two: Seen) -> None:
-    taken = [os.dup(2) for _ in range(1_100)]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    taken = []
     try:
+        taken += [os.dup(2) for _ in range(1_100)]
         two.slots.start(range(2, 3))
         two.until(lambda: two.count(Ready) == 3)
     finally:
         for descriptor in taken:
             os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     two.run(0.0, 2, "wait", 0, 4)
     two.until(lambda: two.back() == ([4], 0))
 
