@@ -65,6 +65,8 @@ def exit_with_grandchildren():
         note("grandchildren", os.getpid())
         time.sleep(600)
     os.system(f"sleep 600 & echo $! >> {FOLDER}/grandchildren")
+    while len(open(f"{FOLDER}/grandchildren").readlines()) < 2:
+        time.sleep(0.01)
     os._exit(4)
 
 def return_with_grandchildren():

@@ -150,6 +150,10 @@ def test_a_fault_at_one_port_leaves_the_other_alone() -> None:
 
 def test_nobody_at_the_target_is_a_reset(ends: Ends) -> None:
     ends.listener.close()
-    client = socket.create_connection((ends.proxy.host, ends.port), timeout=30)
-    with client, pytest.raises(ConnectionResetError):
-        client.recv(100)
+    with socket.socket() as taken:
+        # So nobody else listens there meanwhile.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((TARGET, ends.port))
+        client = socket.create_connection((ends.proxy.host, ends.port), timeout=30)
+        with client, pytest.raises(ConnectionResetError):
+            client.recv(100)
