@@ -40,7 +40,7 @@ class Stage:
         self.sink = self.start_sink()
         self.workers = [self.start_worker() for _ in range(2)]
         self.start("ventilator", "recovery_tasks:work", "--range", "1000000", "--batch", "1", "--port", "0")
-        wait_for(lambda: len({worker for _, worker, _ in self.begun()}) == 2)
+        wait_for(lambda: len({worker for _, worker, _ in self.begun()}) == 2, "both workers")
 
     def start(self, script: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a command; it is ended with the stage."""
@@ -55,7 +55,7 @@ class Stage:
         """A sink; from the second one on at the same ports."""
         process = self.start("sink", *self._sink_options)
         log = self._folder / "sink.log"
-        wait_for(lambda: log.exists() and "ports" in log.read_text())
+        wait_for(lambda: log.exists() and "ports" in log.read_text(), "the sink")
         ports = re.search(r"ports (\d+) and (\d+)", log.read_text())
         assert ports
         self._sink_options[3::2] = ports[1], ports[2]
@@ -97,9 +97,9 @@ class Stage:
             ends.update({task: at for at, _, task in self.begun() if task in lost and at > killed_at})
             return lost <= ends.keys() | done
 
-        wait_for(are_elsewhere)
+        wait_for(are_elsewhere, "its batches at another worker")
         self.workers.append(self.start_worker())
-        wait_for(lambda: self.workers[-1].pid in {worker for _, worker, _ in self.begun()})
+        wait_for(lambda: self.workers[-1].pid in {worker for _, worker, _ in self.begun()}, "the worker that is back")
         return max(ends.values(), default=killed_at) - killed_at
 
     def sink_recovery_s(self) -> float:
