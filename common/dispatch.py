@@ -415,18 +415,18 @@ class Dispatch:
                 flight.suspect = True
 
     def _let_go(self, worker: str, names: list[BatchName]) -> list[tuple[BatchName, Flight]]:
-        """A worker has these batches no more; returns those that nobody else says to hold."""
-        found = []
+        """A worker has these batches no more; returns those that nobody else says to hold, each once."""
+        found: dict[int, tuple[BatchName, Flight]] = {}
         for name in names:
             self._crew.let_go(worker, name)
             if self._adoptable.get(name[0]) == name:
                 del self._adoptable[name[0]]
-            found += [
-                (name, flight)
-                for flight in self._flights.called(name)
-                if flight.state is State.PUSHED and not self._crew.is_held(flight.name, flight.is_part)
-            ]
-        return found
+            for flight in self._flights.called(name):
+                free = flight.state is State.PUSHED and not self._crew.is_held(flight.name, flight.is_part)
+                # It may be named twice: by its own name, and by that of the batch that it was in.
+                if free and (flight.name == name or flight.first not in found):
+                    found[flight.first] = name, flight
+        return list(found.values())
 
     def _shorten_unnamed(self, now: float) -> None:
         """What no beat ever named may have been on its way to the worker that has left."""

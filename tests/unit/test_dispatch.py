@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw, msgpack
 
@@ -624,7 +624,22 @@ STEPS = st.lists(
 )
 
 
+def test_a_lost_worker_that_named_a_batch_and_a_part_of_it_gives_back_each_task_once() -> None:
+    scene = working(DispatchSettings(batch_tasks=3))
+    scene.go()
+    scene.receipts((0, 1))
+    scene.rules.receive(scene.now, returned((0, 3)))
+    assert (1, 2) in scene.go()
+    scene.crew(held=((0, 3), (1, 2)), started=((1, 2),))
+    scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
+    scene.crew("v", 20, 0)
+    assert sorted(each for each in scene.push() if each[0] < 3) == [(1, 1), (2, 1)]
+    scene.receipts((1, 2))
+    assert not any(flight.first < 3 for flight in scene.rules._flights)
+
+
 @settings(max_examples=200, deadline=None)
+@example([("part", 0, 1), ("return", 0, 1), ("beat", 0, 3), ("lost", 0, 0), ("receipt", 0, 1)], 3, False)
 @given(STEPS, st.sampled_from([1, 3, None]), st.booleans())
 def test_whatever_happens_the_window_holds_and_the_job_ends(
     steps: list[tuple[str, int, int]], size: int | None, speculate: bool
