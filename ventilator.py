@@ -205,15 +205,7 @@ class Ventilator:
 
     def _check_input(self) -> None:
         """Refuse an input that differs from the one that an earlier run of the job has read."""
-        opened = self._talk.opened
-        assert opened is not None
-        count, digest = self._input.mark()
-        differs = (
-            (self._input.ended and count < opened.mark_count)
-            or (0 < count == opened.mark_count and digest != opened.mark_digest)
-            or (opened.total is not None and (count > opened.total or (self._input.ended and count < opened.total)))
-        )
-        if differs:
+        if self._talk.is_another_input(*self._input.mark(), self._input.ended):
             raise OperatorError(
                 f"the input is not the one that job {self._options.job} was started with: give the same input again,"
                 " or another --job name"
@@ -459,7 +451,7 @@ def ventilate(
     ] = None,
     ledger: Annotated[
         Path, typer.Option(readable=False, envvar="TRADEWIND_LEDGER", help="The ledger that --local leaves.")
-    ] = (DEFAULT_LEDGER),
+    ] = DEFAULT_LEDGER,
     version: Annotated[
         bool,
         typer.Option("--version", callback=console.show_version, is_eager=True, help="Print the version."),

@@ -59,6 +59,16 @@ class Conversation:
             return []
         return self._dispatch.receive(now, message)
 
+    def is_another_input(self, count: int, digest: bytes, ended: bool) -> bool:
+        """True when an input with this mark cannot be the one that an earlier run of the job has read."""
+        assert self.opened is not None
+        before = self.opened
+        return (
+            (ended and count < before.mark_count)
+            or (0 < count == before.mark_count and digest != before.mark_digest)
+            or (before.total is not None and (count > before.total or (ended and count < before.total)))
+        )
+
     def mark(self, count: int, digest: bytes, ended: bool) -> None:
         """Take note how far the input was read; the sink hears of it now and then."""
         mark = Mark(self._job, count, digest, ended)

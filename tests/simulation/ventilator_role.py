@@ -177,15 +177,9 @@ class Ventilator(Client):
         self._send(self.rules.input_scarce(now, dry))
 
     def _check_input(self) -> None:
-        opened = self.talk.opened
-        assert opened is not None
-        count, digest = self.input.mark()
-        differs = (
-            (self.input.ended and count < opened.mark_count)
-            or (count == opened.mark_count and digest != opened.mark_digest)
-            or (opened.total is not None and (count > opened.total or (self.input.ended and count < opened.total)))
-        )
-        self.world.require(not differs, "the same input is refused:", (count, opened))
+        mark, ended = self.input.mark(), self.input.ended
+        differs = self.talk.is_another_input(*mark, ended)
+        self.world.require(not differs, "the same input is refused:", (mark, ended, self.talk.opened))
 
     def _push(self) -> None:
         in_hands = -1

@@ -1,5 +1,6 @@
 """What a ventilator says to its sink around the job: open, marks, close."""
 
+import pytest
 from msgspec import Raw, msgpack, structs
 
 from common.conversation import Conversation
@@ -178,3 +179,30 @@ def test_a_job_that_was_opened_again_behind_its_close_is_closed_again() -> None:
     assert of(Close, scene.after(0.1)) == [Close("job", 1, False)]
     scene.talk.receive(scene.now, CLOSED)
     assert scene.talk.closed == CLOSED
+
+
+@pytest.mark.parametrize(
+    ("count", "digest", "ended", "is_another"),
+    [
+        (2, b"x", False, False),
+        (2, b"x", True, True),
+        (3, b"same", False, False),
+        (3, b"x", False, True),
+        (4, b"x", False, False),
+        (4, b"x", True, True),
+        (5, b"x", True, False),
+        (6, b"x", False, True),
+    ],
+    ids=["on the way", "shorter", "as far", "differs", "beyond", "ends too soon", "whole", "longer"],
+)
+def test_an_input_is_another_one_when_the_earlier_run_has_read_otherwise(
+    count: int, digest: bytes, ended: bool, is_another: bool
+) -> None:
+    scene = Scene()
+    scene.talk.receive(scene.now, structs.replace(OPENED, mark_count=3, mark_digest=b"same", total=5))
+    assert scene.talk.is_another_input(count, digest, ended) is is_another
+
+
+def test_a_new_job_takes_any_input() -> None:
+    scene = opened()
+    assert not any(scene.talk.is_another_input(count, b"x", ended) for count in (0, 3) for ended in (False, True))
