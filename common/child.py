@@ -213,7 +213,7 @@ class Outbox:
     """Outcomes of the running order. The task loop appends; the watch thread may send what is there."""
 
     def __init__(self, wire: Wire, value_bytes_max: int) -> None:
-        self.limit: MemoryLimit | None = None
+        self.limit: MemoryLimit | contextlib.nullcontext[None] = contextlib.nullcontext()
         self.size = 0
         """Encoded bytes of the values that were not sent, except plain ones."""
         self.wire = wire
@@ -237,7 +237,7 @@ class Outbox:
         with self._lock:
             parts = [part for part in (*self._before, self.part) if part.unsent()]
             if parts or ending:
-                with self.limit or contextlib.nullcontext():
+                with self.limit:
                     said = [self._said(part) for part in parts]
                     self.wire.send({"outcomes": said, **(ending or {})})
             self._before, self._before_count, self.size = [], 0, 0
@@ -265,11 +265,8 @@ class Outbox:
 
     def sealed(self, value: Any) -> msgspec.Raw:
         """The value encoded now, so that the function may change it afterwards. Raises Unfit."""
-        if self.limit is None:
+        with self.limit:
             encoded = self._encoded(value)
-        else:
-            with self.limit:
-                encoded = self._encoded(value)
         unsent = self._before_count + self.part.unsent()
         if self.size + len(encoded) + _TASK_BYTES * unsent > self._value_bytes_max:
             # Together they would not fit into a message.
@@ -375,7 +372,7 @@ class Orders:
         with self._lock:
             if self._progress[0] != task:
                 return
-            with self._outbox.limit or contextlib.nullcontext():
+            with self._outbox.limit:
                 firsts: deque[int] = deque()
                 # One by one from the end: the task loop may take the next part at any moment.
                 with contextlib.suppress(IndexError):
@@ -456,7 +453,7 @@ class Watch(threading.Thread):
 
 def _next_order(outbox: Outbox) -> tuple[str, list[tuple[int, list[Any]]]] | None:
     """The function and the parts of the next order, or None when the worker has closed the link."""
-    with outbox.limit or contextlib.nullcontext():
+    with outbox.limit:
         frame = outbox.wire.receive()
         return None if frame is None else _decoder.decode(frame)
 
@@ -519,7 +516,7 @@ def _is_final(error: BaseException) -> bool:
         return False
 
 
-def _described(error: BaseException, limit: MemoryLimit | None = None) -> str:
+def _described(error: BaseException, limit: object = None) -> str:
     """The traceback from the user's function on."""
     if type(error) is Unfit:
         return str(error)
@@ -531,7 +528,7 @@ def _described(error: BaseException, limit: MemoryLimit | None = None) -> str:
     except Exception:
         text = type(error).__name__
     text = text.encode("utf-8", "replace").decode()[-_ERROR_CHARACTERS_MAX:].rstrip()
-    if issubclass(type(error), MemoryError) and limit is not None:
+    if issubclass(type(error), MemoryError) and isinstance(limit, MemoryLimit):
         text += f": the child's memory is limited to {limit.count} bytes"
     return text
 

@@ -97,11 +97,9 @@ class Orders:
 
     def lost(self, slot: int, unclear: bool) -> list[Held]:
         """The slot's child is gone: what it has left undone, to be run singly when any of its order may be to blame."""
-        orders = self.running.pop(slot, deque())
+        orders = self._forget(slot)
         for held in orders[0] if orders and unclear else ():
             held.singly = True
-        self._announced.pop(slot, None)
-        self._stuck.discard(slot)
         if slot in self.idle:
             self.idle.remove(slot)
         return [held for order in orders for held in order]
@@ -123,18 +121,17 @@ class Orders:
             helds = [held for order in orders for held in order]
             if any(held.batch.job == job for held in helds):
                 slots.append(slot)
-                del self.running[slot]
-                self._announced.pop(slot, None)
-                self._stuck.discard(slot)
+                self._forget(slot)
                 others.append([held for held in helds if held.batch.job != job])
         return slots, [held for each in reversed(others) for held in each]
 
     def end(self) -> tuple[list[int], list[Held]]:
         """End all: the slots that ran, and what they had."""
-        slots, left = (
-            list(self.running),
-            [held for orders in self.running.values() for order in orders for held in order],
-        )
-        self._announced.clear()
-        self.running.clear()
-        return slots, left
+        slots = list(self.running)
+        return slots, [held for slot in slots for order in self._forget(slot) for held in order]
+
+    def _forget(self, slot: int) -> deque[list[Held]]:
+        """The slot runs nothing any more: the orders that it had."""
+        self._announced.pop(slot, None)
+        self._stuck.discard(slot)
+        return self.running.pop(slot, deque())

@@ -427,13 +427,13 @@ class Slots:
         """The running task is to blame; tasks of the order without an outcome are run by another child."""
         order, parts = child.order, child.parts
         task = child.running_task() if overdue is None else overdue
-        ended = self._end(child, died=cause is None)
+        returncode = self._end(child, died=cause is None)
         timed_out = cause is not None
-        cause = cause or ended
+        cause = cause or _how_it_ended(returncode)
         if not child.ready:
             self._failed_starts += 1
             # Modules that end their process do so each time, but not by these: they come from outside.
-            by_itself = not self._was_ready and not ended.endswith(("(SIGKILL)", "(SIGTERM)"))
+            by_itself = not self._was_ready and returncode not in (-signal.SIGKILL, -signal.SIGTERM)
             if by_itself or self._failed_starts >= self._STARTS_MAX:
                 del self._children[child.slot]
                 return [Broken(child.slot, f"importing {', '.join(self._modules)} {cause}")]
@@ -450,7 +450,7 @@ class Slots:
             return [Lost(child.slot, unclear=True)]
         blamed = child.reported if blamed is None else blamed
         log.warning("task %d of job %s %s; its slot has a new child", blamed, order.job, cause)
-        by_sigterm = not timed_out and ended.endswith("(SIGTERM)")
+        by_sigterm = not timed_out and returncode == -signal.SIGTERM
         text = f"the task {cause}"
         seconds = order.timeout_s if timed_out and order.timeout_s else 0.0
         outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[seconds], errors=[(0, text, False)]))
@@ -461,8 +461,8 @@ class Slots:
         self._start(child.slot)
         return Lost(child.slot)
 
-    def _end(self, child: _Child, died: bool = False) -> str:
-        """End the process group and reap the child; says how it ended."""
+    def _end(self, child: _Child, died: bool = False) -> int | None:
+        """End the process group and reap the child; what it ended with by itself, None when it had to be ended."""
         try:
             # The end of the link comes a moment before the end of the process.
             returncode = child.process.wait(_EXIT_S if died else 0)
@@ -483,11 +483,15 @@ class Slots:
         child.wire.close()
         os.close(child.lifeline)
         child.progress.close()
-        if returncode in (None, _LINK_TAKEN):
-            return "closed its process's link to the worker"
-        if returncode < 0:
-            return f"killed its process by signal {_signal_text(-returncode)}"
-        return f"ended its process with exit code {returncode}"
+        return returncode
+
+
+def _how_it_ended(returncode: int | None) -> str:
+    if returncode is None or returncode == _LINK_TAKEN:
+        return "closed its process's link to the worker"
+    if returncode < 0:
+        return f"killed its process by signal {_signal_text(-returncode)}"
+    return f"ended its process with exit code {returncode}"
 
 
 def _signal_text(number: int) -> str:

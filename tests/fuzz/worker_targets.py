@@ -170,14 +170,14 @@ class BareSlots(Slots):
         output = ChildOutput(reading, slot)
         self._children[slot] = _Child(slot, None, ours, -1, memory, output, ready=True)  # type: ignore[arg-type]
 
-    def _end(self, child: _Child, died: bool = False) -> str:
+    def _end(self, child: _Child, died: bool = False) -> int | None:
         assert self.far is not None
         child.wire.close()
         self.far.close()
         child.output.close()
         os.close(self.printing)
         child.progress.close()
-        return "closed its process's link to the worker"
+        return None
 
     def _write(self, child: _Child) -> None:
         child.unsent = memoryview(b"")

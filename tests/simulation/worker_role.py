@@ -140,9 +140,6 @@ class Worker(Client):
             elif isinstance(message, Recorded):
                 for serial in (*message.serials, *message.refused):
                     self._unreceipted.pop(serial, None)
-            elif isinstance(message, Dropped):
-                mine = {serial: name for serial, name in self._unreceipted.items() if name[0] != message.job}
-                self._unreceipted = mine
             self._perform(self.rules.receive(self.world.now, message))
 
     def take_batch(self, frame: bytes, label: Any) -> None:
