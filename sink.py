@@ -218,9 +218,9 @@ def serve(
     with a worker's, a ventilator's and an observer's key for this machine.
     """
     if context.invoked_subcommand is not None:
-        for option in console.typed_options(context):
-            command = context.invoked_subcommand
-            raise OperatorError(f"{option} stands before {command}: put it behind, if `{command} --help` has it")
+        command = context.invoked_subcommand
+        if typed := console.typed_options(context):
+            raise OperatorError(f"{typed[0]} stands before {command}: put it behind, if `{command} --help` has it")
         return
     console.start_log("sink")
     opened = Ledger(str(ledger))
@@ -246,9 +246,7 @@ def results(
 
 
 @app.command(epilog=console.EXIT_CODES)
-def jobs(
-    ledger: LedgerOption = DEFAULT_LEDGER,
-) -> None:
+def jobs(ledger: LedgerOption = DEFAULT_LEDGER) -> None:
     """List the jobs of the ledger with their state."""
     found = LedgerReader(str(ledger)).jobs()
     with console.pipe_may_close():

@@ -90,10 +90,8 @@ def is_missing(path: Path) -> bool:
     """Whether there is no such file; False when its folder may not be looked into."""
     try:
         path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
     return False
 
 
