@@ -238,7 +238,8 @@ class Ledger:
     def commit(self, recordings: Iterable[Recording], marks: Iterable[Mark]) -> None:
         """Write results and marks in one transaction. Raises LedgerStuck, and then nothing is written.
 
-        A task that has a row keeps it. Recordings and marks name jobs that exist.
+        A task that has a row keeps it, unless the row is a failed one and the job was opened with `retry_failed` since.
+        Recordings and marks name jobs that exist.
         """
         recorded: dict[str, list[tuple[int, int, float, int]]] = {}
         with self._transaction():
@@ -341,7 +342,8 @@ class Ledger:
         ).fetchall()
         kept = {first + offset for offset in recording.again}
         for task, status, attempt in known:
-            if status == "failed" and attempt < results.attempt and task not in kept:
+            of_earlier_run = attempt <= job.attempts
+            if status == "failed" and of_earlier_run and attempt < results.attempt and task not in kept:
                 self._db.execute("DELETE FROM results WHERE job=? AND task=?", (job.job, task))
                 self._db.execute("UPDATE jobs SET done=done-1, failed=failed-1 WHERE job=?", (job.job,))
             else:

@@ -103,6 +103,21 @@ def test_a_duplicate_changes_nothing(ledger: Ledger, path: str) -> None:
     assert (job.done, job.failed) == (2, 0)
 
 
+def test_a_failed_row_is_replaced_by_a_run_of_the_failed_tasks_and_by_nothing_else(ledger: Ledger, path: str) -> None:
+    job = open_job(ledger)
+    ledger.commit([record([None], errors={0: "quarantined"})], [])
+    page = ledger.receipts("job", 0, 10)
+    ledger.commit([record(["of a worker that was called lost"], attempt=2)], [])
+    assert [(row.task, row.status) for row in rows(path)] == [(0, "failed")]
+    assert ledger.receipts("job", 0, 10) == page
+    ledger.open_job("job", "tasks:square", "lines of text", retry_failed=True)
+    ledger.commit([record(["again"], attempt=2)], [])
+    assert [(row.task, row.value) for row in rows(path)] == [(0, "again")]
+    ledger.commit([record(["once more"], attempt=3)], [])
+    assert [(row.task, row.value) for row in rows(path)] == [(0, "again")]
+    assert (job.done, job.failed) == (1, 0)
+
+
 def test_of_two_results_in_one_commit_the_first_wins(ledger: Ledger, path: str) -> None:
     open_job(ledger)
     ledger.commit([record(["a", "a"], 0), record(["b", "b"], 1)], [])
