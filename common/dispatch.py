@@ -197,7 +197,7 @@ class Dispatch:
         _, adopted, attempt = self._adoptable.get(first, (first, 0, 0))
         flight = Flight(first, count, arguments, attempt if adopted == count else self._attempts + 1)
         # What an earlier run has pushed it may have pushed by other bounds.
-        flight.is_part = self.verifying
+        flight.is_part = self.verifying or self._is_inside_adoptable(flight)
         self._insert(now, flight, adopted == count)
         for start, length in self._replayed.within(first, end):
             self._flights.settle(start, start + length)
@@ -334,6 +334,14 @@ class Dispatch:
         if self._adoptable:
             self._adoptable = {name[0]: name for name in self._adoptable.values() if name[0] + name[1] > self.next_task}
 
+    def _is_inside_adoptable(self, flight: Flight) -> bool:
+        """True when a batch of an earlier run has all its tasks, and others."""
+        first, end = flight.first, flight.first + flight.count
+        return any(
+            begin <= first and end <= begin + count and count > flight.count
+            for begin, count, _ in self._adoptable.values()
+        )
+
     def _be_scarce(self, now: float, scarce: bool) -> list[Message]:
         self._scarce, self._scarce_at = scarce, None
         return [self._ask(now)]
@@ -382,12 +390,16 @@ class Dispatch:
 
     def _extend(self, now: float, name: BatchName) -> None:
         """A beat names this batch."""
+        if self._resumed:
+            # The mark may not have been committed when the sink was killed: also beyond it bounds may differ.
+            self._flights.are_parts(name)
         for flight in self._flights.called(name):
             if flight.was_pushed or self._resumed:
                 flight.named = True
                 self._flights.push(flight, now + self._timing.lease_s)
         is_ahead = self._resumed and name[0] + name[1] > self.next_task and name[1] <= BATCH_TASKS_MAX
-        if is_ahead and len(self._adoptable) < self._ADOPTABLE_MAX:
+        longest = self._adoptable.get(name[0], name)
+        if is_ahead and longest[1] <= name[1] and len(self._adoptable) < self._ADOPTABLE_MAX:
             self._adoptable[name[0]] = name
 
     def _part_with(self, now: float, member: Member | None, lost: bool) -> list[Message]:
@@ -419,12 +431,15 @@ class Dispatch:
         found: dict[int, tuple[BatchName, Flight]] = {}
         for name in names:
             self._crew.let_go(worker, name)
+        for name in names:
             if self._adoptable.get(name[0]) == name:
                 del self._adoptable[name[0]]
             for flight in self._flights.called(name):
                 free = flight.state is State.PUSHED and not self._crew.is_held(flight.name, flight.is_part)
+                # What nobody has named yet is on its way by its own name, whatever becomes of the batch that it was in.
+                was_it = flight.name == name or flight.named
                 # It may be named twice: by its own name, and by that of the batch that it was in.
-                if free and (flight.name == name or flight.first not in found):
+                if free and was_it and (flight.name == name or flight.first not in found):
                     found[flight.first] = name, flight
         return list(found.values())
 

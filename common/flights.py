@@ -35,7 +35,7 @@ class Flight:
     named: bool = False
     """Some beat has named it since it was pushed."""
     is_part: bool = False
-    """It was once in a larger batch, which somebody may still name."""
+    """Somebody may name a batch that has some of its tasks: one that it was in, or one of an earlier run of the job."""
     returns: int = 0
     received: Runs | None = None
     """Those of its tasks that have their receipts."""
@@ -90,6 +90,18 @@ class Flights:
             for each in inside
             if each.is_part and each.attempt == attempt and each.first + each.count <= first + count
         ]
+
+    def are_parts(self, name: BatchName) -> None:
+        """Somebody holds this batch: what else has tasks of it is a part of it, or it is a part of that."""
+        first, count, attempt = name
+        flight = self._by_first.get(first)
+        if flight is not None and flight.name == name:
+            return
+        low = max(0, bisect_right(self._firsts, first) - 1)
+        for key in self._firsts[low : bisect_left(self._firsts, first + count)]:
+            flight = self._by_first[key]
+            if flight.attempt == attempt and first < flight.first + flight.count:
+                flight.is_part = True
 
     def holding(self, task: int) -> Flight | None:
         """The batch that the task is in."""

@@ -2,6 +2,8 @@
 
 from itertools import islice
 
+from msgspec import structs
+
 from common.messages import BatchName, Member
 
 NAMES_MAX = 100_000
@@ -39,15 +41,17 @@ class Muster:
             self._holders.setdefault(name, set()).add(member.worker)
 
     def gone(self, worker: str) -> Member | None:
-        """A worker has left; returns its last beat."""
+        """A worker has left; returns its last beat, without what it has returned since."""
         member = self._members.pop(worker, None)
-        if member is not None:
-            self.slots -= member.slots
-            self.prefetch -= member.prefetch
-            self.extra -= member.extra
-            for name in islice(member.held, NAMES_MAX):
-                self.let_go(worker, name)
-        return member
+        if member is None:
+            return None
+        self.slots -= member.slots
+        self.prefetch -= member.prefetch
+        self.extra -= member.extra
+        held = [name for name in islice(member.held, NAMES_MAX) if worker in self._holders.get(name, ())]
+        for name in held:
+            self.let_go(worker, name)
+        return structs.replace(member, held=held)
 
     def let_go(self, worker: str, name: BatchName) -> None:
         """The worker holds this batch no more, whatever its last beat says."""

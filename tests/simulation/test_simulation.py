@@ -14,7 +14,7 @@ import pytest
 
 from tests.simulation.farm import Farm
 from tests.simulation.plan import Plan
-from tests.simulation.regressions import REGRESSIONS, STILL_FAILING
+from tests.simulation.regressions import REGRESSIONS
 from tests.simulation.truth import JobTruth, Task
 from tests.simulation.world import CALM, Broken, Weather
 
@@ -44,12 +44,6 @@ def wanted() -> range:
 def test_a_seed_that_failed_once_holds(seed: int, reason: str) -> None:
     broken = simulate(seed)
     assert broken is None, f"{reason}\n{broken}"
-
-
-@pytest.mark.xfail(strict=True, reason="known, and not mended yet")
-@pytest.mark.parametrize(("seed", "reason"), STILL_FAILING)
-def test_a_seed_that_fails_still(seed: int, reason: str) -> None:
-    assert simulate(seed) is None
 
 
 @pytest.mark.timeout(0)

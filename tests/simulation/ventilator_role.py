@@ -208,10 +208,11 @@ class Ventilator(Client):
     def receive(self, message: FromSink, label: Any) -> None:
         """`Ventilator._receive`."""
         now = self.world.now
-        if now > self._heard_at + self.farm.timing.silence_s:
-            # What nobody could say while the sink was away is not held against it.
+        away_at = self._heard_at + self.farm.timing.silence_s
+        if now > away_at:
+            # What nobody could say while the sink was away is not held against it; what was over before stays so.
             for said in self._crew.values():
-                said.at = now
+                said.at = now if said.at + self.farm.timing.lease_s > away_at else said.at
         self._heard_at = now
         gone: list[Said] = []
         if isinstance(message, Crew):
@@ -232,6 +233,9 @@ class Ventilator(Client):
         elif isinstance(message, Returned):
             for name in (*message.batches, *message.copies):
                 self._copied_at.pop(name, None)
+            if (said := self._crew.get(message.worker)) is not None:
+                returned = {(message.job, first) for first, _, _ in message.batches}
+                said.held = {key: held for key, held in said.held.items() if key not in returned}
             self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
             self._send(self.talk.welcome(now, self.port))

@@ -168,6 +168,19 @@ def test_a_return_of_what_is_not_outstanding_changes_nothing(batches: list[tuple
     assert scene.push() == []
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_what_a_worker_has_returned_is_not_pushed_again_a_second_time_when_it_leaves(lost: bool) -> None:
+    scene = working()
+    scene.go()
+    scene.crew(held=((0, 1), (1, 1)))
+    scene.crew("v", 2, 2)
+    scene.rules.receive(scene.now, returned((0, 1)))
+    scene.after(T.beat_s / 4)
+    assert scene.push() == [(0, 1)]
+    scene.rules.receive(scene.now, Crew([], [] if lost else ["w"], ["w"] if lost else [], 0))
+    assert scene.push() == [(1, 1)]
+
+
 def test_a_lost_workers_batches_are_pushed_again_at_once() -> None:
     scene = working()
     scene.go()
@@ -823,6 +836,39 @@ def test_what_a_worker_that_comes_late_names_is_cut_out_of_what_was_read_by_othe
     assert scene.push() == [(9, 1), (10, 1), (13, 2), (19, 5)]
     scene.rules.receive(scene.now, returned((2, 7), (15, 4)))
     assert scene.push() == [(3, 6), (15, 2), (17, 2)]
+
+
+def test_of_two_batches_that_begin_alike_the_longer_one_is_waited_for_whoever_speaks_last() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=3))
+    scene.crew("u", held=((0, 3),))
+    scene.crew("v", held=((0, 1),))
+    scene.crew("w", held=((4, 3), (5, 1)))
+    scene.catch_up()
+    assert scene.go()[:3] == [(3, 1), (7, 3), (10, 3)]
+
+
+def test_what_a_worker_that_comes_late_names_is_cut_out_also_beyond_a_mark_that_was_not_committed() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=7), mark=0)
+    scene.catch_up()
+    scene.crew(slots=1, prefetch=2)
+    # Read as 0 to 6, 7 to 13 and 14 to 20.
+    scene.read()
+    scene.crew("late", slots=9, held=((9, 3), (14, 9)))
+    assert scene.push() == [(0, 7), (7, 2), (12, 2)]
+    scene.rules.receive(scene.now, returned((9, 3), (14, 9), worker="late"))
+    assert scene.push() == [(9, 3), (14, 7)]
+
+
+def test_what_is_on_its_way_is_not_pushed_again_when_a_worker_returns_the_larger_batch_that_it_was_in() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=3))
+    scene.catch_up()
+    scene.crew(slots=1, prefetch=0)
+    assert scene.go() == [(0, 3)]
+    scene.crew("dark", slots=1, prefetch=0, held=((0, 9),))
+    scene.rules.receive(scene.now, returned((0, 9), worker="dark"))
+    assert (0, 3) in scene.push()
+    scene.rules.receive(scene.now, returned((0, 9), worker="late"))
+    assert scene.push() == []
 
 
 def test_a_batch_as_large_as_a_user_may_ask_for_is_adopted() -> None:
