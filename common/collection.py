@@ -237,7 +237,9 @@ class Collection:
         self, now: float, peer: bytes, known: Peer, message: Open | Ask | Mark | Quarantine | Close | Halt | Cancel
     ) -> list[Output]:
         if isinstance(message, Open):
-            return self._jobs.open(now, peer, known, message)
+            # The failed rows that it may want replaced may wait for their commit; if that waits, it says `Open` again.
+            outputs = self.flush(now)
+            return outputs if self._commits.pending else outputs + self._jobs.open(now, peer, known, message)
         if isinstance(message, Cancel):
             return self._jobs.cancel(now, peer, known.user, message)
         run = self._crews.runs.get(message.job)

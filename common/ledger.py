@@ -265,7 +265,7 @@ class Ledger:
                 job.total = mark.count if mark.ended and job.total is None else job.total
 
     def receipts(self, name: str, after: int, limit: int, without_failed: bool = False) -> Page:
-        """At most `limit` runs committed after `after`; `without_failed` leaves out tasks whose row is failed."""
+        """At most `limit` runs committed after `after`; `without_failed` leaves out what failed in an earlier run."""
         job = self._jobs[name]
         rows = self._db.execute(
             "SELECT position, first, count, seconds FROM receipts WHERE job=? AND position>? ORDER BY position LIMIT ?",
@@ -284,8 +284,8 @@ class Ledger:
         left = Runs(runs)
         for first, count in runs:
             failed = self._db.execute(
-                "SELECT task FROM results WHERE job=? AND task>=? AND task<? AND status='failed'",
-                (job.job, first, first + count),
+                "SELECT task FROM results WHERE job=? AND task>=? AND task<? AND status='failed' AND attempt<=?",
+                (job.job, first, first + count, job.attempts),
             )
             for (task,) in failed:
                 left.discard(task, 1)

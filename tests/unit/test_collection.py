@@ -501,6 +501,20 @@ def test_an_ask_repeated_after_a_lost_answer_has_the_same_receipts(scene: Scene)
     assert of(Receipts, scene.send(VERA, Ask("job", receipts.position, False))) == []
 
 
+def test_failures_that_wait_for_their_commit_are_run_again_too(scene: Scene) -> None:
+    scene.ventilator()
+    scene.worker()
+    retry_failed = Open("job", SQUARE, "lines of text", 5557, 0, True, False)
+    scene.fill_disk()
+    scene.deliver(*[scene.batch([None], task, errors={0: "x" * 10_000}) for task in range(20)])
+    scene.sink.flush(scene.now)
+    scene.free_disk()
+    assert of(Opened, scene.send(VERA, retry_failed)) == [], "nobody knows yet which attempts it must count from"
+    scene.now += SETTINGS.retry_commit_s
+    [(_, opened)] = of(Opened, scene.send(VERA, retry_failed))
+    assert opened.attempts == 1
+
+
 def test_failed_tasks_count_as_not_done_also_on_a_page_of_nothing_else(scene: Scene) -> None:
     scene.ventilator()
     scene.deliver(scene.batch([1], 0))

@@ -118,6 +118,15 @@ def test_a_failed_row_is_replaced_by_a_run_of_the_failed_tasks_and_by_nothing_el
     assert (job.done, job.failed) == (1, 0)
 
 
+def test_a_run_of_the_failed_tasks_leaves_out_what_failed_before_it_and_not_what_failed_since(ledger: Ledger) -> None:
+    open_job(ledger)
+    ledger.commit([record([None, "fine"], errors={0: "no"})], [])
+    ledger.open_job("job", "tasks:square", "lines of text", retry_failed=True)
+    # No result at the attempts of this run would be new.
+    ledger.commit([record([None], 2, attempt=3, errors={0: "of a slow worker of the run before"})], [])
+    assert ledger.receipts("job", 0, 10, without_failed=True).runs == [(1, 2)]
+
+
 def test_of_two_results_in_one_commit_the_first_wins(ledger: Ledger, path: str) -> None:
     open_job(ledger)
     ledger.commit([record(["a", "a"], 0), record(["b", "b"], 1)], [])
