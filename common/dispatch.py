@@ -82,7 +82,7 @@ class Dispatch:
         self._speculation = Speculation(settings, self._flights, self._crew)
         self._attempts = 0
         self._replayed = Runs()
-        self._adoptable: dict[int, BatchName] = {}
+        self._adoptable: set[BatchName] = set()
         self._resumed = False
         self._verify_at = 0
         self._gathered_at: float | None = None
@@ -166,9 +166,9 @@ class Dispatch:
         if self._gathered_at is not None and now < self._gathered_at:
             return None
         at = self.next_task
-        stops = [first if first > at else first + count for first, count, _ in self._adoptable.values() if first != at]
+        stops = [first if first > at else first + count for first, count, _ in self._adoptable if first != at]
         stops += [self._verify_at] if self.verifying else []
-        _, adopted, _ = self._adoptable.get(at, (at, 0, 0))
+        _, adopted, _ = self._adoptable_at(at)
         end = self._replayed.end_of_run(at)
         if end is not None and end >= at + adopted:
             return Skip(min([end, *stops]) - at)
@@ -194,10 +194,10 @@ class Dispatch:
     def offer(self, now: float, count: int, arguments: Raw) -> None:
         """The next `count` tasks of the input, their arguments encoded as one array."""
         first, end = self.next_task, self.next_task + count
-        _, adopted, attempt = self._adoptable.get(first, (first, 0, 0))
+        _, adopted, attempt = self._adoptable_at(first)
         flight = Flight(first, count, arguments, attempt if adopted == count else self._attempts + 1)
         # What an earlier run has pushed it may have pushed by other bounds.
-        flight.is_part = self.verifying or self._is_inside_adoptable(flight)
+        flight.is_part = self.verifying or self._is_otherwise_adoptable(flight)
         self._insert(now, flight, adopted == count)
         for start, length in self._replayed.within(first, end):
             self._flights.settle(start, start + length)
@@ -332,14 +332,18 @@ class Dispatch:
     def _advance(self, count: int) -> None:
         self.next_task += count
         if self._adoptable:
-            self._adoptable = {name[0]: name for name in self._adoptable.values() if name[0] + name[1] > self.next_task}
+            self._adoptable = {name for name in self._adoptable if name[0] + name[1] > self.next_task}
 
-    def _is_inside_adoptable(self, flight: Flight) -> bool:
-        """True when a batch of an earlier run has all its tasks, and others."""
-        first, end = flight.first, flight.first + flight.count
+    def _adoptable_at(self, task: int) -> BatchName:
+        """The longest batch of an earlier run that begins with this task; one without tasks if there is none."""
+        return max((name for name in self._adoptable if name[0] == task), default=(task, 0, 0))
+
+    def _is_otherwise_adoptable(self, flight: Flight) -> bool:
+        """True when somebody has some of its tasks by other bounds."""
+        end = flight.first + flight.count
         return any(
-            begin <= first and end <= begin + count and count > flight.count
-            for begin, count, _ in self._adoptable.values()
+            first < end and flight.first < first + count and (first, count) != (flight.first, flight.count)
+            for first, count, _ in self._adoptable
         )
 
     def _be_scarce(self, now: float, scarce: bool) -> list[Message]:
@@ -398,9 +402,8 @@ class Dispatch:
                 flight.named = True
                 self._flights.push(flight, now + self._timing.lease_s)
         is_ahead = self._resumed and name[0] + name[1] > self.next_task and name[1] <= BATCH_TASKS_MAX
-        longest = self._adoptable.get(name[0], name)
-        if is_ahead and longest[1] <= name[1] and len(self._adoptable) < self._ADOPTABLE_MAX:
-            self._adoptable[name[0]] = name
+        if is_ahead and len(self._adoptable) < self._ADOPTABLE_MAX:
+            self._adoptable.add(name)
 
     def _part_with(self, now: float, member: Member | None, lost: bool) -> list[Message]:
         """Have back what a worker held that left, or that was lost."""
@@ -432,8 +435,8 @@ class Dispatch:
         for name in names:
             self._crew.let_go(worker, name)
         for name in names:
-            if self._adoptable.get(name[0]) == name:
-                del self._adoptable[name[0]]
+            if not self._crew.holders(name):
+                self._adoptable.discard(name)
             for flight in self._flights.called(name):
                 free = flight.state is State.PUSHED and not self._crew.is_held(flight.name, flight.is_part)
                 # What nobody has named yet is on its way by its own name, whatever becomes of the batch that it was in.

@@ -91,7 +91,8 @@ class Farm:
         """True when every job is closed and nobody holds anything."""
         return (
             self._all_closed()
-            and self.world.now > self.world.late_at
+            # Who was stalled takes what waits for it at the instant of the calm.
+            and self.world.now > max(self.world.late_at, self.calm_at)
             and self.sink is not None
             and not self.sink.rules._commits.pending
             and all(worker.rules.empty and not worker.liar for worker in self.workers.values())

@@ -234,8 +234,8 @@ class Ventilator(Client):
             for name in (*message.batches, *message.copies):
                 self._copied_at.pop(name, None)
             if (said := self._crew.get(message.worker)) is not None:
-                returned = {(message.job, first) for first, _, _ in message.batches}
-                said.held = {key: held for key, held in said.held.items() if key not in returned}
+                returned = {(message.job, *name) for name in message.batches}
+                said.held = {key: held for key, held in said.held.items() if _named(held) not in returned}
             self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
             self._send(self.talk.welcome(now, self.port))
@@ -330,6 +330,10 @@ class Ventilator(Client):
         self.world.require(not any(left), "closed, and something is left:", left)
         self.world.require(rules.done_count == len(self.job.tasks), "the count of what is done is wrong")
         self.farm.check_ghosts(self)
+
+
+def _named(held: Held) -> tuple[str, int, int, int]:
+    return held.batch.job, held.batch.first, held.batch.count, held.batch.attempt
 
 
 def _said(batch: Batch) -> str:

@@ -847,6 +847,19 @@ def test_of_two_batches_that_begin_alike_the_longer_one_is_waited_for_whoever_sp
     assert scene.go()[:3] == [(3, 1), (7, 3), (10, 3)]
 
 
+@pytest.mark.parametrize("read", [True, False])
+def test_a_returned_batch_is_pushed_but_for_what_another_worker_has_of_it_by_other_bounds(read: bool) -> None:
+    scene = Scene(DispatchSettings(batch_tasks=3))
+    scene.crew("u", held=((0, 3), (3, 3)))
+    scene.crew("v", held=((0, 1), (3, 3)))
+    scene.catch_up()
+    if read:
+        scene.read()
+    scene.rules.receive(scene.now, returned((0, 3), (3, 3), worker="u"))
+    assert scene.go()[:2] == ([(6, 3), (9, 3)] if read else [(1, 2), (6, 3)])
+    assert not any(first in (0, 3) for first, _ in scene.push())
+
+
 def test_what_a_worker_that_comes_late_names_is_cut_out_also_beyond_a_mark_that_was_not_committed() -> None:
     scene = Scene(DispatchSettings(batch_tasks=7), mark=0)
     scene.catch_up()
