@@ -335,8 +335,12 @@ class Dispatch:
             self._adoptable = {name for name in self._adoptable if name[0] + name[1] > self.next_task}
 
     def _adoptable_at(self, task: int) -> BatchName:
-        """The longest batch of an earlier run that begins with this task; one without tasks if there is none."""
-        return max((name for name in self._adoptable if name[0] == task), default=(task, 0, 0))
+        """The batch of an earlier run that begins with this task; one without tasks if there is none.
+
+        Of several it is the one at the latest attempt, of these the longest.
+        """
+        found = (name for name in self._adoptable if name[0] == task)
+        return max(found, key=lambda name: (name[2], name[1]), default=(task, 0, 0))
 
     def _is_otherwise_adoptable(self, flight: Flight) -> bool:
         """True when somebody has some of its tasks by other bounds."""

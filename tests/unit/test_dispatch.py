@@ -847,6 +847,23 @@ def test_of_two_batches_that_begin_alike_the_longer_one_is_waited_for_whoever_sp
     assert scene.go()[:3] == [(3, 1), (7, 3), (10, 3)]
 
 
+@pytest.mark.parametrize("order", [("u", "v"), ("v", "u")])
+def test_a_retry_that_a_worker_holds_is_waited_for_though_another_names_the_batch_that_it_failed_in(
+    order: tuple[str, str],
+) -> None:
+    scene = Scene(DispatchSettings(batch_tasks=3), resumed=((1, 2),), mark=3)
+    held = {"u": (0, 3, 1), "v": (0, 1, 2)}
+    for worker in order:
+        scene.crew(worker, held=(held[worker],))
+    scene.catch_up()
+    scene.read()
+    scene.crew("u", held=())
+    for _ in range(4):
+        scene.after(T.lease_s / 2)
+        scene.crew("v", held=(held["v"],))
+        assert not any(first == 0 for first, _ in scene.go())
+
+
 @pytest.mark.parametrize("read", [True, False])
 def test_a_returned_batch_is_pushed_but_for_what_another_worker_has_of_it_by_other_bounds(read: bool) -> None:
     scene = Scene(DispatchSettings(batch_tasks=3))
