@@ -92,7 +92,7 @@ class Farm:
         return (
             self._all_closed()
             # Who was stalled takes what waits for it at the instant of the calm.
-            and self.world.now > max(self.world.late_at, self.calm_at)
+            and self.world.now > max(self.world.late_at, self.calm_at or 0.0)
             and self.sink is not None
             and not self.sink.rules._commits.pending
             and all(worker.rules.empty and not worker.liar for worker in self.workers.values())
