@@ -217,6 +217,8 @@ class Collection:
                 return self._lines.complain(known.user, fault, message.worker)
             run = self._crews.runs.get(message.job)
             return [] if run is None else [Send(run.peer, message)]
+        # What an earlier connection of it had still to say may have come behind the greeting on this one.
+        worker.peer = peer
         self._crews.beat(now, worker, message)
         crews = [
             Send(run.peer, Crew([worker.member(run.job)], [], [], self._crews.others(run)))

@@ -18,5 +18,6 @@ REGRESSIONS: list[tuple[int, str]] = [
     (21634, "a late final failure of a run before `retry_failed` was receipted to the run after it"),
     (38370, "a quarantined task was recorded again by the worker that had been called lost"),
     (42583, "what a worker had returned was pushed a second time when it left"),
+    (98705, "receipts went to a connection that was gone: what it had still to say came behind the new one's greeting"),
     (39494, "what a resumed ventilator read beyond a mark that was not committed was pushed again in part"),
 ]

@@ -501,6 +501,17 @@ def test_an_ask_repeated_after_a_lost_answer_has_the_same_receipts(scene: Scene)
     assert of(Receipts, scene.send(VERA, Ask("job", receipts.position, False))) == []
 
 
+def test_receipts_go_where_a_worker_beats_whatever_comes_late_from_its_earlier_connection(scene: Scene) -> None:
+    scene.ventilator()
+    scene.hello(ADA, b"old")
+    scene.hello(ADA, b"new")
+    for late in (Offer([SQUARE]), BEAT, Hello(PROTOCOL_VERSION, ADA.role, ADA.name)):
+        scene.send(ADA, late, b"old")
+    scene.send(ADA, BEAT, b"new")
+    scene.deliver(scene.batch(["x"]))
+    assert [peer for peer, _ in of(Recorded, scene.sink.flush(scene.now))] == [b"new"]
+
+
 def test_failures_that_wait_for_their_commit_are_run_again_too(scene: Scene) -> None:
     scene.ventilator()
     scene.worker()
