@@ -192,6 +192,9 @@ class Collection:
         self, now: float, peer: bytes, known: Peer, message: Offer | Beat | Returned
     ) -> list[Output]:
         worker = self._crews.workers.get(known.name)
+        if worker is not None and worker.user.key != known.user.key:
+            # It greeted before the other joined; greeting again, it reads that the name is taken.
+            return [Send(peer, Again())]
         if isinstance(message, Offer):
             outputs: list[Output] = []
             if worker is None:

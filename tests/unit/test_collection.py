@@ -512,6 +512,17 @@ def test_receipts_go_where_a_worker_beats_whatever_comes_late_from_its_earlier_c
     assert [peer for peer, _ in of(Recorded, scene.sink.flush(scene.now))] == [b"new"]
 
 
+@pytest.mark.parametrize("message", [Offer(["other:function"]), BEAT, Returned("job", ADA.name, [(0, 1, 1)], [])])
+def test_who_greeted_before_another_key_took_the_name_does_not_speak_for_it(scene: Scene, message: Any) -> None:
+    scene.ventilator()
+    scene.hello(BOB, b"bob", name=ADA.name)
+    scene.worker(ADA)
+    assert scene.send(BOB, message, b"bob") == [Send(b"bob", Again())]
+    scene.deliver(scene.batch(["x"]))
+    assert [peer for peer, _ in of(Recorded, scene.sink.flush(scene.now))] == [ADA.name.encode()]
+    assert "is taken by a worker with another key" in str(scene.hello(BOB, b"bob", name=ADA.name))
+
+
 def test_failures_that_wait_for_their_commit_are_run_again_too(scene: Scene) -> None:
     scene.ventilator()
     scene.worker()
