@@ -32,7 +32,7 @@ class Muster:
 
     def heard(self, member: Member) -> None:
         """A worker's beat; it replaces the one before."""
-        self.gone(member.worker)
+        self._forget(member.worker)
         self._members[member.worker] = member
         self.slots += member.slots
         self.prefetch += member.prefetch
@@ -42,15 +42,11 @@ class Muster:
 
     def gone(self, worker: str) -> Member | None:
         """A worker has left; returns its last beat, without what it has returned since."""
-        member = self._members.pop(worker, None)
+        member = self._members.get(worker)
         if member is None:
             return None
-        self.slots -= member.slots
-        self.prefetch -= member.prefetch
-        self.extra -= member.extra
         held = [name for name in islice(member.held, NAMES_MAX) if worker in self._holders.get(name, ())]
-        for name in held:
-            self.let_go(worker, name)
+        self._forget(worker)
         return structs.replace(member, held=held)
 
     def let_go(self, worker: str, name: BatchName) -> None:
@@ -79,6 +75,15 @@ class Muster:
             for task in (begin, begin + count)
             if first < task < end
         ]
+
+    def _forget(self, worker: str) -> None:
+        member = self._members.pop(worker, None)
+        if member is not None:
+            self.slots -= member.slots
+            self.prefetch -= member.prefetch
+            self.extra -= member.extra
+            for name in islice(member.held, NAMES_MAX):
+                self.let_go(worker, name)
 
 
 def _covers(batch: BatchName, part: BatchName) -> bool:

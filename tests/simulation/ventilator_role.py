@@ -221,7 +221,7 @@ class Ventilator(Client):
                 self._crew[member.worker] = Said(capacity, label[member.worker] or {}, now)
             popped = {worker: self._crew.pop(worker, None) for worker in (*message.left, *message.lost)}
             for held in [held for said in popped.values() if said is not None for held in said.held.values()]:
-                self._copied_at.pop((held.batch.first, held.batch.count, held.batch.attempt), None)
+                self._copied_at.pop(_name(held.batch), None)
             named = self._named_since_opened
             gone = [said for worker, said in popped.items() if said is not None and worker in named]
             named |= {member.worker for member in message.members}
@@ -234,8 +234,10 @@ class Ventilator(Client):
             for name in (*message.batches, *message.copies):
                 self._copied_at.pop(name, None)
             if (said := self._crew.get(message.worker)) is not None:
-                returned = {(message.job, *name) for name in message.batches}
-                said.held = {key: held for key, held in said.held.items() if _named(held) not in returned}
+                returned = {(message.job, name) for name in message.batches}
+                said.held = {
+                    key: held for key, held in said.held.items() if (held.batch.job, _name(held.batch)) not in returned
+                }
             self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
             self._send(self.talk.welcome(now, self.port))
@@ -294,7 +296,7 @@ class Ventilator(Client):
     def _check_copy(self, batch: Batch) -> None:
         """A copy is of a batch in somebody's hands, the only one of it, and the last thing to push."""
         rules, require = self.rules, self.world.require
-        name = batch.first, batch.count, batch.attempt
+        name = _name(batch)
         [flight] = rules._flights.called(name)
         require(self.job.speculates and self.input.ended, "a copy that nobody asked for:", flight)
         ready = rules._flights.next_ready()
@@ -312,7 +314,7 @@ class Ventilator(Client):
         for batch in [held.batch for said in gone for held in said.held.values()]:
             if batch.job != self.job.name:
                 continue
-            for flight in self.rules._flights.called((batch.first, batch.count, batch.attempt)):
+            for flight in self.rules._flights.called(_name(batch)):
                 kept = (
                     flight.state is not State.PUSHED
                     or flight.first in given_up
@@ -332,8 +334,8 @@ class Ventilator(Client):
         self.farm.check_ghosts(self)
 
 
-def _named(held: Held) -> tuple[str, int, int, int]:
-    return held.batch.job, held.batch.first, held.batch.count, held.batch.attempt
+def _name(batch: Batch) -> BatchName:
+    return batch.first, batch.count, batch.attempt
 
 
 def _said(batch: Batch) -> str:
