@@ -14,7 +14,7 @@ from benchmarks.measuring import Figure, Plan, say
 SCENARIOS = ("many", "single", "roundtrip", "tail", "slow", "long", "resume", "payload", "slots", "idle", "start")
 """In the order in which they run; each is a module of `benchmarks.scenarios`."""
 SERVERS = "servers"
-"""Runs only when it is named, or with `--all`: it installs much."""
+"""TaskRanges only when it is named, or with `--all`: it installs much."""
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ class Figure:
 
 
 Contender = Callable[[int], Mapping[Measure, float]]
-"""Runs once; takes the number of the round, from 0."""
+"""TaskRanges once; takes the number of the round, from 0."""
 
 
 def interleave(scenario: str, rounds: int, contenders: Mapping[str, Contender]) -> list[Figure]:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from msgspec import Raw
 
-from common import console, sockets
-from common.inputs import encoded
-from common.keys import load_pair
-from common.roster import VENTILATOR
-from common.settings import DispatchSettings
-from ventilator import Options, Ventilator
+from common import console
+from common.protocol.users import VENTILATOR
+from common.transport import polling
+from common.transport.key_files import load_pair
+from common.ventilator.inputs import encoded
+from common.ventilator.loop import Ventilator, VentilatorOptions
+from common.ventilator.settings import DispatchSettings
 
 
 class OneByOne:
@@ -76,9 +77,9 @@ def main() -> None:
     key, job, count = sys.argv[1:]
     console.start_log("probe")
     one_by_one = OneByOne(int(count))
-    poll, signals = sockets.Poll(), sockets.Signals()
+    poll, signals = polling.Poll(), polling.Signals()
     poll.register(signals, lambda: None)
-    options = Options("work:square", Path(key), None, job, 0, False, DispatchSettings())
+    options = VentilatorOptions("work:square", Path(key), None, job, 0, False, DispatchSettings())
     one_by_one.ventilator = Ventilator(options, one_by_one, load_pair(Path(key), VENTILATOR), poll, signals, None)
     code = one_by_one.ventilator.run()
     print(json.dumps(one_by_one.seconds))

@@ -8,7 +8,7 @@ SLOW = float(os.environ.get("SLOW", "1"))
 
 
 def square(n):  # type: ignore[no-untyped-def]
-    """A task of next to no work. Lines of standard input come as text."""
+    """A task of next to no work. LogLimiter of standard input come as text."""
     return int(n) * int(n)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import typer
 
-from common import __version__
-from common.errors import ExitCode, OperatorError
+from . import __version__
+from .errors import ExitCode, OperatorError
 
 _UsageError: Any = typer.BadParameter.__base__
 """What typer raises for a wrong command line; it is public in click, which newer typers have inside."""

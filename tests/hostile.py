@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import zmq
 
-from common.keys import Certificate, load
-from common.link import sink_address
-from common.messages import Batch, Hello, Message, Welcome, decode_batch, decode_from_sink, encode
+from common.protocol.codec import decode_batch, decode_from_sink, encode
+from common.protocol.messages import Batch, Hello, Message, Welcome
+from common.transport.key_files import Certificate, load
+from common.transport.sink_link import sink_address
 from tests.conftest import PATIENCE_S
 
 

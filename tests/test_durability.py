@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from common.ledger import Ledger
+from common.sink.sqlite_ledger import Ledger
 from tests.conftest import TOP, Pipeline, Process, wait_until
 from tests.unit.builders import record
 

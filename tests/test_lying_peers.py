@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pytest
 import zmq
 
-from common.messages import (
+from common.protocol.codec import encode, join_results
+from common.protocol.messages import (
     Again,
     Beat,
     Cancel,
@@ -25,10 +26,8 @@ from common.messages import (
     Results,
     Returned,
     Welcome,
-    encode,
-    join_results,
 )
-from common.settings import ENVELOPE_BYTES, MESSAGE_BYTES_MAX
+from common.protocol.settings import ENVELOPE_BYTES, MESSAGE_BYTES_MAX
 from tests.conftest import Pipeline, Process, wait_until
 from tests.hostile import Liar, packed
 from tests.test_faults import GATE, everything_once, executions

@@ -19,15 +19,13 @@ def test_the_wheel_brings_three_commands_and_no_module_that_a_user_could_want(tm
         scripts = archive.read("tradewind-0.1.0.dist-info/entry_points.txt").decode()
     assert sorted(path.name for path in site.iterdir()) == ["tradewind", "tradewind-0.1.0.dist-info"]
     for name in ("sink", "worker", "ventilator"):
-        assert f"tradewind-{name} = tradewind.common.entry:{name}" in scripts
+        assert f"tradewind-{name} = tradewind.{name}.command:main" in scripts
 
     project = tmp_path / "project"
     (project / "common").mkdir(parents=True)
     (project / "common" / "__init__.py").write_text("MINE = 7\n")
     (project / "mine.py").write_text("from common import MINE\ndef add(n):\n    return n + MINE\n")
-    command = (
-        "import sys; from tradewind.common.entry import ventilator; sys.argv[0] = 'tradewind-ventilator'; ventilator()"
-    )
+    command = "import sys; from tradewind.ventilator.command import main; sys.argv[0] = 'tradewind-ventilator'; main()"
     done = subprocess.run(
         [sys.executable, "-P", "-c", command, "mine:add", "--range", "3", "--local", "1"],
         cwd=project,

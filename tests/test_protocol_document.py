@@ -10,9 +10,11 @@ import msgspec
 import pytest
 import zmq
 
-from common import messages, settings, sockets
-from common.keys import Certificate
-from common.messages import Batch, Message, Results
+from common.protocol import codec, messages, settings
+from common.protocol.messages import Batch, Message, Results
+from common.transport import sockets
+from common.transport.key_files import Certificate
+from common.ventilator.settings import DispatchSettings
 from tests.conftest import TOP
 
 DOCUMENT = (TOP / "docs" / "PROTOCOL.md").read_text()
@@ -47,12 +49,12 @@ def unhex(value: Any) -> Any:
 
 def decode(name: str, frame: bytes) -> Message:
     if MESSAGES[name] is Batch:
-        return messages.decode_batch(frame)
+        return codec.decode_batch(frame)
     if MESSAGES[name] is Results:
-        results = messages.decode_results(frame)
-        messages.decode_outcomes(results)
+        results = codec.decode_results(frame)
+        codec.decode_outcomes(results)
         return results
-    return messages.decode_from_sink(frame) if name in FROM_SINK else messages.decode_to_sink(frame)
+    return codec.decode_from_sink(frame) if name in FROM_SINK else codec.decode_to_sink(frame)
 
 
 def test_every_message_has_its_section_and_no_other() -> None:
@@ -71,7 +73,7 @@ def test_the_example_is_decoded_and_encoded_again(name: str) -> None:
     content = unhex(json.loads(example))
     message = decode(name, msgspec.msgpack.encode(content))
     assert type(message) is MESSAGES[name]
-    assert msgspec.msgpack.decode(messages.encode(message)) == content
+    assert msgspec.msgpack.decode(codec.encode(message)) == content
 
 
 def test_the_timing_table() -> None:
@@ -138,7 +140,7 @@ def test_the_key_file() -> None:
 
 def test_the_ticket_vector() -> None:
     key, text, ticket = re.search(r"\| ([0-9a-f]{64}) \| `([\d ]+)` \| ([0-9a-f]{32}) \|", DOCUMENT).groups()  # type: ignore[union-attr]
-    assert messages.ticket(bytes.fromhex(key), *map(int, text.split())).hex() == ticket
+    assert codec.ticket(bytes.fromhex(key), *map(int, text.split())).hex() == ticket
 
 
 @pytest.mark.parametrize(
@@ -151,13 +153,13 @@ def test_the_ticket_vector() -> None:
         (r"at most (\d+) bytes\s*\(16 MiB\)", settings.MESSAGE_BYTES_MAX),
         (r"a frame is at most (\d+) bytes more", settings.ENVELOPE_BYTES),
         (r"\| int, 1 to ([\d,]+) \| how many tasks", messages.BATCH_TASKS_MAX),
-        (r"at once the first (\d+) times", settings.DispatchSettings().returns_free),
-        (r"split it \(into up to (\d+)", settings.DispatchSettings().split_parts),
-        (r"on (\d+) workers that died is given up", settings.DispatchSettings().quarantine_after),
-        (r"after (\d+) s, doubling up to", settings.DispatchSettings().retry_wait_s),
-        (r"doubling up to (\d+) s", settings.DispatchSettings().retry_wait_max_s),
-        (r"about (\d+) ms of work", settings.DispatchSettings().batch_s * 1000),
-        (r"at most (\d+) tasks and 1 MiB", settings.DispatchSettings().batch_tasks_max),
+        (r"at once the first (\d+) times", DispatchSettings().returns_free),
+        (r"split it \(into up to (\d+)", DispatchSettings().split_parts),
+        (r"on (\d+) workers that died is given up", DispatchSettings().quarantine_after),
+        (r"after (\d+) s, doubling up to", DispatchSettings().retry_wait_s),
+        (r"doubling up to (\d+) s", DispatchSettings().retry_wait_max_s),
+        (r"about (\d+) ms of work", DispatchSettings().batch_s * 1000),
+        (r"at most (\d+) tasks and 1 MiB", DispatchSettings().batch_tasks_max),
     ],
 )
 def test_numbers(pattern: str, value: float) -> None:

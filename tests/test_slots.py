@@ -14,11 +14,13 @@ import msgspec
 import pytest
 from msgspec import Raw, msgpack
 
-from common import child
-from common.held import Part
-from common.messages import Outcomes
-from common.orders import Run
-from common.slots import Done, Event, GivenBack, Limits, Lost, Outcome, Ready, Slots
+from common.protocol.messages import Outcomes
+from common.worker import child
+from common.worker.child_process import Limits
+from common.worker.held_batch import TaskSlice
+from common.worker.slot_events import Done, Event, GivenBack, Lost, Outcome, Ready
+from common.worker.slot_orders import RunOrder
+from common.worker.slots import Slots
 from tests.conftest import PATIENCE_S, wait_until
 from tests.fuzz.worker_targets import BareSlots
 
@@ -82,8 +84,8 @@ class Seen:
         return sum(isinstance(event, kind) for event in self.events)
 
     def run(self, now: float, slot: int, name: str, *tasks: int, timeout_s: float | None = None) -> None:
-        parts = [Part(task, 1, Raw(msgpack.encode([task]))) for task in tasks]
-        self.slots.run(now, Run(slot, "job", f"tasks:{name}", parts, timeout_s))
+        parts = [TaskSlice(task, 1, Raw(msgpack.encode([task]))) for task in tasks]
+        self.slots.run(now, RunOrder(slot, "job", f"tasks:{name}", parts, timeout_s))
 
     def back(self) -> tuple[list[int], int]:
         """All parts and orders that were given back."""
@@ -196,8 +198,8 @@ def test_an_order_is_taken_beside_the_memory_that_the_tasks_before_it_have_kept(
     try:
         seen.run(0.0, 0, "leave_megabytes", 2)
         seen.until(lambda: seen.count(Done))
-        text = Part(3, 1, Raw(msgpack.encode(["x" * 15_000_000])))
-        seen.slots.run(0.0, Run(0, "job", "tasks:length", [text], None))
+        text = TaskSlice(3, 1, Raw(msgpack.encode(["x" * 15_000_000])))
+        seen.slots.run(0.0, RunOrder(0, "job", "tasks:length", [text], None))
         seen.until(lambda: seen.count(Done) == 2 or seen.count(Lost))
         assert seen.errors() == []
         assert seen.outcomes() == [(0, 2), (0, 3)]
@@ -207,8 +209,8 @@ def test_an_order_is_taken_beside_the_memory_that_the_tasks_before_it_have_kept(
 
 def test_a_part_comes_back_that_the_worker_takes_for_the_running_one() -> None:
     slots = BareSlots()
-    parts = [Part(first, 1, Raw(b"\x91\xc0")) for first in (0, 4, 6)]
-    slots.run(0.0, Run(0, "job", "m:f", parts, None))
+    parts = [TaskSlice(first, 1, Raw(b"\x91\xc0")) for first in (0, 4, 6)]
+    slots.run(0.0, RunOrder(0, "job", "m:f", parts, None))
 
     def heard(**said: object) -> list[Event]:
         payload = msgpack.encode(said)

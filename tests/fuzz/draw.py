@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Raw
 from msgspec import inspect as shape
 
-from common.messages import Message, encode
+from common.protocol.codec import encode
+from common.protocol.messages import Message
 
 T = TypeVar("T")
 

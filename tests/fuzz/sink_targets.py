@@ -5,10 +5,11 @@ import math
 import msgspec
 from msgspec import Raw
 
-from common.collection import Collection
 from common.errors import ProtocolError
-from common.ledger import Ledger
-from common.messages import (
+from common.log_line import LogLine
+from common.protocol.codec import decode_from_sink, decode_results, encode, ticket
+from common.protocol.codec import decode_to_sink as decode_at_sink
+from common.protocol.messages import (
     Ask,
     Beat,
     Hello,
@@ -21,15 +22,12 @@ from common.messages import (
     Recorded,
     Results,
     ToSink,
-    decode_from_sink,
-    decode_results,
-    encode,
-    ticket,
 )
-from common.messages import decode_to_sink as decode_at_sink
-from common.outputs import Output, Say, Send
-from common.roster import OBSERVER, VENTILATOR, WORKER, User
-from common.settings import CollectionSettings
+from common.protocol.users import OBSERVER, VENTILATOR, WORKER, User
+from common.sink.collector import Collector
+from common.sink.outputs import Output, Send
+from common.sink.settings import CollectorSettings
+from common.sink.sqlite_ledger import Ledger
 from tests.fuzz.draw import FUNCTIONS, JOBS, NAMES, VALUES, Draw, frame_of, index, kinds_of, mutated, packed
 
 USERS = [
@@ -56,7 +54,7 @@ class SinkShell:
 
     def __init__(self) -> None:
         self.ledger = Ledger(":memory:")
-        self.rules = Collection(0.0, CollectionSettings(), self.ledger, "run", ROSTER)
+        self.rules = Collector(0.0, CollectorSettings(), self.ledger, "run", ROSTER)
         self.now = 0.0
         self.complaints: set[tuple[str, str]] = set()
         self.sent: list[object] = []
@@ -71,7 +69,7 @@ class SinkShell:
                 self._hear(output)
         return outputs
 
-    def _hear(self, said: Say) -> None:
+    def _hear(self, said: LogLine) -> None:
         assert said.text.isprintable(), said
         if said.text.endswith("(said once)"):
             who, fault, *_ = said.text.split(": ")
@@ -85,13 +83,13 @@ class SinkShell:
             return self.perform(self.rules.malformed(user, "control", error))
         self.peers.add(peer)
         outputs = self.perform(self.rules.receive(self.now, peer, user, "10.0.0.1", message))
-        if not isinstance(message, Quarantine) and any(isinstance(said, Say) for said in outputs):
+        if not isinstance(message, Quarantine) and any(isinstance(said, LogLine) for said in outputs):
             self._say_again(peer, user, message)
         return outputs
 
     def _say_again(self, peer: bytes, user: User, message: ToSink) -> None:
         again = self.perform(self.rules.receive(self.now, peer, user, "10.0.0.1", message))
-        warned = [said for said in again if isinstance(said, Say) and said.level == "warning"]
+        warned = [said for said in again if isinstance(said, LogLine) and said.level == "warning"]
         assert not warned, f"complains once a message: {warned}"
 
     def results(self, user: User, frame: bytes) -> list[Output]:

@@ -8,14 +8,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from common import keys
 from common.errors import OperatorError, ProtocolError
-from common.link import sink_address
-from common.messages import (
-    Batch,
-    FromSink,
-    Results,
-    ToSink,
+from common.protocol.codec import (
     decode_batch,
     decode_from_sink,
     decode_outcomes,
@@ -24,7 +18,10 @@ from common.messages import (
     encode,
     slice_arguments,
 )
-from common.recording import as_json, quarantined, recording
+from common.protocol.messages import Batch, FromSink, Results, ToSink
+from common.sink.rows import as_json, quarantined, recording
+from common.transport import key_files as keys
+from common.transport.sink_link import sink_address
 from tests.fuzz import sink_targets, ventilator_targets, worker_targets
 from tests.fuzz.draw import Draw, frame_of, kinds_of, message_of, packed, packed_list
 

@@ -6,12 +6,12 @@ from itertools import pairwise
 import msgspec
 from msgspec import Raw
 
-from common.conversation import Conversation
-from common.dispatch import Dispatch, Skip
 from common.errors import ProtocolError
-from common.flights import State
-from common.joining import Fail, Joining, LinkEvent, Voice
-from common.messages import (
+from common.log_line import LogLine
+from common.protocol.codec import decode_from_sink, encode
+from common.protocol.codec import decode_to_sink as decode_at_sink
+from common.protocol.handshake import Fail, Handshake, LinkEvent
+from common.protocol.messages import (
     Ask,
     Crew,
     Failed,
@@ -23,11 +23,12 @@ from common.messages import (
     Receipts,
     Returned,
     Welcome,
-    decode_from_sink,
-    encode,
 )
-from common.messages import decode_to_sink as decode_at_sink
-from common.settings import DispatchSettings, Timing
+from common.protocol.settings import Timing
+from common.ventilator.dialog import Dialog
+from common.ventilator.dispatch import Dispatch, Skip
+from common.ventilator.flights import State
+from common.ventilator.settings import DispatchSettings
 from tests.fuzz.draw import Draw, frame_of, kinds_of
 
 TASKS = 40
@@ -42,7 +43,7 @@ class DispatchShell:
     def __init__(self) -> None:
         settings = DispatchSettings(batch_tasks=4, retries=1, quarantine_after=2)
         self.rules = Dispatch(settings, "job", "m:f")
-        self.talk = Conversation(settings, self.rules, "job", "m:f", "range", False)
+        self.talk = Dialog(settings, self.rules, "job", "m:f", "range", False)
         self.now = 0.0
         self.position = 0
         self.send(self.talk.welcome(self.now, 5557))
@@ -103,7 +104,7 @@ class DispatchShell:
     def check(self) -> None:
         rules = self.rules
         flights = list(rules._flights)
-        assert rules.in_hands == sum(flight.state is State.PUSHED for flight in flights)
+        assert rules.in_flight_count == sum(flight.state is State.PUSHED for flight in flights)
         assert sorted(flight.first for flight in flights) == rules._flights._firsts
         ends = [(flight.first, flight.first + flight.count) for flight in sorted(flights, key=lambda each: each.first)]
         assert all(end <= first for (_, end), (first, _) in pairwise(ends)), "flights overlap"
@@ -144,7 +145,7 @@ def dispatch(source: bytes) -> None:
 def joining(source: bytes) -> None:
     """Any order of link events and messages: it greets, waits or gives up, and joins once it is welcomed."""
     draw, now = Draw(source), 0.0
-    rules = Joining(Timing(), "worker", "ada", "tcp://sink:5559", "key")
+    rules = Handshake(Timing(), "worker", "ada", "tcp://sink:5559", "key")
     events = tuple(LinkEvent)
     while draw:
         step = draw.below(3)
@@ -159,7 +160,7 @@ def joining(source: bytes) -> None:
         else:
             now += draw.pick((0.0, 0.5, 3.0, 10.0))
             outputs = rules.tick(now)
-        assert all(isinstance(output, Voice | Fail | Message) for output in outputs)
+        assert all(isinstance(output, LogLine | Fail | Message) for output in outputs)
         assert not math.isnan(rules.deadline() or 0.0)
     rules.event(now, LinkEvent.CONNECTED)
     rules.receive(now, Welcome(1, "run", 5558, True))

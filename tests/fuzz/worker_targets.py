@@ -11,16 +11,19 @@ import struct
 import msgspec
 from msgspec import Raw
 
-from common.child_output import ChildOutput
 from common.errors import ProtocolError
-from common.held import Part
-from common.holding import Holding, Output
-from common.messages import Batch, FromSink, Heard, Outcomes, decode_batch, decode_from_sink, decode_results, encode
-from common.messages import decode_to_sink as decode_at_sink
-from common.orders import Kill, Run
-from common.settings import HoldingSettings
-from common.slots import Event, Limits, Outcome, Slots, _Child
-from common.unreceipted import Submit
+from common.protocol.codec import decode_batch, decode_from_sink, decode_results, encode
+from common.protocol.codec import decode_to_sink as decode_at_sink
+from common.protocol.messages import Batch, FromSink, Heard, Outcomes
+from common.worker.child_output import ChildOutput
+from common.worker.child_process import Child, Limits
+from common.worker.held_batch import TaskSlice
+from common.worker.holding import Holding, Output
+from common.worker.settings import HoldingSettings
+from common.worker.slot_events import Event, Outcome
+from common.worker.slot_orders import KillOrder, RunOrder
+from common.worker.slots import Slots
+from common.worker.unacked import Submit
 from tests.fuzz.draw import FUNCTIONS, JOBS, Draw, frame_of, index, kinds_of, message_of, mutated, packed_list
 
 SLOTS, PREFETCH = 2, 1
@@ -38,7 +41,7 @@ class HoldingShell:
     def __init__(self) -> None:
         self.rules = Holding(HoldingSettings(SLOTS, PREFETCH, extra_max=20), "ada")
         self.now = 0.0
-        self.orders: dict[int, list[Run]] = {}
+        self.orders: dict[int, list[RunOrder]] = {}
         self.submitted = 0
         self.rules.expose(frozenset(FUNCTIONS))
         self.rules.places(frozenset(JOBS), frozenset())
@@ -47,16 +50,16 @@ class HoldingShell:
 
     def perform(self, outputs: list[Output]) -> None:
         for output in outputs:
-            if isinstance(output, Run):
+            if isinstance(output, RunOrder):
                 self.orders.setdefault(output.slot, []).append(output)
                 assert len(self.orders[output.slot]) <= 2, "a slot has one order, and one ahead"
             elif isinstance(output, Submit):
                 decode_results(output.frame)
                 self.submitted += 1
-            elif not isinstance(output, Kill):
+            elif not isinstance(output, KillOrder):
                 decode_at_sink(encode(output))
         for output in outputs:
-            if isinstance(output, Kill):
+            if isinstance(output, KillOrder):
                 self.orders.pop(output.slot, None)
                 self.perform(self.rules.slot_idle(self.now, output.slot))
 
@@ -106,7 +109,7 @@ class HoldingShell:
             return
         order, *ahead = self.orders[slot]
         first, *others = order.parts
-        self.orders[slot] = [Run(order.slot, order.job, order.function, [first], order.timeout_s)]
+        self.orders[slot] = [RunOrder(order.slot, order.job, order.function, [first], order.timeout_s)]
         if others or ahead:
             self.perform(self.rules.given_back(self.now, slot, [part.first for part in others], len(ahead)))
 
@@ -168,9 +171,9 @@ class BareSlots(Slots):
         struct.pack_into("=q", memory, 0, -1)
         reading, self.printing = os.pipe()
         output = ChildOutput(reading, slot)
-        self._children[slot] = _Child(slot, None, ours, -1, memory, output, ready=True)  # type: ignore[arg-type]
+        self._children[slot] = Child(slot, None, ours, -1, memory, output, ready=True)  # type: ignore[arg-type]
 
-    def _end(self, child: _Child, died: bool = False) -> int | None:
+    def _end(self, child: Child, died: bool = False) -> int | None:
         assert self.far is not None
         child.wire.close()
         self.far.close()
@@ -179,7 +182,7 @@ class BareSlots(Slots):
         child.progress.close()
         return None
 
-    def _write(self, child: _Child) -> None:
+    def _write(self, child: Child) -> None:
         child.unsent = memoryview(b"")
 
     def heard(self, written: bytes) -> list[Event]:
@@ -211,8 +214,8 @@ def child_link(source: bytes) -> None:
     draw, slots = Draw(source), BareSlots()
     logging.disable()
     while draw:
-        parts = [Part(0, 6, Raw(b"\x90")), Part(6, 3, Raw(b"\x90"))]
-        order = Run(0, "job", "m:f", parts, None)
+        parts = [TaskSlice(0, 6, Raw(b"\x90")), TaskSlice(6, 3, Raw(b"\x90"))]
+        order = RunOrder(0, "job", "m:f", parts, None)
         slots.run(0.0, order)
         said_to = 0
         while draw and slots._children[0].order is order:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.settings import DispatchSettings
+from common.ventilator.settings import DispatchSettings
 from tests.simulation.farm import Farm
 from tests.simulation.plan import Plan
 from tests.simulation.role import Role

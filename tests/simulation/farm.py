@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Hashable
 
-from common.messages import PROTOCOL_VERSION, Cancel, Goodbye, Halt, Hello, encode
-from common.roster import VENTILATOR, User
+from common.protocol.codec import encode
+from common.protocol.messages import PROTOCOL_VERSION, Cancel, Goodbye, Halt, Hello
+from common.protocol.users import VENTILATOR, User
 from tests.simulation.plan import STORMS, Plan
 from tests.simulation.role import SPINS_MAX, STRUCK, WORKERS, Client
 from tests.simulation.sink_role import Sink
@@ -144,7 +145,7 @@ class Farm:
             )
             world.require(rests, f"{worker.name} is idle, and arms a timer beside its beat:", left)
         assert self.sink is not None
-        at, looks_at = self.sink.rules.deadline(), self.sink.rules._crews.deadline()
+        at, looks_at = self.sink.rules.deadline(), self.sink.rules._registry.deadline()
         world.require(at == looks_at, "the sink is idle, and has a timer armed:", at)
 
     def _who_is_left(self) -> str:

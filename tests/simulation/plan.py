@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from random import Random
 
-from common.settings import Timing
+from common.protocol.settings import Timing
 from tests.simulation.truth import JobTruth, tasks
 from tests.simulation.world import CALM, Weather, World
 

@@ -10,21 +10,22 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as replace_fields
 
-from common import speculation
-from common.collection import Collection
-from common.conversation import Conversation
-from common.crew import Crews
-from common.dispatch import Dispatch
-from common.flights import Flight, Flights
-from common.holding import Holding
-from common.jobs import Jobs
-from common.ledger import Ledger
-from common.messages import Mark, Opened, slice_arguments
-from common.muster import Muster
-from common.retries import Retry
-from common.room import Room
-from common.speculation import Speculation
-from common.unreceipted import Unreceipted
+from common.protocol.codec import slice_arguments
+from common.protocol.messages import Mark, Opened
+from common.sink.collector import Collector
+from common.sink.jobs import Jobs
+from common.sink.registry import Registry
+from common.sink.sqlite_ledger import Ledger
+from common.ventilator import speculation
+from common.ventilator.dialog import Dialog
+from common.ventilator.dispatch import Dispatch
+from common.ventilator.flights import Flight, Flights
+from common.ventilator.holders import Holders
+from common.ventilator.retries import Retry
+from common.ventilator.speculation import Speculation
+from common.worker.capacity import Capacity
+from common.worker.holding import Holding
+from common.worker.unacked import Unacked
 from tests.simulation.plan import Plan
 from tests.simulation.truth import Task
 from tests.simulation.world import Weather
@@ -140,7 +141,7 @@ def the_last_result_wins_in_silence(patch: Patch) -> None:
 @plant("it does not converge")
 def no_receipt_for_a_duplicate(patch: Patch) -> None:
     """A duplicate gets its receipt too, or a lost receipt never heals."""
-    results = Collection.results
+    results = Collector.results
 
     def only_news(sink: Any, user: Any, message: Any) -> Any:
         tasks = range(message.first, message.first + message.count)
@@ -148,24 +149,24 @@ def no_receipt_for_a_duplicate(patch: Patch) -> None:
             return []
         return results(sink, user, message)
 
-    patch.setattr(Collection, "results", only_news)
+    patch.setattr(Collector, "results", only_news)
 
 
 @plant("a receipt before its commit")
 def a_receipt_before_the_commit(patch: Patch) -> None:
     """No receipt is given for what is not committed."""
-    results = Collection.results
+    results = Collector.results
 
     def at_once(sink: Any, user: Any, message: Any) -> Any:
         return results(sink, user, message) + sink._commits._tell(message.worker, [message.serial], [])
 
-    patch.setattr(Collection, "results", at_once)
+    patch.setattr(Collector, "results", at_once)
 
 
 @plant("a receipt before its commit")
 def receipts_although_the_disk_is_full(patch: Patch) -> None:
     """When the ledger is stuck, everybody keeps what it has."""
-    flush = Collection.flush
+    flush = Collector.flush
 
     def forgetful(sink: Any, now: float) -> Any:
         said = list(sink._commits.pending.recordings)
@@ -175,19 +176,19 @@ def receipts_although_the_disk_is_full(patch: Patch) -> None:
                 outputs += sink._commits._tell(worker, [serial], [])
         return outputs
 
-    patch.setattr(Collection, "flush", forgetful)
+    patch.setattr(Collector, "flush", forgetful)
 
 
 @plant("counts on workers that are long gone")
 def nobody_is_ever_lost(patch: Patch) -> None:
     """A worker that is silent is called lost after 5 s."""
-    silent = Crews.silent
+    silent = Registry.silent
 
-    def patient(crews: Crews, now: float) -> Any:
-        workers, runs = silent(crews, now)
+    def patient(registry: Registry, now: float) -> Any:
+        workers, runs = silent(registry, now)
         return [worker for worker in workers if worker.heard_at < now - 60.0], runs
 
-    patch.setattr(Crews, "silent", patient)
+    patch.setattr(Registry, "silent", patient)
 
 
 @plant("a cancelled job is opened by the same run again", cancelling)
@@ -206,7 +207,7 @@ def a_sink_forgets_whom_it_has_cancelled(patch: Patch) -> None:
 @plant("results of a key that was revoked are taken", revoking)
 def a_revoked_keys_results_are_recorded(patch: Patch) -> None:
     """Results of a key that was struck from the roster are not recorded."""
-    patch.setattr(Collection, "results", lambda sink, user, message: sink._commits.results(user, message))
+    patch.setattr(Collector, "results", lambda sink, user, message: sink._commits.results(user, message))
 
 
 @plant("counts on workers that are long gone", revoking)
@@ -215,11 +216,11 @@ def a_revoked_worker_leaves_in_silence(patch: Patch) -> None:
 
     def in_silence(sink: Any, now: float, roster: Any) -> Any:
         sink._roster = roster
-        for worker in [each for each in sink._crews.workers.values() if each.user.key not in roster]:
-            sink._crews.leave(worker)
+        for worker in [each for each in sink._registry.workers.values() if each.user.key not in roster]:
+            sink._registry.leave(worker)
         return sink._jobs.roster_changed(roster)
 
-    patch.setattr(Collection, "roster_changed", in_silence)
+    patch.setattr(Collector, "roster_changed", in_silence)
 
 
 # -- the ventilator ---------------------------------------------------------------------------------------------
@@ -291,15 +292,15 @@ def a_failure_of_an_earlier_attempt_counts(patch: Patch) -> None:
 @plant("the same input is refused")
 def marks_run_ahead(patch: Patch) -> None:
     """A mark says what was read, and no more."""
-    mark = Conversation.mark
-    patch.setattr(Conversation, "mark", lambda talk, count, digest, ended: mark(talk, count + 1, digest, ended))
+    mark = Dialog.mark
+    patch.setattr(Dialog, "mark", lambda talk, count, digest, ended: mark(talk, count + 1, digest, ended))
 
 
 @plant("pushed again although")
 def nothing_is_adopted(patch: Patch) -> None:
     """A ventilator that was started again does not push what living workers hold."""
     patch.setattr(Dispatch, "_ADOPTABLE_MAX", 0)
-    patch.setattr(Muster, "is_held", lambda crew, name, is_part: False)
+    patch.setattr(Holders, "is_held", lambda crew, name, is_part: False)
 
 
 @plant("before the crew is known")
@@ -319,7 +320,7 @@ def the_crew_is_not_waited_for(patch: Patch) -> None:
 @plant("counts on workers that are long gone", lasting_crew)
 def the_crew_is_kept_when_the_job_is_opened_again(patch: Patch) -> None:
     """Who died while the sink was away is not counted on."""
-    patch.setattr(Muster, "clear", lambda crew: None)
+    patch.setattr(Holders, "clear", lambda crew: None)
 
 
 @plant("pushed again although", long_tasks)
@@ -335,7 +336,7 @@ def a_mark_is_said_again_and_again(patch: Patch) -> None:
     def every_time(talk: Any, count: int, digest: bytes, ended: bool) -> None:
         talk._mark = Mark(talk._job, count, digest, ended)
 
-    patch.setattr(Conversation, "mark", every_time)
+    patch.setattr(Dialog, "mark", every_time)
 
 
 @plant("pushed again although", speculating)
@@ -371,7 +372,7 @@ def copies_do_not_count(patch: Patch) -> None:
 
     def uncounted(flights: Any, flight: Any, due_at: float) -> None:
         copy(flights, flight, due_at)
-        flights.in_hands -= 1
+        flights.in_flight_count -= 1
 
     patch.setattr(Flights, "copy", uncounted)
 
@@ -403,8 +404,8 @@ def the_input_is_not_waited_for(patch: Patch) -> None:
 @plant("more than it has room for")
 def a_worker_holds_one_too_many(patch: Patch) -> None:
     """A worker holds at most slots + prefetch batches of a job, and its extra."""
-    capacity = Room.capacity
-    patch.setattr(Room, "capacity", lambda room, job: capacity(room, job) + 1)
+    capacity = Capacity.capacity
+    patch.setattr(Capacity, "capacity", lambda room, job: capacity(room, job) + 1)
 
 
 @plant("does not say its results again")
@@ -427,13 +428,13 @@ def results_are_said_once(patch: Patch) -> None:
             results._again_at = None
         return []
 
-    patch.setattr(Unreceipted, "overdue", never)
+    patch.setattr(Unacked, "overdue", never)
 
 
 @plant("arms a timer beside its beat")
 def a_timer_stays_armed(patch: Patch) -> None:
     """Whoever has nothing to do has no timer but its beat."""
-    overdue = Unreceipted.overdue
+    overdue = Unacked.overdue
 
     def for_ever(results: Any, now: float) -> list[Any]:
         again = overdue(results, now)
@@ -441,7 +442,7 @@ def a_timer_stays_armed(patch: Patch) -> None:
             results._again_at = now + 0.5
         return again
 
-    patch.setattr(Unreceipted, "overdue", for_ever)
+    patch.setattr(Unacked, "overdue", for_ever)
 
 
 @plant("does not name what has no receipt")

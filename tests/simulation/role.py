@@ -6,14 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from common.joining import Fail, Joining, LinkEvent, Voice
-from common.messages import (
-    FromSink,
-    Message,
-    decode_from_sink,
-    encode,
-)
-from common.roster import WORKER, User
+from common.log_line import LogLine
+from common.protocol.codec import decode_from_sink, encode
+from common.protocol.handshake import Fail, Handshake, LinkEvent
+from common.protocol.messages import FromSink, Message
+from common.protocol.users import WORKER, User
 from tests.simulation.world import Channel
 
 if TYPE_CHECKING:
@@ -139,7 +136,7 @@ class Client(Role):
 
     def __init__(self, farm: Farm, name: str) -> None:
         super().__init__(farm, name)
-        self.joining = Joining(farm.timing, self.role, name, "tcp://sink:5559", "key")
+        self.joining = Handshake(farm.timing, self.role, name, "tcp://sink:5559", "key")
         self.connection: Connection | None = None
         self._connected_count = 0
         self.dark_until = 0.0
@@ -222,7 +219,7 @@ class Client(Role):
         for output in outputs:
             if isinstance(output, Fail):
                 self.failed(output.text)
-            elif not isinstance(output, Voice):
+            elif not isinstance(output, LogLine):
                 self.send(output)
 
     def kill(self) -> None:

@@ -1,26 +1,16 @@
-"""The sink without sockets: it drives `Collection` as `sink.py` does, and checks each receipt."""
+"""The sink without sockets: it drives `Collector` as `sink.py` does, and checks each receipt."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from common.collection import Collection
 from common.errors import ProtocolError
-from common.messages import (
-    Beat,
-    Crew,
-    Message,
-    Open,
-    Receipts,
-    Recorded,
-    decode_outcomes,
-    decode_results,
-    decode_to_sink,
-    encode,
-)
-from common.outputs import Output, Send
-from common.settings import CollectionSettings
+from common.protocol.codec import decode_outcomes, decode_results, decode_to_sink, encode
+from common.protocol.messages import Beat, Crew, Message, Open, Receipts, Recorded
+from common.sink.collector import Collector
+from common.sink.outputs import Output, Send
+from common.sink.settings import CollectorSettings
 from tests.simulation.role import Connection, Role
 from tests.simulation.truth import Crash, Disk
 
@@ -35,8 +25,8 @@ class Sink(Role):
         super().__init__(farm, name)
         self.connections: dict[bytes, Connection] = {}
         self.disk: Disk = farm.disk
-        settings = CollectionSettings(timing=farm.timing, receipts_page=farm.receipts_page)
-        self.rules = Collection(farm.world.now, settings, self.disk, name, farm.roster)
+        settings = CollectorSettings(timing=farm.timing, receipts_page=farm.receipts_page)
+        self.rules = Collector(farm.world.now, settings, self.disk, name, farm.roster)
         self._roster = farm.roster
         self._turn_at: float | None = None
         self._beats: dict[str, Any] = {}

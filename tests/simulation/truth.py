@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from common.ledger import Job, Ledger, LedgerStuck, Page
-from common.messages import Mark
-from common.recording import Recording
+from common.protocol.messages import Mark
+from common.sink.rows import RowSet
+from common.sink.sqlite_ledger import Ledger
+from common.sink.store import Job, LedgerStuck, Page
 from tests.simulation.world import World
 
 SLOWNESS_MAX = 10.0
@@ -150,7 +151,7 @@ class Disk:
             self.ledger.close()
             self.ledger = Ledger(self._path)
 
-    # -- what Collection needs ----------------------------------------------------------------------------------
+    # -- what Collector needs ----------------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
@@ -187,7 +188,7 @@ class Disk:
         )
         self.ledger.end_job(name, state, total)
 
-    def commit(self, recordings: Iterable[Recording], marks: Iterable[Mark]) -> None:
+    def commit(self, recordings: Iterable[RowSet], marks: Iterable[Mark]) -> None:
         """Commit, and look at what is there afterwards."""
         recordings, marks = list(recordings), list(marks)
         self._may_write()

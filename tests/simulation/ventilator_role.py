@@ -1,4 +1,4 @@
-"""The ventilator without sockets: it drives `Dispatch` and `Conversation` as `ventilator.py` does."""
+"""The ventilator without sockets: it drives `Dispatch` and `Dialog` as `ventilator.py` does."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
-from common.conversation import Conversation
-from common.dispatch import Dispatch, Skip
-from common.flights import State
-from common.held import Held
-from common.inputs import RangeInput
-from common.messages import (
+from common.protocol.codec import encode
+from common.protocol.messages import (
     Batch,
     BatchName,
     Crew,
@@ -26,10 +22,14 @@ from common.messages import (
     Returned,
     Roster,
     Welcome,
-    encode,
 )
-from common.roster import VENTILATOR
-from common.settings import DispatchSettings
+from common.protocol.users import VENTILATOR
+from common.ventilator.dialog import Dialog
+from common.ventilator.dispatch import Dispatch, Skip
+from common.ventilator.flights import State
+from common.ventilator.inputs import RangeInput
+from common.ventilator.settings import DispatchSettings
+from common.worker.held_batch import HeldBatch
 from tests.simulation.role import INFINITY, Client
 from tests.simulation.truth import JobTruth
 from tests.simulation.worker_role import Worker
@@ -78,7 +78,7 @@ class Said:
     """What a worker's last delivered beat says: its room, and the batches that it then held."""
 
     capacity: int
-    held: dict[tuple[str, int], Held]
+    held: dict[tuple[str, int], HeldBatch]
     at: float
 
 
@@ -105,7 +105,7 @@ class Ventilator(Client):
         count = len(job.tasks)
         self.input = TrickleInput(count, self.world, farm.trickle_per_s) if job.trickles else RangeInput(0, count)
         self.rules = Dispatch(settings, job.name, job.function)
-        self.talk = Conversation(settings, self.rules, job.name, job.function, self.input.source, job.retries_failed)
+        self.talk = Dialog(settings, self.rules, job.name, job.function, self.input.source, job.retries_failed)
         self.bytes_max = settings.batch_bytes_max
         self.pullers: deque[tuple[Worker, Channel]] = deque()
         self.flights_max = 0
@@ -182,18 +182,18 @@ class Ventilator(Client):
         self.world.require(not differs, "the same input is refused:", (mark, ended, self.talk.opened))
 
     def _push(self) -> None:
-        in_hands = -1
+        in_flight_count = -1
         while (batch := self.rules.next_push(self.world.now)) is not None and self.pullers:
-            if in_hands != self.rules.in_hands:
+            if in_flight_count != self.rules.in_flight_count:
                 flights = list(self.rules._flights)
-                in_hands = sum((flight.state is State.PUSHED) + flight.is_copied for flight in flights)
-            self._check_push(batch, in_hands)
+                in_flight_count = sum((flight.state is State.PUSHED) + flight.is_copied for flight in flights)
+            self._check_push(batch, in_flight_count)
             self.pullers.rotate(-1)
             worker, channel = self.pullers[-1]
             self.world.note(self.name, f"-> {worker.name}", _said(batch))
             channel.send(encode(batch))
             self.rules.pushed(self.world.now)
-            in_hands += 1
+            in_flight_count += 1
             self.sent_count += 1
         self.flights_max = max(self.flights_max, len(self.rules._flights))
         if self.farm.weighs:
@@ -267,13 +267,17 @@ class Ventilator(Client):
 
     # -- checks -------------------------------------------------------------------------------------------------
 
-    def _check_push(self, batch: Batch, in_hands: int) -> None:
+    def _check_push(self, batch: Batch, in_flight_count: int) -> None:
         require, first, count = self.world.require, batch.first, batch.count
         capacity = sum(said.capacity for said in self._crew.values())
-        require(in_hands == self.rules.in_hands, "batches in hands are miscounted:", (in_hands, self.rules.in_hands))
+        require(
+            in_flight_count == self.rules.in_flight_count,
+            "batches in hands are miscounted:",
+            (in_flight_count, self.rules.in_flight_count),
+        )
         require(not self.rules.dropped, "pushed although the job was cancelled:", batch)
         require(self.world.now >= self._gathered_at, "pushed before the crew is known:", self._gathered_at)
-        require(in_hands < capacity, "a push beyond the crew's capacity:", (in_hands, capacity))
+        require(in_flight_count < capacity, "a push beyond the crew's capacity:", (in_flight_count, capacity))
         tasks = set(range(first, first + count))
         if batch.copy:
             self._check_copy(batch)
@@ -305,7 +309,7 @@ class Ventilator(Client):
         require(copied_s >= self.farm.timing.lease_s, "a second copy beside the first:", flight)
         self._copied_at[name] = self.world.now
         require(not flight.suspect, "a copy of what may end its worker:", flight)
-        require(rules.in_hands < rules._crew.slots, "a copy for which no slot is idle:", flight)
+        require(rules.in_flight_count < rules._crew.slots, "a copy for which no slot is idle:", flight)
 
     def _check_taken_back(self, gone: list[Said], answers: list[Message]) -> None:
         """What a worker held that is gone is in nobody's hands, unless another one names it."""
@@ -328,7 +332,7 @@ class Ventilator(Client):
     def _check_end(self) -> None:
         rules = self.rules
         self.world.require(rules.finished, "closed, and not finished")
-        left = (len(rules._flights), len(rules._retries), rules.in_hands)
+        left = (len(rules._flights), len(rules._retries), rules.in_flight_count)
         self.world.require(not any(left), "closed, and something is left:", left)
         self.world.require(rules.done_count == len(self.job.tasks), "the count of what is done is wrong")
         self.farm.check_ghosts(self)

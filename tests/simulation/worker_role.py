@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 from msgspec.msgpack import encode as packed
 
-from common.held import Held, Part
-from common.holding import Holding
-from common.holding import Output as HoldingOutput
-from common.messages import (
+from common.protocol.codec import decode_batch, decode_results
+from common.protocol.messages import (
     Beat,
     Dropped,
     FromSink,
@@ -24,13 +22,14 @@ from common.messages import (
     Recorded,
     Returned,
     Welcome,
-    decode_batch,
-    decode_results,
 )
-from common.orders import Kill, Run
-from common.roster import WORKER
-from common.settings import HoldingSettings
-from common.unreceipted import Submit
+from common.protocol.users import WORKER
+from common.worker.held_batch import HeldBatch, TaskSlice
+from common.worker.holding import Holding
+from common.worker.holding import Output as HoldingOutput
+from common.worker.settings import HoldingSettings
+from common.worker.slot_orders import KillOrder, RunOrder
+from common.worker.unacked import Submit
 from tests.simulation.role import Client
 from tests.simulation.world import Channel
 
@@ -74,7 +73,7 @@ class Worker(Client):
         self._orders: dict[int, int] = {}
         self._children: dict[int, Child] = {}
         """Those that run an order."""
-        self._ahead: dict[int, list[Run]] = {}
+        self._ahead: dict[int, list[RunOrder]] = {}
         for slot in range(slots):
             self.world.after(self.dice.uniform(0.01, 0.2), self.happen, self._ready, slot)
 
@@ -214,9 +213,9 @@ class Worker(Client):
             return
         returned = iter(sorted((each for each in outputs if isinstance(each, Returned)), key=lambda each: each.job))
         for output in outputs:
-            if isinstance(output, Run):
+            if isinstance(output, RunOrder):
                 self._run(output)
-            elif isinstance(output, Kill):
+            elif isinstance(output, KillOrder):
                 self._replace(output.slot)
             elif isinstance(output, Submit):
                 self.sent_count += 1
@@ -234,7 +233,7 @@ class Worker(Client):
             else:
                 self.send(output)
 
-    def _named(self) -> dict[tuple[str, int], Held]:
+    def _named(self) -> dict[tuple[str, int], HeldBatch]:
         return {(job, first): held for job, mine in self.rules._held.items() for first, held in mine.items()}
 
     # -- children -----------------------------------------------------------------------------------------------
@@ -249,7 +248,7 @@ class Worker(Client):
         self._ahead.pop(slot, None)
         self.world.after(0.1, self.happen, self._ready, slot)
 
-    def _run(self, order: Run) -> None:
+    def _run(self, order: RunOrder) -> None:
         for held in self.rules._orders.running[order.slot][-1]:
             said = self._said_started.get((held.batch.job, held.batch.first), self._heard_serial + 1)
             fine = not held.batch.suspect or said <= self._heard_serial
@@ -350,11 +349,11 @@ class Worker(Client):
 class Child:
     """What runs in a slot: the tasks of one order, one after the other."""
 
-    def __init__(self, worker: Worker, order: Run, number: int) -> None:
+    def __init__(self, worker: Worker, order: RunOrder, number: int) -> None:
         self.worker, self.order, self.number = worker, order, number
         self._truth = worker.farm.job(order.job)
         self._helds = [held for held in worker.rules._held[order.job].values() if held.slot == order.slot]
-        self._parts: list[Part] = list(order.parts)
+        self._parts: list[TaskSlice] = list(order.parts)
         self._begin_part()
 
     def _begin_part(self) -> None:

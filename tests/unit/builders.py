@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec import inspect as shape
 
-from common.messages import Outcomes, Results
-from common.recording import Recording, recording
+from common.protocol.messages import Outcomes, Results
+from common.sink.rows import RowSet, recording
 
 TICKET = b"t" * 16
 
@@ -50,7 +50,7 @@ def results(
     )
 
 
-def record(values: list[Any], first: int = 0, **fields: Any) -> Recording:
+def record(values: list[Any], first: int = 0, **fields: Any) -> RowSet:
     """The same, ready for the ledger."""
     return recording(results(values, first, **fields))
 

@@ -9,7 +9,7 @@ from benchmarks.measuring import MEDIAN, OURS, Figure, Plan, Skipped, interleave
 from benchmarks.peers import sqlite_alone
 from benchmarks.report import ratio_of
 from benchmarks.scenarios.tail import greedy
-from common.ledger import Ledger
+from common.sink.sqlite_ledger import Ledger
 
 TASKS = 50
 

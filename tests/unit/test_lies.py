@@ -4,11 +4,13 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from common.dispatch import Dispatch, Skip, Take
 from common.errors import ProtocolError
-from common.holding import Holding
-from common.messages import Batch, Beat, Crew, Member, Opened, Receipts, decode_batch, decode_to_sink, encode
-from common.settings import DispatchSettings, HoldingSettings
+from common.protocol.codec import decode_batch, decode_to_sink, encode
+from common.protocol.messages import Batch, Beat, Crew, Member, Opened, Receipts
+from common.ventilator.dispatch import Dispatch, Skip, Take
+from common.ventilator.settings import DispatchSettings
+from common.worker.holding import Holding
+from common.worker.settings import HoldingSettings
 
 MILLION = 1_000_000
 

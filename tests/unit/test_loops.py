@@ -8,19 +8,22 @@ import pytest
 import zmq
 from msgspec import Raw
 
-from common import sockets
 from common.errors import OperatorError
-from common.inputs import Input, LinesInput, RangeInput
-from common.keys import Certificate
-from common.link import SinkLink
-from common.messages import Cancel, Crew, Member, Message, Opened, Receipts, decode_batch
-from common.progress import ProgressDisplay
-from common.roster import VENTILATOR, WORKER
-from common.settings import DispatchSettings, HoldingSettings, Timing
-from common.slots import Limits, Outcome
-from ventilator import Options, Ventilator
-from worker import TOGETHER_S, Worker
-from worker import Options as WorkerOptions
+from common.protocol.codec import decode_batch
+from common.protocol.messages import Cancel, Crew, Member, Message, Opened, Receipts
+from common.protocol.settings import Timing
+from common.protocol.users import VENTILATOR, WORKER
+from common.transport import clock, polling
+from common.transport.key_files import Certificate
+from common.transport.sink_link import SinkLink
+from common.ventilator.inputs import Input, LinesInput, RangeInput
+from common.ventilator.loop import Ventilator, VentilatorOptions
+from common.ventilator.progress import ProgressDisplay
+from common.ventilator.settings import DispatchSettings
+from common.worker.child_process import Limits
+from common.worker.loop import TOGETHER_S, Worker, WorkerOptions
+from common.worker.settings import HoldingSettings
+from common.worker.slot_events import Outcome
 
 
 def _pair(role: str) -> Certificate:
@@ -36,9 +39,9 @@ def make() -> Iterator[Callable[[Input], Ventilator]]:
 
     def _make(opened: Input) -> Ventilator:
         pair = _pair(VENTILATOR)
-        options = Options("work:square", pair.path, None, "job", 0, False, DispatchSettings(batch_tasks=1))
+        options = VentilatorOptions("work:square", pair.path, None, "job", 0, False, DispatchSettings(batch_tasks=1))
         signals: Any = None
-        made.append(Ventilator(options, opened, pair, sockets.Poll(), signals, None))
+        made.append(Ventilator(options, opened, pair, polling.Poll(), signals, None))
         made[-1]._display = ProgressDisplay("job")
         return made[-1]
 
@@ -104,17 +107,17 @@ def test_only_a_job_that_this_run_has_made_is_cancelled_for_want_of_workers(
     ventilator._receive(Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, resumed, 0.0))
     ventilator._receive(Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False))
     ventilator._receive(Crew([], [], [], 1))
-    ventilator._speak(sockets.now() + 10)
+    ventilator._speak(clock.now() + 10)
     with pytest.raises(OperatorError, match="no worker exposes"):
-        ventilator._speak(sockets.now() + 30)
+        ventilator._speak(clock.now() + 30)
     assert sent == [Cancel("job")] * cancels
 
 
 def test_a_link_to_another_sink_than_the_key_files_rests_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     context = zmq.Context()
     link = SinkLink(context, _pair(VENTILATOR), ("127.0.0.1", 2), "v", lambda _: None, Timing())
-    later = sockets.now() + 2
-    monkeypatch.setattr(sockets, "now", lambda: later)
+    later = clock.now() + 2
+    monkeypatch.setattr(clock, "now", lambda: later)
     link.tick()
     deadline = link.deadline()
     link.close()
@@ -156,9 +159,9 @@ class NoSignals:
 def test_children_that_end_together_by_sigterm_hold_up_their_worker_once(monkeypatch: pytest.MonkeyPatch) -> None:
     signals: Any = NoSignals()
     options = WorkerOptions(["m"], Path("none"), None, "w", None, None, Limits(), HoldingSettings(slots=50, prefetch=0))
-    worker = Worker(options, _pair(WORKER), sockets.Poll(), signals)
+    worker = Worker(options, _pair(WORKER), polling.Poll(), signals)
     taken = []
-    monkeypatch.setattr(sockets, "now", lambda: signals.now)
+    monkeypatch.setattr(clock, "now", lambda: signals.now)
     monkeypatch.setattr(worker._holding, "outcomes", lambda *outcome: taken.append(outcome[1]) or [])
     worker._take_slot_events([Outcome(slot, slot, 1, 0.0, Raw(b""), by_sigterm=True) for slot in range(50)])
     assert taken == list(range(50))

@@ -1,0 +1,112 @@
+"""Messages to frames and back (MessagePack); the one place where frames are checked."""
+
+import hashlib
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from ..errors import ProtocolError
+from .messages import TASK_MAX, Batch, FromSink, Message, Outcomes, Results, ToSink
+
+_SHOWN_CHARACTERS = 200
+
+_encoder = msgspec.msgpack.Encoder()
+_to_sink: msgspec.msgpack.Decoder[ToSink] = msgspec.msgpack.Decoder(ToSink)
+_from_sink: msgspec.msgpack.Decoder[FromSink] = msgspec.msgpack.Decoder(FromSink)
+_batch = msgspec.msgpack.Decoder(Batch)
+_results = msgspec.msgpack.Decoder(Results)
+_outcomes = msgspec.msgpack.Decoder(Outcomes)
+_arguments = msgspec.msgpack.Decoder(list[Raw])
+
+
+def encode(message: Message) -> bytes:
+    """Any message as the one frame that carries it."""
+    return _encoder.encode(message)
+
+
+T = TypeVar("T")
+
+
+def _decoded(decoder: "msgspec.msgpack.Decoder[T]", frame: bytes | memoryview | Raw) -> T:
+    try:
+        return decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(_shown(str(error))) from None
+
+
+def _shown(text: str) -> str:
+    """Words of a peer's making as a log may show them: on one line, and not endless."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN_CHARACTERS])
+
+
+def decode_to_sink(frame: bytes | memoryview) -> ToSink:
+    """A control frame that reached the sink. Raises ProtocolError."""
+    return _decoded(_to_sink, frame)
+
+
+def decode_from_sink(frame: bytes | memoryview) -> FromSink:
+    """A control frame that the sink sent. Raises ProtocolError."""
+    return _decoded(_from_sink, frame)
+
+
+def decode_batch(frame: bytes | memoryview) -> Batch:
+    """A frame of the tasks link. Raises ProtocolError."""
+    batch = _decoded(_batch, frame)
+    if batch.first + batch.count > TASK_MAX:
+        raise ProtocolError("a batch goes beyond the last task that can be")
+    if _array_count(memoryview(batch.arguments)) != batch.count:
+        raise ProtocolError("a batch holds more or fewer arguments than it says")
+    return batch
+
+
+def _array_count(encoded: memoryview) -> int | None:
+    """How many items a MessagePack array has, by its head; None for what is no array."""
+    if encoded[0] & 0xF0 == 0x90:
+        return encoded[0] & 0x0F
+    head_bytes = {0xDC: 2, 0xDD: 4}.get(encoded[0])
+    return head_bytes and int.from_bytes(encoded[1 : 1 + head_bytes])
+
+
+def decode_results(frame: bytes | memoryview | Raw) -> Results:
+    """One message of the results link, its outcomes still encoded. Raises ProtocolError."""
+    results = _decoded(_results, frame)
+    first, count = results.batch
+    if results.first < first or results.first + results.count > first + count:
+        raise ProtocolError("results lie outside their batch")
+    return results
+
+
+def join_results(frames: list[bytes]) -> bytes:
+    """Encoded `Results` as the one frame of the results link that carries them: an array (MessagePack array family)."""
+    count = len(frames)
+    head = bytes([0x90 | count]) if count < 16 else b"\xdd" + count.to_bytes(4)
+    return head + b"".join(frames)
+
+
+def split_results(frame: bytes | memoryview) -> list[Results]:
+    """The messages of a frame of the results link. Raises ProtocolError."""
+    return [decode_results(each) for each in _decoded(_arguments, frame)]
+
+
+def decode_outcomes(results: Results) -> Outcomes:
+    """The outcomes of a results message. Raises ProtocolError when they do not fit its count."""
+    outcomes = _decoded(_outcomes, results.outcomes)
+    if not len(outcomes.values) == len(outcomes.seconds) == results.count:
+        raise ProtocolError("the outcomes are not as many as the tasks")
+    if any(offset >= results.count for offset, _, _ in outcomes.errors):
+        raise ProtocolError("an error belongs to no task of the message")
+    return outcomes
+
+
+def slice_arguments(arguments: bytes | Raw, offset: int, count: int) -> Raw:
+    """The encoded arguments from `offset` on, `count` of them. Raises ProtocolError when there are not so many."""
+    items = _decoded(_arguments, arguments)[offset : offset + count]
+    if len(items) != count:
+        raise ProtocolError("a batch holds fewer arguments than it says")
+    return Raw(_encoder.encode(items))
+
+
+def ticket(ticket_key: bytes, first: int, count: int, attempt: int) -> bytes:
+    """The keyed digest (BLAKE2b, RFC 7693, 16 bytes) that shows a batch was really pushed by its job's ventilator."""
+    return hashlib.blake2b(b"%d %d %d" % (first, count, attempt), key=ticket_key, digest_size=16).digest()

@@ -1,0 +1,155 @@
+"""How a worker, ventilator or observer joins its sink, and what it says while it cannot. No socket, no clock."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from ..log_line import LogLine
+from .messages import PROTOCOL_VERSION, Again, FromSink, Hello, Message, Refused, Welcome
+from .settings import Timing
+
+
+class LinkEvent(Enum):
+    """What the socket's monitor has seen."""
+
+    CONNECTED = auto()
+    NOBODY = auto()
+    NO_SUCH_NAME = auto()
+    CUT = auto()
+    KEY_REFUSED = auto()
+    BAD_HANDSHAKE = auto()
+    NO_TRADEWIND = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Order to the shell: end with this line; waiting would not help."""
+
+    text: str
+
+
+Output = Message | LogLine | Fail
+
+
+class Handshake:
+    """The link to one sink: greeting, welcome, silence. `joined` is true between a welcome and a cut."""
+
+    _BAD_HANDSHAKES = 4
+    _GREET_S = 0.5
+
+    def __init__(self, timing: Timing, role: str, name: str, address: str, key_file: str) -> None:
+        self.joined = False
+        self.welcome: Welcome | None = None
+        self._timing = timing
+        self._hello = Hello(PROTOCOL_VERSION, role, name)
+        self._role = role
+        self._address = address
+        self._key_file = key_file
+        self._connected = False
+        self._nameless = False
+        self._greet_at = float("-inf")
+        self._heard_at: float | None = None
+        self._voice_at: float | None = None
+        self._voiced = False
+        self._bad_handshakes = 0
+
+    def moved(self, address: str) -> None:
+        """The sink is looked for at another address from now on."""
+        self._address = address
+
+    def event(self, now: float, event: LinkEvent) -> list[Output]:
+        """Take what the monitor has seen."""
+        self._nameless = event is LinkEvent.NO_SUCH_NAME
+        if event is LinkEvent.CONNECTED:
+            self._connected = True
+            self._bad_handshakes = 0
+            self._greet_at = now
+            return self._greet(now)
+        if event is LinkEvent.KEY_REFUSED:
+            return [
+                Fail(
+                    f"the sink at {self._address} refuses this key ({self._key_file}): it is not enrolled there, or was"
+                    f" revoked; on the sink's machine, `python sink.py enrol {self._role} NAME` makes a new key file"
+                )
+            ]
+        if event is LinkEvent.NO_TRADEWIND:
+            return [Fail(f"what listens at {self._address} is no Tradewind sink: give the sink's host with --sink")]
+        if event is LinkEvent.BAD_HANDSHAKE and self.welcome is None:
+            # Once welcomed, the keys are right: who hangs up is something in between, whose sink is away.
+            self._bad_handshakes += 1
+            if self._bad_handshakes >= self._BAD_HANDSHAKES:
+                return [
+                    Fail(
+                        f"the sink at {self._address} has another key than {self._key_file} says: give that sink's own"
+                        f" key file with --key, its control port with --sink, or have this machine enrolled by it"
+                    )
+                ]
+        if event is LinkEvent.CUT:
+            self._connected = self.joined = False
+        return []
+
+    def receive(self, now: float, message: FromSink) -> list[Output]:
+        """Take a message of the sink, whatever it is."""
+        outputs: list[Output] = []
+        if self._voice_at is not None and self.welcome is not None and self._voiced:
+            outputs.append(LogLine("info", f"the sink at {self._address} is back"))
+        self._heard_at = now
+        self._voice_at = None
+        if isinstance(message, Refused):
+            outputs.append(Fail(f"the sink at {self._address} refuses: {message.reason}"))
+        elif isinstance(message, Again):
+            self.joined = False
+            outputs += self._greet(now)
+        elif isinstance(message, Welcome):
+            self.joined = True
+            self.welcome = message
+        return outputs
+
+    def tick(self, now: float) -> list[Output]:
+        """Greet again, or say for what it waits."""
+        outputs: list[Output] = []
+        if self._connected and not self.joined and now >= self._greet_at:
+            outputs += self._greet(now)
+        if not self.away(now):
+            self._voice_at = None
+        elif self._voice_at is None:
+            self._voice_at = now + self._timing.voice_s
+            self._voiced = False
+        elif now >= self._voice_at:
+            self._voice_at = now + 2 * self._timing.voice_s
+            self._voiced = True
+            outputs.append(LogLine("warning", f"{self.waiting_for()}; still trying"))
+        return outputs
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        instants = []
+        if self._connected and not self.joined:
+            instants.append(self._greet_at)
+        if self._voice_at is not None:
+            instants.append(self._voice_at)
+        elif self._heard_at is not None:
+            instants.append(self._heard_at + self._timing.silence_s)
+        else:
+            instants.append(float("-inf"))
+        return min(instants)
+
+    def away(self, now: float) -> bool:
+        """True while the sink is not there or says nothing."""
+        return not self.joined or self._heard_at is None or now >= self._heard_at + self._timing.silence_s
+
+    def waiting_for(self) -> str:
+        """What keeps the sink from answering, and what to do."""
+        if self._nameless:
+            return (
+                f"the name in {self._address} does not resolve to an address: mend the sink's name with --sink or in"
+                f" {self._key_file}, or this machine's DNS"
+            )
+        if self.welcome is not None:
+            return f"the sink at {self._address} does not answer: results are kept until it is back"
+        if self._connected:
+            return f"connected to {self._address}, but no sink answers there"
+        return f"no sink answers at {self._address}: start it there (python sink.py), or name its host with --sink"
+
+    def _greet(self, now: float) -> list[Output]:
+        self._greet_at = now + self._GREET_S
+        return [self._hello]

@@ -1,0 +1,406 @@
+"""The messages of the three links, and their encoding (MessagePack maps tagged by `type`).
+
+`docs/PROTOCOL.md` describes each one for other languages; a test keeps the two equal. Messages are checked here,
+where they enter, and trusted afterwards. Nothing is ever unpickled.
+"""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Raw, Struct
+
+PROTOCOL_VERSION = 1
+TASK_MAX = 2**53
+BATCH_TASKS_MAX = 100_000
+SECONDS_MAX = 1e9
+
+Index = Annotated[int, Meta(ge=0, le=TASK_MAX)]
+Count = Annotated[int, Meta(ge=0, le=TASK_MAX)]
+BatchCount = Annotated[int, Meta(ge=1, le=BATCH_TASKS_MAX)]
+TaskRange = tuple[Index, Annotated[int, Meta(ge=1, le=TASK_MAX)]]
+"""Consecutive tasks: the first task's index, and how many."""
+BatchRange = tuple[Index, BatchCount]
+"""A batch: its first task's index, and how many tasks it has."""
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=100)]
+Function = Annotated[str, Meta(pattern=r"^[^\s:\x00-\x1f\x7f]+:[^\s:\x00-\x1f\x7f]+\Z", max_length=300)]
+Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
+Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
+BatchName = tuple[Index, BatchCount, Attempt]
+"""What a batch is called within its job: its first task's index, how many tasks it has, and the attempt at them."""
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
+Slots = Annotated[int, Meta(ge=1, le=100_000)]
+Prefetch = Annotated[int, Meta(ge=0, le=100_000)]
+Text = Annotated[str, Meta(max_length=100_000)]
+
+
+HELD_MAX = 200_000
+BatchNames = Annotated[list[BatchName], Meta(max_length=HELD_MAX)]
+"""Batches of one job that a worker names: more than any worker holds, and few enough to pass on."""
+
+
+class Message(Struct, frozen=True, gc=False, tag_field="type", tag=str.lower):
+    """Any message; its class name in lower case is its `type` on the wire."""
+
+
+# -- the tasks link: ventilator PUSH → worker PULL --------------------------------------------------------------
+
+
+class Batch(Message, frozen=True):
+    """Tasks `first` to `first + count - 1` of a job, with their arguments.
+
+    A task that runs longer than `timeout_s` is ended. A `suspect` batch is one that a worker died with: the worker says
+    that it starts before it starts. A `copy` is for a worker that does not have the batch: another one does.
+    """
+
+    job: Name
+    function: Function
+    first: Index
+    count: BatchCount
+    attempt: Attempt
+    ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    timeout_s: Seconds | None
+    suspect: bool
+    copy: bool
+    arguments: Raw
+
+
+# -- the results link: worker PUSH → sink PULL ------------------------------------------------------------------
+
+
+class Results(Message, frozen=True):
+    """Outcomes of tasks `first` to `first + count - 1`, which are all or a part of one batch."""
+
+    job: Name
+    worker: Name
+    serial: Index
+    first: Index
+    count: BatchCount
+    attempt: Attempt
+    batch: BatchRange
+    ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    outcomes: Raw
+
+
+class Outcomes(Struct, frozen=True, gc=False):
+    """What `Results.outcomes` holds: values and run times in task order, and the errors by offset.
+
+    An error is (offset, text, final); a final one is not to be retried.
+    """
+
+    values: list[Any]
+    seconds: list[Seconds]
+    errors: list[tuple[Index, Text, bool]]
+
+
+# -- the control link, to the sink ------------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True):
+    """First on every connection; its fields are the same in every version of the protocol."""
+
+    version: int
+    role: Name
+    name: Name
+
+
+class Offer(Message, frozen=True):
+    """A worker says which functions it exposes."""
+
+    functions: Annotated[list[Function], Meta(max_length=10_000)]
+
+
+class Beat(Message, frozen=True):
+    """A worker's heartbeat: its capacity, and by job the batches that it holds (waiting, running, unreceipted).
+
+    `extra` is how many more it holds of jobs whose batches are done in no time. `started` are those of the held that
+    have begun to run and have tasks left to run. `serial` grows with each beat.
+    """
+
+    serial: Index
+    slots: Slots
+    prefetch: Prefetch
+    extra: dict[Name, Prefetch]
+    held: dict[Name, BatchNames]
+    started: dict[Name, BatchNames]
+
+
+class Returned(Message, frozen=True):
+    """Batches that a worker hands back unrun; the sink passes it on to the job's ventilator.
+
+    `copies` are those that it did not take because they are copies: of them it may hold the original.
+    """
+
+    job: Name
+    worker: Name
+    batches: BatchNames
+    copies: BatchNames
+
+
+class Goodbye(Message, frozen=True):
+    """A worker leaves, or a ventilator closes its link."""
+
+
+class Open(Message, frozen=True):
+    """A ventilator opens its job, new or resumed. `source` names the kind of input and must not change.
+
+    A task that fails is tried `retries` times more. With `retry_failed`, tasks recorded as failed count as not done.
+    A ventilator that `reopens` its job has had it open in this run: if the job was cancelled since, it is not opened.
+    """
+
+    job: Name
+    function: Function
+    source: Annotated[str, Meta(max_length=200)]
+    port: Port
+    retries: Annotated[int, Meta(ge=0, le=100_000)]
+    retry_failed: bool
+    reopens: bool
+
+
+class Ask(Message, frozen=True):
+    """A ventilator asks for the receipts after position `after`; `scarce` says that slots outnumber its tasks."""
+
+    job: Name
+    after: Index
+    scarce: bool
+
+
+class Mark(Message, frozen=True):
+    """How much input a ventilator has read: `count` tasks whose text has this digest; `ended` when that is all."""
+
+    job: Name
+    count: Count
+    digest: Annotated[bytes, Meta(max_length=32)]
+    ended: bool
+
+
+class Quarantine(Message, frozen=True):
+    """A ventilator gives a task up that had started on `lost_count` workers that died, the last of them `worker`."""
+
+    job: Name
+    task: Index
+    attempt: Attempt
+    worker: Name
+    lost_count: Count
+    argument: Raw
+
+
+class Close(Message, frozen=True):
+    """A ventilator has its receipt for every task; with `drop`, what still runs of the job is to be ended."""
+
+    job: Name
+    total: Count
+    drop: bool
+
+
+class Halt(Message, frozen=True):
+    """A ventilator was interrupted: the crew should hand back what has not started."""
+
+    job: Name
+
+
+class Cancel(Message, frozen=True):
+    """A ventilator's key asks that a job be dropped."""
+
+    job: Name
+
+
+class Query(Message, frozen=True):
+    """An observer asks for a `Report`."""
+
+
+# -- the control link, from the sink ----------------------------------------------------------------------------
+
+
+class Welcome(Message, frozen=True):
+    """Answer to `Hello`. `run` is new each time the sink starts."""
+
+    version: int
+    run: str
+    results_port: Port
+    loopback: bool
+
+
+class Refused(Message, frozen=True):
+    """The sink will not do it, and why, in words. `version` is the sink's protocol version."""
+
+    version: int
+    reason: str
+
+
+class Again(Message, frozen=True):
+    """The sink does not know this connection: say hello (again)."""
+
+
+class Heard(Message, frozen=True):
+    """Answer to the beat of this serial."""
+
+    serial: Index
+
+
+class Place(Struct, frozen=True, gc=False):
+    """Where a job's tasks come from. An empty `host` means: the host at which you reach the sink."""
+
+    job: Name
+    host: str
+    port: Port
+    key: Z85Key
+    scarce: bool
+
+
+class Places(Message, frozen=True):
+    """To a worker: every ventilator whose job's function it exposes, replacing what was said before."""
+
+    places: list[Place]
+
+
+class Recorded(Message, frozen=True):
+    """To a worker: these results are committed, or can never be (`refused`); forget them."""
+
+    serials: list[Index]
+    refused: list[Index]
+
+
+class Dropped(Message, frozen=True):
+    """A job was cancelled."""
+
+    job: Name
+
+
+class Recall(Message, frozen=True):
+    """To a worker: hand back the job's batches that have not started."""
+
+    job: Name
+
+
+class Opened(Message, frozen=True):
+    """Answer to `Open`: what the ledger knows of the job. `total` is None until the input was read to its end.
+
+    `resumed`: an earlier run has opened it, and workers may hold batches of that.
+
+    Attempts of this run count from `attempts + 1` on; it is above 0 where failed tasks are run again. A sink that has
+    just started knows its crew in `gather_s` seconds: until then a worker may hold what no beat has named.
+    """
+
+    job: Name
+    ledger: str
+    ticket_key: bytes
+    mark_count: Count
+    mark_digest: bytes
+    total: Count | None
+    attempts: Count
+    resumed: bool
+    gather_s: Seconds
+
+
+class Receipts(Message, frozen=True):
+    """Answer to `Ask`: tasks committed after position `after` and up to `position`; `more` when there are more.
+
+    `done` and `failed` count the job's recorded tasks, `count` and `seconds` those of this answer.
+    """
+
+    job: Name
+    after: Index
+    position: Index
+    runs: list[TaskRange]
+    count: Count
+    seconds: Seconds
+    done: Count
+    failed: Count
+    more: bool
+
+
+class Failed(Message, frozen=True):
+    """To a ventilator: these tasks failed at this attempt, are not recorded, and may be tried again."""
+
+    job: Name
+    attempt: Attempt
+    tasks: list[Index]
+
+
+class Member(Struct, frozen=True, gc=False):
+    """A worker of the crew as its last beat told it, with the batches of one job that it holds and has started."""
+
+    worker: Name
+    slots: Slots
+    prefetch: Prefetch
+    extra: Prefetch
+    held: BatchNames
+    started: BatchNames
+
+
+class Crew(Message, frozen=True):
+    """To a ventilator: beats of workers that expose its job's function, who left in order, and who fell silent.
+
+    `others` counts the workers that are beating and do not expose the function.
+    """
+
+    members: list[Member]
+    left: list[Name]
+    lost: list[Name]
+    others: Count
+
+
+class Roster(Message, frozen=True):
+    """To a ventilator: the public keys of all enrolled workers."""
+
+    keys: list[Z85Key]
+
+
+class Closed(Message, frozen=True):
+    """Answer to `Close`: the job's counts and its first failures (task, last line of the error)."""
+
+    job: Name
+    done: Count
+    failed: Count
+    failures: list[tuple[Index, str]]
+
+
+class JobReport(Struct, frozen=True, gc=False):
+    """One open job as the sink sees it."""
+
+    job: Name
+    function: Function
+    done: Count
+    failed: Count
+    total: Count | None
+    workers: Count
+
+
+class WorkerReport(Struct, frozen=True, gc=False):
+    """One worker of the crew as the sink sees it; `silent_s` is the time since its last beat in seconds."""
+
+    worker: Name
+    key: str
+    address: str
+    slots: Slots
+    running: Count
+    held: Count
+    silent_s: Seconds
+
+
+class Report(Message, frozen=True):
+    """Answer to `Query`."""
+
+    jobs: list[JobReport]
+    workers: list[WorkerReport]
+
+
+ToSink = Hello | Offer | Beat | Returned | Goodbye | Open | Ask | Mark | Quarantine | Close | Halt | Cancel | Query
+FromSink = (
+    Welcome
+    | Refused
+    | Again
+    | Heard
+    | Places
+    | Recorded
+    | Dropped
+    | Recall
+    | Opened
+    | Receipts
+    | Failed
+    | Crew
+    | Returned
+    | Roster
+    | Closed
+    | Report
+)

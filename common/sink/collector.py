@@ -1,0 +1,271 @@
+"""The sink's rules: who is who, what is recorded, who is told. No socket, no clock; `now` is monotonic seconds.
+
+The ledger is handed in: it is the only state that must survive, and the machine can be made anew from it at any
+time. Everything else here (crew, places, open links) is rebuilt from hellos and beats.
+"""
+
+from ..errors import ProtocolError
+from ..protocol.messages import (
+    PROTOCOL_VERSION,
+    Again,
+    Ask,
+    Beat,
+    Cancel,
+    Close,
+    Crew,
+    Goodbye,
+    Halt,
+    Heard,
+    Hello,
+    Mark,
+    Offer,
+    Open,
+    Quarantine,
+    Query,
+    Report,
+    Results,
+    Returned,
+    ToSink,
+    Welcome,
+)
+from ..protocol.users import VENTILATOR, WORKER, User
+from .commits import Commits
+from .jobs import Jobs
+from .outputs import LogLimiter, Output, Send, refusal
+from .registry import BeatingWorker, Peer, Registry
+from .settings import CollectorSettings
+from .store import Store
+
+
+class Collector:
+    """The sink."""
+
+    def __init__(
+        self, now: float, settings: CollectorSettings, ledger: Store, run: str, roster: dict[str, User]
+    ) -> None:
+        self._settings = settings
+        self._timing = settings.timing
+        self._ledger = ledger
+        self._run = run
+        self._roster = roster
+        self._peers: dict[bytes, Peer] = {}
+        self._peers_looked_at = float("-inf")
+        self._lines = LogLimiter()
+        self._registry = Registry(settings.timing)
+        self._commits = Commits(settings, ledger, self._registry, self._lines)
+        self._jobs = Jobs(now, settings, ledger, self._registry, self._lines, roster)
+
+    @property
+    def worker_count(self) -> int:
+        """Workers that are beating."""
+        return len(self._registry.workers)
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def receive(self, now: float, peer: bytes, user: User, address: str, message: ToSink) -> list[Output]:
+        """Take a control message that came from `user` at `address` (host) over the connection `peer`."""
+        if self._roster.get(user.key) != user:
+            return [Send(peer, refusal(f"key {user.name} was revoked"))]
+        if isinstance(message, Hello):
+            return self._receive_hello(now, peer, user, address, message)
+        known = self._peers.get(peer)
+        if known is None or known.user != user:
+            return [Send(peer, Again())]
+        known.heard_at = now
+        if isinstance(message, Query):
+            return [Send(peer, self._report(now))]
+        if isinstance(message, Goodbye):
+            return self._receive_goodbye(now, peer, known)
+        if user.role == WORKER and isinstance(message, Offer | Beat | Returned):
+            return self._receive_of_worker(now, peer, known, message)
+        if user.role == VENTILATOR and isinstance(message, Open | Ask | Mark | Quarantine | Close | Halt | Cancel):
+            return self._receive_of_ventilator(now, peer, known, message)
+        return self._lines.complain(user, f"a {user.role} may not send {type(message).__name__.lower()}")
+
+    def results(self, user: User, results: Results) -> list[Output]:
+        """Take results that came from `user`; they are written by the next `flush`."""
+        if self._roster.get(user.key) != user or user.role != WORKER:
+            return self._lines.complain(user, "results of a key that is revoked or no worker's are not recorded")
+        return self._commits.results(user, results)
+
+    def malformed(self, user: User, link: str, error: ProtocolError) -> list[Output]:
+        """Take note that `user` sent something that is no message of the protocol."""
+        return self._lines.complain(user, f"malformed message on the {link} link", str(error))
+
+    def flush(self, now: float) -> list[Output]:
+        """Commit what has come since the last time, then give the receipts."""
+        written, outputs = self._commits.commit(now)
+        # The ventilators first: slots may wait for what they push next.
+        outputs += self._jobs.committed(written.all())
+        return outputs + self._commits.receipts(written)
+
+    def tick(self, now: float) -> list[Output]:
+        """Part with who is silent, answer who has asked long enough ago, try a refused commit again."""
+        outputs = self.flush(now)
+        workers, open_jobs = self._registry.silent(now)
+        self._forget_silent_peers(now)
+        for worker in workers:
+            text = f"worker {worker.name} is silent: its batches are pushed again"
+            outputs += self._lines.say(now, worker.user, "warning", text)
+            outputs += self._part_with_worker(worker, in_order=False)
+        for open_job in open_jobs:
+            text = f"the ventilator of job {open_job.job} is silent; run it again to continue"
+            outputs += self._lines.say(now, open_job.user, "warning", text)
+            self._peers.pop(open_job.peer, None)
+            outputs += self._jobs.end(open_job)
+        return outputs + self._jobs.tick(now)
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        instants = (self._jobs.deadline(), self._commits.stuck_until, self._registry.deadline())
+        return min((instant for instant in instants if instant is not None), default=None)
+
+    def roster_changed(self, now: float, roster: dict[str, User]) -> list[Output]:
+        """Go by another roster (users by public key); who is no longer in it is parted with."""
+        self._roster = roster
+        outputs: list[Output] = []
+        for peer, known in list(self._peers.items()):
+            if roster.get(known.user.key) != known.user:
+                text = f"key {known.user.name} was revoked: {known.name} is cut off"
+                outputs += self._lines.say(now, known.user, "info", text)
+                outputs += self._receive_goodbye(now, peer, known)
+                outputs.append(Send(peer, refusal(f"key {known.user.name} was revoked")))
+        return outputs + self._jobs.roster_changed(roster)
+
+    # -- hello and goodbye --------------------------------------------------------------------------------------
+
+    def _receive_hello(self, now: float, peer: bytes, user: User, address: str, hello: Hello) -> list[Output]:
+        if hello.version != PROTOCOL_VERSION:
+            reason = (
+                f"the sink speaks protocol {PROTOCOL_VERSION}, this {hello.role} {hello.version}:"
+                " install the same Tradewind on both"
+            )
+            text = f"{user.name} at {address} speaks protocol {hello.version}, not {PROTOCOL_VERSION}: refused"
+            return [Send(peer, refusal(reason)), *self._lines.once(user, "version", text)]
+        if hello.role != user.role:
+            reason = f"key {user.name} is enrolled as {user.role}, not as {hello.role}: use a {hello.role}'s key"
+            return [Send(peer, refusal(reason)), *self._lines.once(user, "role", f"refused {address}: {reason}")]
+        other = self._registry.workers.get(hello.name)
+        if other is not None and other.user.key != user.key:
+            reason = f"the name {hello.name} is taken by a worker with another key: give another --name"
+            text = f"refused {address}, key {user.name}: {reason}"
+            return [Send(peer, refusal(reason)), *self._lines.once(user, "name", text)]
+        outputs: list[Output] = []
+        known = self._peers.get(peer)
+        if known is not None and known.name != hello.name:
+            # A connection is one peer: under another name it is no longer the one that it was.
+            outputs += self._receive_goodbye(now, peer, known)
+        self._peers[peer] = Peer(user, hello.name, address, now)
+        if other is not None:
+            self._peers.pop(other.peer, None) if other.peer != peer else None
+            other.peer = peer
+        return [
+            *outputs,
+            Send(
+                peer,
+                Welcome(PROTOCOL_VERSION, self._run, self._settings.results_port, self._settings.loopback),
+            ),
+        ]
+
+    def _forget_silent_peers(self, now: float) -> None:
+        """A peer that went without a goodbye must greet again; those who beat or ask are never silent for so long."""
+        if now < self._peers_looked_at + self._timing.gone_s:
+            return
+        self._peers_looked_at = now
+        silent_at = now - 10 * self._timing.gone_s
+        self._peers = {peer: known for peer, known in self._peers.items() if known.heard_at > silent_at}
+
+    def _receive_goodbye(self, now: float, peer: bytes, known: Peer) -> list[Output]:
+        del self._peers[peer]
+        worker = self._registry.workers.get(known.name)
+        outputs: list[Output] = []
+        if worker is not None and worker.peer == peer:
+            outputs += self._lines.say(now, known.user, "info", f"worker {worker.name} has left")
+            outputs += self._part_with_worker(worker, in_order=True)
+        for open_job in [open_job for open_job in self._registry.open_jobs.values() if open_job.peer == peer]:
+            outputs += self._jobs.end(open_job)
+        return outputs
+
+    # -- workers ------------------------------------------------------------------------------------------------
+
+    def _receive_of_worker(
+        self, now: float, peer: bytes, known: Peer, message: Offer | Beat | Returned
+    ) -> list[Output]:
+        worker = self._registry.workers.get(known.name)
+        if worker is not None and worker.user.key != known.user.key:
+            # It greeted before the other joined; greeting again, it reads that the name is taken.
+            return [Send(peer, Again())]
+        if isinstance(message, Offer):
+            outputs: list[Output] = []
+            if worker is None:
+                worker = BeatingWorker(known.name, known.user, peer, known.address)
+                self._registry.join(now, worker)
+                text = f"worker {worker.name} at {known.address} joined with {len(message.functions)} functions"
+                outputs += self._lines.say(now, known.user, "info", text)
+            before = self._registry.open_jobs_for(worker)
+            self._registry.expose(worker, frozenset(message.functions))
+            # Whom it no longer serves must not count on it; whom it does not serve knows that it is here.
+            outputs += [
+                Send(
+                    open_job.peer,
+                    Crew([], [worker.name] if open_job in before else [], [], self._registry.others(open_job)),
+                )
+                for open_job in self._registry.open_jobs.values()
+                if open_job.function not in worker.functions
+            ]
+            outputs.append(Send(peer, self._registry.places(worker)))
+            return outputs + self._commits.kept_receipts(worker)
+        if worker is None:
+            return [Send(peer, Again())]
+        if isinstance(message, Returned):
+            if message.worker != worker.name:
+                fault = "batches returned in the name of another worker"
+                return self._lines.complain(known.user, fault, message.worker)
+            open_job = self._registry.open_jobs.get(message.job)
+            return [] if open_job is None else [Send(open_job.peer, message)]
+        # What an earlier connection of it had still to say may have come behind the greeting on this one.
+        worker.peer = peer
+        self._registry.beat(now, worker, message)
+        crews = [
+            Send(open_job.peer, Crew([worker.member(open_job.job)], [], [], self._registry.others(open_job)))
+            for open_job in self._registry.open_jobs_for(worker)
+        ]
+        return [Send(peer, Heard(message.serial)), *self._jobs.still_held(peer, message.held), *crews]
+
+    def _part_with_worker(self, worker: BeatingWorker, in_order: bool) -> list[Output]:
+        open_jobs = self._registry.open_jobs_for(worker)
+        self._registry.leave(worker)
+        self._peers.pop(worker.peer, None)
+        left, lost = ([worker.name], []) if in_order else ([], [worker.name])
+        return [Send(open_job.peer, Crew([], left, lost, self._registry.others(open_job))) for open_job in open_jobs]
+
+    # -- ventilators --------------------------------------------------------------------------------------------
+
+    def _receive_of_ventilator(
+        self, now: float, peer: bytes, known: Peer, message: Open | Ask | Mark | Quarantine | Close | Halt | Cancel
+    ) -> list[Output]:
+        if isinstance(message, Open):
+            # The failed rows that it may want replaced may wait for their commit; if that waits, it says `Open` again.
+            outputs = self.flush(now)
+            return outputs if self._commits.pending else outputs + self._jobs.open(now, peer, known, message)
+        if isinstance(message, Cancel):
+            return self._jobs.cancel(now, peer, known.user, message)
+        open_job = self._registry.open_jobs.get(message.job)
+        if open_job is None or open_job.peer != peer:
+            return [Send(peer, Again())]
+        open_job.heard_at = now
+        if isinstance(message, Mark):
+            self._commits.pending.marks[message.job] = message
+            return []
+        if isinstance(message, Quarantine):
+            return self._commits.quarantine(now, known.user, message)
+        if isinstance(message, Close):
+            # What came before it counts.
+            return self.flush(now) + self._jobs.close(now, open_job, message)
+        if isinstance(message, Halt):
+            return self._jobs.halt(open_job)
+        return self._jobs.ask(now, open_job, message)
+
+    def _report(self, now: float) -> Report:
+        jobs = {name: self._ledger.job(name) for name in self._registry.open_jobs}
+        return self._registry.report(now, {name: job for name, job in jobs.items() if job is not None})

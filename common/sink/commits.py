@@ -1,0 +1,122 @@
+"""From results to receipts: what has come, the commit that writes it, and who is told. No socket, no clock."""
+
+from dataclasses import dataclass, field
+
+from ..errors import ProtocolError
+from ..log_line import LogLine
+from ..protocol.codec import ticket
+from ..protocol.messages import Mark, Quarantine, Recorded, Results
+from ..protocol.users import User
+from .outputs import LogLimiter, Output, Send
+from .registry import BeatingWorker, Registry
+from .rows import RowSet, quarantined, recording
+from .settings import CollectorSettings
+from .store import LedgerStuck, Store
+
+_UNTOLD_MAX = 1_000
+"""So many workers that are not here have receipts kept for them, and each so many."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """What the next commit will write."""
+
+    recordings: dict[tuple[str, int], RowSet] = field(default_factory=dict)
+    """By worker and serial: while the ledger is stuck, results that are said again take no further room."""
+    quarantined: list[RowSet] = field(default_factory=list)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    """The key that each worker's results came with."""
+
+    def __bool__(self) -> bool:
+        return bool(self.recordings or self.quarantined or self.marks)
+
+    def all(self) -> list[RowSet]:
+        """Everything that gets rows."""
+        return [*self.recordings.values(), *self.quarantined]
+
+
+class Commits:
+    """What was not committed yet, and the receipts for what was."""
+
+    def __init__(self, settings: CollectorSettings, ledger: Store, registry: Registry, lines: LogLimiter) -> None:
+        self.pending = Pending()
+        self.stuck_until: float | None = None
+        self._retry_commit_s = settings.retry_commit_s
+        self._ledger = ledger
+        self._registry = registry
+        self._lines = lines
+        self._untold: dict[tuple[str, str], list[int]] = {}
+        """Receipts for workers, by name and key, whose results came before they had joined (again)."""
+
+    def results(self, user: User, results: Results) -> list[Output]:
+        """Take results that came from `user`, a worker."""
+        known = self._registry.workers.get(results.worker)
+        if known is not None and known.user.key != user.key:
+            return self._lines.complain(user, "results in the name of another worker are not recorded", results.worker)
+        job = self._ledger.job(results.job)
+        if job is None:
+            return self._refuse(user, results, "results for a job that this ledger does not have", results.job)
+        if results.ticket != ticket(job.ticket_key, *results.batch, results.attempt):
+            return self._refuse(user, results, "results for a batch that was never pushed", f"job {results.job}")
+        try:
+            recorded = recording(results, job.attempts, job.attempts_max)
+            self.pending.recordings[results.worker, results.serial] = recorded
+            self.pending.keys[results.worker] = user.key
+        except ProtocolError as error:
+            return self._refuse(user, results, "malformed results", str(error))
+        return []
+
+    def quarantine(self, now: float, user: User, message: Quarantine) -> list[Output]:
+        """Take a task that `user`, its job's ventilator, gives up."""
+        try:
+            self.pending.quarantined.append(quarantined(message))
+        except ProtocolError as error:
+            return self._lines.complain(user, "malformed quarantine", str(error))
+        text = (
+            f"task {message.task} of job {message.job} is quarantined: {message.lost_count} workers died while it ran"
+        )
+        return self._lines.say(now, user, "warning", text)
+
+    def commit(self, now: float) -> tuple[Pending, list[Output]]:
+        """Write what has come since the last time; returns what was written, and what is to be said of it."""
+        if not self.pending or (self.stuck_until is not None and now < self.stuck_until):
+            return Pending(), []
+        written = self.pending
+        try:
+            self._ledger.commit(written.all(), written.marks.values())
+        except LedgerStuck as error:
+            first = self.stuck_until is None
+            self.stuck_until = now + self._retry_commit_s
+            text = f"the ledger takes no more: {error}. No receipts are given; trying again each second"
+            return Pending(), [LogLine("error", text)] if first else []
+        self.pending = Pending()
+        outputs: list[Output] = []
+        if self.stuck_until is not None:
+            self.stuck_until = None
+            outputs.append(LogLine("info", "the ledger takes results again"))
+        return written, outputs
+
+    def receipts(self, written: Pending) -> list[Output]:
+        """The receipts for what a commit has written; those of workers that are not here wait for them."""
+        told: dict[str, list[int]] = {}
+        for worker, serial in written.recordings:
+            told.setdefault(worker, []).append(serial)
+        for name in told.keys() - self._registry.workers.keys():
+            # A worker's results may be quicker than its greeting.
+            if len(self._untold) >= _UNTOLD_MAX:
+                self._untold.clear()
+            self._untold.setdefault((name, written.keys[name]), []).extend(told[name][:_UNTOLD_MAX])
+        return [output for name, serials in told.items() for output in self._tell(name, serials, [])]
+
+    def kept_receipts(self, worker: BeatingWorker) -> list[Output]:
+        """The receipts that have waited for this worker, which has joined."""
+        untold = self._untold.pop((worker.name, worker.user.key), None)
+        return [] if untold is None else self._tell(worker.name, untold, [])
+
+    def _refuse(self, user: User, results: Results, fault: str, detail: str) -> list[Output]:
+        return self._lines.complain(user, fault, detail) + self._tell(results.worker, [], [results.serial])
+
+    def _tell(self, name: str, serials: list[int], refused: list[int]) -> list[Output]:
+        worker = self._registry.workers.get(name)
+        return [] if worker is None else [Send(worker.peer, Recorded(serials, refused))]

@@ -1,0 +1,267 @@
+"""Jobs and who ventilates them: opened, asked for, closed, cancelled. No socket, no clock."""
+
+from collections.abc import Iterable
+from itertools import islice
+
+from ..protocol.messages import (
+    SECONDS_MAX,
+    Ask,
+    Cancel,
+    Close,
+    Closed,
+    Crew,
+    Dropped,
+    Failed,
+    Open,
+    Opened,
+    Recall,
+    Receipts,
+    Roster,
+)
+from ..protocol.users import WORKER, User
+from .outputs import LogLimiter, Output, Send, refusal
+from .registry import OpenJob, Peer, Registry
+from .rows import RowSet
+from .settings import CollectorSettings
+from .store import Job, LedgerRefused, LedgerStuck, Store
+
+_CONTESTERS_MAX = 100
+"""Of one key."""
+_HELD_MAX = 100
+"""Jobs of one beat that the ledger is asked about."""
+
+
+class Jobs:
+    """The running jobs, each with its ventilator."""
+
+    def __init__(
+        self,
+        now: float,
+        settings: CollectorSettings,
+        ledger: Store,
+        registry: Registry,
+        lines: LogLimiter,
+        roster: dict[str, User],
+    ) -> None:
+        self._settings = settings
+        self._timing = settings.timing
+        self._ledger = ledger
+        self._registry = registry
+        self._lines = lines
+        self._gathered_at = now + settings.timing.gather_s
+        self._worker_keys = _worker_keys(roster)
+        self._cancelled: dict[str, tuple[str, str]] = {}
+        """By job: name and key of the ventilator that ran it when it was cancelled."""
+
+    # -- who ventilates -----------------------------------------------------------------------------------------
+
+    def open(self, now: float, peer: bytes, known: Peer, message: Open) -> list[Output]:
+        """Let the ventilator `known` run its job, unless another one does."""
+        open_job = self._registry.open_jobs.get(message.job)
+        if open_job is not None and (open_job.ventilator, open_job.user.key) != (known.name, known.user.key):
+            contested_at = open_job.contested_at.setdefault(known.user.key, {})
+            if len(contested_at) >= _CONTESTERS_MAX:
+                contested_at.clear()
+            asked_at = contested_at.setdefault(known.name, now)
+            if open_job.heard_at > asked_at:
+                place = open_job.address
+                reason = f"job {open_job.job} is run by a ventilator at {place}: wait for it, or give another --job"
+                return [Send(peer, refusal(reason))]
+            if now < asked_at + 1.5 * self._timing.ask_s:
+                # It repeats its wish; by then a ventilator that lives has spoken, and one that was killed has not.
+                return []
+        before = self._ledger.job(message.job)
+        if before is not None and before.state == "cancelled" and self._had_it(known, message):
+            return [Send(peer, Dropped(message.job))]
+        try:
+            job = self._ledger.open_job(
+                message.job, message.function, message.source, message.retries, message.retry_failed
+            )
+        except LedgerRefused as error:
+            return [Send(peer, refusal(str(error)))]
+        except LedgerStuck as error:
+            return self._lines.say(now, known.user, "error", f"the ledger takes no job: {error}")
+        self._cancelled.pop(job.name, None)
+        self._registry.open_jobs[job.name] = open_job = OpenJob(
+            job=job.name,
+            function=job.function,
+            ventilator=known.name,
+            user=known.user,
+            peer=peer,
+            address=known.address,
+            port=message.port,
+            heard_at=now,
+            retry_failed=message.retry_failed,
+        )
+        text = f"job {job.name} ({job.function}) opened from {known.address}: {job.done} tasks recorded before"
+        return [
+            *self._lines.say(now, known.user, "info", text),
+            *self._tell_opened(now, open_job, job, before is not None),
+            *self._tell_places(open_job.function),
+        ]
+
+    def roster_changed(self, roster: dict[str, User]) -> list[Output]:
+        """Tell every ventilator which workers it may serve."""
+        self._worker_keys = _worker_keys(roster)
+        return [Send(open_job.peer, self._worker_keys) for open_job in self._registry.open_jobs.values()]
+
+    def cancel(self, now: float, peer: bytes, user: User, message: Cancel) -> list[Output]:
+        """End the job everywhere, as `user` asks."""
+        job = self._ledger.job(message.job)
+        if job is None:
+            return [Send(peer, refusal(f"there is no job {message.job}: `python sink.py jobs` lists them"))]
+        if job.state == "done":
+            return [Send(peer, refusal(f"job {message.job} is done already"))]
+        try:
+            self._ledger.end_job(message.job, "cancelled", None)
+        except LedgerStuck as error:
+            return [Send(peer, refusal(f"the ledger takes no change: {error}"))]
+        outputs = self._lines.say(now, user, "info", f"job {message.job} was cancelled by {user.name}")
+        open_job = self._registry.open_jobs.get(message.job)
+        if open_job is not None:
+            self._cancelled[open_job.job] = open_job.ventilator, open_job.user.key
+            outputs += [Send(open_job.peer, Dropped(open_job.job)), *self.end(open_job)]
+        outputs += [Send(worker.peer, Dropped(message.job)) for worker in self._registry.workers.values()]
+        return [*outputs, Send(peer, Dropped(message.job))]
+
+    def still_held(self, peer: bytes, jobs: Iterable[str]) -> list[Output]:
+        """Tell a worker that holds batches of cancelled jobs: it was away when all were told."""
+        asked = [self._ledger.job(name) for name in islice(jobs, _HELD_MAX) if name not in self._registry.open_jobs]
+        return [Send(peer, Dropped(job.name)) for job in asked if job is not None and job.state == "cancelled"]
+
+    def end(self, open_job: OpenJob) -> list[Output]:
+        """Its ventilator has left."""
+        del self._registry.open_jobs[open_job.job]
+        return self._tell_places(open_job.function)
+
+    def _had_it(self, known: Peer, message: Open) -> bool:
+        """True when the cancelled job was this ventilator's: it has not heard so, or had not when it spoke."""
+        return message.reopens or self._cancelled.get(message.job) == (known.name, known.user.key)
+
+    def _tell_opened(self, now: float, open_job: OpenJob, job: Job, resumed: bool) -> list[Output]:
+        opened = Opened(
+            job=job.name,
+            ledger=self._ledger.id,
+            ticket_key=job.ticket_key,
+            mark_count=job.mark_count,
+            mark_digest=job.mark_digest,
+            total=job.total,
+            attempts=job.attempts,
+            resumed=resumed,
+            gather_s=max(0.0, self._gathered_at - now),
+        )
+        members = [worker.member(open_job.job) for worker in self._registry.crew_of(open_job)]
+        crew = Crew(members, [], [], self._registry.others(open_job))
+        return [Send(open_job.peer, message) for message in (self._worker_keys, opened, crew)]
+
+    def _tell_places(self, function: str) -> list[Output]:
+        return [
+            Send(worker.peer, self._registry.places(worker))
+            for worker in self._registry.workers.values()
+            if function in worker.functions
+        ]
+
+    # -- receipts -----------------------------------------------------------------------------------------------
+
+    def ask(self, now: float, open_job: OpenJob, message: Ask) -> list[Output]:
+        """Take the request for receipts: it is answered when there is something, or after a second."""
+        outputs: list[Output] = []
+        if message.scarce != open_job.scarce:
+            open_job.scarce = message.scarce
+            outputs += self._tell_places(open_job.function)
+        open_job.asked_after, open_job.asked_at = message.after, now
+        return outputs + self._answer(open_job, even_if_none=False)
+
+    def committed(self, recordings: Iterable[RowSet]) -> list[Output]:
+        """Tell the ventilators what is recorded now, and what is to be tried again."""
+        outputs = [output for each in recordings for output in self._tell_failed(each)]
+        for job in {each.results.job for each in recordings}:
+            open_job = self._registry.open_jobs.get(job)
+            if open_job is not None and open_job.asked_after is not None:
+                outputs += self._answer(open_job, even_if_none=False)
+        return outputs
+
+    def tick(self, now: float) -> list[Output]:
+        """Answer who has asked long enough ago."""
+        due = [open_job for open_job, at in self._asked() if now >= at]
+        return [output for open_job in due for output in self._answer(open_job, even_if_none=True)]
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        return min((at for _, at in self._asked()), default=None)
+
+    def _asked(self) -> list[tuple[OpenJob, float]]:
+        """Who waits for an answer, and until when."""
+        open_jobs = self._registry.open_jobs.values()
+        return [
+            (open_job, open_job.asked_at + self._timing.ask_s)
+            for open_job in open_jobs
+            if open_job.asked_after is not None
+        ]
+
+    def _answer(self, open_job: OpenJob, even_if_none: bool) -> list[Output]:
+        assert open_job.asked_after is not None
+        # Only the answers from before this run leave failed tasks out: what it does itself is done.
+        without_failed = open_job.retry_failed and not open_job.caught_up
+        page = self._ledger.receipts(open_job.job, open_job.asked_after, self._settings.receipts_page, without_failed)
+        if not page.count and not even_if_none and open_job.answered:
+            return []
+        open_job.caught_up = open_job.caught_up or not page.more
+        job = self._ledger.job(open_job.job)
+        assert job is not None
+        receipts = Receipts(
+            job=open_job.job,
+            after=open_job.asked_after,
+            position=page.position,
+            runs=page.runs,
+            count=page.count,
+            seconds=min(page.seconds, SECONDS_MAX),
+            done=job.done,
+            failed=job.failed,
+            more=page.more,
+        )
+        open_job.asked_after = None
+        open_job.answered = True
+        return [Send(open_job.peer, receipts)]
+
+    def _tell_failed(self, recorded: RowSet) -> list[Output]:
+        open_job = self._registry.open_jobs.get(recorded.results.job)
+        if open_job is None or not recorded.again:
+            return []
+        tasks = [recorded.results.first + offset for offset in sorted(recorded.again)]
+        return [Send(open_job.peer, Failed(open_job.job, recorded.results.attempt, tasks))]
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def halt(self, open_job: OpenJob) -> list[Output]:
+        """Have the crew hand back what has not started."""
+        return [Send(worker.peer, Recall(open_job.job)) for worker in self._registry.crew_of(open_job)]
+
+    def close(self, now: float, open_job: OpenJob, message: Close) -> list[Output]:
+        """The job is done."""
+        job = self._ledger.job(open_job.job)
+        assert job is not None
+        try:
+            if job.state != "done":
+                self._ledger.end_job(open_job.job, "done", message.total)
+        except LedgerStuck as error:
+            return self._lines.say(now, open_job.user, "error", f"the ledger cannot close job {open_job.job}: {error}")
+        failures = self._ledger.failures(open_job.job, self._settings.failures_shown)
+        text = f"job {open_job.job} is done: {job.done} tasks recorded, {job.failed} failed"
+        return [
+            *self._lines.say(now, open_job.user, "info", text),
+            Send(open_job.peer, Closed(open_job.job, job.done, job.failed, failures)),
+            *(self._drop_rest(open_job) if message.drop else ()),
+        ]
+
+    def _drop_rest(self, open_job: OpenJob) -> list[Output]:
+        """Have the crew end what still runs of a job that is done: the slower ones of batches and their copies."""
+        crew = self._registry.crew_of(open_job)
+        for worker in crew:
+            worker.held.pop(open_job.job, None)
+            worker.started.pop(open_job.job, None)
+        return [Send(worker.peer, Dropped(open_job.job)) for worker in crew]
+
+
+def _worker_keys(roster: dict[str, User]) -> Roster:
+    return Roster([user.key for user in roster.values() if user.role == WORKER])

@@ -1,0 +1,189 @@
+"""The sink's key folder: its own pair, the roster, what was revoked."""
+
+import logging
+import os
+from pathlib import Path
+
+import zmq
+
+from ..errors import OperatorError
+from ..protocol.users import ROLES, User
+from ..transport.key_files import Certificate, is_missing, is_name, load
+
+log = logging.getLogger(__name__)
+
+
+class KeyFolder:
+    """The sink's keys. Every change is visible to a running sink, which looks at `stamp`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self) -> Certificate:
+        """Make the folder and the sink's own pair if they are missing; returns the pair. Raises OperatorError."""
+        try:
+            folders = [self.path, self.path / "revoked", self.path / "roster"]
+            for folder in (*folders, *(self.path / "roster" / role for role in ROLES)):
+                # Each by itself: the mode of parents that mkdir makes on the way is the umask's.
+                folder.mkdir(mode=0o700, parents=folder == self.path, exist_ok=True)
+                if folder.stat().st_mode & 0o022:
+                    raise OperatorError(f"others can write the key folder {folder}: run `chmod -R go-rwx {self.path}`")
+            if not (self.path / "sink.key_secret").exists():
+                public, secret = _pair()
+                _write(self.path / "sink.key_secret", _text(public, secret, {"name": "sink", "role": "sink"}))
+                _write(
+                    self.path / "sink.key",
+                    _text(public, None, {"name": "sink", "role": "sink"}),
+                    replace=True,
+                )
+        except OSError as error:
+            raise self._unwritable(error) from None
+        return self.sink()
+
+    def prepare_local(self, address: str) -> None:
+        """Make this machine's key files, or let them say that the sink is at `address` now. Raises OperatorError."""
+        try:
+            for role in ROLES:
+                self._prepare_local(role, address)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def sink(self) -> Certificate:
+        """The sink's own pair. Raises OperatorError."""
+        return load(self.path / "sink.key_secret")
+
+    def certificate(self, role: str) -> Certificate:
+        """The pair of this machine's worker, ventilator or observer. Raises OperatorError."""
+        return load(self.local(role))
+
+    def local(self, role: str) -> Path:
+        """The key file of this machine's worker, ventilator or observer."""
+        return self.path / f"{role}.key_secret"
+
+    def made(self) -> "KeyFolder":
+        """This folder. Raises OperatorError when it is not there."""
+        if is_missing(self.path):
+            raise OperatorError(
+                f"there is no key folder {self.path}: start the sink in this folder first (python sink.py), or name its"
+                " key folder with --keys"
+            )
+        if not os.access(self.path / "roster", os.R_OK | os.X_OK):
+            raise OperatorError(f"cannot read the key folder {self.path}: Permission denied")
+        return self
+
+    def local_made(self, role: str) -> Path:
+        """The same, once a sink has made it. Raises OperatorError when none has."""
+        path = self.local(role)
+        if is_missing(path):
+            raise OperatorError(
+                f"there is no key file {path}: start the sink in this folder first (python sink.py), or name its key"
+                " folder with --keys, or a key file with --key"
+            )
+        return path
+
+    def enrol(self, role: str, name: str, address: str, out: Path) -> None:
+        """Make a pair for another machine, enter it in the roster and write it to the file `out`."""
+        if role not in ROLES:
+            raise OperatorError(f"there is no role {role}: enrol {', '.join(ROLES[:-1])} or {ROLES[-1]}")
+        if not is_name(name):
+            raise OperatorError(f"{name!r} cannot name a key: use letters, digits, dot, dash and underscore")
+        if name in {user.name for user in self.roster().values()}:
+            raise OperatorError(f"{name} is enrolled already: take another name, or revoke it first")
+        public, secret = _pair()
+        metadata = {"name": name, "role": role, "sink": address, "sink-key": self.sink().public}
+        try:
+            _write(out, _text(public, secret, metadata))
+            self._enter(role, name, public)
+        except FileExistsError:
+            raise OperatorError(f"{out} exists: move it away first") from None
+        except OSError as error:
+            raise OperatorError(f"cannot write {out}: {error.strerror}") from None
+
+    def revoke(self, name: str) -> User:
+        """Strike a name out of the roster. Raises OperatorError when it is not in it."""
+        for user in self.roster().values():
+            if user.name == name:
+                (self.path / "roster" / user.role / f"{name}.key").replace(self.path / "revoked" / f"{name}.key")
+                return user
+        raise OperatorError(f"{name} is not enrolled: `python sink.py roster` lists who is")
+
+    def roster(self) -> dict[str, User]:
+        """All who are enrolled, by public key."""
+        users = {}
+        for role in ROLES:
+            for path in sorted((self.path / "roster" / role).glob("*.key")):
+                certificate = _loaded(path)
+                if certificate is not None:
+                    users[certificate.public] = User(role, path.stem, certificate.public)
+        return users
+
+    def revoked(self) -> dict[str, str]:
+        """The names of revoked keys, by public key."""
+        found = ((_loaded(path), path.stem) for path in (self.path / "revoked").glob("*.key"))
+        return {certificate.public: name for certificate, name in found if certificate is not None}
+
+    def stamp(self) -> tuple[int, ...]:
+        """A value that changes whenever the roster does."""
+        folders = [self.path / "roster" / role for role in ROLES]
+        return tuple(folder.stat().st_mtime_ns for folder in folders)
+
+    def _prepare_local(self, role: str, address: str) -> None:
+        path = self.local(role)
+        sink_key = self.sink().public
+        if path.exists():
+            have = load(path)
+            if (have.sink, have.sink_key) != (address, sink_key) and have.secret:
+                metadata = {"name": have.name, "role": role, "sink": address, "sink-key": sink_key}
+                _write(path, _text(have.public, have.secret, metadata), replace=True)
+            return
+        public, secret = _pair()
+        self._enter(role, role, public)
+        _write(path, _text(public, secret, {"name": role, "role": role, "sink": address, "sink-key": sink_key}))
+
+    def _unwritable(self, error: OSError) -> OperatorError:
+        return OperatorError(f"cannot write the key folder {self.path}: {error.strerror}")
+
+    def _enter(self, role: str, name: str, public: str) -> None:
+        path = self.path / "roster" / role / f"{name}.key"
+        _write(path, _text(public, None, {"name": name, "role": role}), replace=True)
+
+
+def _loaded(path: Path) -> Certificate | None:
+    """A file of the roster; None when it was revoked in this moment, or is broken: that must not end a sink."""
+    try:
+        return load(path)
+    except OperatorError as error:
+        if path.exists():
+            log.warning("left out of the roster: %s", error)
+        return None
+
+
+def _pair() -> tuple[str, str]:
+    public, secret = zmq.curve_keypair()
+    return public.decode(), secret.decode()
+
+
+def _text(public: str, secret: str | None, metadata: dict[str, str]) -> str:
+    lines = ["#   Tradewind key file (ZeroMQ CURVE certificate)"]
+    if secret:
+        lines.append("#   It holds a secret: do not show it, and copy it only to the machine that it is for.")
+    lines += ["", "metadata", *(f'    {key} = "{value}"' for key, value in metadata.items())]
+    lines += ["curve", f'    public-key = "{public}"']
+    if secret:
+        lines.append(f'    secret-key = "{secret}"')
+    return "\n".join(lines) + "\n"
+
+
+def _write(path: Path, text: str, replace: bool = False) -> None:
+    """Write the file with mode 0600, so that nobody sees a part of it. Raises FileExistsError unless `replace`."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        if replace:
+            draft.replace(path)
+        else:
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink(missing_ok=True)

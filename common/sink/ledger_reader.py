@@ -1,0 +1,130 @@
+"""Reads a ledger from any process, also while a sink writes it."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import OperatorError
+from .sqlite_ledger import unusable
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of `results`."""
+
+    task: int
+    status: str
+    value: Any
+    json: int | None
+    error: str | None
+    attempt: int
+    worker: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """A row of `jobs` as a reader sees it."""
+
+    name: str
+    function: str
+    state: str
+    total: int | None
+    done: int
+    failed: int
+    opened_at: str
+    ended_at: str | None
+
+
+class LedgerReader:
+    """Reads a ledger that a sink may be writing; pages keep it from holding the write-ahead log open."""
+
+    _PAGE = 5_000
+    _PAGE_BYTES = 16 * 1024 * 1024
+    _COLUMNS = "task, status, value, json, error, attempt, worker, seconds"
+
+    def __init__(self, path: str) -> None:
+        if not Path(path).is_file():
+            raise OperatorError(f"there is no ledger {path}: start the sink here, or name it with --ledger")
+        if not os.access(path, os.R_OK):
+            raise OperatorError(f"cannot read the ledger {path}: its permissions forbid it")
+        self._path = path
+        try:
+            self._db = sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)
+            self._db.execute("SELECT count(*) FROM jobs, meta").fetchone()
+        except sqlite3.Error as error:
+            raise OperatorError(unusable(path, error)) from None
+
+    def jobs(self) -> list[JobSummary]:
+        """All jobs, oldest first."""
+        rows = self._query(
+            "SELECT name, function, state, total, done, failed, opened_at, ended_at FROM jobs ORDER BY job"
+        )
+        return [JobSummary(*row) for row in rows]
+
+    def job(self, name: str | None) -> int:
+        """The number of the job, the last one when `name` is None. Raises OperatorError."""
+        where, values = ("WHERE name=?", (name,)) if name else ("ORDER BY job DESC LIMIT 1", ())
+        rows = self._query(f"SELECT job FROM jobs {where}", *values)
+        if not rows:
+            what = f"no job {name}" if name else "no job yet"
+            raise OperatorError(f"there is {what} in {self._path}: `python sink.py jobs` lists them")
+        return int(rows[0][0])
+
+    def ended(self, job: int) -> bool:
+        """True when the job is done or cancelled."""
+        return bool(self._query("SELECT state<>'open' FROM jobs WHERE job=?", job)[0][0])
+
+    def rows(self, job: int, failed: bool) -> Iterator[Row]:
+        """The job's rows in task order; only the failed ones when `failed`."""
+        yield from self._paged(job, -1, None, failed)
+
+    def rows_after(self, job: int, position: int, failed: bool) -> Iterator[tuple[int, Row | None]]:
+        """Rows in order of commit after `position`, each with the position to go on from.
+
+        Positions without a row of the wanted kind come with None.
+        """
+        after = "SELECT position, first, count FROM receipts WHERE job=? AND position>? ORDER BY position"
+        for at, first, count in self._query(after, job, position):
+            for row in self._paged(job, first - 1, first + count, failed):
+                yield at, row
+            yield at, None
+
+    def _paged(self, job: int, after: int, end: int | None, failed: bool) -> Iterator[Row]:
+        only = " AND status='failed'" if failed else ""
+        sql = f"SELECT {self._COLUMNS} FROM results WHERE job=? AND task>? AND task<?{only} ORDER BY task LIMIT ?"
+        is_last = False
+        while not is_last:
+            rows, is_last = self._page(sql, job, after, 2**62 if end is None else end, self._PAGE)
+            yield from rows
+            after = rows[-1].task if rows else after
+
+    def _page(self, sql: str, *values: object) -> tuple[list[Row], bool]:
+        """Rows until they weigh enough, and whether these were the last."""
+        rows: list[Row] = []
+        weight = 0
+        try:
+            with closing(self._db.execute(sql, values)) as cursor:
+                for row in cursor:
+                    rows.append(Row(*row))
+                    texts = rows[-1].value, rows[-1].error
+                    weight += sum(len(text) for text in texts if isinstance(text, str | bytes))
+                    if weight >= self._PAGE_BYTES:
+                        return rows, False
+        except sqlite3.DatabaseError as error:
+            raise OperatorError(unusable(self._path, error)) from None
+        return rows, len(rows) < self._PAGE
+
+    def _query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise OperatorError(unusable(self._path, error)) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()

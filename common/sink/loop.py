@@ -1,0 +1,164 @@
+"""The sink's loop: sockets, keys and signals around its rules."""
+
+import logging
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+
+from .. import console
+from ..errors import ProtocolError
+from ..log_line import LogLine
+from ..protocol.codec import decode_to_sink, encode, split_results
+from ..protocol.users import ROLES, WORKER, User
+from ..transport import clock, polling, sockets
+from ..transport.zap import REFUSED_FOR_GOOD, ZapHandler
+from .collector import Collector
+from .key_folder import KeyFolder
+from .outputs import Output
+from .settings import CollectorSettings
+from .sqlite_ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+_ROLES_OF = {"control": ROLES, "results": (WORKER,)}
+_MESSAGES_A_TURN = 1_000
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class SinkOptions:
+    """The command line."""
+
+    ledger: Path
+    keys: Path
+    listen: str
+    control_port: int
+    results_port: int
+
+
+class Sink:
+    """Sockets, keys and signals around the rules of `Collector`."""
+
+    def __init__(self, options: SinkOptions, ledger: Ledger) -> None:
+        self._folder = KeyFolder(options.keys)
+        pair = self._folder.prepare()
+        self._roster = self._folder.roster()
+        self._users = dict(self._roster)
+        self._stamp = self._folder.stamp()
+        self._refused: set[str] = set()
+        self._context = zmq.Context()
+        # The handler stands before the first socket that needs it.
+        self._gate = ZapHandler(self._context, self._admit, self._say_refused, REFUSED_FOR_GOOD)
+        self._control = sockets.control_server(self._context, pair)
+        self._results = sockets.results_server(self._context, pair)
+        control_port = sockets.bind(self._control, options.listen, options.control_port, "--control-port")
+        results_port = sockets.bind(self._results, options.listen, options.results_port, "--results-port")
+        here = "127.0.0.1" if options.listen == "*" else options.listen
+        self._folder.prepare_local(sockets.endpoint(here, control_port))
+        self._roster_changed()
+        settings = CollectorSettings(results_port=results_port, loopback=options.listen in _LOOPBACK)
+        self._rules = Collector(clock.now(), settings, ledger, secrets.token_hex(8), self._roster)
+        self._timing = settings.timing
+        self._roster_at = clock.now()
+        where = "all addresses" if options.listen == "*" else options.listen
+        log.info("listening at %s, ports %d and %d; ledger %s", where, control_port, results_port, options.ledger)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or Ctrl-C."""
+        poll, signals = polling.Poll(), polling.Signals()
+        poll.register(signals, lambda: None)
+        poll.register(self._gate.socket, self._gate.answer)
+        poll.register(self._control, self._take_control)
+        poll.register(self._results, self._take_results)
+        try:
+            while not signals.received() and not console.parent_is_gone():
+                poll.wait(self._deadline())
+                self._perform(self._rules.tick(clock.now()))
+                self._look_at_roster_now_and_then()
+            self._take_results()
+            self._perform(self._rules.flush(clock.now()))
+            log.info("leaving; what was recorded is in the ledger")
+        finally:
+            self._control.close()
+            self._results.close()
+            self._gate.close()
+            self._context.term()
+
+    def _deadline(self) -> float:
+        instant = self._rules.deadline()
+        look_at = self._roster_at + self._timing.beat_s
+        return look_at if instant is None else min(instant, look_at)
+
+    def _take_control(self) -> None:
+        for _ in range(_MESSAGES_A_TURN):
+            try:
+                peer, *frames = self._control.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return
+            user = self._user(frames[-1]) if frames else None
+            if user is None:
+                continue
+            try:
+                message = decode_to_sink(frames[0].buffer if len(frames) == 1 else b"")
+            except ProtocolError as error:
+                self._perform(self._rules.malformed(user, "control", error))
+                continue
+            address = sockets.peer_address(frames[-1])
+            self._perform(self._rules.receive(clock.now(), peer.bytes, user, address, message))
+
+    def _take_results(self) -> None:
+        for frame, content in sockets.drain(self._results):
+            user = self._user(frame)
+            if user is None:
+                continue
+            try:
+                for results in split_results(content):
+                    self._perform(self._rules.results(user, results))
+            except ProtocolError as error:
+                self._perform(self._rules.malformed(user, "results", error))
+
+    def _user(self, frame: zmq.Frame) -> User | None:
+        return self._users.get(sockets.user_id(frame) or "")
+
+    def _perform(self, outputs: Iterable[Output]) -> None:
+        for output in outputs:
+            if isinstance(output, LogLine):
+                log.log(logging.getLevelNamesMapping()[output.level.upper()], output.text)
+            else:
+                self._control.send_multipart([output.peer, encode(output.message)])
+
+    # -- keys ---------------------------------------------------------------------------------------------------
+
+    def _admit(self, domain: str, key: str) -> bool:
+        if key not in self._roster:
+            self._look_at_roster()
+        user = self._roster.get(key)
+        return user is not None and user.role in _ROLES_OF[domain]
+
+    def _say_refused(self, domain: str, key: str, address: str) -> None:
+        if key in self._refused:
+            return
+        self._refused.add(key)
+        user = self._users.get(key)
+        known_as = f"{user.role} {user.name}" if user else self._folder.revoked().get(key)
+        who = f"the key of {known_as}" if known_as else f"an unknown key ({key[:8]}...)"
+        log.warning("refused %s from %s on the %s link (said once)", who, address, domain)
+
+    def _look_at_roster_now_and_then(self) -> None:
+        if clock.now() >= self._roster_at + self._timing.beat_s:
+            self._roster_at = clock.now()
+            self._look_at_roster()
+
+    def _look_at_roster(self) -> None:
+        if self._folder.stamp() != self._stamp:
+            self._roster_changed()
+            self._perform(self._rules.roster_changed(clock.now(), self._roster))
+
+    def _roster_changed(self) -> None:
+        self._stamp = self._folder.stamp()
+        self._roster = self._folder.roster()
+        self._users.update(self._roster)
+        self._refused.clear()

@@ -1,0 +1,58 @@
+"""What the sink's rules answer: messages to send, and lines to log, of which a peer's fault is said once."""
+
+from dataclasses import dataclass
+
+from ..log_line import LogLine
+from ..protocol.messages import PROTOCOL_VERSION, Message, Refused
+from ..protocol.users import User
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Order to the shell: send this to the control link's peer."""
+
+    peer: bytes
+    message: Message
+
+
+Output = Send | LogLine
+
+
+def refusal(reason: str) -> Refused:
+    """Tell a peer why, in words."""
+    return Refused(PROTOCOL_VERSION, reason)
+
+
+class LogLimiter:
+    """The lines that peers cause: none of them fills the log."""
+
+    A_MINUTE_MAX = 200
+    """For one key."""
+
+    def __init__(self) -> None:
+        self._complained: set[tuple[str, str]] = set()
+        self._said: dict[str, tuple[float, int]] = {}
+        """By key: when its minute began, and how many lines it has caused since."""
+
+    def say(self, now: float, user: User, level: str, text: str) -> list[Output]:
+        """Log what `user` has caused, unless that is too much."""
+        began_at, count = self._said.get(user.key, (now, 0))
+        if now >= began_at + 60:
+            began_at, count = now, 0
+        self._said[user.key] = began_at, count + 1
+        if count < self.A_MINUTE_MAX:
+            return [LogLine(level, text)]
+        much = f"more than {self.A_MINUTE_MAX} lines a minute, the rest of this minute is left out"
+        return [LogLine("warning", f"{user.role} {user.name}: {much}")] if count == self.A_MINUTE_MAX else []
+
+    def complain(self, user: User, fault: str, detail: str = "") -> list[Output]:
+        """Log a peer's fault, once for each key and kind of fault."""
+        text = f"{fault}: {detail}" if detail else fault
+        return self.once(user, fault, f"{user.role} {user.name}: {text}")
+
+    def once(self, user: User, fault: str, text: str) -> list[Output]:
+        """Log this line, unless one was for this key and kind of fault."""
+        if (user.key, fault) in self._complained:
+            return []
+        self._complained.add((user.key, fault))
+        return [LogLine("warning", f"{text} (said once)")]

@@ -1,0 +1,183 @@
+"""The sink's picture of who works for whom: the crew by beats, the running jobs by their ventilators."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..protocol.messages import BatchName, Beat, JobReport, Member, Place, Places, Report, WorkerReport
+from ..protocol.settings import Timing
+from ..protocol.users import User
+
+
+@dataclass(slots=True)
+class Peer:
+    """One connection of the control link that has said hello."""
+
+    user: User
+    name: str
+    address: str
+    heard_at: float
+
+
+@dataclass(slots=True)
+class BeatingWorker:
+    """A worker that is beating."""
+
+    name: str
+    user: User
+    peer: bytes
+    address: str
+    functions: frozenset[str] = frozenset()
+    slots: int = 0
+    prefetch: int = 0
+    extra: dict[str, int] = field(default_factory=dict)
+    held: dict[str, list[BatchName]] = field(default_factory=dict)
+    started: dict[str, list[BatchName]] = field(default_factory=dict)
+    heard_at: float = 0.0
+
+    def member(self, job: str) -> Member:
+        """The worker as a job's ventilator sees it."""
+        held, started = self.held.get(job, []), self.started.get(job, [])
+        return Member(self.name, self.slots, self.prefetch, self.extra.get(job, 0), held, started)
+
+
+@dataclass(slots=True)
+class OpenJob:
+    """A job whose ventilator is connected. `asked_after` is set while its request for receipts is unanswered."""
+
+    job: str
+    function: str
+    ventilator: str
+    user: User
+    peer: bytes
+    address: str
+    port: int
+    heard_at: float
+    scarce: bool = False
+    asked_after: int | None = None
+    asked_at: float = 0.0
+    answered: bool = False
+    caught_up: bool = False
+    retry_failed: bool = False
+    contested_at: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By key: when each other ventilator first asked for this job."""
+
+    def place(self) -> Place:
+        """Where workers find this job's tasks; a ventilator beside the sink is found where the sink is."""
+        host = "" if self.address in ("127.0.0.1", "::1") else self.address
+        return Place(self.job, host, self.port, self.user.key, self.scarce)
+
+
+class Counts(Protocol):
+    """What a report says of a job's results."""
+
+    done: int
+    failed: int
+    total: int | None
+
+
+class Registry:
+    """Workers by name, running jobs by name."""
+
+    def __init__(self, timing: Timing) -> None:
+        self.workers: dict[str, BeatingWorker] = {}
+        self.open_jobs: dict[str, OpenJob] = {}
+        self._timing = timing
+        self._looked_at: float | None = None
+        self._exposing: Counter[str] = Counter()
+        """How many workers expose each function."""
+
+    def join(self, now: float, worker: BeatingWorker) -> BeatingWorker:
+        """A worker that was not known offers itself."""
+        worker.heard_at = now
+        self.workers[worker.name] = worker
+        return worker
+
+    def beat(self, now: float, worker: BeatingWorker, beat: Beat) -> None:
+        """Take over what the worker's beat says."""
+        worker.heard_at = now
+        worker.slots, worker.prefetch, worker.extra = beat.slots, beat.prefetch, beat.extra
+        worker.held, worker.started = beat.held, beat.started
+
+    def expose(self, worker: BeatingWorker, functions: frozenset[str]) -> None:
+        """The worker exposes these functions, and no others any more."""
+        self._exposing.subtract(worker.functions)
+        self._exposing.update(functions)
+        self._exposing = +self._exposing
+        worker.functions = functions
+
+    def leave(self, worker: BeatingWorker) -> None:
+        """Forget the worker."""
+        self.expose(worker, frozenset())
+        del self.workers[worker.name]
+
+    def open_jobs_for(self, worker: BeatingWorker) -> list[OpenJob]:
+        """The running jobs whose function the worker exposes."""
+        return [open_job for open_job in self.open_jobs.values() if open_job.function in worker.functions]
+
+    def crew_of(self, open_job: OpenJob) -> list[BeatingWorker]:
+        """The workers that expose the job's function and have told their capacity."""
+        return [worker for worker in self.workers.values() if worker.slots and open_job.function in worker.functions]
+
+    def others(self, open_job: OpenJob) -> int:
+        """How many workers are here that do not expose the job's function."""
+        return len(self.workers) - self._exposing[open_job.function]
+
+    def places(self, worker: BeatingWorker) -> Places:
+        """Where the worker finds tasks."""
+        return Places([open_job.place() for open_job in self.open_jobs_for(worker)])
+
+    def silent(self, now: float) -> tuple[list[BeatingWorker], list[OpenJob]]:
+        """Workers and jobs' ventilators that have left without a word; looked for once a beat.
+
+        Time that the sink itself slept through is not held against them.
+        """
+        slept_s = 0.0 if self._looked_at is None else now - self._looked_at - 2 * self._timing.beat_s
+        if self._looked_at is not None and now < self._looked_at + self._timing.beat_s:
+            return [], []
+        self._looked_at = now
+        if slept_s > 0:
+            for worker in self.workers.values():
+                worker.heard_at = min(now, worker.heard_at + slept_s)
+            for open_job in self.open_jobs.values():
+                open_job.heard_at = min(now, open_job.heard_at + slept_s)
+        gone_at = now - self._timing.gone_s
+        return (
+            [worker for worker in self.workers.values() if worker.heard_at < gone_at],
+            [open_job for open_job in self.open_jobs.values() if open_job.heard_at < gone_at],
+        )
+
+    def deadline(self) -> float | None:
+        """When to look for the silent again; None while nobody is here."""
+        if not (self.workers or self.open_jobs):
+            self._looked_at = None
+            return None
+        return float("-inf") if self._looked_at is None else self._looked_at + self._timing.beat_s
+
+    def report(self, now: float, jobs: dict[str, Counts]) -> Report:
+        """The picture for an observer."""
+        return Report(
+            jobs=[
+                JobReport(
+                    open_job.job,
+                    open_job.function,
+                    jobs[open_job.job].done,
+                    jobs[open_job.job].failed,
+                    jobs[open_job.job].total,
+                    len(self.crew_of(open_job)),
+                )
+                for open_job in self.open_jobs.values()
+            ],
+            workers=[
+                WorkerReport(
+                    worker.name,
+                    worker.user.name,
+                    worker.address,
+                    max(1, worker.slots),
+                    sum(map(len, worker.started.values())),
+                    sum(map(len, worker.held.values())),
+                    max(0.0, now - worker.heard_at),
+                )
+                for worker in self.workers.values()
+            ],
+        )

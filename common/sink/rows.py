@@ -1,0 +1,140 @@
+"""Results checked and turned into what SQLite stores: numbers and strings as such, everything else as JSON text."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ..errors import ProtocolError
+from ..protocol.codec import decode_outcomes
+from ..protocol.messages import Quarantine, Results
+
+_INTEGER_MAX = 2**63 - 1
+_UNFIT = (TypeError, ValueError, RecursionError, OverflowError)
+_ARGUMENT_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class RowSet:
+    """One results message, ready for the ledger. Sequences go by offset from `results.first`."""
+
+    results: Results
+    stored: Sequence[Any]
+    """The `value` column."""
+    json: Sequence[int | None] | None
+    """The `json` column, or None when it is NULL for all."""
+    seconds: Sequence[float]
+    errors: dict[int, str]
+    again: frozenset[int] = frozenset()
+    """Offsets of failed tasks that are to be tried again: they get no row."""
+
+    def rows(self, low: int, high: int) -> Iterator[tuple[Any, ...]]:
+        """(task, value, seconds[, json]) for the offsets from `low` to `high - 1`."""
+        columns = [range(self.results.first + low, self.results.first + high), self.stored[low:high]]
+        columns += [self.seconds[low:high]] + ([self.json[low:high]] if self.json else [])
+        return zip(*columns, strict=True)
+
+    def picked(self, offsets: Iterable[int]) -> Iterator[tuple[Any, ...]]:
+        """(task, value, seconds[, json]) for these offsets."""
+        return (row for offset in offsets for row in self.rows(offset, offset + 1))
+
+
+def recording(results: Results, attempts_before: int = 0, attempts_max: int = 1) -> RowSet:
+    """Decode the outcomes. Raises ProtocolError when they do not fit.
+
+    A failure is recorded at attempt `attempts_max`, or when it is final; before that the task is tried again, and
+    always when it failed in an earlier run of the job, at one of the `attempts_before`. A value that is none of JSON's
+    is its task's failure, a final one.
+    """
+    outcomes = decode_outcomes(results)
+    unfit: dict[int, str] = {}
+    try:
+        stored, json = columns(outcomes.values)
+    except _UNFIT:
+        unfit = dict(_unfit(outcomes.values))
+        stored, json = columns([None if at in unfit else value for at, value in enumerate(outcomes.values)])
+    failed = {offset: error for offset, error, _ in outcomes.errors} | unfit
+    final = {offset for offset, _, is_final in outcomes.errors if is_final} | unfit.keys()
+    if results.attempt <= attempts_before:
+        final = set()
+    elif results.attempt >= attempts_max:
+        final = set(failed)
+    errors = {offset: error for offset, error in failed.items() if offset in final}
+    again = frozenset(failed.keys() - final)
+    return RowSet(results, stored, json, outcomes.seconds, errors, again)
+
+
+def _unfit(values: list[Any]) -> Iterator[tuple[int, str]]:
+    """The offsets of the values that cannot be stored, and why."""
+    for at, value in enumerate(values):
+        try:
+            _column(value)
+        except _UNFIT as error:
+            yield at, f"the result cannot be stored: {error}"
+
+
+def quarantined(quarantine: Quarantine) -> RowSet:
+    """The failed row of a task that is given up. Raises ProtocolError."""
+    try:
+        arguments = msgspec.msgpack.decode(quarantine.argument, type=list[Any])
+        argument = msgspec.json.encode(arguments[0]).decode()
+    except (msgspec.MsgspecError, TypeError, ValueError, IndexError, RecursionError) as error:
+        raise ProtocolError(f"the argument cannot be shown: {error}") from None
+    task, worker = quarantine.task, quarantine.worker
+    text = (
+        f"argument: {argument[:_ARGUMENT_CHARACTERS]}\n"
+        f"quarantined: it had started on {quarantine.lost_count} workers that died, the last of them {worker}"
+    )
+    results = Results(
+        job=quarantine.job,
+        worker=worker,
+        serial=0,
+        first=task,
+        count=1,
+        attempt=quarantine.attempt,
+        batch=(task, 1),
+        ticket=bytes(16),
+        outcomes=msgspec.Raw(b""),
+    )
+    return RowSet(results, [None], None, [0.0], {0: text})
+
+
+def columns(values: list[Any]) -> tuple[Sequence[Any], list[int | None] | None]:
+    """The `value` column for these values, and the `json` column, or None when that is NULL for all.
+
+    Lists of one plain type, the common case, are passed on without a look at each value.
+    """
+    kinds = set(map(type, values))
+    if (
+        kinds <= {str}
+        or kinds <= {type(None)}
+        or kinds <= {bytes}
+        or (kinds == {int} and max(values) <= _INTEGER_MAX)
+        or (kinds == {float} and not any(map(math.isnan, values)))
+    ):
+        return values, None
+    pairs = [_column(value) for value in values]
+    return [stored for stored, _ in pairs], [json for _, json in pairs]
+
+
+def _column(value: Any) -> tuple[Any, int | None]:
+    kind = type(value)
+    if kind in (str, bytes, type(None)):
+        return value, None
+    if kind is int and value <= _INTEGER_MAX:
+        return value, None
+    if kind is float:
+        # SQLite would store NaN as NULL.
+        return ("NaN", 1) if math.isnan(value) else (value, None)
+    return msgspec.json.encode(value).decode(), 1
+
+
+def as_json(stored: Any, json: int | None) -> str:
+    """A stored value as JSON text. What JSON has no form for is a string: bytes as base64, NaN, Infinity, -Infinity."""
+    if json and stored != "NaN":
+        return str(stored)
+    if isinstance(stored, float) and math.isinf(stored):
+        stored = "Infinity" if stored > 0 else "-Infinity"
+    return msgspec.json.encode(stored).decode()

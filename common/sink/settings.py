@@ -1,0 +1,20 @@
+"""The numbers that the sink's rules go by."""
+
+from dataclasses import dataclass
+
+from ..protocol.settings import RESULTS_PORT, Timing
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorSettings:
+    """The sink's rules."""
+
+    results_port: int = RESULTS_PORT
+    loopback: bool = False
+    """True when the sink listens on the loopback interface only."""
+    receipts_page: int = 10_000
+    """Task ranges in one answer to a ventilator."""
+    failures_shown: int = 5
+    retry_commit_s: float = 1.0
+    """How long the sink waits before it tries a commit again that the disk refused."""
+    timing: Timing = Timing()

@@ -1,0 +1,173 @@
+"""What the sink's commands print: results as JSON lines or CSV, jobs, crew and roster as tables."""
+
+import csv
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from ..protocol.messages import Report
+from ..protocol.users import User
+from .ledger_reader import JobSummary, LedgerReader, Row
+from .rows import as_json
+
+_FOLLOW_S = 0.2
+_VOICE_S = 5.0
+_COLUMNS = ("task", "status", "value", "error", "attempt", "worker", "seconds")
+
+
+class Format(StrEnum):
+    """Output formats of `results`."""
+
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class _Printer:
+    """Rows to standard output."""
+
+    def __init__(self, format_: Format) -> None:
+        self._csv = csv.writer(sys.stdout, lineterminator="\n") if format_ is Format.csv else None
+        if self._csv:
+            self._csv.writerow(_COLUMNS)
+
+    def print(self, row: Row) -> None:
+        """One row."""
+        if self._csv:
+            value = row.value if isinstance(row.value, str) or row.value is None else as_json(row.value, row.json)
+            cells: Sequence[Any] = (
+                row.task,
+                row.status,
+                value,
+                row.error,
+                row.attempt,
+                row.worker,
+                row.seconds,
+            )
+            self._csv.writerow(cells)
+            return
+        fields: dict[str, Any] = {
+            "task": row.task,
+            "status": row.status,
+            "value": msgspec.Raw(as_json(row.value, row.json).encode()),
+            "error": row.error,
+            "attempt": row.attempt,
+            "worker": row.worker,
+            "seconds": row.seconds,
+        }
+        sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
+
+
+def print_results(reader: LedgerReader, job: int, format_: Format, failed: bool, follow: bool) -> None:
+    """A job's rows in task order; with `follow` in order of commit until the job ends."""
+    printer = _Printer(format_)
+    if not follow:
+        for row in reader.rows(job, failed):
+            printer.print(row)
+        sys.stdout.flush()
+        return
+    position, quiet_s = 0, 0.0
+    while True:
+        ended = reader.ended(job)
+        for at, arrived in reader.rows_after(job, position, failed):
+            quiet_s = 0.0
+            if arrived is not None:
+                printer.print(arrived)
+            position = at
+        sys.stdout.flush()
+        if ended:
+            return
+        time.sleep(_FOLLOW_S)
+        quiet_s += _FOLLOW_S
+        if quiet_s >= _VOICE_S:
+            quiet_s = -_VOICE_S
+            print("sink: no new result; waiting for more, as the job has not ended", file=sys.stderr)
+
+
+def print_jobs(jobs: Iterable[JobSummary]) -> None:
+    """All jobs of a ledger."""
+    _print_table(
+        ("job", "function", "state", "done", "failed", "total", "opened (UTC)", "ended (UTC)"),
+        [
+            (
+                job.name,
+                job.function,
+                job.state,
+                job.done,
+                job.failed,
+                "?" if job.total is None else job.total,
+                job.opened_at.removesuffix("+00:00"),
+                (job.ended_at or "").removesuffix("+00:00"),
+            )
+            for job in jobs
+        ],
+        "no job yet",
+    )
+
+
+def print_report(report: Report) -> None:
+    """The live crew and jobs."""
+    _print_table(
+        ("worker", "key", "address", "slots", "running", "held", "last beat"),
+        [
+            (
+                each.worker,
+                each.key,
+                each.address,
+                each.slots,
+                each.running,
+                each.held,
+                f"{each.silent_s:.1f} s ago",
+            )
+            for each in report.workers
+        ],
+        "no worker",
+    )
+    print()
+    _print_table(
+        ("job", "function", "done", "failed", "total", "workers"),
+        [
+            (
+                each.job,
+                each.function,
+                each.done,
+                each.failed,
+                "?" if each.total is None else each.total,
+                each.workers,
+            )
+            for each in report.jobs
+        ],
+        "no running job",
+    )
+
+
+def print_roster(users: Iterable[User]) -> None:
+    """Who is enrolled."""
+    _print_table(
+        ("name", "role", "public key"),
+        [(user.name, user.role, user.key) for user in users],
+        "nobody is enrolled",
+    )
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], none: str) -> None:
+    if not rows:
+        print(none)
+        return
+    if sys.stdout.isatty():
+        # Here, and not above: they take as long to import as all the rest of a command.
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*columns, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*map(str, row))
+        Console().print(table)
+        return
+    # For pipes: tab-separated, whole, one row a line.
+    print("\t".join(columns))
+    for row in rows:
+        print("\t".join(map(str, row)))

@@ -1,0 +1,230 @@
+"""The control link from a worker's, ventilator's or observer's side: a socket, its monitor, the rules of joining."""
+
+import errno
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import zmq
+
+from ..errors import OperatorError, ProtocolError
+from ..log_line import LogLine
+from ..protocol.codec import decode_from_sink, encode
+from ..protocol.handshake import Fail, Handshake, LinkEvent, Output
+from ..protocol.messages import FromSink, Goodbye, Message, Welcome
+from ..protocol.settings import CONTROL_PORT, Timing
+from . import clock, monitor, polling, sockets
+from .key_files import Certificate, is_missing, load_pair
+
+log = logging.getLogger(__name__)
+
+_HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:%_-]*")
+_EVENTS = {
+    zmq.EVENT_HANDSHAKE_SUCCEEDED: LinkEvent.CONNECTED,
+    zmq.EVENT_CONNECT_RETRIED: LinkEvent.NOBODY,
+    zmq.EVENT_DISCONNECTED: LinkEvent.CUT,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: LinkEvent.KEY_REFUSED,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: LinkEvent.BAD_HANDSHAKE,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: LinkEvent.NO_TRADEWIND,
+}
+
+
+def sink_address(certificate: Certificate, override: str | None) -> tuple[str, int]:
+    """Host and control port of the sink: those of the key file, unless `override` (HOST[:PORT]) says otherwise."""
+    try:
+        parts = urlsplit(certificate.sink)
+        host, port = _host(parts.hostname or "127.0.0.1"), parts.port or CONTROL_PORT
+    except ValueError:
+        raise OperatorError(f"{certificate.path} names no sink address: {certificate.sink!r}") from None
+    if override:
+        text = override.removeprefix("tcp://")
+        if text.count(":") > 1 and not text.startswith("["):
+            text = f"[{text}]"
+        try:
+            given = urlsplit(f"tcp://{text}")
+            host, port = _host(given.hostname or host), given.port or port
+        except ValueError:
+            raise OperatorError(f"{override!r} is no sink address: give HOST or HOST:PORT") from None
+    return host, port
+
+
+def _host(host: str) -> str:
+    """The host, if ZeroMQ takes it for one. Raises ValueError."""
+    if _HOST.fullmatch(host) is None:
+        raise ValueError(host)
+    return host
+
+
+class SinkLink:
+    """`receive` and `tick` drive it; `receiver` gets each message once joined, `Welcome` included.
+
+    They raise OperatorError when the sink refuses this peer for good.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        certificate: Certificate,
+        address: tuple[str, int],
+        name: str,
+        receiver: Callable[[FromSink], None],
+        timing: Timing,
+    ) -> None:
+        self.host, port = address
+        self._certificate = certificate
+        self._endpoint = sockets.endpoint(self.host, port)
+        is_key_files_own = address == sink_address(certificate, None)
+        self._read_again_at = clock.now() + timing.beat_s if is_key_files_own else None
+        """When to look in the key file again, if the address is its own."""
+        self._timing = timing
+        self._receiver = receiver
+        self._rules = Handshake(timing, certificate.role, name, self._endpoint, str(certificate.path))
+        self._lookup = monitor.NameLookup(self.host)
+        self._socket = sockets.control_client(context, certificate)
+        self._watch = monitor.SocketMonitor(self._socket, sum(_EVENTS))
+        self._socket.connect(self._endpoint)
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """The sink's last welcome."""
+        return self._rules.welcome
+
+    def waiting_for(self) -> str:
+        """What keeps the sink from answering, and what to do, in words."""
+        return self._rules.waiting_for()
+
+    def away(self) -> bool:
+        """True while the sink is not there or says nothing."""
+        return self._rules.away(clock.now())
+
+    def register(self, poll: polling.Poll) -> None:
+        """Let `poll` drive the link."""
+        poll.register(self._watch.socket, self._take_events)
+        poll.register(self._socket, self._receive)
+
+    def send(self, message: Message) -> bool:
+        """Send to the sink if it is there now; whoever needs more repeats it."""
+        try:
+            self._socket.send(encode(message), zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def tick(self) -> None:
+        """Do what time asks for."""
+        self._perform(self._rules.tick(clock.now()))
+        now, due_at = clock.now(), self._read_again_at
+        if self.welcome is None and due_at is not None and now >= due_at:
+            self._read_again_at = now + self._timing.beat_s
+            self._follow_key_file()
+
+    def _follow_key_file(self) -> None:
+        """A sink on this machine that was started after us, at other ports than before, says so in our key file."""
+        if is_missing(self._certificate.path):
+            return
+        self.host, port = sink_address(load_pair(self._certificate.path, self._certificate.role), None)
+        endpoint = sockets.endpoint(self.host, port)
+        if endpoint != self._endpoint:
+            self._socket.disconnect(self._endpoint)
+            self._socket.connect(endpoint)
+            self._endpoint = endpoint
+            self._lookup = monitor.NameLookup(self.host)
+            self._rules.moved(endpoint)
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        instants = [self._rules.deadline(), self._read_again_at if self.welcome is None else None]
+        return min((instant for instant in instants if instant is not None), default=None)
+
+    def close(self) -> None:
+        """Say goodbye and let go; what was sent has half a second to leave."""
+        if self._rules.joined:
+            self.send(Goodbye())
+        self._watch.close()
+        self._socket.close()
+
+    def _take_events(self) -> None:
+        for event, value, _ in self._watch.events():
+            seen = _EVENTS[zmq.Event(event)]
+            if seen is LinkEvent.BAD_HANDSHAKE and value != errno.EPIPE:
+                # A sink with another key hangs up. A reset, or no answer, says nothing about keys.
+                seen = LinkEvent.NOBODY
+            if seen is LinkEvent.NOBODY and not self._lookup.found():
+                seen = LinkEvent.NO_SUCH_NAME
+            self._perform(self._rules.event(clock.now(), seen))
+
+    def _receive(self) -> None:
+        for _, content in sockets.drain(self._socket):
+            try:
+                message = decode_from_sink(content)
+            except ProtocolError as error:
+                log.warning("the sink sent something that is no message of this protocol: %s", error)
+                continue
+            self._perform(self._rules.receive(clock.now(), message))
+            self._receiver(message)
+
+    def _perform(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if isinstance(output, Fail):
+                raise OperatorError(output.text)
+            if isinstance(output, LogLine):
+                log.log(logging.getLevelNamesMapping()[output.level.upper()], output.text)
+            else:
+                self.send(output)
+
+
+def wait_for_pair(
+    path: Path, role: str, poll: polling.Poll, patient: bool, stopped: Callable[[], bool], timing: Timing
+) -> Certificate | None:
+    """The key file; when `patient`, once the sink has made it, or None when `stopped` first. Says what it waits for.
+
+    Raises OperatorError when the file is missing or cannot be used.
+    """
+    voice_at = clock.now() + 1
+    while patient and is_missing(path):
+        if stopped():
+            return None
+        if clock.now() >= voice_at:
+            log.warning(
+                "no key file %s yet: start the sink in this folder (python sink.py), or give one with --key; waiting",
+                path,
+            )
+            voice_at = clock.now() + 2 * timing.voice_s
+        poll.wait(clock.now() + 0.2)
+    return load_pair(path, role)
+
+
+Answer = TypeVar("Answer", bound=FromSink)
+
+
+def ask_sink(key: Path, role: str, override: str | None, question: Message, kind: type[Answer]) -> Answer:
+    """Join the sink, ask one question and wait for its answer. Raises OperatorError when none comes in 5 seconds."""
+    certificate = load_pair(key, role)
+    answers: list[Answer] = []
+    context = zmq.Context()
+    poll = polling.Poll()
+    timing = Timing()
+
+    def receive(message: FromSink) -> None:
+        if isinstance(message, Welcome):
+            joined.send(question)
+        elif isinstance(message, kind):
+            answers.append(message)
+
+    address = sink_address(certificate, override)
+    joined = SinkLink(context, certificate, address, f"{role}.{sockets.process_tag()}", receive, timing)
+    joined.register(poll)
+    give_up_at = clock.now() + timing.voice_s
+    try:
+        while not answers:
+            if clock.now() >= give_up_at:
+                raise OperatorError(joined.waiting_for())
+            poll.wait(min(give_up_at, joined.deadline() or give_up_at))
+            joined.tick()
+    finally:
+        joined.close()
+        context.term()
+    return answers[0]

@@ -1,0 +1,182 @@
+"""The one door to sockets and the clock. It cannot make a socket without CURVE.
+
+Each option is spelled out with its reason; `docs/PROTOCOL.md` repeats what a peer in another language must set.
+No socket sets ZMTP heartbeats: libzmq 4.3.5 can abort when one meets a full receive queue (libzmq #3937, #4767).
+"""
+
+import errno
+import os
+import random
+from typing import Any
+
+import zmq
+
+from ..errors import OperatorError
+from ..protocol.settings import ENVELOPE_BYTES, MESSAGE_BYTES_MAX
+from .key_files import Certificate
+
+_FREE_PORTS = range(20_000, 32_000)
+"""Below the range that systems take for outgoing connections: a client that retries a dead port there may connect to
+itself and keep the port from its owner."""
+
+
+def _socket(ctx: zmq.Context[Any], kind: int, pair: Certificate) -> zmq.Socket[bytes]:
+    made: zmq.Socket[bytes] = ctx.socket(kind)
+    assert pair.secret is not None
+    made.curve_publickey = pair.public.encode()
+    made.curve_secretkey = pair.secret.encode()
+    # A stranger must not make us allocate: the limit is enforced before authentication.
+    made.maxmsgsize = MESSAGE_BYTES_MAX + ENVELOPE_BYTES
+    # A peer that connects and says nothing is cut off.
+    made.handshake_ivl = 5_000
+    made.ipv6 = True
+    # Peers that vanish without a FIN are noticed by the kernel; liveness itself is the beats' work.
+    made.tcp_keepalive, made.tcp_keepalive_idle = 1, 30
+    made.tcp_keepalive_intvl, made.tcp_keepalive_cnt = 10, 3
+    return made
+
+
+def _serve(made: zmq.Socket[bytes], domain: str) -> zmq.Socket[bytes]:
+    made.curve_server = True
+    made.zap_domain = domain.encode()
+    made.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+    # No bound socket may stop reading: a heartbeat of a foreign peer would then abort this process.
+    made.rcvhwm = 0
+    # A crew of a thousand joins at once.
+    made.backlog = 1_024
+    return made
+
+
+def _call(made: zmq.Socket[bytes], sink_key: str) -> zmq.Socket[bytes]:
+    made.curve_serverkey = sink_key.encode()
+    # What is received is taken off at once; the window bounds how much that is.
+    made.rcvhwm = 0
+    # After a cut the link is back within about two seconds of the network. A connection that lived through it would
+    # take as long again as the cut: the sink always reads, so what it does not acknowledge is lost.
+    made.setsockopt(zmq.TCP_MAXRT, 5_000)
+    made.connect_timeout = 2_000
+    made.reconnect_ivl, made.reconnect_ivl_max = 100, 800
+    return made
+
+
+def control_server(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
+    """The sink's end of the control link."""
+    made = _serve(_socket(ctx, zmq.ROUTER, pair), "control")
+    # A peer that does not read loses messages, not the sink its memory; all of them can be asked for again.
+    made.sndhwm = 10_000
+    # Last answers are given a moment to leave.
+    made.linger = 500
+    return made
+
+
+def results_server(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
+    """The sink's end of the results link."""
+    made = _serve(_socket(ctx, zmq.PULL, pair), "results")
+    made.linger = 0
+    return made
+
+
+def tasks_server(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
+    """The ventilator's end of the tasks link."""
+    made = _serve(_socket(ctx, zmq.PUSH, pair), "tasks")
+    # A worker that has stopped reading swallows some batches, never more than the window. With less room the link waits
+    # for the I/O thread at each message: with 1 and 4 KiB small batches are three times slower, large ones eight times.
+    made.sndhwm = 64
+    made.sndbuf = 256 * 1024
+    # One that was unplugged must swallow none for long: it always reads, so what is not acknowledged is lost.
+    made.setsockopt(zmq.TCP_MAXRT, 5_000)
+    # The leases bring back what was queued.
+    made.linger = 0
+    return made
+
+
+def control_client(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
+    """A worker's, ventilator's or observer's end of the control link."""
+    made = _call(_socket(ctx, zmq.DEALER, pair), pair.sink_key)
+    # Nothing is queued for a sink that is away: beats would be stale when it is back.
+    made.immediate = True
+    made.sndhwm = 10_000
+    made.linger = 500
+    return made
+
+
+def results_client(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
+    """A worker's end of the results link."""
+    made = _call(_socket(ctx, zmq.PUSH, pair), pair.sink_key)
+    # Results wait here while the sink is away. Not IMMEDIATE: that would drop them at a disconnect.
+    made.sndhwm = 0
+    made.linger = 0
+    return made
+
+
+def tasks_client(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
+    """A worker's end of the tasks link; `connect_tasks` connects it to a ventilator."""
+    made = _call(_socket(ctx, zmq.PULL, pair), pair.sink_key)
+    made.linger = 0
+    return made
+
+
+def connect_tasks(made: zmq.Socket[bytes], endpoint: str, ventilator_key: str) -> None:
+    """Connect to one more ventilator. The server key counts for the connections that are made after it is set."""
+    made.curve_serverkey = ventilator_key.encode()
+    made.connect(endpoint)
+
+
+def endpoint(host: str, port: int) -> str:
+    """The ZeroMQ address of a host and port; IPv6 addresses get their brackets."""
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def bind(made: zmq.Socket[bytes], host: str, port: int, what: str) -> int:
+    """Bind to a port, or to a free one when it is 0; returns the port. Raises OperatorError naming `what` option."""
+    ports = [port] if port else random.sample(_FREE_PORTS, 100)
+    for each in ports:
+        try:
+            made.bind(endpoint(host, each))
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE and not port:
+                continue
+            if error.errno == zmq.EADDRINUSE:
+                raise OperatorError(f"port {port} is in use: stop who has it, or give another with {what}") from None
+            reason = os.strerror(error.errno or 0)
+            if error.errno in (errno.ENODEV, errno.EADDRNOTAVAIL):
+                reason = "it is no address of this machine; give one with --listen"
+            raise OperatorError(f"cannot listen at {host} port {each}: {reason}") from None
+        return each
+    raise OperatorError(f"no free port found between {_FREE_PORTS.start} and {_FREE_PORTS.stop}")
+
+
+def drain(made: zmq.Socket[bytes], most: int = 10_000) -> list[tuple[zmq.Frame, memoryview]]:
+    """The messages that have come, `most` at most, each as its last frame and its content.
+
+    A message of several frames is none of this protocol: its content is given as empty, which is malformed.
+    """
+    found: list[tuple[zmq.Frame, memoryview]] = []
+    while len(found) < most:
+        try:
+            frame = made.recv(zmq.DONTWAIT, copy=False)
+            alone = not frame.more
+            while frame.more:
+                frame = made.recv(zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            break
+        found.append((frame, frame.buffer if alone else memoryview(b"")))
+    return found
+
+
+def user_id(frame: zmq.Frame) -> str | None:
+    """The key that the ZAP handler admitted on the connection that this frame came over; None means hostile."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return None
+
+
+def peer_address(frame: zmq.Frame) -> str:
+    """The host that a frame came from, IPv4 in its own notation."""
+    return str(frame.get("Peer-Address")).removeprefix("::ffff:")
+
+
+def process_tag() -> str:
+    """A few letters that tell this process from all others."""
+    return f"{os.getpid()}-{random.randrange(16**4):04x}"

@@ -1,0 +1,105 @@
+"""A ventilator's talk with its sink: open the job, ask for receipts, close it. No socket, no clock."""
+
+from ..protocol.messages import Close, Closed, FromSink, Halt, Mark, Message, Open, Opened
+from .dispatch import Dispatch
+from .settings import DispatchSettings
+
+
+class Dialog:
+    """Says `Open` until it is `Opened`, and at the end `Close` until it is `Closed`; in between dispatch talks."""
+
+    _REPEAT_S = 2.0
+
+    def __init__(
+        self, settings: DispatchSettings, dispatch: Dispatch, job: str, function: str, source: str, retry_failed: bool
+    ) -> None:
+        self.opened: Opened | None = None
+        self.closed: Closed | None = None
+        self.problem: str | None = None
+        """Why the job cannot go on, in words."""
+        self._dispatch = dispatch
+        self._job = job
+        self._function = function
+        self._source = source
+        self._retries = settings.retries
+        self._speculates = settings.speculate
+        self._retry_failed = retry_failed
+        self._mark_s = settings.timing.beat_s / 4
+        self._open: Open | None = None
+        self._repeat_at: float | None = None
+        self._mark: Mark | None = None
+        self._said: Mark | None = None
+        self._marked_at = float("-inf")
+
+    def welcome(self, now: float, port: int) -> list[Message]:
+        """The sink welcomes us, for the first time or after it was away."""
+        # Opened again when all receipts were read, it is still the same run of the failed tasks.
+        retry_failed = self._retry_failed and not self._dispatch.caught_up
+        reopens = self.opened is not None
+        self._open = Open(self._job, self._function, self._source, port, self._retries, retry_failed, reopens)
+        self._repeat_at = now + self._REPEAT_S
+        return [self._open]
+
+    def receive(self, now: float, message: FromSink) -> list[Message]:
+        """Take a message of the sink."""
+        if isinstance(message, Opened):
+            if self.opened is not None and self.opened.ledger != message.ledger:
+                self.problem = "the sink has started another ledger: what this job had recorded is not in it"
+            self.opened = message
+            self._open = None
+            self._repeat_at = None
+            self._said = None
+            self._marked_at = float("-inf")
+        elif isinstance(message, Closed):
+            if self._open is not None:
+                # The job was opened again behind this `Close`; it is closed again when that is answered.
+                return []
+            self.closed = message
+            self._repeat_at = None
+            return []
+        return self._dispatch.receive(now, message)
+
+    def is_another_input(self, count: int, digest: bytes, ended: bool) -> bool:
+        """True when an input with this mark cannot be the one that an earlier run of the job has read."""
+        assert self.opened is not None
+        before = self.opened
+        return (
+            (ended and count < before.mark_count)
+            or (0 < count == before.mark_count and digest != before.mark_digest)
+            or (before.total is not None and (count > before.total or (ended and count < before.total)))
+        )
+
+    def mark(self, count: int, digest: bytes, ended: bool) -> None:
+        """Take note how far the input was read; the sink hears of it now and then."""
+        mark = Mark(self._job, count, digest, ended)
+        if mark in (self._mark, self._said):
+            return
+        self._mark = mark
+        if ended:
+            self._marked_at = float("-inf")
+
+    def halt(self) -> list[Message]:
+        """Stop: push no more, and have handed back what has not started."""
+        self._dispatch.halt()
+        return [Halt(self._job)]
+
+    def tick(self, now: float) -> list[Message]:
+        """Repeat what has no answer, close when all is done."""
+        outputs = self._dispatch.tick(now)
+        if self._mark is not None and self.opened is not None and now >= self._marked_at + self._mark_s:
+            outputs.append(self._mark)
+            self._said, self._mark = self._mark, None
+            self._marked_at = now
+        if self.closed is None and self._dispatch.finished and self._open is None and self._repeat_at is None:
+            self._repeat_at = now
+        if self._repeat_at is not None and now >= self._repeat_at:
+            self._repeat_at = now + self._REPEAT_S
+            outputs.append(self._open or Close(self._job, self._dispatch.total or 0, self._speculates))
+        return outputs
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        instants = [instant for instant in (self._dispatch.deadline(), self._repeat_at) if instant is not None]
+        if self._mark is not None and self.opened is not None:
+            instants.append(self._marked_at + self._mark_s)
+        return min(instants, default=None)

@@ -1,0 +1,594 @@
+"""The program of a slot's child process: runs the user's functions and says their outcomes.
+
+It belongs to the user: it imports nothing of Tradewind, so that the user's own `common`, `worker` or `sink` are found,
+and it looks for modules in the current folder first. It is started as `python -P child.py`; what it says to the worker
+goes through a socket pair, in frames of a 4-byte length and MessagePack.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import io
+import mmap
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn, cast
+
+import msgspec
+
+_PLAIN = frozenset((int, float, bool, type(None)))
+_FLUSH_S = 0.05
+_READ_BYTES = 256 * 1024
+_LAST_S = 0.1
+_LOOK_S = 5e-6
+"""After a task that took longer it is worth a look whether the link is still open."""
+_DEPTH_MARGIN = 100
+_TASK_BYTES = 20
+"""What a task adds to a message beside its value: its run time, and its value where that is a number."""
+_HEADER_BYTES = 5
+"""What MessagePack puts before a large string."""
+_FLUSH_BYTES = 1024 * 1024
+_ERROR_CHARACTERS_MAX = 50_000
+_LINK_TAKEN = 70
+"""The exit code that tells the worker that a task has taken this process's descriptors."""
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[str, list[tuple[int, list[Any]]]])
+
+
+class ChildLimits(msgspec.Struct, frozen=True):
+    """How the worker wants its child: descriptors, and limits where 0 means none."""
+
+    wire: int
+    lifeline: int
+    progress: int
+    value_bytes_max: int
+    memory_bytes: int
+    tasks_max: int
+
+
+class Exposed:
+    """The functions that the operator named, by "module:function"."""
+
+    def __init__(self, specs: list[str]) -> None:
+        self.functions: dict[str, Callable[[Any], Any]] = {}
+        for spec in specs:
+            module_name, _, name = spec.partition(":")
+            module = importlib.import_module(module_name)
+            if name:
+                self.functions[spec] = _function(module, name)
+            else:
+                self.functions.update(_public_functions(module))
+
+
+def _function(module: ModuleType, name: str) -> Callable[[Any], Any]:
+    function: Any = module
+    for part in name.split("."):
+        function = getattr(function, part, None)
+    if not callable(function):
+        raise LookupError(f"module {module.__name__} has no function {name}")
+    return cast("Callable[[Any], Any]", function)
+
+
+def _public_functions(module: ModuleType) -> dict[str, Callable[[Any], Any]]:
+    names = getattr(module, "__all__", None)
+    if names is None:
+        names = [name for name in vars(module) if not name.startswith("_")]
+    found = {}
+    for name in names:
+        value = getattr(module, name, None)
+        own = getattr(value, "__module__", None) == module.__name__
+        if own and callable(value) and not isinstance(value, type):
+            found[f"{module.__name__}:{name}"] = value
+    if not found:
+        raise LookupError(
+            f"module {module.__name__} has no public function of its own: write one whose name does not begin with _"
+        )
+    return found
+
+
+class Wire:
+    """The socket pair to the worker."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._socket = socket.socket(fileno=descriptor)
+        self._file = os.fstat(descriptor)
+        self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._unread = bytearray()
+        self.forked = False
+        """True in a process that a task has forked: it must never run the next task."""
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+
+    def _leave_to_parent(self) -> None:
+        # Whoever outlives this child must not hold its link open: the worker waits for the end of it.
+        self._socket.close()
+        self.forked = True
+
+    def receive(self) -> bytes | None:
+        """The next order, or None when the worker has closed the link."""
+        with self._reading:
+            while (order := self._order()) is None:
+                got = self._socket.recv(_READ_BYTES)
+                if not got:
+                    return None
+                self._unread += got
+            return order
+
+    def waiting(self) -> list[bytes]:
+        """The orders that have come and that nobody has received. They are taken."""
+        if not self._reading.acquire(blocking=False):
+            return []
+        try:
+            with contextlib.suppress(BlockingIOError):
+                self._unread += self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+            return list(iter(self._order, None))
+        finally:
+            self._reading.release()
+
+    def _order(self) -> bytes | None:
+        if len(self._unread) < 4:
+            return None
+        end = 4 + struct.unpack_from("<I", self._unread)[0]
+        if len(self._unread) < end:
+            return None
+        order = bytes(memoryview(self._unread)[4:end])
+        del self._unread[:end]
+        return order
+
+    def send(self, message: dict[str, Any]) -> None:
+        payload = _encoder.encode(message)
+        if not os.path.samestat(os.fstat(self.descriptor), self._file):
+            # A task has closed the link and opened a file, which happens to have its number.
+            raise OSError(errno.EBADF, "the link is closed")
+        with self._lock:
+            self._socket.sendall(struct.pack("<I", len(payload)) + payload)
+
+
+class Unfit(Exception):
+    """A result that cannot be sent; the text says why."""
+
+
+@dataclass(slots=True)
+class PartOutcomes:
+    """Outcomes of one part of the running order, in the order of its tasks. Errors go by offset from `first`."""
+
+    first: int
+    values: list[Any] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
+    final: set[int] = field(default_factory=set)
+    """Offsets of errors that are not to be retried."""
+    sent: int = 0
+
+    def unsent(self) -> int:
+        """How many outcomes are complete and were not sent."""
+        return len(self.seconds) - self.sent
+
+
+class MemoryLimit:
+    """The address space of the user's functions, in bytes; `with` it, this program's own work may take more.
+
+    msgspec crashes where it is refused memory, and a task's result would be lost without a word.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._lock = threading.Lock()
+        self._lifted = 0
+        self._hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        self._set(count)
+
+    def _set(self, count: int) -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (count, self._hard))
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._lifted += 1
+            self._set(self._hard)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._lifted -= 1
+            if not self._lifted:
+                self._set(self.count)
+
+
+class Outbox:
+    """Outcomes of the running order. The task loop appends; the watch thread may send what is there."""
+
+    def __init__(self, wire: Wire, value_bytes_max: int) -> None:
+        self.limit: MemoryLimit | contextlib.nullcontext[None] = contextlib.nullcontext()
+        self.size = 0
+        """Encoded bytes of the values that were not sent, except plain ones."""
+        self.wire = wire
+        self._value_bytes_max = value_bytes_max
+        self._lock = threading.Lock()
+        self._before: list[PartOutcomes] = []
+        self._before_count = 0
+        self.part = PartOutcomes(0)
+
+    def begin(self, first: int) -> PartOutcomes:
+        """The next part of the order begins with this task."""
+        with self._lock:
+            if unsent := self.part.unsent():
+                self._before.append(self.part)
+                self._before_count += unsent
+            self.part = PartOutcomes(first)
+            return self.part
+
+    def flush(self, ending: dict[str, Any] | None = None) -> None:
+        """Send the outcomes that are complete and were not sent yet; with the last ones goes how the order ended."""
+        with self._lock:
+            parts = [part for part in (*self._before, self.part) if part.unsent()]
+            if parts or ending:
+                with self.limit:
+                    said = [self._said(part) for part in parts]
+                    self.wire.send({"outcomes": said, **(ending or {})})
+            self._before, self._before_count, self.size = [], 0, 0
+
+    def _said(self, part: PartOutcomes) -> tuple[int, int, float, dict[str, Any]]:
+        low, high = part.sent, len(part.seconds)
+        part.sent = high
+        values, seconds = part.values[low:high], part.seconds[low:high]
+        errors = {at - low: text for at, text in part.errors.items() if low <= at < high}
+        try:
+            _encoder.encode(values)
+        except Exception:
+            values = [self._checked(at, value, errors) for at, value in enumerate(values)]
+        errors_said = [(at, text, at + low in part.final) for at, text in errors.items()]
+        outcomes = {"values": values, "seconds": seconds, "errors": errors_said}
+        return part.first + low, high - low, sum(seconds), outcomes
+
+    def _checked(self, at: int, value: Any, errors: dict[int, str]) -> Any:
+        try:
+            self._encoded(value)
+        except Unfit as error:
+            errors[at] = str(error)
+            return None
+        return value
+
+    def sealed(self, value: Any) -> msgspec.Raw:
+        """The value encoded now, so that the function may change it afterwards. Raises Unfit."""
+        with self.limit:
+            encoded = self._encoded(value)
+        unsent = self._before_count + self.part.unsent()
+        if self.size + len(encoded) + _TASK_BYTES * unsent > self._value_bytes_max:
+            # Together they would not fit into a message.
+            self.flush()
+        self.size += len(encoded)
+        return msgspec.Raw(encoded)
+
+    def _encoded(self, value: Any) -> bytes:
+        try:
+            if type(value) in (str, bytes):
+                # Looked at before there is a second copy of it, for which the memory may not suffice.
+                self._check_size(len(value) + _HEADER_BYTES)
+                encoded = _encoder.encode(value)
+            else:
+                # Encoded some levels deeper than it is: whoever decodes it has less room for depth than this process.
+                encoded = _encoder.encode(_deeper(value))[_DEPTH_MARGIN:]
+                msgspec.json.encode(value)
+        except RecursionError:
+            raise Unfit("the result is nested too deep, or holds itself") from None
+        except (Unfit, MemoryError):
+            raise
+        except Exception as error:
+            kind = type(value).__qualname__
+            raise Unfit(f"the result, of type {kind}, cannot be encoded as MessagePack: {error}") from None
+        self._check_size(len(encoded))
+        return encoded
+
+    def _check_size(self, count: int) -> None:
+        if count > self._value_bytes_max:
+            raise Unfit(
+                f"the result has {count} bytes, and a message holds {self._value_bytes_max}:"
+                " write it to a file and return the path"
+            )
+
+
+def _deeper(value: Any) -> Any:
+    """The value inside lists; each is one byte before the value's own encoding."""
+    for _ in range(_DEPTH_MARGIN):
+        value = [value]
+    return value
+
+
+class TaskOutput(io.RawIOBase):
+    """Where a task's `print` goes: each line to the worker, behind the index of the task that runs."""
+
+    def __init__(self, descriptor: int, progress: memoryview[int]) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._progress = progress
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, text: Any) -> int:
+        mark = b"\x1d%d\x1d" % self._progress[0]
+        rest = memoryview(b"".join(mark + line for line in bytes(text).splitlines(keepends=True)))
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        return len(text)
+
+
+class TaskText(io.TextIOWrapper):
+    """A task's `sys.stdout` or `sys.stderr`: no task can close it for the next one."""
+
+    def __init__(self, descriptor: int, progress: memoryview[int]) -> None:
+        raw = io.BufferedWriter(TaskOutput(os.dup(descriptor), progress))
+        super().__init__(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        self.open_line = False
+        """True when the last line has no end yet."""
+
+    def write(self, text: str) -> int:
+        self.open_line = "\n" not in text
+        return super().write(text)
+
+    def close(self) -> None:
+        self.flush()
+
+
+class OrderQueue:
+    """The parts of the order that have not begun. The task loop takes them; the watch thread may give them back."""
+
+    def __init__(self, outbox: Outbox, progress: memoryview[int]) -> None:
+        self._outbox = outbox
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._parts: deque[tuple[int, list[Any]]] = deque()
+
+    def begin(self, parts: list[tuple[int, list[Any]]]) -> None:
+        self._parts.extend(parts)
+
+    def next(self) -> tuple[int, list[Any]] | None:
+        try:
+            return self._parts.popleft()
+        except IndexError:
+            return None
+
+    def give_back(self, task: int) -> None:
+        """Let others run what waits behind this task, if it still runs."""
+        wire = self._outbox.wire
+        with self._lock:
+            if self._progress[0] != task:
+                return
+            with self._outbox.limit:
+                firsts: deque[int] = deque()
+                # One by one from the end: the task loop may take the next part at any moment.
+                with contextlib.suppress(IndexError):
+                    while True:
+                        firsts.appendleft(self._parts.pop()[0])
+                orders_back = len(wire.waiting())
+                if firsts or orders_back:
+                    wire.send({"given_back": list(firsts), "orders_back": orders_back})
+
+    def done(self, retired: bool) -> None:
+        """Say that the order is done, or that this process has run as many tasks as it may."""
+        # What was given back must be said before.
+        with self._lock:
+            self._parts.clear()
+            self._outbox.flush({"retired": True} if retired else {"done": True})
+
+
+class ParentWatch(threading.Thread):
+    """Sends outcomes that wait behind a slow task, gives back what has not begun, and ends the process group when the
+    worker is gone."""
+
+    def __init__(self, lifeline: int, outbox: Outbox, orders: OrderQueue, progress: memoryview[int]) -> None:
+        super().__init__(daemon=True, name="tradewind")
+        self._lifeline = lifeline
+        self._pipe = os.fstat(lifeline)
+        self._outbox = outbox
+        self._orders = orders
+        self._progress = progress
+        self._woken, self._wake = os.pipe()
+        self._parked = False
+        self.busy = False
+
+    def begin(self) -> None:
+        self.busy = True
+        if self._parked:
+            self._parked = False
+            os.write(self._wake, b".")
+
+    def run(self) -> None:
+        try:
+            self._watch()
+        except OSError:
+            self.end()
+
+    def end(self) -> NoReturn:
+        """End this process: with its group when the worker is gone, else saying that a task took the descriptors."""
+        with contextlib.suppress(OSError):
+            # A descriptor that a task has closed may be another file by now.
+            if os.path.samestat(os.fstat(self._lifeline), self._pipe):
+                lifeline = select.poll()
+                lifeline.register(self._lifeline, select.POLLIN)
+                if lifeline.poll(_LAST_S * 1000):
+                    os.killpg(0, signal.SIGKILL)
+        os._exit(_LINK_TAKEN)
+
+    def _watch(self) -> None:
+        idle, running = 0, -1
+        # Not `select`, for which the numbers of a worker with many slots are too high.
+        news = select.poll()
+        for descriptor in (self._lifeline, self._woken):
+            news.register(descriptor, select.POLLIN)
+        while True:
+            self._parked = idle > 20
+            if self.busy:
+                self._parked = False
+            ready = dict(news.poll(None if self._parked else _FLUSH_S * 1000))
+            if self._lifeline in ready:
+                self.end()
+            if self._woken in ready:
+                os.read(self._woken, 64)
+            idle = 0 if self.busy else idle + 1
+            before, running = running, self._progress[0]
+            if self.busy:
+                self._outbox.flush()
+                if running == before and running >= 0:
+                    self._orders.give_back(running)
+
+
+def _next_order(outbox: Outbox) -> tuple[str, list[tuple[int, list[Any]]]] | None:
+    """The function and the parts of the next order, or None when the worker has closed the link."""
+    with outbox.limit:
+        frame = outbox.wire.receive()
+        return None if frame is None else _decoder.decode(frame)
+
+
+def _run(
+    function: Callable[[Any], Any],
+    arguments: list[Any],
+    outbox: Outbox,
+    part: PartOutcomes,
+    progress: memoryview[int],
+    started: memoryview[float],
+    printed: list[TaskText],
+) -> None:
+    """Call the function for each argument. One clock reading a task: an end is the next one's beginning."""
+    clock, first = time.monotonic, part.first
+    wire, (stdout, stderr) = outbox.wire, printed
+    values, seconds = part.values, part.seconds
+    began = clock()
+    for offset, argument in enumerate(arguments):
+        started[1] = began
+        progress[0] = first + offset
+        try:
+            value = function(argument)
+            if type(value) not in _PLAIN:
+                value = outbox.sealed(value)
+        except BaseException as error:
+            value = None
+            part.errors[offset] = _described(error, outbox.limit)
+            outbox.size += len(part.errors[offset].encode())
+            if _is_final(error):
+                part.final.add(offset)
+        if wire.forked:
+            os._exit(0)
+        if stdout.open_line or stderr.open_line:
+            _end_lines(printed)
+        values.append(value)
+        ended = clock()
+        seconds.append(ended - began)
+        if ended - began > _LOOK_S:
+            # Said here, and not when the batch is over, the task is to blame that has closed it.
+            os.get_inheritable(wire.descriptor)
+        began = ended
+        if outbox.size > _FLUSH_BYTES:
+            outbox.flush()
+    progress[0] = -1
+
+
+def _end_lines(printed: list[TaskText]) -> None:
+    """What the task has printed without an end of line is its own, not the next one's."""
+    for text in printed:
+        if text.open_line:
+            text.write("\n")
+
+
+def _is_final(error: BaseException) -> bool:
+    """True when the error says that trying again is no use."""
+    try:
+        return bool(getattr(error, "do_not_retry", False))
+    except Exception:
+        return False
+
+
+def _described(error: BaseException, limit: object = None) -> str:
+    """The traceback from the user's function on."""
+    if type(error) is Unfit:
+        return str(error)
+    try:
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename.startswith((__file__, "<frozen importlib")):
+            frames = frames.tb_next
+        text = "".join(traceback.format_exception(type(error), error, frames))
+    except Exception:
+        text = type(error).__name__
+    text = text.encode("utf-8", "replace").decode()[-_ERROR_CHARACTERS_MAX:].rstrip()
+    if issubclass(type(error), MemoryError) and isinstance(limit, MemoryLimit):
+        text += f": the child's memory is limited to {limit.count} bytes"
+    return text
+
+
+def _broken(error: BaseException, specs: list[str]) -> str:
+    """Why the modules cannot be served, for the operator."""
+    if isinstance(error, ModuleNotFoundError) and any(
+        spec.partition(":")[0] == error.name or spec.startswith(f"{error.name}.") for spec in specs
+    ):
+        return f"module {error.name} not found: it is looked for in {Path.cwd()}, then where Python looks for modules"
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if isinstance(error, LookupError) and frames[-1] == __file__:
+        return str(error.args[0])
+    return "the module cannot be imported:\n" + _described(error)
+
+
+def main() -> None:
+    limits = msgspec.json.decode(sys.argv[1], type=ChildLimits)
+    specs = sys.argv[2:]
+    wire = Wire(limits.wire)
+    memory = mmap.mmap(limits.progress, mmap.PAGESIZE)
+    progress, started = memoryview(memory).cast("q"), memoryview(memory).cast("d")
+    progress[0] = -1
+    sys.argv = [specs[0]]
+    sys.path.insert(0, str(Path.cwd()))
+    # What a task starts gets its output, and nothing else of ours.
+    for descriptor in (limits.wire, limits.lifeline, limits.progress):
+        os.set_inheritable(descriptor, False)
+    printed = [TaskText(1, progress), TaskText(2, progress)]
+    sys.stdout, sys.stderr = printed
+    outbox = Outbox(wire, limits.value_bytes_max)
+    orders = OrderQueue(outbox, progress)
+    # Before the import: that may take long, and the worker may be killed meanwhile.
+    watch = ParentWatch(limits.lifeline, outbox, orders, progress)
+    watch.start()
+    try:
+        if limits.memory_bytes:
+            outbox.limit = MemoryLimit(limits.memory_bytes)
+        exposed = Exposed(specs)
+    except BaseException as error:
+        wire.send({"broken": _broken(error, specs)})
+        return
+    wire.send({"ready": sorted(exposed.functions)})
+    tasks_left = limits.tasks_max or sys.maxsize
+    try:
+        while tasks_left and (order := _next_order(outbox)) is not None:
+            name, parts = order
+            orders.begin(parts)
+            watch.begin()
+            while tasks_left and (part := orders.next()) is not None:
+                first, arguments = part[0], part[1][:tasks_left]
+                _run(exposed.functions[name], arguments, outbox, outbox.begin(first), progress, started, printed)
+                tasks_left -= len(arguments)
+            watch.busy = False
+            orders.done(retired=not tasks_left)
+    except (OSError, KeyboardInterrupt):
+        watch.end()
+    if tasks_left:
+        watch.end()
+
+
+if __name__ == "__main__":
+    main()

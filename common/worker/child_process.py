@@ -1,0 +1,109 @@
+"""One child process of a slot, as its worker sees it."""
+
+import mmap
+import signal
+import socket
+import struct
+import subprocess
+from collections import deque
+from dataclasses import dataclass, field
+
+from .child_output import ChildOutput
+from .held_batch import TaskSlice
+from .slot_orders import RunOrder
+
+LINK_TAKEN = 70
+"""What `child.py` exits with when a task has closed its descriptors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a child may use; None means no limit."""
+
+    memory_bytes: int | None = None
+    tasks: int | None = None
+    """A child that has run so many tasks is replaced."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One process and what belongs to it. `progress` is shared memory: the running task's index, or -1."""
+
+    slot: int
+    process: subprocess.Popen[bytes]
+    wire: socket.socket
+    lifeline: int
+    progress: mmap.mmap
+    output: ChildOutput
+    ready: bool = False
+    heard: bool = False
+    """It has said something since its time for its order began."""
+    ordered_at: float = 0.0
+    orders: deque[RunOrder] = field(default_factory=deque)
+    """What it was given and has not said to be done, the one that runs first."""
+    parts: deque[TaskSlice] = field(default_factory=deque)
+    """Of its order, those with tasks that have no outcome."""
+    reported: int = 0
+    """The next task of the first part that has no outcome."""
+    unread: bytearray = field(default_factory=bytearray)
+    unsent: memoryview = field(default_factory=lambda: memoryview(b""))
+
+    @property
+    def order(self) -> RunOrder | None:
+        """What it runs."""
+        return self.orders[0] if self.orders else None
+
+    def begin_order(self) -> None:
+        """The first order, if there is one, is begun."""
+        self.parts = deque(self.orders[0].parts) if self.orders else deque()
+        self.reported = self.parts[0].first if self.parts else 0
+
+    def is_at_first_part(self) -> bool:
+        """True while the first part of its order has tasks without an outcome."""
+        return self.order is not None and bool(self.parts) and self.parts[0] is self.order.parts[0]
+
+    def job(self) -> str | None:
+        """The job whose tasks it runs."""
+        return self.order.job if self.order else None
+
+    def running_task(self) -> int | None:
+        """The index of the task that runs, if one does."""
+        index = struct.unpack_from("=q", self.progress)[0]
+        return None if index < 0 else int(index)
+
+    def has_left(self, task: int) -> bool:
+        """True when the task is of its order and has no outcome."""
+        head, *others = self.parts
+        in_head = self.reported <= task < head.first + head.count
+        return in_head or any(part.first <= task < part.first + part.count for part in others)
+
+    def overdue_at(self) -> float | None:
+        """When the running task's time is over, in seconds of the monotonic clock, which all processes share.
+
+        A child that does not begin its order has as much time for that.
+        """
+        if self.order is None or self.order.timeout_s is None:
+            return None
+        began_at = float(struct.unpack_from("=d", self.progress, 8)[0])
+        return max(began_at, self.ordered_at) + self.order.timeout_s
+
+    def is_overdue(self, now: float) -> bool:
+        """True when the running task's time is over."""
+        overdue_at = self.overdue_at()
+        return overdue_at is not None and now >= overdue_at
+
+
+def how_it_ended(returncode: int | None) -> str:
+    if returncode is None or returncode == LINK_TAKEN:
+        return "closed its process's link to the worker"
+    if returncode < 0:
+        return f"killed its process by signal {signal_text(-returncode)}"
+    return f"ended its process with exit code {returncode}"
+
+
+def signal_text(number: int) -> str:
+    """The signal's number, and its name where it has one: most real-time signals have none."""
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)

@@ -1,0 +1,338 @@
+"""The worker's rules: run, hold or return; keep each result until its receipt. No socket, no clock.
+
+`now` is monotonic seconds. The answers are messages to send and orders to the shell.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Raw
+
+from ..protocol.messages import Batch, Beat, Dropped, FromSink, Heard, Message, Recall, Recorded, Results, Returned
+from .beats import Beats
+from .capacity import Capacity
+from .fair_queue import FairQueue
+from .held_batch import HeldBatch
+from .service_times import ServiceTimes
+from .settings import HoldingSettings
+from .slot_orders import KillOrder, RunOrder, SlotOrders
+from .unacked import Submit, Unacked
+
+Output = Message | RunOrder | KillOrder | Submit
+
+
+class Holding:
+    """What one worker holds, for all its jobs."""
+
+    def __init__(self, settings: HoldingSettings, worker: str) -> None:
+        self.returned_count = 0
+        self.duplicate_count = 0
+        self.finished_count = 0
+        self._settings = settings
+        self._worker = worker
+        self._orders = SlotOrders()
+        self._turns = FairQueue(settings)
+        self._room = Capacity(settings)
+        self._beats = Beats(settings)
+        self._held: dict[str, dict[int, HeldBatch]] = {}
+        self._jobs: set[str] = set()
+        """Those that the sink has named and not dropped."""
+        self._returns: dict[str, Returned] = {}
+        self._unreceipted: Unacked[HeldBatch] = Unacked(settings.timing)
+        self._pacing = ServiceTimes(settings)
+        self._serial = 0
+        self._leave_by: float | None = None
+
+    # -- what the shell asks ------------------------------------------------------------------------------------
+
+    @property
+    def empty(self) -> bool:
+        """True when nothing waits, runs or lacks its receipt."""
+        return not self._held and not self._unreceipted
+
+    @property
+    def leaving(self) -> bool:
+        """True once `leave` was called."""
+        return self._leave_by is not None
+
+    @property
+    def running_count(self) -> int:
+        """Slots that run something."""
+        return len(self._orders.running)
+
+    @property
+    def unreceipted_count(self) -> int:
+        """Results messages without a receipt."""
+        return len(self._unreceipted)
+
+    def expose(self, functions: frozenset[str]) -> None:
+        """Name the functions that this worker runs; batches of others are returned."""
+        self._room.functions = functions
+
+    # -- events of the shell ------------------------------------------------------------------------------------
+
+    def slot_idle(self, now: float, slot: int) -> list[Output]:
+        """A slot's child is ready for its first order."""
+        self._orders.ready(slot)
+        return self._fill(now)
+
+    def slot_lost(self, now: float, slot: int, unclear: bool = False) -> list[Output]:
+        """A slot's child is gone: what it left undone is run again, task by task when any of them may be to blame."""
+        self._put_back(self._orders.lost(slot, unclear))
+        return self._fill(now)
+
+    def slot_done(self, now: float, slot: int) -> list[Output]:
+        """A slot's child has done an order, and begins with the next one if it has one."""
+        self._put_back(self._orders.done(slot))
+        return self._fill(now)
+
+    def outcomes(self, now: float, slot: int, first: int, count: int, seconds: float, outcomes: Raw) -> list[Output]:
+        """A slot has outcomes (encoded `Outcomes`) for the tasks from `first` on, which ran for `seconds` seconds."""
+        held = self._orders.batch_of(slot, first)
+        held.settle(first, count)
+        self._measure(now, held.batch.job, seconds)
+        submit = self._submit(now, held, first, count, outcomes)
+        if held.is_done:
+            self._orders.settled(held)
+            self._room.unload(held.batch.job)
+            self._forget_if_over(held)
+            self.finished_count += 1
+        return [submit]
+
+    def given_back(self, now: float, slot: int, firsts: Sequence[int], orders_back: int) -> list[Output]:
+        """A slot is stuck with a task, and has not started the parts of its order that begin with these.
+
+        Nor has it started its last `orders_back` orders.
+        """
+        self._put_back(self._orders.given_back(slot, firsts, orders_back))
+        return self._fill(now)
+
+    def leave(self, now: float, grace_s: float) -> list[Output]:
+        """Stop taking work: return what has not started, give what runs `grace_s` seconds."""
+        self._leave_by = now + grace_s
+        for job in self._turns.jobs():
+            self._give_back_waiting(job, self._room.load[job])
+        return self.tick(now)
+
+    def sink_restarted(self, now: float) -> list[Output]:
+        """A sink that does not know this worker's beats and results is there: say them again."""
+        self._beats.due_at = now
+        return [*self._unreceipted.all(now)]
+
+    def places(self, jobs: frozenset[str], scarce: frozenset[str]) -> None:
+        """Name the jobs that have a ventilator, and those of them with fewer batches than the crew has slots.
+
+        Of a scarce job only free slots take batches.
+        """
+        self._jobs |= jobs
+        self._room.scarce = scarce
+        self._pacing.keep(jobs)
+
+    # -- messages -----------------------------------------------------------------------------------------------
+
+    def receive(self, now: float, message: Batch | FromSink) -> list[Output]:
+        """Take a batch of the tasks link or a message of the sink."""
+        if isinstance(message, Batch):
+            return self.take(now, [message])
+        if isinstance(message, Heard):
+            return [*self._orders.heard(message.serial)]
+        if isinstance(message, Recorded):
+            for serial in (*message.serials, *message.refused):
+                self._receipt(serial)
+        elif isinstance(message, Recall):
+            self._give_back_waiting(message.job, self._room.load[message.job])
+        elif isinstance(message, Dropped):
+            return self._drop(message.job)
+        return []
+
+    def take(self, now: float, batches: Iterable[Batch]) -> list[Output]:
+        """Take batches that came together: idle slots share them."""
+        for batch in batches:
+            self._receive_batch(batch)
+        return self._fill(now)
+
+    def tick(self, now: float) -> list[Output]:
+        """Send what is due: returns, results without a receipt, the beat; end what outlived the grace."""
+        outputs: list[Output] = []
+        if not self._orders.idle:
+            self._return_surplus(now)
+        if self._leave_by is not None and now >= self._leave_by:
+            outputs += self._end_grace()
+        outputs += self._returns.values()
+        self._returns.clear()
+        outputs += self._unreceipted.overdue(now)
+        if now >= self._beats.next_at():
+            outputs.append(self._beat(now))
+        return outputs
+
+    def deadline(self) -> float:
+        """When `tick` has something to do next."""
+        instants = [self._beats.next_at()]
+        if self._leave_by is not None and not self.empty:
+            instants.append(self._leave_by)
+        if not self._orders.idle:
+            looks_at = [self._pacing.look_at(job) for job in self._room.extra if self._turns.waits(job)]
+            instants += [instant for instant in looks_at if instant is not None]
+        if (overdue_at := self._unreceipted.deadline()) is not None:
+            instants.append(overdue_at)
+        return min(instants)
+
+    # -- rules --------------------------------------------------------------------------------------------------
+
+    def _receive_batch(self, batch: Batch) -> None:
+        if batch.job not in self._jobs:
+            return
+        known = self._held.get(batch.job, {}).get(batch.first)
+        if known is not None and known.batch.ticket == batch.ticket and not batch.copy:
+            self.duplicate_count += 1
+        elif known is not None or self.leaving or not self._room.takes(batch, self._has_free_slot()):
+            self._return(batch, refused=True)
+        else:
+            held = HeldBatch(batch)
+            self._held.setdefault(batch.job, {})[batch.first] = held
+            self._beats.changed = True
+            self._room.load[batch.job] += 1
+            self._turns.append(held)
+
+    def _has_free_slot(self) -> bool:
+        """True when more slots are idle than batches wait."""
+        return len(self._orders.idle) > self._turns.count()
+
+    def _fill(self, now: float) -> list[Output]:
+        """Give idle slots the waiting batches of all jobs in turn, and then those that run their next order."""
+        orders: list[Output] = []
+        idle = self._orders.idle
+        while idle and (job := self._turns.next_job()) is not None:
+            taken = self._turns.take(job, len(idle), self._pacing.order_batches(job))
+            orders += self._start(now, idle.popleft(), taken)
+        if not self._turns.nothing and self._settings.ahead_bytes_max:
+            for slot in self._orders.without_next():
+                orders += self._start_ahead(now, slot)
+        return orders
+
+    def _start_ahead(self, now: float, slot: int) -> list[Output]:
+        """Give a slot that runs its next order, so that it need not wait for it; what is stuck there comes back."""
+        job = self._turns.next_job()
+        if job is None or job in self._room.scarce:
+            return []
+        held = self._turns.first(job)
+        small = memoryview(held.batch.arguments).nbytes <= self._settings.ahead_bytes_max
+        if not small or held.one_by_one or held.batch.suspect:
+            return []
+        taken = self._turns.take(job, len(self._orders.running), self._pacing.order_batches(job))
+        return self._start(now, slot, taken)
+
+    def _start(self, now: float, slot: int, taken: list[HeldBatch]) -> list[Output]:
+        batch = taken[0].batch
+        self._pacing.began(now, batch.job)
+        order = self._orders.give(slot, taken)
+        if not batch.suspect:
+            return [order]
+        # Should it end this worker, the ventilator must know that it had begun.
+        beat = self._beat(self._beats.at)
+        self._orders.announce(slot, beat.serial, order)
+        return [beat]
+
+    def _put_back(self, helds: list[HeldBatch]) -> None:
+        """Batches that a slot has not finished wait again, before all others; or they are returned."""
+        for held in reversed(helds):
+            held.slot = None
+            if self.leaving or not held.can_be_cut():
+                self._give_back(held)
+            else:
+                self._turns.put_first(held)
+
+    def _measure(self, now: float, job: str, seconds: float) -> None:
+        self._pacing.measured(now, job, seconds)
+        if now >= self._beats.at + self._settings.stuck_s:
+            extra, said = self._pacing.extra(job), self._room.extra.get(job, 0)
+            if extra > 2 * said or said > 2 * extra:
+                self._beats.due_at = now
+
+    def _submit(self, now: float, held: HeldBatch, first: int, count: int, outcomes: Raw) -> Submit:
+        batch = held.batch
+        self._serial += 1
+        held.unreceipted_count += 1
+        results = Results(
+            job=batch.job,
+            worker=self._worker,
+            serial=self._serial,
+            first=first,
+            count=count,
+            attempt=batch.attempt,
+            batch=(batch.first, batch.count),
+            ticket=batch.ticket,
+            outcomes=outcomes,
+        )
+        return self._unreceipted.submit(now, results, held)
+
+    def _receipt(self, serial: int) -> None:
+        held = self._unreceipted.receipt(serial)
+        if held is not None:
+            held.unreceipted_count -= 1
+            self._forget_if_over(held)
+
+    def _forget_if_over(self, held: HeldBatch) -> None:
+        if held.slot is None and not held.unreceipted_count and held.is_done:
+            self._forget(held)
+
+    def _forget(self, held: HeldBatch) -> None:
+        mine = self._held.get(held.batch.job, {})
+        if mine.get(held.batch.first) is held:
+            del mine[held.batch.first]
+            self._beats.changed = True
+            if not mine:
+                del self._held[held.batch.job]
+
+    def _return(self, batch: Batch, refused: bool = False) -> None:
+        """Hand a batch back: one that was held, or one that was `refused` as it came."""
+        self.returned_count += 1
+        returned = self._returns.setdefault(batch.job, Returned(batch.job, self._worker, [], []))
+        # Of a copy that is refused the original may be here, and stay.
+        names = returned.copies if refused and batch.copy else returned.batches
+        names.append((batch.first, batch.count, batch.attempt))
+
+    def _return_surplus(self, now: float) -> None:
+        """Hand back what waits beyond the capacity, which shrinks when a job becomes scarce or its tasks slow."""
+        for job in self._turns.jobs():
+            if self._turns.waits(job) and self._room.extra.get(job):
+                self._pacing.look(now, job)
+                if not self._pacing.extra(job):
+                    del self._room.extra[job]
+                    self._beats.due_at = now
+            self._give_back_waiting(job, self._room.load[job] - self._room.share(job))
+
+    def _give_back_waiting(self, job: str, count: int) -> None:
+        """Return the `count` batches of the job that came last."""
+        for held in self._turns.take_back(job, count):
+            self._give_back(held)
+
+    def _give_back(self, held: HeldBatch) -> None:
+        """Return a batch; results of it that were sent stay in care until their receipt, unnamed by beats."""
+        self._room.unload(held.batch.job)
+        self._return(held.batch)
+        self._forget(held)
+
+    def _end_grace(self) -> list[Output]:
+        """End and return what still runs. A sink that is away has no receipts to give: they are waited for no more."""
+        slots, left = self._orders.end()
+        self._put_back(left)
+        self._unreceipted.clear()
+        self._held.clear()
+        return [KillOrder(slot) for slot in slots]
+
+    def _drop(self, job: str) -> list[Output]:
+        """Forget a cancelled job: what waits, what runs, what has no receipt, and what of it is still to arrive."""
+        self._jobs.discard(job)
+        slots, others = self._orders.drop(job)
+        self._put_back(others)
+        self._unreceipted.drop(job)
+        self._turns.take_back(job, self._room.load[job])
+        del self._room.load[job]
+        self._beats.changed = self._held.pop(job, None) is not None or self._beats.changed
+        return [KillOrder(slot) for slot in slots]
+
+    def _beat(self, now: float) -> Beat:
+        extras = {job: self._pacing.extra(job) for job in self._held}
+        self._room.extra = {job: extra for job, extra in extras.items() if extra}
+        held = (held for mine in self._held.values() for held in mine.values())
+        return self._beats.beat(now, self._room.extra, held, self._orders.started())

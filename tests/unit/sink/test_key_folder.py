@@ -1,0 +1,250 @@
+"""Keys: secrets stay secret, nothing is overwritten, and who is enrolled is what the folder says."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import zmq.auth
+
+from common.errors import OperatorError
+from common.protocol.users import ROLES, User
+from common.sink.key_folder import KeyFolder
+from common.transport.key_files import Certificate, is_name, load, load_pair
+
+ADDRESS = "tcp://sink.example:5559"
+LOCAL = "tcp://127.0.0.1:5559"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> KeyFolder:
+    made = KeyFolder(tmp_path / "keys")
+    made.prepare()
+    return made
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def enrol(folder: KeyFolder, role: str = "worker", name: str = "ada") -> Path:
+    out = folder.path.parent / f"{name}.key_secret"
+    folder.enrol(role, name, ADDRESS, out)
+    return out
+
+
+def names(folder: KeyFolder) -> dict[str, str]:
+    return {user.name: user.role for user in folder.roster().values()}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=oct)
+def test_whatever_the_umask_only_the_owner_can_read(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        folder = KeyFolder(tmp_path / "keys")
+        folder.prepare()
+        folder.prepare_local(LOCAL)
+        out = enrol(folder)
+        folder.prepare_local(ADDRESS)
+    finally:
+        os.umask(before)
+    files = [out, *(path for path in folder.path.rglob("*") if path.is_file())]
+    assert len(files) == 10
+    assert {mode(path) for path in files} == {0o600}
+    assert mode(folder.path) == 0o700
+
+
+def test_files_are_whole_or_not_there(folder: KeyFolder) -> None:
+    folder.prepare_local(LOCAL)
+    out = enrol(folder)
+    left = [path.name for path in (*folder.path.rglob(".*"), *out.parent.glob(".*"))]
+    assert left == []
+
+
+@pytest.mark.parametrize("bits", [0o640, 0o604, 0o660, 0o610, 0o644, 0o777], ids=oct)
+def test_a_secret_that_others_can_read_is_refused(folder: KeyFolder, bits: int) -> None:
+    out = enrol(folder)
+    out.chmod(bits)
+    with pytest.raises(OperatorError, match="chmod 600") as refused:
+        load_pair(out, "worker")
+    secret = out.read_text().partition("secret-key = ")[2].strip().strip('"')
+    assert secret
+    assert secret not in str(refused.value)
+
+
+def test_a_secret_does_not_show_in_a_repr(folder: KeyFolder) -> None:
+    certificate = load(enrol(folder))
+    assert certificate.secret
+    assert certificate.secret not in repr(certificate)
+
+
+def test_other_zeromq_tools_read_our_files(folder: KeyFolder) -> None:
+    certificate = load(enrol(folder))
+    assert certificate.secret is not None
+    public, secret = zmq.auth.load_certificate(certificate.path)
+    assert (public, secret) == (certificate.public.encode(), certificate.secret.encode())
+    public, secret = zmq.auth.load_certificate(folder.path / "roster/worker/ada.key")
+    assert (public, secret) == (certificate.public.encode(), None)
+    assert zmq.auth.load_certificates(folder.path / "roster/worker") == {certificate.public.encode(): True}
+
+
+def test_the_sinks_pair_is_made_once(folder: KeyFolder) -> None:
+    first = folder.sink()
+    assert folder.prepare() == first
+    assert load(folder.path / "sink.key").public == first.public
+    assert zmq.curve_public(first.secret.encode()).decode() == first.public  # type: ignore[union-attr]
+
+
+def test_an_enrolled_file_has_all_that_the_other_machine_needs(folder: KeyFolder) -> None:
+    certificate = load_pair(enrol(folder), "worker")
+    assert (certificate.name, certificate.role, certificate.sink) == ("ada", "worker", ADDRESS)
+    assert certificate.sink_key == folder.sink().public
+    assert folder.roster() == {certificate.public: User("worker", "ada", certificate.public)}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", ".", "../up", "a/b", "/etc/passwd", "a\0b", "a\nb", "a b", "-a", ".a", "é", "a" * 61, "a\n"]
+)
+def test_a_name_that_could_leave_the_folder_is_refused(folder: KeyFolder, tmp_path: Path, name: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert not is_name(name)
+    with pytest.raises(OperatorError):
+        folder.enrol("worker", name, ADDRESS, tmp_path / "out")
+    with pytest.raises(OperatorError, match="not enrolled"):
+        folder.revoke(name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["a", "gpu-01.lab_2", "0", "a" * 60])
+def test_ordinary_names_are_accepted(folder: KeyFolder, name: str) -> None:
+    enrol(folder, name=name)
+    assert names(folder) == {name: "worker"}
+
+
+def test_enrolling_never_overwrites_a_file(folder: KeyFolder, tmp_path: Path) -> None:
+    out = tmp_path / "ada.key_secret"
+    out.write_text("precious")
+    with pytest.raises(OperatorError, match="exists"):
+        folder.enrol("worker", "ada", ADDRESS, out)
+    assert out.read_text() == "precious"
+    assert names(folder) == {}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_name_is_enrolled_once_whatever_the_role(folder: KeyFolder, tmp_path: Path, role: str) -> None:
+    enrol(folder, "worker", "ada")
+    with pytest.raises(OperatorError, match="enrolled already"):
+        folder.enrol(role, "ada", ADDRESS, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.parametrize("role", ["sink", "", "../revoked", "Worker"])
+def test_there_are_three_roles(folder: KeyFolder, tmp_path: Path, role: str) -> None:
+    with pytest.raises(OperatorError, match="no role"):
+        folder.enrol(role, "ada", ADDRESS, tmp_path / "out")
+
+
+def test_a_revoked_key_leaves_the_roster_and_is_remembered(folder: KeyFolder) -> None:
+    out = enrol(folder)
+    enrol(folder, "observer", "bob")
+    key = load(out).public
+    assert folder.revoke("ada") == User("worker", "ada", key)
+    assert names(folder) == {"bob": "observer"}
+    assert folder.revoked() == {key: "ada"}
+    with pytest.raises(OperatorError, match="not enrolled"):
+        folder.revoke("ada")
+
+
+def test_a_name_can_be_enrolled_again_with_a_new_key(folder: KeyFolder) -> None:
+    old = enrol(folder)
+    key = load(old).public
+    folder.revoke("ada")
+    old.unlink()
+    new = load(enrol(folder)).public
+    assert new != key
+    assert set(folder.roster()) == {new}
+
+
+def test_the_stamp_changes_with_the_roster(folder: KeyFolder) -> None:
+    stamps = [folder.stamp()]
+    for role, name in zip(ROLES, ("ada", "bob", "cora"), strict=True):
+        # File systems count time in ticks of some milliseconds: make the change fall into another one.
+        for each in ROLES:
+            os.utime(folder.path / "roster" / each, ns=(0, 0))
+        before = folder.stamp()
+        enrol(folder, role, name)
+        stamps.append(folder.stamp())
+        assert stamps[-1] != before
+    for each in ROLES:
+        os.utime(folder.path / "roster" / each, ns=(0, 0))
+    before = folder.stamp()
+    folder.revoke("bob")
+    assert folder.stamp() != before
+    assert folder.stamp() == folder.stamp()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_key_of_another_role_is_refused_before_it_is_used(folder: KeyFolder, role: str) -> None:
+    out = enrol(folder, role, "ada")
+    assert load_pair(out, role).role == role
+    for other in set(ROLES) - {role}:
+        with pytest.raises(OperatorError, match=f"is a {role}'s key"):
+            load_pair(out, other)
+
+
+def test_a_public_key_alone_does_not_join(folder: KeyFolder) -> None:
+    enrol(folder)
+    for path in (folder.path / "roster/worker/ada.key", folder.path / "sink.key", folder.path / "sink.key_secret"):
+        with pytest.raises(OperatorError, match="enrol worker NAME"):
+            load_pair(path, "worker")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe", b"hello", b"public-key = short", b'    public-key = "' + b"a" * 40 + b'"\n  secret-key = "b"'],
+    ids=["empty", "binary", "text", "short", "short secret"],
+)
+def test_what_is_no_key_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.key_secret"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(OperatorError, match=r"bad\.key_secret") as refused:
+        load(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_key_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(OperatorError, match="cannot read the key file"):
+            load(path)
+
+
+@pytest.mark.parametrize("path", ["/proc/keys", "/dev/null/keys"])
+def test_a_key_folder_that_cannot_be_written_is_named_in_one_line(path: str) -> None:
+    with pytest.raises(OperatorError, match="cannot write the key folder"):
+        KeyFolder(Path(path)).prepare()
+
+
+def test_this_machines_files_follow_the_sinks_address_and_keep_their_keys(folder: KeyFolder) -> None:
+    folder.prepare_local(LOCAL)
+    before = [folder.certificate(role) for role in ROLES]
+    assert names(folder) == {role: role for role in ROLES}
+    folder.prepare_local("tcp://127.0.0.1:6000")
+    after = [folder.certificate(role) for role in ROLES]
+    assert [each.sink for each in after] == ["tcp://127.0.0.1:6000"] * 3
+    assert [(each.public, each.secret) for each in after] == [(each.public, each.secret) for each in before]
+    assert [load_pair(folder.local(role), role) for role in ROLES] == after
+
+
+def test_a_local_key_that_was_revoked_stays_revoked(folder: KeyFolder) -> None:
+    folder.prepare_local(LOCAL)
+    folder.revoke("worker")
+    folder.prepare_local("tcp://127.0.0.1:6000")
+    assert names(folder) == {"ventilator": "ventilator", "observer": "observer"}
+
+
+def test_a_certificate_is_read_whatever_its_order_and_comments(tmp_path: Path) -> None:
+    path = tmp_path / "mine.key_secret"
+    path.write_text(f'# secret-key = "{"c" * 40}"\n\tsecret-key="{"s" * 40}"\n  public-key   =   "{"p" * 40}"\n\n')
+    path.chmod(0o600)
+    assert load(path) == Certificate(path, "p" * 40, "s" * 40)

@@ -1,0 +1,145 @@
+"""Reading: any process sees what is committed, in pages, in task order or in order of commit."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import OperatorError
+from common.sink.ledger_reader import LedgerReader
+from common.sink.sqlite_ledger import Ledger
+from common.sink.tables import Format, print_results
+from tests.unit.builders import record
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "a ledger?#%.db")
+
+
+@pytest.fixture
+def ledger(path: str) -> Iterator[Ledger]:
+    opened = Ledger(path)
+    opened.open_job("job", "tasks:square", "lines of text")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def reader(ledger: Ledger, path: str) -> Iterator[LedgerReader]:
+    opened = LedgerReader(path)
+    yield opened
+    opened.close()
+
+
+def test_a_reader_sees_each_commit_of_an_open_ledger(ledger: Ledger, reader: LedgerReader) -> None:
+    assert list(reader.rows(1, failed=False)) == []
+    ledger.commit([record(["a"], 1)], [])
+    assert [row.value for row in reader.rows(1, failed=False)] == ["a"]
+    ledger.commit([record(["b"], 0)], [])
+    assert [row.value for row in reader.rows(1, failed=False)] == ["b", "a"]
+
+
+def test_a_reader_does_not_hold_up_the_writer(ledger: Ledger, reader: LedgerReader) -> None:
+    ledger.commit([record([0] * 5)], [])
+    reader._PAGE = 2
+    slow = reader.rows(1, failed=False)
+    next(slow)
+    ledger.commit([record([0] * 5, 5)], [])
+    assert ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    assert [row.task for row in slow] == list(range(1, 10))
+
+
+@pytest.mark.parametrize("part", ["value", "error"])
+def test_a_page_of_large_rows_is_cut_by_their_weight(ledger: Ledger, reader: LedgerReader, part: str) -> None:
+    reader._PAGE_BYTES = 2_500
+    text = "x" * 1_000
+    errors = dict.fromkeys(range(7), text) if part == "error" else {}
+    ledger.commit([record([text if part == "value" else None] * 7, errors=errors)], [])
+    weights = []
+    page = reader._page
+    reader._page = lambda *query: weights.append(page(*query)) or weights[-1]  # type: ignore[method-assign,func-returns-value]
+    assert [row.task for row in reader.rows(1, failed=False)] == list(range(7))
+    assert [len(rows) for rows, _ in weights] == [3, 3, 1]
+
+
+@pytest.mark.parametrize("page", [1, 2, 6, 7, 100])
+def test_pages_join_without_gap_or_repetition(ledger: Ledger, reader: LedgerReader, page: int) -> None:
+    reader._PAGE = page
+    ledger.commit([record([1, None, 3], 4, errors={1: "no"}), record([1, None, 3], 0, errors={1: "no"})], [])
+    assert [row.task for row in reader.rows(1, failed=False)] == [0, 1, 2, 4, 5, 6]
+    assert [row.task for row in reader.rows(1, failed=True)] == [1, 5]
+    assert [row.task for _, row in reader.rows_after(1, 0, failed=False) if row] == [0, 1, 2, 4, 5, 6]
+
+
+def test_following_is_in_order_of_commit_and_goes_on_from_a_position(ledger: Ledger, reader: LedgerReader) -> None:
+    ledger.commit([record(["a", "b"], 10)], [])
+    ledger.commit([record(["c", "d"], 0), record(["e"], 5)], [])
+    followed = [each for each in reader.rows_after(1, 0, failed=False) if each[1]]
+    assert [row.value for _, row in followed] == ["a", "b", "c", "d", "e"]
+    position = followed[1][0]
+    assert [row.value for _, row in reader.rows_after(1, position, failed=False) if row] == ["c", "d", "e"]
+    ledger.commit([record(["late", "new"], 11)], [])
+    position = followed[-1][0]
+    assert [(row.task, row.value) for _, row in reader.rows_after(1, position, failed=False) if row] == [(12, "new")]
+
+
+def test_following_an_ended_job_prints_it_in_order_of_commit(
+    ledger: Ledger, reader: LedgerReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.commit([record(["late"], 7)], [])
+    ledger.commit([record([True, None], 0, errors={1: "no"})], [])
+    ledger.end_job("job", "done", 8)
+    print_results(reader, 1, Format.jsonl, failed=False, follow=True)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["task"], line["status"], line["value"]) for line in lines] == [
+        (7, "ok", "late"),
+        (0, "ok", True),
+        (1, "failed", None),
+    ]
+
+
+def test_a_job_is_found_by_name_and_the_last_one_without(ledger: Ledger, reader: LedgerReader) -> None:
+    ledger.open_job("other", "tasks:cube", "range 0:3")
+    assert (reader.job("job"), reader.job("other"), reader.job(None)) == (1, 2, 2)
+    with pytest.raises(OperatorError, match="no job nosuch"):
+        reader.job("nosuch")
+
+
+def test_jobs_are_listed_with_their_counts(ledger: Ledger, reader: LedgerReader) -> None:
+    ledger.commit([record([1, None], errors={1: "no"})], [])
+    assert not reader.ended(1)
+    ledger.end_job("job", "cancelled", None)
+    assert reader.ended(1)
+    (job,) = reader.jobs()
+    assert (job.name, job.state, job.total, job.done, job.failed) == ("job", "cancelled", None, 2, 1)
+    assert job.ended_at is not None
+
+
+def test_a_reader_writes_nothing(ledger: Ledger, reader: LedgerReader) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader._db.execute("DELETE FROM results")
+
+
+def test_an_empty_ledger_has_no_job_yet(tmp_path: Path) -> None:
+    empty = str(tmp_path / "empty.db")
+    Ledger(empty).close()
+    with pytest.raises(OperatorError, match="no job yet"):
+        LedgerReader(empty).job(None)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database " * 100], ids=["missing", "empty", "text"])
+def test_what_is_no_ledger_is_refused_in_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "other.db"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(OperatorError, match=r"other\.db") as refused:
+        LedgerReader(str(path))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_is_no_ledger(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="there is no ledger"):
+        LedgerReader(str(tmp_path))
