@@ -19,7 +19,7 @@ from tests.unit.builders import record
 
 WRITER = """
 import os, sys
-from common.ledger import Ledger
+from common.sink.sqlite_ledger import Ledger
 from tests.unit.builders import record
 
 path = sys.argv[1]

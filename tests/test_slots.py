@@ -231,7 +231,7 @@ class Link:
         self.wire = child.Wire(theirs.detach())
         self.progress = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")
         self.outbox = child.Outbox(self.wire, 1_000_000)
-        self.orders = child.Orders(self.outbox, self.progress)
+        self.orders = child.OrderQueue(self.outbox, self.progress)
 
     def order(self, *tasks: int) -> None:
         payload = msgspec.msgpack.encode(("tasks:fine", [(task, [task]) for task in tasks]))
