@@ -214,7 +214,7 @@ class Collector:
                 if open_job.function not in worker.functions
             ]
             outputs.append(Send(peer, self._registry.places(worker)))
-            return outputs + self._commits.kept_receipts(worker)
+            return outputs
         if worker is None:
             return [Send(peer, Again())]
         if isinstance(message, Returned):

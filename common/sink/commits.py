@@ -8,13 +8,10 @@ from ..protocol.codec import ticket
 from ..protocol.messages import Mark, Quarantine, Recorded, Results
 from ..protocol.users import User
 from .outputs import LogLimiter, Output, Send
-from .registry import BeatingWorker, Registry
+from .registry import Registry
 from .rows import RowSet, quarantined, recording
 from .settings import CollectorSettings
 from .store import LedgerStuck, Store
-
-_UNTOLD_MAX = 1_000
-"""So many workers that are not here have receipts kept for them, and each so many."""
 
 
 @dataclass(slots=True)
@@ -25,8 +22,6 @@ class Pending:
     """By worker and serial: while the ledger is stuck, results that are said again take no further room."""
     quarantined: list[RowSet] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    """The key that each worker's results came with."""
 
     def __bool__(self) -> bool:
         return bool(self.recordings or self.quarantined or self.marks)
@@ -46,8 +41,6 @@ class Commits:
         self._ledger = ledger
         self._registry = registry
         self._lines = lines
-        self._untold: dict[tuple[str, str], list[int]] = {}
-        """Receipts for workers, by name and key, whose results came before they had joined (again)."""
 
     def results(self, user: User, results: Results) -> list[Output]:
         """Take results that came from `user`, a worker."""
@@ -62,7 +55,6 @@ class Commits:
         try:
             recorded = recording(results, job.attempts, job.attempts_max)
             self.pending.recordings[results.worker, results.serial] = recorded
-            self.pending.keys[results.worker] = user.key
         except ProtocolError as error:
             return self._refuse(user, results, "malformed results", str(error))
         return []
@@ -98,21 +90,11 @@ class Commits:
         return written, outputs
 
     def receipts(self, written: Pending) -> list[Output]:
-        """The receipts for what a commit has written; those of workers that are not here wait for them."""
+        """The receipts for what a commit has written. A worker that is not here gets them when it resends."""
         told: dict[str, list[int]] = {}
         for worker, serial in written.recordings:
             told.setdefault(worker, []).append(serial)
-        for name in told.keys() - self._registry.workers.keys():
-            # A worker's results may be quicker than its greeting.
-            if len(self._untold) >= _UNTOLD_MAX:
-                self._untold.clear()
-            self._untold.setdefault((name, written.keys[name]), []).extend(told[name][:_UNTOLD_MAX])
         return [output for name, serials in told.items() for output in self._tell(name, serials, [])]
-
-    def kept_receipts(self, worker: BeatingWorker) -> list[Output]:
-        """The receipts that have waited for this worker, which has joined."""
-        untold = self._untold.pop((worker.name, worker.user.key), None)
-        return [] if untold is None else self._tell(worker.name, untold, [])
 
     def _refuse(self, user: User, results: Results, fault: str, detail: str) -> list[Output]:
         return self._lines.complain(user, fault, detail) + self._tell(results.worker, [], [results.serial])
