@@ -255,7 +255,7 @@ class Collector:
             return [Send(peer, Again())]
         open_job.heard_at = now
         if isinstance(message, Mark):
-            self._commits.pending.marks[message.job] = message
+            self._commits.mark(message)
             return []
         if isinstance(message, Quarantine):
             return self._commits.quarantine(now, known.user, message)

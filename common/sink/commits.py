@@ -7,6 +7,7 @@ from ..log_line import LogLine
 from ..protocol.codec import ticket
 from ..protocol.messages import Mark, Quarantine, Recorded, Results
 from ..protocol.users import User
+from .job_rules import next_mark
 from .outputs import LogLimiter, Output, Send
 from .registry import Registry
 from .rows import RowSet, quarantined, recording
@@ -62,13 +63,23 @@ class Commits:
     def quarantine(self, now: float, user: User, message: Quarantine) -> list[Output]:
         """Take a task that `user`, its job's ventilator, gives up."""
         try:
-            self.pending.quarantined.append(quarantined(message))
+            job = self._ledger.job(message.job)
+            assert job is not None
+            self.pending.quarantined.append(quarantined(message, job.attempts))
         except ProtocolError as error:
             return self._lines.complain(user, "malformed quarantine", str(error))
         text = (
             f"task {message.task} of job {message.job} is quarantined: {message.lost_count} workers died while it ran"
         )
         return self._lines.say(now, user, "warning", text)
+
+    def mark(self, message: Mark) -> None:
+        """Take a mark of a job from its ventilator."""
+        job = self._ledger.job(message.job)
+        assert job is not None
+        mark = next_mark(job, self.pending.marks.get(job.name), message)
+        if mark is not None:
+            self.pending.marks[job.name] = mark
 
     def commit(self, now: float) -> tuple[Pending, list[Output]]:
         """Write what has come since the last time; returns what was written, and what is to be said of it."""

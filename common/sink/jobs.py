@@ -19,11 +19,12 @@ from ..protocol.messages import (
     Roster,
 )
 from ..protocol.users import WORKER, User
+from .job_rules import stays_done, why_not_open
 from .outputs import LogLimiter, Output, Send, refusal
 from .registry import OpenJob, Peer, Registry
 from .rows import RowSet
 from .settings import CollectorSettings
-from .store import Job, LedgerRefused, LedgerStuck, Store
+from .store import Job, LedgerStuck, Store
 
 _CONTESTERS_MAX = 100
 """Of one key."""
@@ -73,12 +74,11 @@ class Jobs:
         before = self._ledger.job(message.job)
         if before is not None and before.state == "cancelled" and self._had_it(known, message):
             return [Send(peer, Dropped(message.job))]
+        fault = why_not_open(before, message)
+        if fault is not None:
+            return [Send(peer, refusal(fault))]
         try:
-            job = self._ledger.open_job(
-                message.job, message.function, message.source, message.retries, message.retry_failed
-            )
-        except LedgerRefused as error:
-            return [Send(peer, refusal(str(error)))]
+            job = self._opened(before, message)
         except LedgerStuck as error:
             return self._lines.say(now, known.user, "error", f"the ledger takes no job: {error}")
         self._cancelled.pop(job.name, None)
@@ -137,6 +137,16 @@ class Jobs:
     def _had_it(self, known: Peer, message: Open) -> bool:
         """True when the cancelled job was this ventilator's: it has not heard so, or had not when it spoke."""
         return message.reopens or self._cancelled.get(message.job) == (known.name, known.user.key)
+
+    def _opened(self, job: Job | None, message: Open) -> Job:
+        """The job with the retries and attempts of this run. Raises LedgerStuck."""
+        if job is not None and stays_done(job, message):
+            return job
+        attempts = 0 if job is None else job.attempts
+        if message.retry_failed:
+            # Attempts count on from the failed rows, so that new rows replace these.
+            attempts = self._ledger.failed_attempts(message.job) or attempts
+        return self._ledger.open_job(message.job, message.function, message.source, message.retries, attempts)
 
     def _tell_opened(self, now: float, open_job: OpenJob, job: Job, resumed: bool) -> list[Output]:
         opened = Opened(
@@ -201,14 +211,14 @@ class Jobs:
 
     def _answer(self, open_job: OpenJob, even_if_none: bool) -> list[Output]:
         assert open_job.asked_after is not None
+        job = self._ledger.job(open_job.job)
+        assert job is not None
         # Only the answers from before this run leave failed tasks out: what it does itself is done.
-        without_failed = open_job.retry_failed and not open_job.caught_up
-        page = self._ledger.receipts(open_job.job, open_job.asked_after, self._settings.receipts_page, without_failed)
+        skipped = job.attempts if open_job.retry_failed and not open_job.caught_up else 0
+        page = self._ledger.receipts(open_job.job, open_job.asked_after, self._settings.receipts_page, skipped)
         if not page.count and not even_if_none and open_job.answered:
             return []
         open_job.caught_up = open_job.caught_up or not page.more
-        job = self._ledger.job(open_job.job)
-        assert job is not None
         receipts = Receipts(
             job=open_job.job,
             after=open_job.asked_after,
@@ -246,7 +256,10 @@ class Jobs:
                 self._ledger.end_job(open_job.job, "done", message.total)
         except LedgerStuck as error:
             return self._lines.say(now, open_job.user, "error", f"the ledger cannot close job {open_job.job}: {error}")
-        failures = self._ledger.failures(open_job.job, self._settings.failures_shown)
+        failures = [
+            (task, error.strip().rpartition("\n")[2])
+            for task, error in self._ledger.failures(open_job.job, self._settings.failures_shown)
+        ]
         text = f"job {open_job.job} is done: {job.done} tasks recorded, {job.failed} failed"
         return [
             *self._lines.say(now, open_job.user, "info", text),

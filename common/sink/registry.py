@@ -2,11 +2,11 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ..protocol.messages import BatchName, Beat, JobReport, Member, Place, Places, Report, WorkerReport
 from ..protocol.settings import Timing
 from ..protocol.users import User
+from .store import Job
 
 
 @dataclass(slots=True)
@@ -66,14 +66,6 @@ class OpenJob:
         """Where workers find this job's tasks; a ventilator beside the sink is found where the sink is."""
         host = "" if self.address in ("127.0.0.1", "::1") else self.address
         return Place(self.job, host, self.port, self.user.key, self.scarce)
-
-
-class Counts(Protocol):
-    """What a report says of a job's results."""
-
-    done: int
-    failed: int
-    total: int | None
 
 
 class Registry:
@@ -154,7 +146,7 @@ class Registry:
             return None
         return float("-inf") if self._looked_at is None else self._looked_at + self._timing.beat_s
 
-    def report(self, now: float, jobs: dict[str, Counts]) -> Report:
+    def report(self, now: float, jobs: dict[str, Job]) -> Report:
         """The picture for an observer."""
         return Report(
             jobs=[

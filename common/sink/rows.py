@@ -29,6 +29,8 @@ class RowSet:
     errors: dict[int, str]
     again: frozenset[int] = frozenset()
     """Offsets of failed tasks that are to be tried again: they get no row."""
+    replaced_attempts: int = 0
+    """A failed row of an attempt up to this one is replaced; all other rows stay."""
 
     def rows(self, low: int, high: int) -> Iterator[tuple[Any, ...]]:
         """(task, value, seconds[, json]) for the offsets from `low` to `high - 1`."""
@@ -46,7 +48,7 @@ def recording(results: Results, attempts_before: int = 0, attempts_max: int = 1)
 
     A failure is recorded at attempt `attempts_max`, or when it is final; before that the task is tried again, and
     always when it failed in an earlier run of the job, at one of the `attempts_before`. A value that is none of JSON's
-    is its task's failure, a final one.
+    is its task's failure, a final one. Failed rows of these earlier attempts are replaced.
     """
     outcomes = decode_outcomes(results)
     unfit: dict[int, str] = {}
@@ -63,7 +65,12 @@ def recording(results: Results, attempts_before: int = 0, attempts_max: int = 1)
         final = set(failed)
     errors = {offset: error for offset, error in failed.items() if offset in final}
     again = frozenset(failed.keys() - final)
-    return RowSet(results, stored, json, outcomes.seconds, errors, again)
+    return RowSet(results, stored, json, outcomes.seconds, errors, again, _replaced(results, attempts_before))
+
+
+def _replaced(results: Results, attempts_before: int) -> int:
+    """The first result wins, but for failures of earlier runs: they give way to a later attempt."""
+    return min(attempts_before, results.attempt - 1)
 
 
 def _unfit(values: list[Any]) -> Iterator[tuple[int, str]]:
@@ -75,7 +82,7 @@ def _unfit(values: list[Any]) -> Iterator[tuple[int, str]]:
             yield at, f"the result cannot be stored: {error}"
 
 
-def quarantined(quarantine: Quarantine) -> RowSet:
+def quarantined(quarantine: Quarantine, attempts_before: int = 0) -> RowSet:
     """The failed row of a task that is given up. Raises ProtocolError."""
     try:
         arguments = msgspec.msgpack.decode(quarantine.argument, type=list[Any])
@@ -98,7 +105,7 @@ def quarantined(quarantine: Quarantine) -> RowSet:
         ticket=bytes(16),
         outcomes=msgspec.Raw(b""),
     )
-    return RowSet(results, [None], None, [0.0], {0: text})
+    return RowSet(results, [None], None, [0.0], {0: text}, replaced_attempts=_replaced(results, attempts_before))
 
 
 def columns(values: list[Any]) -> tuple[Sequence[Any], list[int | None] | None]:

@@ -18,7 +18,7 @@ from ..errors import OperatorError
 from ..protocol.messages import Mark
 from ..task_ranges import TaskRanges
 from .rows import RowSet
-from .store import Job, LedgerRefused, LedgerStuck, Page
+from .store import Job, LedgerStuck, Page
 
 SCHEMA_VERSION = 1
 _BUSY_S = 0.1
@@ -89,7 +89,7 @@ def _now() -> str:
 
 
 class Ledger:
-    """The writer's side. `path` may be ":memory:"."""
+    """A `Store`: what each method promises stands there. `path` may be ":memory:"."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -138,7 +138,7 @@ class Ledger:
             raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[0]})")
 
     def job(self, name: str) -> Job | None:
-        """The job's row, or None."""
+        """The job, or None."""
         if name not in self._jobs:
             row = self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE name=?", (name,)).fetchone()
             if row is None:
@@ -146,84 +146,57 @@ class Ledger:
             self._jobs[name] = Job(*row)
         return self._jobs[name]
 
-    def open_job(self, name: str, function: str, source: str, retries: int = 0, retry_failed: bool = False) -> Job:
-        """Make the job's row, or find it again. Raises LedgerRefused when it is another job, LedgerStuck.
-
-        With `retry_failed`, attempts count on from the highest of the failed rows, so that new rows replace these.
-        """
-        job = self.job(name)
-        if job is None and retry_failed:
-            raise LedgerRefused(f"there is no job {name}: `python sink.py jobs` lists them")
-        if job is None:
-            with self._transaction():
-                self._db.execute(
-                    "INSERT INTO jobs (name, function, source, opened_at, ticket_key) VALUES (?, ?, ?, ?, ?)",
-                    (name, function, source, _now(), secrets.token_bytes(32)),
-                )
-            job = self.job(name)
-            assert job is not None
-        if job.function != function:
-            raise LedgerRefused(f"job {name} runs {job.function}, not {function}: give another --job name")
-        if job.source != source:
-            raise LedgerRefused(
-                f"job {name} was started on another input ({job.source}, now {source}): give another --job name"
-            )
-        attempts = job.attempts
-        if retry_failed:
-            highest = "SELECT max(attempt) FROM results WHERE job=? AND status='failed'"
-            attempts = self._db.execute(highest, (job.job,)).fetchone()[0] or attempts
-        # A ventilator that opens it once more, before it hears that it is closed, has nothing to add.
-        is_done = job.state == "done" and job.done == job.total and not retry_failed
-        with self._transaction():
-            self._db.execute("UPDATE jobs SET retries=?, attempts=? WHERE job=?", (retries, attempts, job.job))
-            if not is_done:
-                self._db.execute("UPDATE jobs SET state='open', ended_at=NULL WHERE job=?", (job.job,))
-        job.state, job.retries, job.attempts = "done" if is_done else "open", retries, attempts
-        return job
-
-    def end_job(self, name: str, state: str, total: int | None) -> None:
-        """Set the job's state to `done` or `cancelled`. Raises LedgerStuck."""
-        job = self._jobs[name]
+    def open_job(self, name: str, function: str, source: str, retries: int = 0, attempts: int = 0) -> Job:
+        """Make the job, or open it again. Raises LedgerStuck."""
         with self._transaction():
             self._db.execute(
-                "UPDATE jobs SET state=?, total=coalesce(?, total), ended_at=? WHERE job=?",
-                (state, total, _now(), job.job),
+                "INSERT INTO jobs (name, function, source, opened_at, ticket_key, retries, attempts)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE"
+                " SET state='open', ended_at=NULL, retries=excluded.retries, attempts=excluded.attempts",
+                (name, function, source, _now(), secrets.token_bytes(32), retries, attempts),
             )
-        job.state = state
-        job.total = job.total if total is None else total
+        return self._written(name)
 
-    def commit(self, recordings: Iterable[RowSet], marks: Iterable[Mark]) -> None:
-        """Write results and marks in one transaction. Raises LedgerStuck, and then nothing is written.
-
-        A task that has a row keeps it, unless the row is a failed one and the job was opened with `retry_failed` since.
-        Recordings and marks name jobs that exist.
-        """
-        recorded: dict[str, list[tuple[int, int, float, int]]] = {}
+    def end_job(self, name: str, state: str, total: int | None) -> None:
+        """Set the job's state, and its total unless it is None. Raises LedgerStuck."""
         with self._transaction():
-            for (name, _, _), alike in _alike(recordings).items():
+            self._db.execute(
+                "UPDATE jobs SET state=?, total=coalesce(?, total), ended_at=? WHERE name=?",
+                (state, total, _now(), name),
+            )
+        self._written(name)
+
+    def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> None:
+        """Write results and marks in one transaction. Raises LedgerStuck, and then nothing is written."""
+        recorded: dict[str, list[tuple[int, int, float, int]]] = {}
+        marks = list(marks)
+        with self._transaction():
+            for (name, _, _), alike in _alike(row_sets).items():
                 runs = recorded.setdefault(name, [])
-                runs += self._insert_together(self._jobs[name], alike)
+                runs += self._insert_together(self._known(name), alike)
             for name, runs in recorded.items():
-                self._write_receipts(self._jobs[name], runs)
+                self._write_receipts(self._known(name), runs)
             for mark in marks:
                 self._db.execute(
-                    "UPDATE jobs SET mark_count=?, mark_digest=?, total=coalesce(total, ?)"
-                    " WHERE name=? AND mark_count<=?",
-                    (mark.count, mark.digest, mark.count if mark.ended else None, mark.job, mark.count),
+                    "UPDATE jobs SET mark_count=?, mark_digest=?, total=coalesce(?, total) WHERE name=?",
+                    (mark.count, mark.digest, mark.count if mark.ended else None, mark.job),
                 )
-        for name in recorded:
-            job = self._jobs[name]
-            counts = "SELECT done, failed FROM jobs WHERE job=?"
-            job.done, job.failed = self._db.execute(counts, (job.job,)).fetchone()
-        for mark in marks:
-            job = self._jobs[mark.job]
-            if mark.count >= job.mark_count:
-                job.mark_count, job.mark_digest = mark.count, mark.digest
-                job.total = mark.count if mark.ended and job.total is None else job.total
+        for name in recorded.keys() | {mark.job for mark in marks}:
+            self._written(name)
 
-    def receipts(self, name: str, after: int, limit: int, without_failed: bool = False) -> Page:
-        """At most `limit` runs committed after `after`; `without_failed` leaves out what failed in an earlier run."""
-        job = self._jobs[name]
+    def _known(self, name: str) -> Job:
+        job = self.job(name)
+        assert job is not None
+        return job
+
+    def _written(self, name: str) -> Job:
+        """The job, read anew."""
+        self._jobs.pop(name, None)
+        return self._known(name)
+
+    def receipts(self, name: str, after: int, limit: int, skipped_attempts: int = 0) -> Page:
+        """At most `limit` receipts after `after`, without tasks that failed at an attempt up to `skipped_attempts`."""
+        job = self._known(name)
         rows = self._db.execute(
             "SELECT position, first, count, seconds FROM receipts WHERE job=? AND position>? ORDER BY position LIMIT ?",
             (job.job, after, limit),
@@ -231,30 +204,32 @@ class Ledger:
         runs = [(first, count) for _, first, count, _ in rows]
         return Page(
             position=rows[-1][0] if rows else after,
-            runs=self._without_failed(job, runs) if without_failed else runs,
+            runs=self._without_failed(job, runs, skipped_attempts) if skipped_attempts else runs,
             count=sum(count for _, _, count, _ in rows),
             seconds=sum(seconds for _, _, _, seconds in rows),
             more=len(rows) == limit,
         )
 
-    def _without_failed(self, job: Job, runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    def _without_failed(self, job: Job, runs: list[tuple[int, int]], attempts: int) -> list[tuple[int, int]]:
         left = TaskRanges(runs)
         for first, count in runs:
             failed = self._db.execute(
                 "SELECT task FROM results WHERE job=? AND task>=? AND task<? AND status='failed' AND attempt<=?",
-                (job.job, first, first + count, job.attempts),
+                (job.job, first, first + count, attempts),
             )
             for (task,) in failed:
                 left.discard(task, 1)
         return list(left)
 
+    def failed_attempts(self, name: str) -> int:
+        """The highest attempt of the job's failed rows."""
+        query = "SELECT max(attempt) FROM results WHERE job=? AND status='failed'"
+        return self._db.execute(query, (self._known(name).job,)).fetchone()[0] or 0
+
     def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
-        """The first failed tasks of a job, each with the last line of its error."""
-        rows = self._db.execute(
-            "SELECT task, error FROM results WHERE job=? AND status='failed' ORDER BY task LIMIT ?",
-            (self._jobs[name].job, limit),
-        )
-        return [(task, error.strip().rpartition("\n")[2]) for task, error in rows]
+        """The first failed tasks of a job, each with its error."""
+        query = "SELECT task, error FROM results WHERE job=? AND status='failed' ORDER BY task LIMIT ?"
+        return self._db.execute(query, (self._known(name).job, limit)).fetchall()
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
@@ -299,8 +274,7 @@ class Ledger:
         ).fetchall()
         kept = {first + offset for offset in recording.again}
         for task, status, attempt in known:
-            of_earlier_run = attempt <= job.attempts
-            if status == "failed" and of_earlier_run and attempt < results.attempt and task not in kept:
+            if status == "failed" and attempt <= recording.replaced_attempts and task not in kept:
                 self._db.execute("DELETE FROM results WHERE job=? AND task=?", (job.job, task))
                 self._db.execute("UPDATE jobs SET done=done-1, failed=failed-1 WHERE job=?", (job.job,))
             else:

@@ -1,4 +1,8 @@
-"""What the sink's rules need of the ledger."""
+"""What a ledger must do.
+
+A ledger only stores. Which job may be opened, which failed row may be replaced and how far a mark may move is decided
+above it, in `job_rules` and `rows`.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,31 +12,30 @@ from ..protocol.messages import Mark
 from .rows import RowSet
 
 
-class LedgerRefused(Exception):
-    """A job cannot be opened as asked; the text says why."""
-
-
 class LedgerStuck(Exception):
-    """A commit failed for a reason that may pass (disk full, locked); nothing of it was written."""
+    """A write failed for a reason that may pass (disk full, locked); nothing of it was written."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Job:
-    """A row of `jobs`."""
+    """A job as the ledger has it at this moment."""
 
     job: int
     name: str
     function: str
     source: str
     state: str
+    """`open`, `done` or `cancelled`."""
     total: int | None
     done: int
+    """How many tasks have a row, the failed ones included."""
     failed: int
     mark_count: int
     mark_digest: bytes
     ticket_key: bytes
     retries: int
     attempts: int
+    """The highest attempt of the runs whose failures this run repeats; its own attempts count on from there."""
 
     @property
     def attempts_max(self) -> int:
@@ -46,19 +49,62 @@ class Page:
 
     position: int
     runs: list[tuple[int, int]]
+    """Ranges of tasks (first, count)."""
     count: int
+    """How many tasks have these receipts, those that are left out of `runs` included."""
     seconds: float
+    """How long they ran, all together."""
     more: bool
+    """False when no receipt follows; True when one may."""
 
 
 class Store(Protocol):
-    """The ledger; its errors are LedgerRefused and LedgerStuck."""
+    """The ledger as its one writer, the sink, needs it.
+
+    Opening it fails with OperatorError when it cannot be used or another sink has it. Each method that writes is one
+    transaction: when it returns, neither a crash nor a power cut takes it back; when it raises LedgerStuck, nothing of
+    it was written, and the same call may be made again. Any other error ends the sink. Names given to all methods but
+    `job` and `open_job` are those of jobs that exist.
+    """
 
     id: str
+    """Made with the ledger, and its own for ever."""
 
-    def job(self, name: str) -> Job | None: ...
-    def open_job(self, name: str, function: str, source: str, retries: int, retry_failed: bool) -> Job: ...
-    def end_job(self, name: str, state: str, total: int | None) -> None: ...
-    def commit(self, recordings: Iterable[RowSet], marks: Iterable[Mark]) -> None: ...
-    def receipts(self, name: str, after: int, limit: int, without_failed: bool) -> Page: ...
-    def failures(self, name: str, limit: int) -> list[tuple[int, str]]: ...
+    def job(self, name: str) -> Job | None:
+        """The job with all that was written, or None. It is asked for each message, so it must be quick."""
+
+    def open_job(self, name: str, function: str, source: str, retries: int, attempts: int) -> Job:
+        """Make the job, or open it again; its state is `open` then. Raises LedgerStuck.
+
+        A new job gets a random `ticket_key` of 32 bytes. An old one takes over `retries` and `attempts`; its function,
+        source, total, counts, mark and ticket key stay.
+        """
+
+    def end_job(self, name: str, state: str, total: int | None) -> None:
+        """Set the job's state to `done` or `cancelled`, and its total unless it is None. Raises LedgerStuck."""
+
+    def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> None:
+        """Write results and marks, all or nothing. Raises LedgerStuck.
+
+        The rows are taken in the order given. A task that has a row keeps it, with one exception: a failed row of an
+        attempt up to the row set's `replaced_attempts` is replaced. Tasks in `again` are passed over. Each row that is
+        written gets a receipt, at positions above all earlier ones; what wrote no row gives none.
+
+        A mark sets the job's `mark_count` and `mark_digest`, and its total when it says `ended`.
+        """
+
+    def receipts(self, name: str, after: int, limit: int, skipped_attempts: int) -> Page:
+        """At most `limit` receipts of the job, those next after the position `after`; 0 is before the first.
+
+        A receipt covers a range of tasks of one commit. `runs` leaves out tasks that have a failed row of an attempt
+        up to `skipped_attempts`; position, count and seconds do not. After the last receipt the position stays.
+        """
+
+    def failed_attempts(self, name: str) -> int:
+        """The highest attempt of the job's failed rows; 0 when there is none."""
+
+    def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
+        """The first `limit` failed tasks of the job in task order, each with its error."""
+
+    def close(self) -> None:
+        """Let another sink have it; what was committed stays."""

@@ -83,7 +83,7 @@ class Farm:
         except Exception as error:
             raise Broken(f"seed {self.world.seed}: {error!r}\n{self.world.trace()}") from error
         finally:
-            self.disk.ledger.close()
+            self.disk.close()
 
     def _all_closed(self) -> bool:
         return len(self.closed) == len(self.jobs)

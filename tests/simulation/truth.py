@@ -162,10 +162,10 @@ class Disk:
         """The job's row."""
         return self.ledger.job(name)
 
-    def open_job(self, name: str, function: str, source: str, retries: int, retry_failed: bool) -> Job:
+    def open_job(self, name: str, function: str, source: str, retries: int, attempts: int) -> Job:
         """Make or find the job's row."""
         self._may_write()
-        job = self.ledger.open_job(name, function, source, retries, retry_failed)
+        job = self.ledger.open_job(name, function, source, retries, attempts)
         self._truths[name].bases.add(job.attempts)
         return job
 
@@ -202,13 +202,21 @@ class Disk:
         if self.crash == "after":
             raise Crash
 
-    def receipts(self, name: str, after: int, limit: int, without_failed: bool) -> Page:
+    def receipts(self, name: str, after: int, limit: int, skipped_attempts: int) -> Page:
         """Receipts after a position."""
-        return self.ledger.receipts(name, after, limit, without_failed)
+        return self.ledger.receipts(name, after, limit, skipped_attempts)
+
+    def failed_attempts(self, name: str) -> int:
+        """The highest attempt of the failed rows."""
+        return self.ledger.failed_attempts(name)
 
     def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
         """The first failures."""
         return self.ledger.failures(name, limit)
+
+    def close(self) -> None:
+        """The end of the simulation."""
+        self.ledger.close()
 
     # -- checks -------------------------------------------------------------------------------------------------
 

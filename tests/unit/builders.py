@@ -50,9 +50,9 @@ def results(
     )
 
 
-def record(values: list[Any], first: int = 0, **fields: Any) -> RowSet:
+def record(values: list[Any], first: int = 0, attempts_before: int = 0, **fields: Any) -> RowSet:
     """The same, ready for the ledger."""
-    return recording(results(values, first, **fields))
+    return recording(results(values, first, **fields), attempts_before)
 
 
 def any_of(kind: Any) -> st.SearchStrategy[Any]:

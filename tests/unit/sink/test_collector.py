@@ -758,9 +758,20 @@ def test_a_job_cannot_be_opened_with_another_function(scene: Scene) -> None:
     assert "give another --job name" in refused.reason
 
 
+def test_a_job_that_is_opened_behind_its_own_close_stays_done_unless_failed_tasks_are_to_run(scene: Scene) -> None:
+    scene.ventilator()
+    scene.deliver(scene.batch([None], errors={0: "no"}))
+    scene.send(VERA, Close("job", 1, False))
+    for message, state in ((OPEN, "done"), (msgspec.structs.replace(OPEN, retry_failed=True), "open")):
+        assert [peer for peer, _ in of(Opened, scene.send(VERA, message))] == [b"vera"]
+        assert scene.ledger.job("job").state == state  # type: ignore[union-attr]
+    assert scene.ledger.job("job").attempts == 1  # type: ignore[union-attr]
+
+
 def test_a_mark_is_remembered_for_the_next_run(scene: Scene) -> None:
     scene.ventilator()
     scene.send(VERA, Mark("job", 10, b"digest", True))
+    scene.send(VERA, Mark("job", 4, b"earlier", False))
     scene.sink.flush(scene.now)
     ((_, opened),) = of(Opened, scene.ventilator())
     assert isinstance(opened, Opened)

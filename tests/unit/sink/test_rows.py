@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from common.errors import ProtocolError
+from common.protocol.messages import Quarantine
 from common.sink.ledger_reader import LedgerReader
-from common.sink.rows import as_json, columns, recording
+from common.sink.rows import as_json, columns, quarantined, recording
 from common.sink.sqlite_ledger import Ledger
 from tests.unit.builders import VALUES, record, results
 
@@ -130,6 +131,17 @@ def test_a_failure_of_an_earlier_run_is_tried_again_whatever_it_says(
     made = recording(message, attempts_before=2, attempts_max=4)
     assert bool(made.again) is (not final if again is None else again)
     assert made.again ^ made.errors.keys() == {0}
+
+
+@pytest.mark.parametrize(
+    ("attempts_before", "attempt", "replaced"), [(0, 3, 0), (2, 1, 0), (2, 2, 1), (2, 3, 2), (2, 5, 2)]
+)
+def test_only_a_failure_of_an_earlier_run_gives_way_and_only_to_a_later_attempt(
+    attempts_before: int, attempt: int, replaced: int
+) -> None:
+    assert recording(results([1], attempt=attempt), attempts_before, 9).replaced_attempts == replaced
+    given_up = Quarantine("job", 0, attempt, "ada", 3, Raw(b"\x91\x01"))
+    assert quarantined(given_up, attempts_before).replaced_attempts == replaced
 
 
 @pytest.mark.parametrize("value", [b"\xa1\xff", b"\x91" * 100_000], ids=["no UTF-8", "deep"])

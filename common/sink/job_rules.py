@@ -1,0 +1,35 @@
+"""What may happen to a job, decided before the ledger stores it: who may open it, and how its mark moves."""
+
+from msgspec.structs import replace
+
+from ..protocol.messages import Mark, Open
+from .store import Job
+
+
+def why_not_open(job: Job | None, message: Open) -> str | None:
+    """Why the job cannot be opened as asked; None when it can."""
+    if job is None:
+        # Only failed tasks are to run, and there are none.
+        return f"there is no job {message.job}: `python sink.py jobs` lists them" if message.retry_failed else None
+    if job.function != message.function:
+        return f"job {job.name} runs {job.function}, not {message.function}: give another --job name"
+    if job.source != message.source:
+        return (
+            f"job {job.name} was started on another input ({job.source}, now {message.source}): give another --job name"
+        )
+    return None
+
+
+def stays_done(job: Job, message: Open) -> bool:
+    """True when the job is done and this run has nothing to add, as when `Open` is resent and crosses the close."""
+    return job.state == "done" and job.done == job.total and not message.retry_failed
+
+
+def next_mark(job: Job, waiting: Mark | None, mark: Mark) -> Mark | None:
+    """The mark to commit after `mark` has come, when `waiting` was to be committed.
+
+    A mark never goes back, and a total that is known stays.
+    """
+    if mark.count < job.mark_count or (waiting is not None and (waiting.ended or mark.count < waiting.count)):
+        return waiting
+    return mark if job.total is None else replace(mark, ended=False)

@@ -1,0 +1,76 @@
+"""What may happen to a job before the ledger hears of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from common.protocol.messages import Mark, Open
+from common.sink.job_rules import next_mark, stays_done, why_not_open
+from common.sink.store import Job
+
+JOB = Job(1, "job", "tasks:square", "lines of text", "open", None, 0, 0, 5, b"five", b"k" * 32, 0, 0)
+DONE = replace(JOB, state="done", total=7, done=7)
+
+
+def opening(function: str = JOB.function, source: str = JOB.source, retry_failed: bool = False) -> Open:
+    return Open("job", function, source, 5557, 0, retry_failed, False)
+
+
+@pytest.mark.parametrize(
+    ("job", "message", "words"),
+    [
+        (None, opening(retry_failed=True), "there is no job job"),
+        (JOB, opening(function="tasks:cube"), "runs tasks:square, not tasks:cube: give another --job"),
+        (JOB, opening(source="range 0:5"), "another input (lines of text, now range 0:5): give another --job"),
+    ],
+)
+def test_a_job_cannot_be_opened_for_another_function_or_input_or_for_failures_it_cannot_have(
+    job: Job | None, message: Open, words: str
+) -> None:
+    assert words in (why_not_open(job, message) or "")
+
+
+@pytest.mark.parametrize("job", [None, JOB, DONE, replace(JOB, state="cancelled")])
+def test_a_job_can_be_opened_new_and_again_whatever_its_state(job: Job | None) -> None:
+    assert why_not_open(job, opening()) is None
+    assert job is None or why_not_open(job, opening(retry_failed=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("job", "retry_failed", "stays"),
+    [
+        (DONE, False, True),
+        (DONE, True, False),
+        (replace(DONE, done=6), False, False),
+        (replace(DONE, state="open"), False, False),
+        (replace(DONE, state="cancelled"), False, False),
+    ],
+)
+def test_a_job_that_is_done_stays_done_unless_failed_or_missing_tasks_are_to_run(
+    job: Job, retry_failed: bool, stays: bool
+) -> None:
+    assert stays_done(job, opening(retry_failed=retry_failed)) == stays
+
+
+def mark(count: int, ended: bool = False) -> Mark:
+    return Mark("job", count, b"digest %d" % count, ended)
+
+
+@pytest.mark.parametrize(
+    ("total", "waiting", "come", "wanted"),
+    [
+        (None, None, mark(4), None),
+        (None, None, mark(5), mark(5)),
+        (None, None, mark(9, True), mark(9, True)),
+        (None, mark(8), mark(7), mark(8)),
+        (None, mark(8), mark(9), mark(9)),
+        (None, mark(8), mark(8, True), mark(8, True)),
+        (None, mark(8, True), mark(8), mark(8, True)),
+        (None, mark(8), mark(4), mark(8)),
+        (7, None, mark(9, True), mark(9)),
+    ],
+)
+def test_a_mark_never_goes_back_and_a_total_stays(
+    total: int | None, waiting: Mark | None, come: Mark, wanted: Mark | None
+) -> None:
+    assert next_mark(replace(JOB, total=total), waiting, come) == wanted
