@@ -16,9 +16,8 @@ from ..transport import sockets
 from ..transport.sink_link import ask_sink, sink_address
 from . import tables as listing
 from .key_folder import KeyFolder
-from .ledger_reader import LedgerReader
+from .ledgers import open_ledger, open_reader
 from .loop import Sink, SinkOptions
-from .sqlite_ledger import Ledger
 
 app = console.application("The sink of a Tradewind pipeline: collects results, keeps the ledger and the keys.")
 
@@ -71,7 +70,7 @@ def serve(
             raise OperatorError(f"{typed[0]} stands before {command}: put it behind, if `{command} --help` has it")
         return
     console.start_log("sink")
-    opened = Ledger(str(ledger))
+    opened = open_ledger(str(ledger))
     try:
         Sink(SinkOptions(ledger, keys, listen, control_port, results_port), opened).run()
     finally:
@@ -87,7 +86,7 @@ def results(
     follow: Annotated[bool, typer.Option("--follow", help="Go on as results arrive, until the job ends.")] = False,
 ) -> None:
     """Print a job's results in task order, or with --follow as they arrive."""
-    reader = LedgerReader(str(ledger))
+    reader = open_reader(str(ledger))
     number = reader.job(job)
     with console.pipe_may_close():
         listing.print_results(reader, number, format, failed, follow)
@@ -96,7 +95,7 @@ def results(
 @app.command(epilog=console.EXIT_CODES)
 def jobs(ledger: LedgerOption = DEFAULT_LEDGER) -> None:
     """List the jobs of the ledger with their state."""
-    found = LedgerReader(str(ledger)).jobs()
+    found = open_reader(str(ledger)).jobs()
     with console.pipe_may_close():
         listing.print_jobs(found)
 

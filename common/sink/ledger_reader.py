@@ -1,47 +1,19 @@
-"""Reads a ledger from any process, also while a sink writes it."""
+"""Reads an SQLite ledger from any process, also while a sink writes it."""
 
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import OperatorError
 from .sqlite_ledger import unusable
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of `results`."""
-
-    task: int
-    status: str
-    value: Any
-    json: int | None
-    error: str | None
-    attempt: int
-    worker: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class JobSummary:
-    """A row of `jobs` as a reader sees it."""
-
-    name: str
-    function: str
-    state: str
-    total: int | None
-    done: int
-    failed: int
-    opened_at: str
-    ended_at: str | None
+from .store import JobSummary, Row
 
 
 class LedgerReader:
-    """Reads a ledger that a sink may be writing; pages keep it from holding the write-ahead log open."""
+    """A `Reader`; pages keep it from holding the write-ahead log open."""
 
     _PAGE = 5_000
     _PAGE_BYTES = 16 * 1024 * 1024

@@ -19,7 +19,7 @@ from .collector import Collector
 from .key_folder import KeyFolder
 from .outputs import Output
 from .settings import CollectorSettings
-from .sqlite_ledger import Ledger
+from .store import Store
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class SinkOptions:
 class Sink:
     """Sockets, keys and signals around the rules of `Collector`."""
 
-    def __init__(self, options: SinkOptions, ledger: Ledger) -> None:
+    def __init__(self, options: SinkOptions, ledger: Store) -> None:
         self._folder = KeyFolder(options.keys)
         pair = self._folder.prepare()
         self._roster = self._folder.roster()

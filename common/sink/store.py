@@ -1,12 +1,12 @@
-"""What a ledger must do.
+"""What a ledger must do: `Store` for the sink that writes it, `Reader` for anybody who looks at the results.
 
 A ledger only stores. Which job may be opened, which failed row may be replaced and how far a mark may move is decided
 above it, in `job_rules` and `rows`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..protocol.messages import Mark
 from .rows import RowSet
@@ -108,3 +108,63 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let another sink have it; what was committed stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The result of a task as a reader sees it."""
+
+    task: int
+    status: str
+    """`ok` or `failed`."""
+    value: Any
+    json: int | None
+    """1 when `value` is JSON text, or NaN as text; `rows.as_json` tells."""
+    error: str | None
+    attempt: int
+    worker: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """A job as a reader sees it."""
+
+    name: str
+    function: str
+    state: str
+    total: int | None
+    done: int
+    failed: int
+    opened_at: str
+    """In UTC, as ISO 8601 writes it."""
+    ended_at: str | None
+
+
+class Reader(Protocol):
+    """The ledger as any process reads it, also while a sink writes it; it must not hold the sink up.
+
+    A reader sees whole commits only, each as soon as it is written. All methods and the making of a reader raise
+    OperatorError, in one line, when the ledger is not there or cannot be read.
+    """
+
+    def jobs(self) -> list[JobSummary]:
+        """All jobs, oldest first."""
+
+    def job(self, name: str | None) -> int:
+        """The number of the job, of the newest when `name` is None. Raises OperatorError when there is none."""
+
+    def ended(self, job: int) -> bool:
+        """True when the job is done or cancelled."""
+
+    def rows(self, job: int, failed: bool) -> Iterator[Row]:
+        """The job's rows in task order; only the failed ones when `failed`."""
+
+    def rows_after(self, job: int, position: int, failed: bool) -> Iterator[tuple[int, Row | None]]:
+        """Rows in order of commit after `position`, each with a position; positions without a wanted row have None.
+
+        Whoever has taken all that came with a position goes on from it; 0 is before the first.
+        """
+
+    def close(self) -> None:
+        """Let go of the ledger."""

@@ -11,8 +11,8 @@ import msgspec
 
 from ..protocol.messages import Report
 from ..protocol.users import User
-from .ledger_reader import JobSummary, LedgerReader, Row
 from .rows import as_json
+from .store import JobSummary, Reader, Row
 
 _FOLLOW_S = 0.2
 _VOICE_S = 5.0
@@ -61,7 +61,7 @@ class _Printer:
         sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
 
 
-def print_results(reader: LedgerReader, job: int, format_: Format, failed: bool, follow: bool) -> None:
+def print_results(reader: Reader, job: int, format_: Format, failed: bool, follow: bool) -> None:
     """A job's rows in task order; with `follow` in order of commit until the job ends."""
     printer = _Printer(format_)
     if not follow:

@@ -24,7 +24,10 @@ SHELL = {
     *(f"transport.{name}" for name in ("clock", "polling", "monitor", "sockets", "zap", "sink_link", "key_files")),
     *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "progress", "local_farm")),
     *(f"worker.{name}" for name in ("command", "loop", "slots", "child_process", "child_output", "child")),
-    *(f"sink.{name}" for name in ("command", "loop", "sqlite_ledger", "ledger_reader", "key_folder", "tables")),
+    *(
+        f"sink.{name}"
+        for name in ("command", "loop", "ledgers", "sqlite_ledger", "ledger_reader", "key_folder", "tables")
+    ),
 }
 """What touches sockets, clock, files, processes or the terminal. All other files are pure, and stay so."""
 OUTSIDE = {"zmq", "time", "os", "random", "threading", "logging", "socket", "subprocess", "sqlite3", "asyncio"}

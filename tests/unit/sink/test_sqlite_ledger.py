@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from common.errors import OperatorError
 from common.protocol.messages import Mark
-from common.sink.ledger_reader import LedgerReader, Row
+from common.sink.ledger_reader import LedgerReader
 from common.sink.sqlite_ledger import Ledger
-from common.sink.store import Job, LedgerStuck
+from common.sink.store import Job, LedgerStuck, Row
 from tests.unit.builders import record
 
 _numbers = itertools.count()

@@ -1,0 +1,31 @@
+"""Which ledger `--ledger` names: a file of SQLite, or a later one that its scheme tells (postgresql://...)."""
+
+from collections.abc import Callable
+
+from ..errors import OperatorError
+from .ledger_reader import LedgerReader
+from .sqlite_ledger import Ledger
+from .store import Reader, Store
+
+_LEDGERS: dict[str, tuple[Callable[[str], Store], Callable[[str], Reader]]] = {
+    "": (Ledger, LedgerReader),
+}
+"""By scheme (a file has none): what the sink writes with, and what readers use. Another ledger is one line here."""
+
+
+def open_ledger(place: str) -> Store:
+    """The ledger for its one writer. Raises OperatorError."""
+    return _chosen(place)[0](place)
+
+
+def open_reader(place: str) -> Reader:
+    """The ledger for a reader. Raises OperatorError."""
+    return _chosen(place)[1](place)
+
+
+def _chosen(place: str) -> tuple[Callable[[str], Store], Callable[[str], Reader]]:
+    before, colon, _ = place.partition("://")
+    scheme = before if colon else ""
+    if scheme not in _LEDGERS:
+        raise OperatorError(f"cannot use the ledger {place}: it is no file; give a file with --ledger")
+    return _LEDGERS[scheme]
