@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -171,7 +172,8 @@ class Ledger:
         recorded: dict[str, list[tuple[int, int, float, int]]] = {}
         marks = list(marks)
         with self._transaction():
-            for (name, _, _), alike in _alike(row_sets).items():
+            for alike in _alike(list(row_sets)):
+                name = alike[0].results.job
                 runs = recorded.setdefault(name, [])
                 runs += self._insert_together(self._known(name), alike)
             for name, runs in recorded.items():
@@ -327,13 +329,23 @@ class Ledger:
             self._lock.close()
 
 
-def _alike(recordings: Iterable[RowSet]) -> dict[tuple[str, int, str], list[RowSet]]:
-    """Recordings by job, attempt and worker, each in the order in which they came."""
+def _alike(row_sets: list[RowSet]) -> list[list[RowSet]]:
+    """Row sets of one job, attempt and worker together, which may be inserted in any order as no two share a task."""
+    if _overlap(row_sets):
+        return [[row_set] for row_set in row_sets]
     found: dict[tuple[str, int, str], list[RowSet]] = {}
-    for recording in recordings:
-        results = recording.results
-        found.setdefault((results.job, results.attempt, results.worker), []).append(recording)
-    return found
+    for row_set in row_sets:
+        results = row_set.results
+        found.setdefault((results.job, results.attempt, results.worker), []).append(row_set)
+    return list(found.values())
+
+
+def _overlap(row_sets: list[RowSet]) -> bool:
+    """True when two of them have a task in common: then the first in order wins."""
+    ranges = sorted((each.results.job, each.results.first, each.results.count) for each in row_sets)
+    return any(
+        job == other and first + count > next_first for (job, first, count), (other, next_first, _) in pairwise(ranges)
+    )
 
 
 def _fixed(job: Job, recording: RowSet) -> str:

@@ -143,6 +143,14 @@ def test_of_two_results_in_one_commit_the_first_wins(ledger: Ledger, path: str) 
     assert [(row.task, row.value) for row in rows(path)] == [(0, "a"), (1, "a"), (2, "b")]
 
 
+def test_of_two_results_in_one_commit_the_first_wins_whoever_else_comes_between(ledger: Ledger, path: str) -> None:
+    open_job(ledger)
+    ledger.commit(
+        [record(["a"], 0, worker="ada"), record(["b", "b"], 1, worker="bob"), record(["c", "c"], 2, worker="ada")], []
+    )
+    assert [(row.task, row.value) for row in rows(path)] == [(0, "a"), (1, "b"), (2, "b"), (3, "c")]
+
+
 def test_jobs_do_not_share_their_tasks(ledger: Ledger, path: str) -> None:
     one, two = open_job(ledger, "one"), open_job(ledger, "two")
     ledger.commit([record([1], job="one"), record([2], job="two")], [])
