@@ -1,7 +1,7 @@
 """What a ledger must do: `Store` for the sink that writes it, `Reader` for anybody who looks at the results.
 
 A ledger only stores. Which job may be opened, which failed row may be replaced and how far a mark may move is decided
-above it, in `job_rules` and `rows`.
+above it, in `job_rules` and `rows`. tests/unit/sink/store_contract.py holds every ledger to each sentence below.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Reading: any process sees what is committed, in pages, in task order or in order of commit."""
+"""What only the reader of SQLite has: pages, and plain words for files that it cannot read; see also test_store.py."""
 
 import json
 import sqlite3
@@ -34,14 +34,6 @@ def reader(ledger: Ledger, path: str) -> Iterator[LedgerReader]:
     opened.close()
 
 
-def test_a_reader_sees_each_commit_of_an_open_ledger(ledger: Ledger, reader: LedgerReader) -> None:
-    assert list(reader.rows(1, failed=False)) == []
-    ledger.commit([record(["a"], 1)], [])
-    assert [row.value for row in reader.rows(1, failed=False)] == ["a"]
-    ledger.commit([record(["b"], 0)], [])
-    assert [row.value for row in reader.rows(1, failed=False)] == ["b", "a"]
-
-
 def test_a_reader_does_not_hold_up_the_writer(ledger: Ledger, reader: LedgerReader) -> None:
     ledger.commit([record([0] * 5)], [])
     reader._PAGE = 2
@@ -74,18 +66,6 @@ def test_pages_join_without_gap_or_repetition(ledger: Ledger, reader: LedgerRead
     assert [row.task for _, row in reader.rows_after(1, 0, failed=False) if row] == [0, 1, 2, 4, 5, 6]
 
 
-def test_following_is_in_order_of_commit_and_goes_on_from_a_position(ledger: Ledger, reader: LedgerReader) -> None:
-    ledger.commit([record(["a", "b"], 10)], [])
-    ledger.commit([record(["c", "d"], 0), record(["e"], 5)], [])
-    followed = [each for each in reader.rows_after(1, 0, failed=False) if each[1]]
-    assert [row.value for _, row in followed] == ["a", "b", "c", "d", "e"]
-    position = followed[1][0]
-    assert [row.value for _, row in reader.rows_after(1, position, failed=False) if row] == ["c", "d", "e"]
-    ledger.commit([record(["late", "new"], 11)], [])
-    position = followed[-1][0]
-    assert [(row.task, row.value) for _, row in reader.rows_after(1, position, failed=False) if row] == [(12, "new")]
-
-
 def test_following_an_ended_job_prints_it_in_order_of_commit(
     ledger: Ledger, reader: LedgerReader, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,33 +81,9 @@ def test_following_an_ended_job_prints_it_in_order_of_commit(
     ]
 
 
-def test_a_job_is_found_by_name_and_the_last_one_without(ledger: Ledger, reader: LedgerReader) -> None:
-    ledger.open_job("other", "tasks:cube", "range 0:3")
-    assert (reader.job("job"), reader.job("other"), reader.job(None)) == (1, 2, 2)
-    with pytest.raises(OperatorError, match="no job nosuch"):
-        reader.job("nosuch")
-
-
-def test_jobs_are_listed_with_their_counts(ledger: Ledger, reader: LedgerReader) -> None:
-    ledger.commit([record([1, None], errors={1: "no"})], [])
-    assert not reader.ended(1)
-    ledger.end_job("job", "cancelled", None)
-    assert reader.ended(1)
-    (job,) = reader.jobs()
-    assert (job.name, job.state, job.total, job.done, job.failed) == ("job", "cancelled", None, 2, 1)
-    assert job.ended_at is not None
-
-
 def test_a_reader_writes_nothing(ledger: Ledger, reader: LedgerReader) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader._db.execute("DELETE FROM results")
-
-
-def test_an_empty_ledger_has_no_job_yet(tmp_path: Path) -> None:
-    empty = str(tmp_path / "empty.db")
-    Ledger(empty).close()
-    with pytest.raises(OperatorError, match="no job yet"):
-        LedgerReader(empty).job(None)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no database " * 100], ids=["missing", "empty", "text"])

@@ -1,104 +1,16 @@
-"""Recording: every value that a task can return is stored, and read again as the JSON that it means."""
+"""Rows: what comes of a results message, and of a task that is given up. test_store.py reads all values again."""
 
-import base64
-import itertools
-import json
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 from msgspec import Raw
 
 from common.errors import ProtocolError
 from common.protocol.messages import Quarantine
-from common.sink.ledger_reader import LedgerReader
-from common.sink.rows import as_json, columns, quarantined, recording
-from common.sink.sqlite_ledger import Ledger
-from tests.unit.builders import VALUES, record, results
-
-_numbers = itertools.count()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger(str(tmp_path / "results.db"))
-    yield opened
-    opened.close()
-
-
-def stored(ledger: Ledger, tmp_path: Path, values: list[Any]) -> list[str]:
-    """The values as JSON, after they went through a ledger file into another connection."""
-    job = ledger.open_job(f"job{next(_numbers)}", "tasks:any", "lines of text")
-    ledger.commit([record(values, job=job.name)], [])
-    reader = LedgerReader(str(tmp_path / "results.db"))
-    texts = [as_json(row.value, row.json) for row in reader.rows(job.job, failed=False)]
-    reader.close()
-    return texts
-
-
-def meaning(value: Any, top: bool = True) -> Any:
-    """What a reader of the JSON text must see; what JSON has no word for is a string."""
-    match value:
-        case float() if math.isnan(value):
-            return "NaN" if top else None
-        case float() if math.isinf(value):
-            return ("Infinity" if value > 0 else "-Infinity") if top else None
-        case bytes():
-            return base64.b64encode(value).decode()
-        case list():
-            return [meaning(each, False) for each in value]
-        case dict():
-            return {key: meaning(each, False) for key, each in value.items()}
-    return value
-
-
-@given(values=st.lists(VALUES, min_size=1, max_size=6))
-@example(values=[math.inf, -math.inf, math.nan, [math.inf]])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_values_come_back_as_the_json_that_they_mean(ledger: Ledger, tmp_path: Path, values: list[Any]) -> None:
-    read = [json.loads(text, parse_constant=lambda name: (name,)) for text in stored(ledger, tmp_path, values)]
-    # By repr: True is not 1 here, and 1 is not 1.0.
-    assert list(map(repr, read)) == [repr(meaning(value)) for value in values]
-
-
-TABLE = [
-    (True, "true"),
-    ("true", '"true"'),
-    (None, "null"),
-    ("null", '"null"'),
-    (1, "1"),
-    (1.0, "1.0"),
-    ("1", '"1"'),
-    ([1], "[1]"),
-    ("[1]", '"[1]"'),
-    (2**63 - 1, "9223372036854775807"),
-    (2**63, "9223372036854775808"),
-    (2**64 - 1, "18446744073709551615"),
-    (-(2**63), "-9223372036854775808"),
-    (math.nan, '"NaN"'),
-    ("NaN", '"NaN"'),
-    (math.inf, '"Infinity"'),
-    (-math.inf, '"-Infinity"'),
-    ("Infinity", '"Infinity"'),
-    (b"\x00\xff", '"AP8="'),
-    ({"a": [b"\x00", {}]}, '{"a":["AA==",{}]}'),
-    ({1: 2}, '{"1":2}'),
-    ("a\x00'\"\n", '"a\\u0000\'\\"\\n"'),
-]
-
-
-def test_values_that_look_alike_stay_apart(ledger: Ledger, tmp_path: Path) -> None:
-    assert stored(ledger, tmp_path, [value for value, _ in TABLE]) == [text for _, text in TABLE]
-
-
-@pytest.mark.parametrize(("value", "text"), TABLE, ids=[text for _, text in TABLE])
-def test_a_value_reads_the_same_alone_as_among_others(ledger: Ledger, tmp_path: Path, value: Any, text: str) -> None:
-    assert stored(ledger, tmp_path, [value, value]) == [text, text]
+from common.sink.rows import columns, quarantined, recording
+from tests.unit.builders import record, results
 
 
 @pytest.mark.parametrize("values", [[1, 2], ["a", "b"], [None, None], [b"a"], [0.5, math.inf]], ids=str)

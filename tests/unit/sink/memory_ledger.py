@@ -1,0 +1,164 @@
+"""The smallest ledger that keeps the contract: lists and dictionaries, for a reader of `store.py` and for its tests."""
+
+import secrets
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+
+from common.errors import OperatorError
+from common.protocol.messages import Mark
+from common.sink.rows import RowSet
+from common.sink.store import Job, JobSummary, LedgerStuck, Page, Row
+
+TIME = "2026-01-01T00:00:00+00:00"
+
+
+@dataclass
+class MemoryJob:
+    """What is kept of one job."""
+
+    job: Job
+    ended_at: str | None = None
+    rows: dict[int, Row] = field(default_factory=dict)
+    receipts: list[tuple[int, float]] = field(default_factory=list)
+    """Tasks and their seconds, in order of commit; a receipt's place is its position."""
+
+
+@dataclass
+class MemoryPlace:
+    """What stays when a ledger is closed."""
+
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    jobs: dict[str, MemoryJob] = field(default_factory=dict)
+    is_made: bool = False
+    is_held: bool = False
+    is_stuck: bool = False
+
+
+class MemoryLedger:
+    """A `Store`."""
+
+    def __init__(self, place: MemoryPlace) -> None:
+        if place.is_held:
+            raise OperatorError("the ledger is in use by another sink")
+        place.is_made = place.is_held = True
+        self._place = place
+        self.id = place.id
+
+    def job(self, name: str) -> Job | None:
+        kept = self._place.jobs.get(name)
+        return None if kept is None else kept.job
+
+    def open_job(self, name: str, function: str, source: str, retries: int, attempts: int) -> Job:
+        self._may_write()
+        kept = self._place.jobs.get(name)
+        if kept is None:
+            number, key = len(self._place.jobs) + 1, secrets.token_bytes(32)
+            job = Job(number, name, function, source, "open", None, 0, 0, 0, b"", key, retries, attempts)
+            kept = self._place.jobs[name] = MemoryJob(job)
+        kept.job, kept.ended_at = replace(kept.job, state="open", retries=retries, attempts=attempts), None
+        return kept.job
+
+    def end_job(self, name: str, state: str, total: int | None) -> None:
+        self._may_write()
+        kept = self._place.jobs[name]
+        kept.job = replace(kept.job, state=state, total=kept.job.total if total is None else total)
+        kept.ended_at = TIME
+
+    def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> None:
+        self._may_write()
+        jobs = deepcopy(self._place.jobs)
+        for row_set in row_sets:
+            _write(jobs[row_set.results.job], row_set)
+        for mark in marks:
+            kept = jobs[mark.job]
+            total = mark.count if mark.ended else kept.job.total
+            kept.job = replace(kept.job, mark_count=mark.count, mark_digest=mark.digest, total=total)
+        self._place.jobs = jobs
+
+    def receipts(self, name: str, after: int, limit: int, skipped_attempts: int) -> Page:
+        kept = self._place.jobs[name]
+        found = kept.receipts[after : after + limit]
+        failed = {task for task, row in kept.rows.items() if row.status == "failed" and row.attempt <= skipped_attempts}
+        return Page(
+            position=after + len(found),
+            runs=[(task, 1) for task, _ in found if task not in failed],
+            count=len(found),
+            seconds=sum(seconds for _, seconds in found),
+            more=after + len(found) < len(kept.receipts),
+        )
+
+    def failed_attempts(self, name: str) -> int:
+        rows = self._place.jobs[name].rows.values()
+        return max((row.attempt for row in rows if row.status == "failed"), default=0)
+
+    def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
+        rows = sorted(self._place.jobs[name].rows.items())
+        return [(task, row.error or "") for task, row in rows if row.status == "failed"][:limit]
+
+    def close(self) -> None:
+        self._place.is_held = False
+
+    def _may_write(self) -> None:
+        if self._place.is_stuck:
+            raise LedgerStuck("no room")
+
+
+def _write(kept: MemoryJob, row_set: RowSet) -> None:
+    results = row_set.results
+    for offset in range(results.count):
+        task = results.first + offset
+        row = kept.rows.get(task)
+        stays = row is not None and (row.status != "failed" or row.attempt > row_set.replaced_attempts)
+        if stays or offset in row_set.again:
+            continue
+        error, seconds = row_set.errors.get(offset), row_set.seconds[offset]
+        json = row_set.json[offset] if row_set.json and error is None else None
+        value = row_set.stored[offset] if error is None else None
+        status = "ok" if error is None else "failed"
+        kept.rows[task] = Row(task, status, value, json, error, results.attempt, results.worker, seconds)
+        kept.receipts.append((task, seconds))
+    failed = sum(row.status == "failed" for row in kept.rows.values())
+    kept.job = replace(kept.job, done=len(kept.rows), failed=failed)
+
+
+class MemoryReader:
+    """A `Reader`."""
+
+    def __init__(self, place: MemoryPlace) -> None:
+        if not place.is_made:
+            raise OperatorError("there is no ledger")
+        self._place = place
+
+    def jobs(self) -> list[JobSummary]:
+        return [
+            JobSummary(job.name, job.function, job.state, job.total, job.done, job.failed, TIME, kept.ended_at)
+            for kept in self._place.jobs.values()
+            for job in [kept.job]
+        ]
+
+    def job(self, name: str | None) -> int:
+        jobs = [kept.job for kept in self._place.jobs.values() if name in (None, kept.job.name)]
+        if not jobs:
+            raise OperatorError("there is no job yet" if name is None else f"there is no job {name}")
+        return jobs[-1].job
+
+    def ended(self, job: int) -> bool:
+        return self._kept(job).job.state != "open"
+
+    def rows(self, job: int, failed: bool) -> Iterator[Row]:
+        for _, row in sorted(self._kept(job).rows.items()):
+            if row.status == "failed" or not failed:
+                yield row
+
+    def rows_after(self, job: int, position: int, failed: bool) -> Iterator[tuple[int, Row | None]]:
+        kept = self._kept(job)
+        for at, (task, _) in list(enumerate(kept.receipts, 1))[position:]:
+            row = kept.rows[task]
+            yield at, row if row.status == "failed" or not failed else None
+
+    def close(self) -> None:
+        pass
+
+    def _kept(self, job: int) -> MemoryJob:
+        return next(kept for kept in self._place.jobs.values() if kept.job.job == job)

@@ -1,0 +1,512 @@
+"""What every ledger must do, sentence by sentence of `common/sink/store.py`.
+
+Another ledger is tested by a class that inherits `StoreContract` and has a fixture `place`; see test_store.py.
+"""
+
+import base64
+import itertools
+import json
+import math
+from typing import Any, Protocol
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from common.errors import OperatorError
+from common.protocol.messages import Mark
+from common.sink.rows import as_json
+from common.sink.store import Job, LedgerStuck, Page, Reader, Row, Store
+from tests.unit.builders import VALUES, record
+
+BIG = "x" * 100_000
+_numbers = itertools.count()
+
+
+class Place(Protocol):
+    """Where one ledger is, which a test may open several times. All that it has opened is closed after the test."""
+
+    def ledger(self) -> Store:
+        """Open it to write."""
+
+    def reader(self) -> Reader:
+        """Open it to read."""
+
+    def fill(self, ledger: Store) -> None:
+        """Leave no room: what writes as much as BIG raises LedgerStuck until `free`."""
+
+    def free(self, ledger: Store) -> None:
+        """Make room again."""
+
+
+class At:
+    """A ledger with a job, and a reader of it."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.ledger = place.ledger()
+        self.reader = place.reader()
+        self.open()
+
+    def open(self, name: str = "job", retries: int = 0, attempts: int = 0) -> Job:
+        return self.ledger.open_job(name, "tasks:square", "lines of text", retries, attempts)
+
+    def job(self, name: str = "job") -> Job:
+        found = self.ledger.job(name)
+        assert found is not None
+        return found
+
+    def commit(self, *row_sets: Any, marks: tuple[Mark, ...] = ()) -> None:
+        self.ledger.commit(iter(row_sets), iter(marks))
+
+    def rows(self, name: str = "job", failed: bool = False) -> list[Row]:
+        return list(self.reader.rows(self.reader.job(name), failed))
+
+    def values(self, name: str = "job") -> dict[int, Any]:
+        return {row.task: row.error if row.value is None else row.value for row in self.rows(name)}
+
+    def receipts(self, after: int = 0, limit: int = 1_000, skipped: int = 0, name: str = "job") -> Page:
+        return self.ledger.receipts(name, after, limit, skipped)
+
+    def receipted(self, after: int = 0, skipped: int = 0, name: str = "job") -> list[int]:
+        """The tasks that have receipts after a position, each as often as it has one."""
+        return sorted(tasks_of(self.receipts(after, skipped=skipped, name=name)))
+
+    def followed(self, position: int, failed: bool = False) -> list[tuple[int, Any]]:
+        found = self.reader.rows_after(self.reader.job("job"), position, failed)
+        return [(at, row.value if row.error is None else row.error) for at, row in found if row is not None]
+
+
+def tasks_of(page: Page) -> list[int]:
+    return [task for first, count in page.runs for task in range(first, first + count)]
+
+
+@pytest.fixture
+def at(place: Place) -> At:
+    return At(place)
+
+
+MESSAGES = st.builds(
+    lambda first, count, bad, worker: (first, count, {at for at in bad if at < count}, worker),
+    st.integers(0, 12),
+    st.integers(1, 6),
+    st.sets(st.integers(0, 5), max_size=2),
+    st.sampled_from(["ada", "bob"]),
+)
+with_place = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors], deadline=None
+)
+
+
+class StoreContract:
+    """Every sentence of `Store` and `Reader`."""
+
+    # -- jobs -----------------------------------------------------------------------------------------------------
+
+    def test_a_job_that_was_never_opened_is_none(self, at: At) -> None:
+        assert at.ledger.job("nosuch") is None
+
+    def test_a_new_job_is_open_and_has_nothing(self, at: At) -> None:
+        job = at.open("new", retries=3, attempts=2)
+        assert (job.name, job.function, job.source) == ("new", "tasks:square", "lines of text")
+        assert (job.state, job.total, job.done, job.failed, job.mark_count) == ("open", None, 0, 0, 0)
+        assert (job.retries, job.attempts, job.mark_digest) == (3, 2, b"")
+        assert at.job("new") == job
+
+    def test_each_job_has_a_ticket_key_of_its_own(self, at: At) -> None:
+        keys = {at.job().ticket_key, at.open("one").ticket_key, at.open("two").ticket_key}
+        assert [len(key) for key in keys] == [32, 32, 32]
+
+    def test_a_job_opened_again_takes_retries_and_attempts_and_keeps_the_rest(self, at: At) -> None:
+        at.commit(record([1, None], errors={1: "no"}), marks=(Mark("job", 9, b"nine", True),))
+        before = at.job()
+        again = at.ledger.open_job("job", "tasks:cube", "another input", 5, 4)
+        assert (again.retries, again.attempts) == (5, 4)
+        assert (again.function, again.source, again.ticket_key) == (before.function, before.source, before.ticket_key)
+        assert (again.done, again.failed, again.total) == (2, 1, 9)
+        assert (again.mark_count, again.mark_digest) == (9, b"nine")
+        assert at.job() == again
+        assert at.values() == {0: 1, 1: "no"}
+
+    @pytest.mark.parametrize("state", ["done", "cancelled"])
+    def test_an_ended_job_can_be_opened_again(self, at: At, state: str) -> None:
+        at.ledger.end_job("job", state, 7)
+        assert (at.job().state, at.job().total) == (state, 7)
+        assert at.reader.jobs()[0].ended_at is not None
+        assert at.open().state == "open"
+        assert (at.job().state, at.job().total) == ("open", 7)
+        assert (at.reader.jobs()[0].state, at.reader.jobs()[0].ended_at) == ("open", None)
+
+    def test_a_job_that_ends_without_a_total_keeps_the_one_it_has(self, at: At) -> None:
+        at.ledger.end_job("job", "done", 7)
+        at.ledger.end_job("job", "cancelled", None)
+        assert (at.job().state, at.job().total) == ("cancelled", 7)
+
+    def test_a_job_is_a_value_that_later_writes_do_not_change(self, at: At) -> None:
+        before = at.job()
+        at.commit(record([1]), marks=(Mark("job", 1, b"one", True),))
+        at.ledger.end_job("job", "done", 1)
+        assert (before.state, before.done, before.mark_count, before.total) == ("open", 0, 0, None)
+        assert (at.job().state, at.job().done, at.job().mark_count, at.job().total) == ("done", 1, 1, 1)
+
+    # -- first wins -----------------------------------------------------------------------------------------------
+
+    @given(commits=st.lists(st.lists(MESSAGES, max_size=4), max_size=5), limit=st.integers(1, 4))
+    @with_place
+    def test_each_task_has_its_first_result_and_one_receipt(
+        self, at: At, commits: list[list[tuple[int, int, set[int], str]]], limit: int
+    ) -> None:
+        name = f"job{next(_numbers)}"
+        at.open(name)
+        expected: dict[int, tuple[Any, ...]] = {}
+        serial = itertools.count()
+        for commit in commits:
+            row_sets = []
+            for first, count, bad, worker in commit:
+                tag = next(serial)
+                values = [None if offset in bad else f"{tag}" for offset in range(count)]
+                errors = dict.fromkeys(bad, f"error {tag}")
+                row_sets.append(record(values, first, job=name, errors=errors, worker=worker))
+                for offset in range(count):
+                    fate = ("failed", None, f"error {tag}") if offset in bad else ("ok", f"{tag}", None)
+                    expected.setdefault(first + offset, (*fate, worker))
+            at.commit(*row_sets)
+
+        found = {row.task: (row.status, row.value, row.error, row.worker) for row in at.rows(name)}
+        assert found == expected
+        failed = sum(fate[0] == "failed" for fate in expected.values())
+        assert (at.job(name).done, at.job(name).failed) == (len(expected), failed)
+        assert [(each.done, each.failed) for each in at.reader.jobs()][-1] == (len(expected), failed)
+
+        position, receipted, seconds, more = 0, [], 0.0, True
+        while more:
+            page = at.receipts(position, limit, name=name)
+            assert len(page.runs) <= limit
+            assert page.position > position if page.runs else page.position == position
+            assert page.count == sum(count for _, count in page.runs)
+            receipted += tasks_of(page)
+            position, more, seconds = page.position, page.more, seconds + page.seconds
+        assert sorted(receipted) == sorted(expected)
+        assert seconds == pytest.approx(0.25 * len(expected))
+
+    def test_a_duplicate_changes_nothing(self, at: At) -> None:
+        at.commit(record(["first", "first"]))
+        rows, page, job = at.rows(), at.receipts(), at.job()
+        at.commit(record(["second", "second"], worker="bob", errors={0: "late"}, attempt=2))
+        assert (at.rows(), at.receipts(), at.job()) == (rows, page, job)
+
+    def test_of_two_results_in_one_commit_the_first_wins_whoever_else_comes_between(self, at: At) -> None:
+        at.commit(
+            record(["a"], 0, worker="ada"), record(["b", "b"], 1, worker="bob"), record(["c", "c"], 2, worker="ada")
+        )
+        assert at.values() == {0: "a", 1: "b", 2: "b", 3: "c"}
+        assert at.receipted() == [0, 1, 2, 3]
+
+    def test_many_small_results_of_one_commit_each_have_their_row(self, at: At) -> None:
+        """A ledger may write them together."""
+        at.commit(*[record([f"first {task}"], task) for task in (2, 4)])
+        at.commit(*[record([f"second {task}"], task) for task in range(7)])
+        assert at.values() == {task: f"{'first' if task in (2, 4) else 'second'} {task}" for task in range(7)}
+        assert at.receipted() == list(range(7))
+
+    def test_a_failed_row_is_replaced_only_if_its_attempt_is_to_be(self, at: At) -> None:
+        at.commit(record([None], attempt=2, errors={0: "no"}))
+        page = at.receipts()
+        at.commit(record(["of the same run"], attempt=3))
+        at.commit(record(["of an earlier run"], attempt=3, attempts_before=1))
+        assert (at.values(), at.receipts()) == ({0: "no"}, page)
+        at.commit(record(["again"], attempt=3, attempts_before=2))
+        assert at.values() == {0: "again"}
+        assert (at.job().done, at.job().failed) == (1, 0)
+        assert at.receipted(page.position) == [0]
+
+    def test_a_row_that_did_not_fail_is_never_replaced(self, at: At) -> None:
+        at.commit(record(["first"]))
+        at.commit(record(["second"], attempt=4, attempts_before=3))
+        assert at.values() == {0: "first"}
+
+    def test_a_failed_row_may_be_replaced_by_another_failure(self, at: At) -> None:
+        at.commit(record([None, None], errors={0: "no", 1: "no"}))
+        at.commit(record([None], attempt=2, attempts_before=1, errors={0: "no again"}))
+        assert at.values() == {0: "no again", 1: "no"}
+        assert (at.job().done, at.job().failed) == (2, 2)
+
+    def test_tasks_that_are_to_be_tried_again_get_no_row_and_no_receipt_and_replace_none(self, at: At) -> None:
+        at.commit(record([None], 1, errors={0: "no"}))
+        position = at.receipts().position
+        once_more = record([1, None, 3], 0, attempt=3, attempts_before=4, errors={1: "of a slow worker"})
+        assert once_more.again == {1}
+        at.commit(once_more)
+        assert at.values() == {0: 1, 1: "no", 2: 3}
+        assert at.receipted(position) == [0, 2]
+        assert (at.job().done, at.job().failed) == (3, 1)
+
+    def test_jobs_do_not_share_their_tasks(self, at: At) -> None:
+        at.open("two")
+        at.commit(record([1]), record([2], job="two"))
+        assert (at.values(), at.values("two")) == ({0: 1}, {0: 2})
+        assert (at.job().done, at.job("two").done) == (1, 1)
+        assert (at.receipted(), at.receipted(name="two")) == ([0], [0])
+
+    # -- what a row holds -----------------------------------------------------------------------------------------
+
+    def test_a_row_has_all_that_came_with_its_result(self, at: At) -> None:
+        at.commit(record([1, None, True], 5, attempt=2, worker="bob", errors={1: "Traceback\nValueError: no\n"}))
+        assert at.rows() == [
+            Row(5, "ok", 1, None, None, 2, "bob", 0.25),
+            Row(6, "failed", None, None, "Traceback\nValueError: no\n", 2, "bob", 0.25),
+            Row(7, "ok", "true", 1, None, 2, "bob", 0.25),
+        ]
+
+    def test_strings_cannot_break_out_of_their_statement(self, at: At) -> None:
+        nasty = "'; DROP TABLE results; --\x00\"\n"
+        worker = "o'neil', 0, 0, 0); --"  # Names with NUL do not get past the decoder.
+        at.commit(record([nasty, None], errors={1: nasty}, worker=worker))
+        assert [(row.value, row.error, row.worker) for row in at.rows()] == [
+            (nasty, None, worker),
+            (None, nasty, worker),
+        ]
+
+    @given(values=st.lists(VALUES, min_size=1, max_size=6))
+    @example(values=[math.inf, -math.inf, math.nan, [math.inf]])
+    @with_place
+    def test_any_values_come_back_as_the_json_that_they_mean(self, at: At, values: list[Any]) -> None:
+        read = [json.loads(text, parse_constant=lambda name: (name,)) for text in stored(at, values)]
+        # By repr: True is not 1 here, and 1 is not 1.0.
+        assert list(map(repr, read)) == [repr(meaning(value)) for value in values]
+
+    def test_values_that_look_alike_stay_apart(self, at: At) -> None:
+        assert stored(at, [value for value, _ in TABLE]) == [text for _, text in TABLE]
+
+    def test_a_value_reads_the_same_alone_as_among_others(self, at: At) -> None:
+        assert [stored(at, [value, value]) for value, _ in TABLE] == [[text, text] for _, text in TABLE]
+
+    # -- receipts and failures ------------------------------------------------------------------------------------
+
+    def test_receipts_come_in_order_of_commit(self, at: At) -> None:
+        for first in (20, 3, 11):
+            at.commit(record([0] * 3, first), record([0] * 3, first + 5))
+        pages, position = [], 0
+        for _ in range(3):
+            page = at.receipts(position, limit=2)
+            while page.count < 6:  # A ledger may have a receipt for each task.
+                more = at.receipts(page.position, limit=1)
+                page = Page(more.position, page.runs + more.runs, page.count + more.count, 0.0, more.more)
+            pages.append(sorted(tasks_of(page)))
+            position = page.position
+        assert pages == [[*range(first, first + 3), *range(first + 5, first + 8)] for first in (20, 3, 11)]
+
+    def test_a_cursor_goes_on_where_it_stood(self, at: At) -> None:
+        at.open("other")
+        for first in (40, 20, 0):
+            at.commit(record([0], first), record([0], first, job="other"))
+        page = at.receipts(limit=2)
+        assert (page.runs, page.more) == ([(40, 1), (20, 1)], True)
+        last = at.receipts(page.position, limit=2)
+        assert (last.runs, last.more) == ([(0, 1)], False)
+        assert at.receipts(last.position, limit=2) == Page(last.position, [], 0, 0.0, False)
+        assert at.receipts(page.position, limit=2) == last, "the same question has the same answer"
+
+    def test_receipts_leave_out_what_failed_at_the_attempts_to_be_skipped(self, at: At) -> None:
+        at.commit(record([None, "fine"], errors={0: "no"}), record([None], 2, attempt=3, errors={0: "no"}))
+        page = at.receipts(skipped=1)
+        assert (sorted(tasks_of(page)), page.count, page.seconds) == ([1, 2], 3, 0.75)
+        assert (at.receipted(skipped=2), at.receipted(skipped=3)) == ([1, 2], [1])
+        alone = at.receipts(limit=1, skipped=1)
+        assert alone.position == at.receipts(limit=1).position
+
+    def test_the_highest_attempt_of_failed_rows(self, at: At) -> None:
+        at.open("other")
+        assert at.ledger.failed_attempts("job") == 0
+        at.commit(record([None], 0, attempt=2, errors={0: "no"}), record([None], 1, errors={0: "no"}))
+        at.commit(record([1], 2, attempt=7), record([None], 0, attempt=9, job="other", errors={0: "no"}))
+        assert at.ledger.failed_attempts("job") == 2
+
+    def test_the_first_failures_are_shown_in_task_order(self, at: At) -> None:
+        at.open("other")
+        for first in (9, 3, 6):
+            at.commit(record([None, 1], first, errors={0: f"e{first}\nlast"}))
+        at.commit(record([None], job="other", errors={0: "no"}))
+        assert at.ledger.failures("job", 2) == [(3, "e3\nlast"), (6, "e6\nlast")]
+        assert len(at.ledger.failures("job", 5)) == 3
+
+    # -- marks ----------------------------------------------------------------------------------------------------
+
+    def test_a_mark_is_set_and_a_total_with_the_mark_that_ends(self, at: At) -> None:
+        at.commit(marks=(Mark("job", 4, b"four", False),))
+        assert (at.job().mark_count, at.job().mark_digest, at.job().total) == (4, b"four", None)
+        at.commit(marks=(Mark("job", 10, b"ten", True),))
+        at.commit(marks=(Mark("job", 9, b"nine", False),))
+        assert (at.job().mark_count, at.job().mark_digest, at.job().total) == (9, b"nine", 10)
+
+    # -- it stays -------------------------------------------------------------------------------------------------
+
+    def test_a_ledger_opened_again_has_all_that_was_committed(self, at: At) -> None:
+        at.commit(record([1, None], 5, errors={1: "no"}), marks=(Mark("job", 9, b"nine", True),))
+        at.ledger.end_job("job", "done", 9)
+        before, page, rows = at.job(), at.receipts(), at.rows()
+        at.ledger.close()
+        again = at.place.ledger()
+        assert again.id == at.ledger.id
+        assert again.job("job") == before
+        assert again.receipts("job", 0, 1_000, 0) == page
+        again.commit([record(["late", "late"], 5)], [])
+        assert at.rows() == rows
+
+    def test_what_was_not_closed_is_there_too(self, at: At) -> None:
+        at.commit(record([1]))
+        reader = at.place.reader()
+        assert [row.value for row in reader.rows(reader.job("job"), failed=False)] == [1]
+
+    def test_two_sinks_cannot_write_one_ledger(self, at: At) -> None:
+        with pytest.raises(OperatorError, match="in use by another sink"):
+            at.place.ledger()
+        at.ledger.close()
+        at.place.ledger()
+
+    def test_when_there_is_no_room_nothing_is_written_and_the_same_call_succeeds_later(self, at: At) -> None:
+        at.commit(record(["small"]))
+        at.place.fill(at.ledger)
+        batch = record(["s"], 1), record([BIG], 2), record([None], 3, errors={0: "no"})
+        mark = Mark("job", 4, b"four", True)
+        before, page = at.job(), at.receipts()
+        for _ in range(2):
+            with pytest.raises(LedgerStuck):
+                at.commit(*batch, marks=(mark,))
+            assert (at.values(), at.receipts(), at.job()) == ({0: "small"}, page, before)
+        at.place.free(at.ledger)
+        at.commit(*batch, marks=(mark,))
+        assert at.values() == {0: "small", 1: "s", 2: BIG, 3: "no"}
+        assert at.receipted(page.position) == [1, 2, 3]
+        assert (at.job().done, at.job().failed, at.job().mark_count, at.job().total) == (4, 1, 4, 4)
+
+    def test_when_there_is_no_room_no_job_is_opened(self, at: At) -> None:
+        at.place.fill(at.ledger)
+        with pytest.raises(LedgerStuck):
+            at.ledger.open_job("big", "tasks:" + BIG, "lines of text", 0, 0)
+        assert at.ledger.job("big") is None
+        at.place.free(at.ledger)
+        assert at.ledger.open_job("big", "tasks:" + BIG, "lines of text", 0, 0).state == "open"
+
+    # -- readers --------------------------------------------------------------------------------------------------
+
+    def test_there_is_nothing_to_read_before_the_first_sink(self, place: Place) -> None:
+        with pytest.raises(OperatorError) as refused:
+            place.reader()
+        assert "\n" not in str(refused.value)
+
+    def test_a_reader_sees_each_commit_at_once(self, at: At) -> None:
+        assert at.values() == {}
+        at.commit(record(["a"], 1))
+        assert [row.task for row in at.rows()] == [1]
+        at.commit(record(["b"], 0))
+        assert [row.task for row in at.rows()] == [0, 1]
+
+    def test_a_reader_in_the_middle_does_not_hold_up_the_writer(self, at: At) -> None:
+        at.commit(record([0] * 5))
+        slow = at.reader.rows(at.reader.job("job"), failed=False)
+        next(slow)
+        at.commit(record([0] * 5, 5))
+        at.ledger.end_job("job", "done", 10)
+        assert [row.task for row in slow][:4] == [1, 2, 3, 4]
+
+    def test_only_failed_rows_are_read_when_they_are_asked_for(self, at: At) -> None:
+        at.commit(record([1, None, 3], 4, errors={1: "no"}), record([1, None, 3], 0, errors={1: "no"}))
+        assert [row.task for row in at.rows()] == [0, 1, 2, 4, 5, 6]
+        assert [row.task for row in at.rows(failed=True)] == [1, 5]
+        assert [error for _, error in at.followed(0, failed=True)] == ["no", "no"]
+
+    def test_following_is_in_order_of_commit_and_goes_on_from_a_position(self, at: At) -> None:
+        at.commit(record(["a", "b"], 10))
+        at.commit(record(["c", "d"], 0), record(["e"], 5))
+        followed = at.followed(0)
+        assert [value for _, value in followed][:2] == ["a", "b"]
+        assert sorted(value for _, value in followed) == ["a", "b", "c", "d", "e"]
+        assert sorted(value for _, value in at.followed(followed[1][0])) == ["c", "d", "e"]
+        at.commit(record(["late", "new"], 11))
+        assert at.followed(followed[-1][0])[-1][1] == "new"
+        assert "late" not in at.values().values()
+
+    def test_following_failures_passes_over_what_did_not_fail(self, at: At) -> None:
+        at.commit(record([1]))
+        at.commit(record([None], 1, errors={0: "no"}))
+        at.commit(record([2], 2))
+        found = list(at.reader.rows_after(at.reader.job("job"), 0, failed=True))
+        assert [row.task for _, row in found if row] == [1]
+        assert at.followed(found[-1][0], failed=True) == []
+        assert at.followed(found[-1][0]) == [], "its last position is behind the last row of any kind"
+
+    def test_a_job_is_found_by_name_and_the_newest_one_without(self, at: At) -> None:
+        at.open("other")
+        assert at.reader.job("job") == at.job().job
+        assert at.reader.job("other") == at.reader.job(None) == at.job("other").job
+        with pytest.raises(OperatorError, match="no job nosuch"):
+            at.reader.job("nosuch")
+
+    def test_an_empty_ledger_has_no_job_yet(self, place: Place) -> None:
+        place.ledger()
+        reader = place.reader()
+        assert reader.jobs() == []
+        with pytest.raises(OperatorError, match="no job yet"):
+            reader.job(None)
+
+    def test_jobs_are_listed_with_their_counts_oldest_first(self, at: At) -> None:
+        at.open("another")
+        at.commit(record([1, None], errors={1: "no"}))
+        at.ledger.end_job("job", "cancelled", None)
+        job, another = at.reader.jobs()
+        assert (job.name, job.function, job.state) == ("job", "tasks:square", "cancelled")
+        assert (job.total, job.done, job.failed) == (None, 2, 1)
+        assert (another.name, another.state, another.ended_at) == ("another", "open", None)
+        assert job.opened_at.endswith("+00:00") and (job.ended_at or "").endswith("+00:00")
+        assert [at.reader.ended(at.reader.job(name)) for name in ("job", "another")] == [True, False]
+
+
+def stored(at: At, values: list[Any]) -> list[str]:
+    """The values as JSON, after they went through the ledger to a reader."""
+    name = f"job{next(_numbers)}"
+    at.open(name)
+    at.commit(record(values, job=name))
+    return [as_json(row.value, row.json) for row in at.rows(name)]
+
+
+def meaning(value: Any, top: bool = True) -> Any:
+    """What a reader of the JSON text must see; what JSON has no word for is a string."""
+    match value:
+        case float() if math.isnan(value):
+            return "NaN" if top else None
+        case float() if math.isinf(value):
+            return ("Infinity" if value > 0 else "-Infinity") if top else None
+        case bytes():
+            return base64.b64encode(value).decode()
+        case list():
+            return [meaning(each, False) for each in value]
+        case dict():
+            return {key: meaning(each, False) for key, each in value.items()}
+    return value
+
+
+TABLE = [
+    (True, "true"),
+    ("true", '"true"'),
+    (None, "null"),
+    ("null", '"null"'),
+    (1, "1"),
+    (1.0, "1.0"),
+    ("1", '"1"'),
+    ([1], "[1]"),
+    ("[1]", '"[1]"'),
+    (2**63 - 1, "9223372036854775807"),
+    (2**63, "9223372036854775808"),
+    (2**64 - 1, "18446744073709551615"),
+    (-(2**63), "-9223372036854775808"),
+    (math.nan, '"NaN"'),
+    ("NaN", '"NaN"'),
+    (math.inf, '"Infinity"'),
+    (-math.inf, '"-Infinity"'),
+    ("Infinity", '"Infinity"'),
+    (b"\x00\xff", '"AP8="'),
+    ({"a": [b"\x00", {}]}, '{"a":["AA==",{}]}'),
+    ({1: 2}, '{"1":2}'),
+    ("a\x00'\"\n", '"a\\u0000\'\\"\\n"'),
+]
