@@ -4,6 +4,8 @@ The ledger is handed in: it is the only state that must survive, and the machine
 time. Everything else here (crew, places, open links) is rebuilt from hellos and beats.
 """
 
+from dataclasses import dataclass
+
 from ..errors import ProtocolError
 from ..protocol.messages import (
     PROTOCOL_VERSION,
@@ -37,6 +39,18 @@ from .settings import CollectorSettings
 from .store import Store
 
 
+@dataclass(frozen=True, slots=True)
+class CollectorView:
+    """A look into the sink's rules."""
+
+    worker_count: int
+    """Workers that are beating."""
+    pending_count: int
+    """What the next commit will write: results messages, tasks that are given up, and marks."""
+    next_look_at: float | None
+    """When silent peers are looked for again; None while nobody is here."""
+
+
 class Collector:
     """The sink."""
 
@@ -55,10 +69,13 @@ class Collector:
         self._commits = Commits(settings, ledger, self._registry, self._lines)
         self._jobs = Jobs(now, settings, ledger, self._registry, self._lines, roster)
 
-    @property
-    def worker_count(self) -> int:
-        """Workers that are beating."""
-        return len(self._registry.workers)
+    def inspect(self) -> CollectorView:
+        """What it holds at this moment, for tests."""
+        return CollectorView(
+            worker_count=len(self._registry.workers),
+            pending_count=len(self._commits.pending),
+            next_look_at=self._registry.deadline(),
+        )
 
     # -- events -------------------------------------------------------------------------------------------------
 

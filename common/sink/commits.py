@@ -24,8 +24,8 @@ class Pending:
     quarantined: list[RowSet] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
 
-    def __bool__(self) -> bool:
-        return bool(self.recordings or self.quarantined or self.marks)
+    def __len__(self) -> int:
+        return len(self.recordings) + len(self.quarantined) + len(self.marks)
 
     def all(self) -> list[RowSet]:
         """Everything that gets rows."""

@@ -124,6 +124,9 @@ class Registry:
 
         Time that the sink itself slept through is not held against them.
         """
+        if not (self.workers or self.open_jobs):
+            self._looked_at = None
+            return [], []
         slept_s = 0.0 if self._looked_at is None else now - self._looked_at - 2 * self._timing.beat_s
         if self._looked_at is not None and now < self._looked_at + self._timing.beat_s:
             return [], []
@@ -142,7 +145,6 @@ class Registry:
     def deadline(self) -> float | None:
         """When to look for the silent again; None while nobody is here."""
         if not (self.workers or self.open_jobs):
-            self._looked_at = None
             return None
         return float("-inf") if self._looked_at is None else self._looked_at + self._timing.beat_s
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..errors import OperatorError
 from ..protocol.messages import Mark
@@ -232,6 +232,10 @@ class Ledger:
         """The first failed tasks of a job, each with its error."""
         query = "SELECT task, error FROM results WHERE job=? AND status='failed' ORDER BY task LIMIT ?"
         return self._db.execute(query, (self._known(name).job, limit)).fetchall()
+
+    def inspect(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What a query finds, for tests."""
+        return self._db.execute(query, values).fetchall()
 
     def close(self) -> None:
         """Close the file; what was committed stays."""

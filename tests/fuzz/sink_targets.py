@@ -217,7 +217,7 @@ def collection(source: bytes) -> None:
             left = {key: each for key, each in ROSTER.items() if each != USERS[gone]}
             shell.perform(shell.rules.roster_changed(shell.now, draw.pick((ROSTER, left))))
         # Memory goes by connections, not by what is said over them.
-        assert shell.rules.worker_count <= len(shell.peers)
+        assert shell.rules.inspect().worker_count <= len(shell.peers)
     shell.finish()
 
 

@@ -103,7 +103,7 @@ class Level(Farm):
             [task.seconds for task in truth.tasks], [each for each in slowness for _ in range(self._crew.slots)]
         )
         rules, count = ventilator.rules, len(truth.tasks)
-        self.disk.ledger.close()
+        self.disk.close()
         return Balance(
             (self.world.now - began_at) / ideal,
             rules.returned_count / count,

@@ -95,7 +95,7 @@ class Farm:
             # Who was stalled takes what waits for it at the instant of the calm.
             and self.world.now > max(self.world.late_at, self.calm_at or 0.0)
             and self.sink is not None
-            and not self.sink.rules._commits.pending
+            and not self.sink.rules.inspect().pending_count
             and all(worker.rules.empty and not worker.liar for worker in self.workers.values())
         )
 
@@ -145,7 +145,7 @@ class Farm:
             )
             world.require(rests, f"{worker.name} is idle, and arms a timer beside its beat:", left)
         assert self.sink is not None
-        at, looks_at = self.sink.rules.deadline(), self.sink.rules._registry.deadline()
+        at, looks_at = self.sink.rules.deadline(), self.sink.rules.inspect().next_look_at
         world.require(at == looks_at, "the sink is idle, and has a timer armed:", at)
 
     def _who_is_left(self) -> str:

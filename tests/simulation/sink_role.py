@@ -48,13 +48,12 @@ class Sink(Role):
         """A frame of the results link."""
         results = decode_results(frame)
         self._came[results.worker, results.serial] = results
-        user, pending = self.farm.user_of(results.worker), self.rules._commits.pending.recordings
-        before = len(pending)
+        user, before = self.farm.user_of(results.worker), self.rules.inspect().pending_count
         try:
             self.perform(self.rules.results(user, results))
         except ProtocolError as error:
             self.perform(self.rules.malformed(user, "results", error))
-        taken = len(pending) > before and user.key not in self._roster
+        taken = self.rules.inspect().pending_count > before and user.key not in self._roster
         self.world.require(not taken, "results of a key that was revoked are taken:", results.worker)
 
     def roster_changed(self) -> None:

@@ -142,12 +142,8 @@ class Disk:
         self.ledger = Ledger(path)
 
     def restart(self) -> None:
-        """A new sink opens what the old one had committed."""
-        if self._path == ":memory:":
-            if self.ledger._db.in_transaction:
-                self.ledger._db.execute("ROLLBACK")
-            self.ledger._jobs.clear()
-        else:
+        """A new sink opens what the old one had committed; in memory it just stays there."""
+        if self._path != ":memory:":
             self.ledger.close()
             self.ledger = Ledger(self._path)
 
@@ -179,7 +175,7 @@ class Disk:
             query = (
                 "SELECT task FROM results JOIN jobs USING (job) WHERE name=? AND status='failed' AND attempt<=attempts"
             )
-            left = self.ledger._db.execute(query, (name,)).fetchall()
+            left = self.ledger.inspect(query, name)
             self._world.require(not left, "failed tasks were not run again:", (name, left))
         self._world.require(
             len(self._receipted[name]) == total == len(self._truths[name].tasks),
@@ -232,7 +228,7 @@ class Disk:
             "SELECT task, status, value, error, attempt, worker, seconds FROM results"
             " WHERE job=? AND task>=? AND task<?"
         )
-        for task, *row in self.ledger._db.execute(query, (job.job, first, first + count)):
+        for task, *row in self.ledger.inspect(query, job.job, first, first + count):
             kept = self.rows.setdefault((name, task), tuple(row))
             if kept != tuple(row):
                 may = truth.retries_failed and kept[0] == "failed" and row[3] > kept[3]
@@ -244,7 +240,7 @@ class Disk:
 
     def _look_at_receipts(self) -> None:
         query = "SELECT position, name, first, count FROM receipts JOIN jobs USING (job) WHERE position>?"
-        for position, name, first, count in self.ledger._db.execute(query, (self._position,)).fetchall():
+        for position, name, first, count in self.ledger.inspect(query, self._position):
             self._position = max(self._position, position)
             got = self._receipted[name]
             for task in range(first, first + count):
@@ -265,7 +261,7 @@ class Disk:
             job = self.ledger.job(name)
             assert job is not None
             query = "SELECT count(*), sum(status='failed') FROM results WHERE job=?"
-            rows, failed = self.ledger._db.execute(query, (job.job,)).fetchone()
+            ((rows, failed),) = self.ledger.inspect(query, job.job)
             self._world.require(rows == count, "not every task is recorded:", (name, rows, count))
             counts = (job.done, job.failed, job.total, job.state)
             self._world.require(counts == (rows, failed, count, "done"), "the job's counts are wrong:", (name, counts))

@@ -117,7 +117,7 @@ class Scene:
         return outputs
 
     def row_count(self) -> int:
-        return int(self.ledger._db.execute("SELECT count(*) FROM results").fetchone()[0])
+        return int(self.ledger.inspect("SELECT count(*) FROM results")[0][0])
 
     def fill_disk(self) -> None:
         (pages,) = self.ledger._db.execute("PRAGMA page_count").fetchone()
@@ -263,7 +263,7 @@ def test_a_receipt_is_given_only_after_the_commit(scene: Scene) -> None:
     ((_, receipts),) = of(Receipts, outputs)
     assert isinstance(receipts, Receipts)
     assert (receipts.runs, receipts.done, receipts.failed) == ([(0, 2)], 2, 0)
-    assert not scene.sink._commits.pending
+    assert scene.sink.inspect().pending_count == 0
 
 
 def test_a_duplicate_gets_its_receipt_too_and_changes_nothing(scene: Scene) -> None:
@@ -274,7 +274,7 @@ def test_a_duplicate_gets_its_receipt_too_and_changes_nothing(scene: Scene) -> N
     again = scene.batch(["second"])
     scene.deliver(again)
     assert to(ADA, scene.sink.flush(scene.now)) == [Recorded([again.serial], [])]
-    assert scene.ledger._db.execute("SELECT value FROM results").fetchall() == [("first",)]
+    assert scene.ledger.inspect("SELECT value FROM results") == [("first",)]
     assert scene.ledger.job("job").done == 1  # type: ignore[union-attr]
 
 
@@ -368,7 +368,7 @@ def test_a_key_whose_workers_fall_silent_all_together_does_not_fill_the_log(scen
         scene.hello(ADA, name.encode(), name)
         lines += said(scene.send(ADA, Offer([SQUARE]), name.encode()))
     lines += said(scene.pass_time(4 * TIMING.gone_s))
-    assert scene.sink.worker_count == 0
+    assert scene.sink.inspect().worker_count == 0
     assert len(lines) == LogLimiter.A_MINUTE_MAX + 1
 
 
@@ -617,11 +617,11 @@ def test_a_silent_worker_is_parted_with_after_gone_s(scene: Scene) -> None:
     scene.worker(ADA)
     scene.worker(BOB)
     assert of(Crew, scene.pass_time(TIMING.gone_s, VERA, BOB))[-1][1].left == []  # type: ignore[attr-defined]
-    assert scene.sink.worker_count == 2
+    assert scene.sink.inspect().worker_count == 2
     outputs = scene.pass_time(TIMING.beat_s, VERA, BOB)
     assert (b"vera", Crew([], [], ["ada"], 0)) in of(Crew, outputs)
     assert any("ada is silent" in text for text in said(outputs))
-    assert scene.sink.worker_count == 1
+    assert scene.sink.inspect().worker_count == 1
     assert to(ADA, scene.send(ADA, BEAT)) == [Again()]
 
 
@@ -629,7 +629,7 @@ def test_a_worker_that_says_goodbye_is_parted_with_at_once(scene: Scene) -> None
     scene.ventilator()
     scene.worker()
     assert to(VERA, scene.send(ADA, Goodbye())) == [Crew([], ["ada"], [], 0)]
-    assert scene.sink.worker_count == 0
+    assert scene.sink.inspect().worker_count == 0
 
 
 def test_time_that_the_sink_slept_is_not_held_against_the_crew(scene: Scene) -> None:
@@ -639,7 +639,7 @@ def test_time_that_the_sink_slept_is_not_held_against_the_crew(scene: Scene) -> 
     scene.now += 3_600.0
     assert said(scene.sink.tick(scene.now)) == []
     assert said(scene.pass_time(2.0, ADA, VERA)) == []
-    assert scene.sink.worker_count == 1
+    assert scene.sink.inspect().worker_count == 1
     assert any("ada is silent" in text for text in said(scene.pass_time(2 * TIMING.gone_s, VERA)))
 
 
@@ -656,7 +656,7 @@ def test_a_worker_on_a_new_connection_is_the_same_worker(scene: Scene) -> None:
     scene.ventilator()
     scene.worker()
     scene.hello(ADA, peer=b"ada again")
-    assert scene.sink.worker_count == 1
+    assert scene.sink.inspect().worker_count == 1
     assert to(b"ada again", scene.send(ADA, BEAT, peer=b"ada again")) == [Heard(3)]
     assert to(ADA, scene.send(ADA, BEAT)) == [Again()]
     batch = scene.batch([1])
@@ -787,7 +787,7 @@ def test_closing_twice_is_answered_twice_and_done_once(scene: Scene) -> None:
     assert to(VERA, scene.send(VERA, Close("job", 2, False))) == [closed]
     scene.ledger._db.execute("UPDATE jobs SET ended_at='once'")
     assert to(VERA, scene.send(VERA, Close("job", 2, False))) == [closed]
-    assert scene.ledger._db.execute("SELECT state, ended_at, total FROM jobs").fetchall() == [("done", "once", 2)]
+    assert scene.ledger.inspect("SELECT state, ended_at, total FROM jobs") == [("done", "once", 2)]
     assert scene.ledger.job("job").state == "done"  # type: ignore[union-attr]
 
 
