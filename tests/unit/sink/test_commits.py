@@ -1,0 +1,185 @@
+"""What is recorded, who gets a receipt, and what happens while the ledger is stuck."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from common.protocol.messages import (
+    Ask,
+    Goodbye,
+    Mark,
+    Opened,
+    Receipts,
+    Recorded,
+    Results,
+)
+from common.sink.collector import Collector
+from common.sink.outputs import Send
+from tests.unit.sink.scene import ADA, BOB, ROSTER, SETTINGS, VERA, Scene, levels, of, said, to
+
+
+def test_a_receipt_is_given_only_after_the_commit(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator()
+    scene.send(VERA, Ask("job", 0, False))
+    scene.send(VERA, Ask("job", 0, False))
+    batch = scene.batch([1, 4])
+    assert scene.deliver(batch) == []
+    assert scene.row_count() == 0
+    outputs = scene.sink.flush(scene.now)
+    assert scene.row_count() == 2
+    assert to(ADA, outputs) == [Recorded([batch.serial], [])]
+    ((_, receipts),) = of(Receipts, outputs)
+    assert isinstance(receipts, Receipts)
+    assert (receipts.runs, receipts.done, receipts.failed) == ([(0, 2)], 2, 0)
+    assert scene.sink.inspect().pending_count == 0
+
+
+def test_a_duplicate_gets_its_receipt_too_and_changes_nothing(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator()
+    scene.deliver(scene.batch(["first"]))
+    scene.sink.flush(scene.now)
+    again = scene.batch(["second"])
+    scene.deliver(again)
+    assert to(ADA, scene.sink.flush(scene.now)) == [Recorded([again.serial], [])]
+    assert scene.ledger.inspect("SELECT value FROM results") == [("first",)]
+    assert scene.ledger.job("job").done == 1  # type: ignore[union-attr]
+
+
+def test_receipts_of_one_commit_go_to_each_worker_in_one_message(scene: Scene) -> None:
+    scene.worker(ADA)
+    scene.worker(BOB)
+    scene.ventilator()
+    ada = [scene.batch([0], 0), scene.batch([1], 1)]
+    bob = scene.batch([2], 2, worker="bob")
+    scene.deliver(*ada)
+    scene.deliver(bob, user=BOB)
+    outputs = scene.sink.flush(scene.now)
+    assert to(ADA, outputs) == [Recorded([each.serial for each in ada], [])]
+    assert to(BOB, outputs) == [Recorded([bob.serial], [])]
+
+
+def forged(scene: Scene) -> Results:
+    return scene.batch([1], ticket=b"f" * 16)
+
+
+def of_another_batch(scene: Scene) -> Results:
+    return scene.batch([1], batch=(0, 2))
+
+
+def of_an_unknown_job(scene: Scene) -> Results:
+    return msgspec.structs.replace(scene.batch([1]), job="nosuch")
+
+
+def malformed(scene: Scene) -> Results:
+    return msgspec.structs.replace(scene.batch([1]), outcomes=Raw(b"\xc0"))
+
+
+def too_few(scene: Scene) -> Results:
+    return msgspec.structs.replace(scene.batch([1]), outcomes=scene.batch([1, 2]).outcomes)
+
+
+REFUSED = [forged, of_another_batch, of_an_unknown_job, malformed, too_few]
+
+
+@pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
+def test_results_that_cannot_be_recorded_are_refused_and_complained_of_once(scene: Scene, make: Any) -> None:
+    scene.worker()
+    scene.ventilator()
+    first, second = make(scene), make(scene)
+    outputs = scene.deliver(first)
+    assert to(ADA, outputs) == [Recorded([], [first.serial])]
+    assert levels(outputs) == ["warning"]
+    assert scene.deliver(second) == [Send(b"ada", Recorded([], [second.serial]))]
+    assert scene.sink.flush(scene.now) == []
+    assert scene.row_count() == 0
+
+
+def test_results_of_a_worker_that_has_left_are_recorded(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator()
+    scene.send(ADA, Goodbye())
+    scene.deliver(scene.batch([1]))
+    assert to(ADA, scene.sink.flush(scene.now)) == []
+    assert scene.row_count() == 1
+
+
+def test_results_are_recorded_when_the_ventilator_has_left(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator()
+    scene.send(VERA, Goodbye())
+    scene.deliver(scene.batch([1]))
+    assert len(to(ADA, scene.sink.flush(scene.now))) == 1
+
+
+def test_the_results_of_a_job_before_a_restart_are_recorded_after_it(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator()
+    batch = scene.batch([1])
+    scene.sink = Collector(0.0, SETTINGS, scene.ledger, "another run", ROSTER)
+    scene.ledger._jobs.clear()
+    assert scene.deliver(batch) == []
+    scene.sink.flush(scene.now)
+    assert scene.row_count() == 1
+
+
+def test_on_a_full_disk_no_receipt_is_given_until_there_is_room(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator()
+    scene.send(VERA, Ask("job", 0, False))
+    scene.fill_disk()
+    batch = scene.batch(["x" * 100_000])
+    scene.deliver(batch)
+    outputs = scene.pass_time(3.5, ADA, VERA)
+    assert levels(outputs) == ["error"]
+    assert "No receipts are given" in said(outputs)[0]
+    assert of(Recorded, outputs) == []
+    assert all(answer.runs == [] for _, answer in of(Receipts, outputs))  # type: ignore[attr-defined]
+    assert scene.row_count() == 0
+    late = scene.batch(["y"], 1)
+    scene.deliver(late)
+    scene.free_disk()
+    outputs = scene.pass_time(2.0, ADA, VERA)
+    assert of(Recorded, outputs) == [(b"ada", Recorded([batch.serial, late.serial], []))]
+    assert said(outputs) == ["the ledger takes results again"]
+    assert scene.row_count() == 2
+
+
+def test_a_stuck_ledger_is_tried_again_at_the_deadline_and_not_before(scene: Scene) -> None:
+    scene.ventilator()
+    scene.fill_disk()
+    scene.deliver(scene.batch(["x" * 100_000]))
+    scene.sink.tick(scene.now)
+    scene.free_disk()
+    scene.now += SETTINGS.retry_commit_s / 2
+    assert scene.sink.flush(scene.now) == []
+    assert scene.row_count() == 0
+    deadline = scene.sink.deadline()
+    assert deadline is not None and deadline <= scene.now + SETTINGS.retry_commit_s
+    scene.now += SETTINGS.retry_commit_s
+    scene.sink.tick(scene.now)
+    assert scene.row_count() == 1
+
+
+def test_a_mark_is_remembered_for_the_next_run(scene: Scene) -> None:
+    scene.ventilator()
+    scene.send(VERA, Mark("job", 10, b"digest", True))
+    scene.send(VERA, Mark("job", 4, b"earlier", False))
+    scene.sink.flush(scene.now)
+    ((_, opened),) = of(Opened, scene.ventilator())
+    assert isinstance(opened, Opened)
+    assert (opened.mark_count, opened.mark_digest, opened.total) == (10, b"digest", 10)
+
+
+def test_a_worker_whose_results_came_before_it_joined_gets_its_receipt_when_it_resends_them(scene: Scene) -> None:
+    scene.ventilator()
+    batch = scene.batch([1])
+    scene.deliver(batch)
+    assert of(Recorded, scene.sink.flush(scene.now)) == []
+    assert of(Recorded, scene.worker(ADA)) == []
+    scene.deliver(batch)
+    assert of(Recorded, scene.sink.flush(scene.now)) == [(b"ada", Recorded([batch.serial], []))]
+    assert scene.row_count() == 1

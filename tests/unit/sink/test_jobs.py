@@ -1,0 +1,304 @@
+"""Jobs of the sink: opened, asked for, closed, cancelled."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from common.protocol.messages import (
+    Again,
+    Ask,
+    Beat,
+    Cancel,
+    Close,
+    Closed,
+    Crew,
+    Dropped,
+    Goodbye,
+    Halt,
+    Mark,
+    Open,
+    Opened,
+    Places,
+    Recall,
+    Receipts,
+    Recorded,
+    Refused,
+    ToSink,
+)
+from common.sink.collector import Collector
+from common.sink.outputs import Send
+from tests.unit.sink.scene import (
+    ADA,
+    BEAT,
+    BOB,
+    CUBE,
+    MAX,
+    OPEN,
+    REOPEN,
+    ROSTER,
+    SETTINGS,
+    SQUARE,
+    TIMING,
+    VERA,
+    VITO,
+    Scene,
+    of,
+    to,
+)
+
+
+def test_on_a_full_disk_a_job_cannot_be_cancelled_and_its_owner_is_told(scene: Scene) -> None:
+    scene.ventilator()
+    scene.ledger._db.execute("PRAGMA query_only=1")
+    ((_, refused),) = of(Refused, scene.send(VERA, Cancel("job")))
+    assert isinstance(refused, Refused)
+    assert "the ledger takes no change" in refused.reason
+
+
+def test_the_first_ask_is_answered_at_once_though_there_is_nothing(scene: Scene) -> None:
+    scene.ventilator()
+    ((_, receipts),) = of(Receipts, scene.send(VERA, Ask("job", 0, False)))
+    assert receipts == Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False)
+
+
+def test_a_parked_ask_is_answered_by_the_next_commit_of_its_job(scene: Scene) -> None:
+    scene.ventilator(VERA, "job")
+    scene.ventilator(VITO, "other", CUBE)
+    for user, job in ((VERA, "job"), (VITO, "other")):
+        scene.send(user, Ask(job, 0, False))
+        assert scene.send(user, Ask(job, 0, False)) == []
+    scene.deliver(scene.batch([1]))
+    assert [peer for peer, _ in of(Receipts, scene.sink.flush(scene.now))] == [b"vera"]
+
+
+def test_a_parked_ask_is_answered_after_ask_s_though_there_is_nothing(scene: Scene) -> None:
+    scene.ventilator()
+    scene.send(VERA, Ask("job", 0, False))
+    scene.sink.tick(scene.now)
+    scene.send(VERA, Ask("job", 0, False))
+    asked_at = scene.now
+    scene.now = asked_at + TIMING.ask_s * 0.99
+    assert of(Receipts, scene.sink.tick(scene.now)) == []
+    assert scene.sink.deadline() == asked_at + TIMING.ask_s
+    scene.now = asked_at + TIMING.ask_s
+    assert len(of(Receipts, scene.sink.tick(scene.now))) == 1
+    assert of(Receipts, scene.sink.tick(scene.now)) == []
+
+
+def test_an_ask_repeated_after_a_lost_answer_has_the_same_receipts(scene: Scene) -> None:
+    scene.ventilator()
+    scene.deliver(scene.batch([1], 0), scene.batch([2], 5))
+    scene.sink.flush(scene.now)
+    first, second = (of(Receipts, scene.send(VERA, Ask("job", 0, False))) for _ in range(2))
+    assert first == second
+    ((_, receipts),) = first
+    assert isinstance(receipts, Receipts)
+    assert receipts.runs == [(0, 1), (5, 1)]
+    assert of(Receipts, scene.send(VERA, Ask("job", receipts.position, False))) == []
+
+
+def test_failures_that_wait_for_their_commit_are_run_again_too(scene: Scene) -> None:
+    scene.ventilator()
+    scene.worker()
+    retry_failed = Open("job", SQUARE, "lines of text", 5557, 0, True, False)
+    scene.fill_disk()
+    scene.deliver(*[scene.batch([None], task, errors={0: "x" * 10_000}) for task in range(20)])
+    scene.sink.flush(scene.now)
+    scene.free_disk()
+    assert of(Opened, scene.send(VERA, retry_failed)) == [], "nobody knows yet which attempts it must count from"
+    scene.now += SETTINGS.retry_commit_s
+    [(_, opened)] = of(Opened, scene.send(VERA, retry_failed))
+    assert opened.attempts == 1
+
+
+def test_failed_tasks_count_as_not_done_also_on_a_page_of_nothing_else(scene: Scene) -> None:
+    scene.ventilator()
+    scene.deliver(scene.batch([1], 0))
+    scene.sink.flush(scene.now)
+    scene.deliver(scene.batch([None], 5, errors={0: "ValueError: no"}))
+    scene.sink.flush(scene.now)
+    scene.send(VERA, Goodbye())
+    scene.sink = Collector(0.0, replace(SETTINGS, receipts_page=1), scene.ledger, "another run", ROSTER)
+    scene.hello(VERA)
+    scene.send(VERA, Open("job", SQUARE, "lines of text", 5557, 0, True, False))
+    ((_, first),) = of(Receipts, scene.send(VERA, Ask("job", 0, False)))
+    assert isinstance(first, Receipts) and first.runs == [(0, 1)]
+    ((_, second),) = of(Receipts, scene.send(VERA, Ask("job", first.position, False)))
+    assert isinstance(second, Receipts) and (second.runs, second.count) == ([], 1)
+
+
+def test_a_second_ventilator_for_a_running_job_is_refused(scene: Scene) -> None:
+    scene.ventilator(VERA)
+    outputs = scene.ventilator(VITO)
+    outputs += scene.pass_time(TIMING.ask_s, VERA)
+    outputs += scene.send(VITO, Open("job", SQUARE, "lines of text", 5557, 0, False, False))
+    assert of(Opened, outputs) == []
+    assert [(peer, "job job is run by" in refused.reason) for peer, refused in of(Refused, outputs)] == [  # type: ignore[attr-defined]
+        (b"vito", True)
+    ]
+    assert to(VITO, scene.send(VITO, Ask("job", 0, False))) == [Again()]
+    assert to(VERA, scene.send(VERA, Ask("job", 0, False))) != [Again()]
+
+
+def test_a_key_that_asks_for_a_job_under_many_names_keeps_no_other_from_taking_it_over(scene: Scene) -> None:
+    scene.ventilator(VERA)
+    scene.ventilator(VITO)
+    for number in range(1_000):
+        scene.hello(MAX, b"max", f"max.{number}")
+        scene.send(MAX, OPEN, b"max")
+    scene.now += 1.5 * TIMING.ask_s
+    assert [peer for peer, _ in of(Opened, scene.send(VITO, OPEN))] == [b"vito"]
+
+
+def test_a_job_whose_ventilator_is_dead_is_taken_over(scene: Scene) -> None:
+    scene.ventilator(VERA)
+    scene.ventilator(VITO)
+    outputs = scene.pass_time(2 * TIMING.gone_s)
+    outputs += scene.hello(VITO)
+    outputs += scene.send(VITO, Open("job", SQUARE, "lines of text", 5557, 0, False, False))
+    assert [peer for peer, _ in of(Opened, outputs)] == [b"vito"]
+
+
+def test_a_job_cannot_be_opened_with_another_function(scene: Scene) -> None:
+    scene.ventilator(VERA, "job", SQUARE)
+    scene.send(VERA, Goodbye())
+    (refused,) = to(VITO, scene.ventilator(VITO, "job", CUBE))
+    assert isinstance(refused, Refused)
+    assert "give another --job name" in refused.reason
+
+
+def test_a_job_that_is_opened_behind_its_own_close_stays_done_unless_failed_tasks_are_to_run(scene: Scene) -> None:
+    scene.ventilator()
+    scene.deliver(scene.batch([None], errors={0: "no"}))
+    scene.send(VERA, Close("job", 1, False))
+    for message, state in ((OPEN, "done"), (msgspec.structs.replace(OPEN, retry_failed=True), "open")):
+        assert [peer for peer, _ in of(Opened, scene.send(VERA, message))] == [b"vera"]
+        assert scene.ledger.job("job").state == state  # type: ignore[union-attr]
+    assert scene.ledger.job("job").attempts == 1  # type: ignore[union-attr]
+
+
+def test_closing_twice_is_answered_twice_and_done_once(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator()
+    scene.deliver(scene.batch([1, None], errors={1: "Traceback\nValueError: no"}))
+    scene.sink.flush(scene.now)
+    closed = Closed("job", 2, 1, [(1, "ValueError: no")])
+    assert to(VERA, scene.send(VERA, Close("job", 2, False))) == [closed]
+    scene.ledger._db.execute("UPDATE jobs SET ended_at='once'")
+    assert to(VERA, scene.send(VERA, Close("job", 2, False))) == [closed]
+    assert scene.ledger.inspect("SELECT state, ended_at, total FROM jobs") == [("done", "once", 2)]
+    assert scene.ledger.job("job").state == "done"  # type: ignore[union-attr]
+
+
+def test_closing_ends_what_still_runs_if_it_is_asked_to(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.worker(BOB, (CUBE,))
+    scene.ventilator()
+    scene.deliver(scene.batch([1]))
+    assert of(Dropped, scene.send(VERA, Close("job", 1, False))) == []
+    assert of(Dropped, scene.send(VERA, Close("job", 1, True))) == [(b"ada", Dropped("job"))]
+
+
+def test_what_a_closed_job_has_dropped_is_not_named_to_its_next_run(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.ventilator()
+    beat = Beat(1, 2, 2, {}, {"job": [(0, 1, 1)]}, {"job": [(0, 1, 1)]})
+    scene.send(ADA, beat)
+    scene.send(VERA, Close("job", 0, True))
+    [(_, crew)] = of(Crew, scene.ventilator())
+    assert isinstance(crew, Crew)
+    assert [(member.held, member.started) for member in crew.members] == [([], [])]
+
+
+def test_closing_commits_what_has_come_before_it(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator()
+    batch = scene.batch([1])
+    scene.deliver(batch)
+    outputs = scene.send(VERA, Close("job", 1, False))
+    assert to(ADA, outputs) == [Recorded([batch.serial], [])]
+    assert to(VERA, outputs) == [Closed("job", 1, 0, [])]
+
+
+def test_a_cancelled_job_is_dropped_everywhere(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator(VERA)
+    scene.hello(VITO)
+    outputs = scene.send(VITO, Cancel("job"))
+    assert {peer for peer, _ in of(Dropped, outputs)} == {b"ada", b"vera", b"vito"}
+    assert of(Places, outputs) == [(b"ada", Places([]))]
+    assert scene.ledger.job("job").state == "cancelled"  # type: ignore[union-attr]
+
+
+def test_a_worker_that_was_away_when_a_job_was_cancelled_is_told_when_it_names_it(scene: Scene) -> None:
+    scene.ventilator(VERA)
+    scene.ventilator(VERA, "other")
+    scene.hello(VITO)
+    scene.send(VITO, Cancel("job"))
+    held = {"job": [(0, 1, 1)], "other": [(0, 1, 1)], "invented": [(0, 1, 1)]}
+    outputs = scene.worker(beat=msgspec.structs.replace(BEAT, held=held))
+    assert of(Dropped, outputs) == [(b"ada", Dropped("job"))]
+
+
+def cancelled(scene: Scene) -> Scene:
+    """VERA's job was cancelled, and her connection broke before she could hear it."""
+    scene.ventilator(VERA)
+    scene.hello(VITO)
+    scene.send(VITO, Cancel("job"))
+    scene.hello(VERA, b"vera, back")
+    return scene
+
+
+@pytest.mark.parametrize("said", [REOPEN, OPEN], ids=["opened before", "said before the answer came"])
+def test_a_ventilator_that_has_missed_that_its_job_was_cancelled_is_told_again(scene: Scene, said: Open) -> None:
+    cancelled(scene)
+    for _ in range(2):
+        assert scene.send(VERA, said, b"vera, back") == [Send(b"vera, back", Dropped("job"))]
+    assert scene.ledger.job("job").state == "cancelled"  # type: ignore[union-attr]
+
+
+def test_a_ventilator_that_was_away_hears_that_its_job_was_cancelled_also_from_another_sink(scene: Scene) -> None:
+    cancelled(scene)
+    scene.sink = Collector(0.0, SETTINGS, scene.ledger, "another run", ROSTER)
+    scene.hello(VERA)
+    assert scene.send(VERA, REOPEN) == [Send(b"vera", Dropped("job"))]
+
+
+def test_a_cancelled_job_is_resumed_by_a_new_run_and_stays_open_when_that_opens_it_again(scene: Scene) -> None:
+    cancelled(scene)
+    scene.hello(VERA, b"new", name="vera.2")
+    for said in (OPEN, REOPEN):
+        assert [peer for peer, _ in of(Opened, scene.send(VERA, said, b"new"))] == [b"new"]
+    assert scene.ledger.job("job").state == "open"  # type: ignore[union-attr]
+    outputs = scene.send(VERA, REOPEN, b"vera, back")
+    assert of(Opened, outputs) == of(Dropped, outputs) == []
+
+
+@pytest.mark.parametrize(("job", "words"), [("nosuch", "there is no job"), ("job", "done already")])
+def test_a_job_that_is_not_there_or_done_cannot_be_cancelled(scene: Scene, job: str, words: str) -> None:
+    scene.ventilator()
+    scene.send(VERA, Close("job", 0, False))
+    (refused,) = to(VERA, scene.send(VERA, Cancel(job)))
+    assert isinstance(refused, Refused)
+    assert words in refused.reason
+
+
+def test_halting_recalls_the_crew_of_the_job(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.worker(BOB, (CUBE,))
+    scene.ventilator()
+    assert scene.send(VERA, Halt("job")) == [Send(b"ada", Recall("job"))]
+
+
+@pytest.mark.parametrize(
+    "message", [Mark("job", 5, b"", True), Close("job", 0, False), Halt("job"), Ask("job", 0, False)]
+)
+def test_another_ventilator_cannot_act_for_a_job(scene: Scene, message: ToSink) -> None:
+    scene.ventilator(VERA)
+    scene.hello(VITO)
+    assert scene.send(VITO, message) == [Send(b"vito", Again())]
+    scene.sink.flush(scene.now)
+    job = scene.ledger.job("job")
+    assert job is not None
+    assert (job.state, job.mark_count) == ("open", 0)

@@ -1,0 +1,129 @@
+"""The sink's picture of the crew and the running jobs: who is told of whom, and who is missed."""
+
+import pytest
+
+from common.protocol.messages import (
+    Again,
+    Ask,
+    Beat,
+    Crew,
+    Goodbye,
+    Heard,
+    Member,
+    Opened,
+    Places,
+    Query,
+    Report,
+    Returned,
+    Roster,
+)
+from common.protocol.users import User
+from common.sink.outputs import Send
+from tests.unit.sink.scene import ADA, BEAT, BOB, CUBE, OLGA, SQUARE, TIMING, VERA, VITO, Scene, of, said, to
+
+
+@pytest.mark.parametrize("user", [ADA, VERA, OLGA], ids=lambda user: user.role)
+def test_every_role_may_ask_how_things_stand(scene: Scene, user: User) -> None:
+    scene.worker(BOB, beat=Beat(3, 2, 1, {}, {"job": [(0, 5, 1), (5, 5, 1)]}, {"job": [(0, 5, 1)]}))
+    scene.ventilator(VITO)
+    scene.deliver(scene.batch([1, 2]), user=BOB)
+    scene.sink.flush(scene.now)
+    scene.hello(user)
+    ((_, report),) = of(Report, scene.send(user, Query()))
+    assert isinstance(report, Report)
+    assert [(job.job, job.done, job.total, job.workers) for job in report.jobs] == [("job", 2, None, 1)]
+    assert [(each.worker, each.key, each.held) for each in report.workers] == [("bob", "bob", 2)]
+
+
+def test_a_worker_learns_where_the_jobs_are_that_it_can_serve(scene: Scene) -> None:
+    scene.ventilator(VERA, "squares", SQUARE)
+    scene.ventilator(VITO, "cubes", CUBE)
+    (places, _) = to(ADA, scene.worker(ADA, (CUBE,)))
+    assert isinstance(places, Places)
+    assert [(place.job, place.host, place.port, place.key) for place in places.places] == [
+        ("cubes", "10.0.0.1", 5557, VITO.key)
+    ]
+
+
+def test_places_are_told_when_a_job_opens_and_when_its_ventilator_leaves(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.worker(BOB, (CUBE,))
+    ((peer, opened),) = of(Places, scene.ventilator())
+    assert (peer, [place.job for place in opened.places]) == (b"ada", ["job"])  # type: ignore[attr-defined]
+    assert of(Places, scene.send(VERA, Goodbye())) == [(b"ada", Places([]))]
+
+
+def test_a_ventilator_beside_the_sink_is_found_where_the_sink_is(scene: Scene) -> None:
+    scene.worker()
+    scene.host = "127.0.0.1"
+    ((_, places),) = of(Places, scene.ventilator())
+    assert [place.host for place in places.places] == [""]  # type: ignore[attr-defined]
+
+
+def test_a_job_that_opens_is_told_the_keys_the_crew_and_what_is_done(scene: Scene) -> None:
+    scene.worker(ADA)
+    scene.worker(BOB, (CUBE,))
+    roster, opened, crew = to(VERA, scene.ventilator())
+    assert roster == Roster([ADA.key, BOB.key])
+    assert crew == Crew([Member("ada", 2, 1, 0, [], [])], [], [], 1)
+    assert isinstance(opened, Opened)
+    assert (opened.job, opened.ledger, opened.total) == ("job", scene.ledger.id, None)
+
+
+def test_a_beat_goes_to_the_ventilators_whose_function_the_worker_exposes(scene: Scene) -> None:
+    scene.ventilator(VERA, "squares", SQUARE)
+    scene.ventilator(VITO, "cubes", CUBE)
+    scene.worker(ADA, (CUBE,))
+    held = {"cubes": [(0, 5, 1)], "squares": [(9, 1, 1)]}
+    outputs = scene.send(ADA, Beat(3, 4, 2, {"cubes": 7}, held, {}))
+    assert to(ADA, outputs) == [Heard(3)]
+    assert of(Crew, outputs) == [(b"vito", Crew([Member("ada", 4, 2, 7, [(0, 5, 1)], [])], [], [], 0))]
+
+
+def test_a_return_goes_to_the_jobs_ventilator_only(scene: Scene) -> None:
+    scene.ventilator(VERA, "squares")
+    scene.ventilator(VITO, "cubes", CUBE)
+    scene.worker(ADA, (SQUARE, CUBE))
+    returned = Returned("cubes", "ada", [(0, 5, 1)], [])
+    assert scene.send(ADA, returned) == [Send(b"vito", returned)]
+    assert scene.send(ADA, Returned("nosuch", "ada", [(0, 5, 1)], [])) == []
+
+
+def test_a_silent_worker_is_parted_with_after_gone_s(scene: Scene) -> None:
+    scene.ventilator()
+    scene.worker(ADA)
+    scene.worker(BOB)
+    assert of(Crew, scene.pass_time(TIMING.gone_s, VERA, BOB))[-1][1].left == []  # type: ignore[attr-defined]
+    assert scene.sink.inspect().worker_count == 2
+    outputs = scene.pass_time(TIMING.beat_s, VERA, BOB)
+    assert (b"vera", Crew([], [], ["ada"], 0)) in of(Crew, outputs)
+    assert any("ada is silent" in text for text in said(outputs))
+    assert scene.sink.inspect().worker_count == 1
+    assert to(ADA, scene.send(ADA, BEAT)) == [Again()]
+
+
+def test_a_worker_that_says_goodbye_is_parted_with_at_once(scene: Scene) -> None:
+    scene.ventilator()
+    scene.worker()
+    assert to(VERA, scene.send(ADA, Goodbye())) == [Crew([], ["ada"], [], 0)]
+    assert scene.sink.inspect().worker_count == 0
+
+
+def test_time_that_the_sink_slept_is_not_held_against_the_crew(scene: Scene) -> None:
+    scene.ventilator()
+    scene.worker()
+    scene.pass_time(2.0, ADA, VERA)
+    scene.now += 3_600.0
+    assert said(scene.sink.tick(scene.now)) == []
+    assert said(scene.pass_time(2.0, ADA, VERA)) == []
+    assert scene.sink.inspect().worker_count == 1
+    assert any("ada is silent" in text for text in said(scene.pass_time(2 * TIMING.gone_s, VERA)))
+
+
+def test_a_silent_ventilators_job_is_over_and_its_places_are_taken_back(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator()
+    outputs = scene.pass_time(TIMING.gone_s + TIMING.beat_s, ADA)
+    assert of(Places, outputs) == [(b"ada", Places([]))]
+    assert any("ventilator of job job is silent; run it again" in text for text in said(outputs))
+    assert to(VERA, scene.send(VERA, Ask("job", 0, False))) == [Again()]
