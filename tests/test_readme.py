@@ -1,61 +1,207 @@
-"""The README's commands, typed as they stand (with `.venv/bin/python` as this Python, and free ports)."""
+"""The README and the pages for users: their commands are run, or at least parsed, as they stand."""
 
+import json
 import re
 import shlex
-import shutil
-import sqlite3
+import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
-from tests.conftest import TOP, Pipeline
+import pytest
+import typer
 
-README = (TOP / "README.md").read_text()
+from common.sink.command import app as sink_app
+from common.ventilator.command import app as ventilator_app
+from common.worker.command import app as worker_app
+from tests.conftest import PATIENCE_S, TOP, Pipeline
+
+README = TOP / "README.md"
+PAGES = [README, *(TOP / "docs").glob("[a-z]*.md")]
+COMMANDS = {
+    name: typer.main.get_command(app)
+    for name, app in (("sink", sink_app), ("worker", worker_app), ("ventilator", ventilator_app))
+}
+FOREIGN = {"make", "pip", "scp", "find", "head", "sqlite3", "tradewind"}
 
 
-def blocks(heading: str) -> list[str]:
-    """The fenced blocks below a heading."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"```\w*\n(.*?)```", section, re.DOTALL)
+def blocks(page: Path, heading: str, language: str = "sh") -> list[str]:
+    """The fenced blocks below a heading of a page."""
+    text = re.search(rf"^##+ {re.escape(heading)}\n(.*?)(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert text, f"{page.name} has no section {heading!r}"
+    return re.findall(rf"^```{language}\n(.*?)^```", text[1], re.MULTILINE | re.DOTALL)
 
 
-def test_the_three_terminals(pipeline: Pipeline) -> None:
-    (pipeline.folder / "examples").symlink_to(TOP / "examples")
-    sink, worker, ventilator, after = blocks("Three terminals")
+def typed(line: str) -> list[str]:
+    """A line as one role's name and its arguments; what is not one of ours as it stands."""
+    words = shlex.split(line, comments=True)
+    if words[:1] == [".venv/bin/python"]:
+        assert (TOP / words[1]).is_file(), line
+        return [words[1].removesuffix(".py"), *words[2:]]
+    return words[1:] if words[:1] == ["tradewind"] and len(words) > 1 and words[1] in COMMANDS else words
 
-    def arguments(command: str) -> list[str]:
-        program, script, *rest = shlex.split(command)
-        assert program == ".venv/bin/python"
-        assert (TOP / script).is_file()
-        return [script.removesuffix(".py"), *rest]
 
-    assert arguments(sink) == ["sink"]
+def lines(block: str) -> list[str]:
+    """The commands of a block, those of a pipe one by one, without what a command reads from the block."""
+    block = re.sub(r"<< 'END'\n.*?^END$", "", block, flags=re.MULTILINE | re.DOTALL)
+    return [part.strip() for line in block.splitlines() for part in line.split("|")]
+
+
+def parse(command: Any, name: str, arguments: list[str]) -> None:
+    """Let the command line be checked as the command itself would; raises what it would say."""
+    context = command.make_context(name, list(arguments), resilient_parsing="--help" in arguments)
+    if subcommand := [*context._protected_args, *context.args] if hasattr(command, "commands") else []:
+        parse(command.commands[subcommand[0]], subcommand[0], subcommand[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_is_one(page: Path) -> None:
+    found = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    for line in [line for block in found for line in lines(block) if line and not line.startswith(("#", "cat >"))]:
+        name, *arguments = typed(line)
+        if name in COMMANDS:
+            parse(COMMANDS[name], name, arguments)
+        else:
+            assert name in FOREIGN, line
+
+
+@pytest.fixture(scope="module")
+def pasted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which the README's block to paste was pasted, and what that printed."""
+    folder = tmp_path_factory.mktemp("pasted")
+    for name in ("sink.py", "worker.py", "ventilator.py", "common"):
+        (folder / name).symlink_to(TOP / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    setup, paste, _ = blocks(README, "Try it")
+    assert [line.split()[:2] for line in setup.splitlines()] == [["make", "run"], ["make", "test"]]
+    assert paste.count("\n") <= 10
+    return folder, shell(paste, folder)
+
+
+def shell(script: str, folder: Path) -> str:
+    """Run the lines in the folder, as bash does; returns their standard output."""
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_the_readme_says_to_paste(pasted: tuple[Path, str]) -> None:
+    *results, _, job = pasted[1].splitlines()
+    assert [json.loads(line)["value"] for line in results] == [0, 1, 4]
+    assert job.startswith("first\tmine:square\tdone\t100000\t0\t100000\t")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/get-started.md"])
+def test_the_three_terminals(pipeline: Pipeline, page: str) -> None:
+    pipeline.module("mine", "def square(n):\n    return n * n\n")
+    if page == "README.md":
+        commands = lines(blocks(README, "Try it")[2])
+    else:
+        [defined] = blocks(TOP / page, "The three roles", "python")
+        pipeline.module("mine", defined)
+        commands = [line for block in blocks(TOP / page, "The three roles") for line in lines(block)]
+    sink, worker, ventilator = map(typed, commands)
+    assert sink == ["sink"]
     pipeline.sink()
-    pipeline.start(*arguments(worker))
-    assert pipeline.start(*arguments(ventilator), TRADEWIND_PORT="0").wait() == 0
-    outputs = [pipeline.run(*arguments(command)) for command in after.strip().splitlines()]
+    pipeline.start(*worker)
+    assert pipeline.start(*ventilator, TRADEWIND_PORT="0").wait() == 0
+    if page == "README.md":
+        return
+    results, _, jobs, status = map(typed, lines(blocks(TOP / page, "Look at the results")[0]))
+    outputs = [pipeline.run(*command) for command in (results, jobs, status)]
     assert [process.wait() for process in outputs] == [0, 0, 0]
-    assert outputs[0].out.count("\n") == 1_000_000
-    assert "\tdone\t1000000\t0\t1000000\t" in outputs[1].out
-    assert "examples.squares" not in outputs[2].err
-
-    query = re.fullmatch(r"sqlite3 results.db \"(.*)\"\n", blocks("The ledger")[0])
-    assert query
-    with sqlite3.connect(pipeline.folder / "results.db") as db:
-        assert db.execute(query[1]).fetchall() == [(0, 0), (1, 1), (2, 4)]
+    assert outputs[0].out.count("\n") == 100_000
+    assert "\tdone\t100000\t0\t100000\t" in outputs[1].out
+    assert "mine:square" not in outputs[2].err
+    [local] = blocks(TOP / page, "All in one command")
+    assert pipeline.run(*typed(local)).wait() == 0
+    assert (pipeline.folder / "other.db").is_file()
 
 
-def test_another_machine(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/several-machines.md"])
+def test_another_machine(pipeline: Pipeline, page: str) -> None:
+    pipeline.module("mine", "def square(n):\n    return n * n\n")
+    text = (TOP / page).read_text()
+    [enrol] = re.findall(r"^tradewind sink enrol worker .*$", text, re.MULTILINE)
+    [start] = re.findall(r"^tradewind worker .*$", text, re.MULTILINE)
     pipeline.sink()
-    enrol, start, *_ = blocks("Another machine")
-    assert pipeline.run(*shlex.split(enrol.replace("python sink.py", "sink"))).wait() == 0
-    command = shlex.split(start)
-    assert command[0] == "tradewind-worker"
+    assert pipeline.run(*typed(enrol)).wait() == 0
+    [copied] = re.findall(r"^scp -p (\S+) lab1:$", text, re.MULTILINE)
+    assert (pipeline.folder / copied).is_file()
     port = re.search(r"127.0.0.1:(\d+)", (pipeline.folder / "keys" / "worker.key_secret").read_text())
     assert port
-    worker = pipeline.worker(*command[1:], "--sink", f"127.0.0.1:{port[1]}")
+    worker = pipeline.start(*typed(start.replace("~/", "")), "--sink", f"127.0.0.1:{port[1]}")
     worker.wait_for("joined the sink")
+    if "roster" in text:
+        [revoke] = blocks(TOP / page, "Cut a machine off")
+        assert pipeline.run(*typed(revoke)).wait() == 0
+        assert worker.wait() == 2
+        assert "revoked" in worker.err
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    for path in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (TOP / path).is_file(), path
-    assert shutil.which(sys.executable)
+def test_the_results_page(pasted: tuple[Path, str]) -> None:
+    folder, _ = pasted
+    page = TOP / "docs" / "results.md"
+    ways = blocks(page, "Print them")[0].replace("tradewind sink", ".venv/bin/python sink.py")
+    assert shell(ways, folder).count("\n") == 1 + 1 + 100_000 + (1 + 100_000) + 100_000
+    [example] = blocks(page, "Print them", "json")
+    printed = json.loads(shell(".venv/bin/python sink.py results", folder).splitlines()[2])
+    assert [*json.loads(example)] == [*printed]
+    [program] = blocks(page, "Use SQL", "python")
+    shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(program + 'assert total == 333328333350000')}", folder)
+    query = shlex.split(blocks(page, "Use SQL")[0])[2]
+    read = f"import sqlite3; print(*sqlite3.connect('results.db').execute({query!r}))"
+    assert shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(read)}", folder) == "(0, 0) (1, 1) (2, 4)\n"
+
+
+@pytest.mark.parametrize("table", ["jobs", "results"])
+def test_the_columns_of_the_ledger(pasted: tuple[Path, str], table: str) -> None:
+    text = (TOP / "docs" / "results.md").read_text().split(f"`{table}` has a row")[1].split("\n\n")[1]
+    named = re.findall(r"`(\w+)`", "\n".join(line.split(" | ")[0] for line in text.splitlines()))
+    read = f"import sqlite3; print(*sqlite3.connect('results.db').execute('SELECT * FROM {table}').description)"
+    columns = re.findall(r"'(\w+)'", shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(read)}", pasted[0]))
+    assert named == columns[: len(named)]
+
+
+def options(command: Any) -> dict[str, str]:
+    """The environment variable of each option, an empty text where it has none."""
+    return {each.opts[0]: each.envvar or "" for each in command.params if each.param_type_name == "option"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_options_page_has_all_options(name: str) -> None:
+    section = (TOP / "docs" / "options.md").read_text().split(f"\n## `{name}.py`\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(--[\w-]+)` \| (?:`(\w+)`)? *\|", section, re.MULTILINE))
+    common = {"--version", "--install-completion", "--show-completion"}
+    wanted = options(COMMANDS[name])
+    assert rows == {each: variable for each, variable in wanted.items() if each not in common}
+    for line, subcommand in re.findall(r"^(\| `([a-z]+)[^|]*\|[^|]*\|)", section, re.MULTILINE):
+        assert set(re.findall(r"`(--[\w-]+)`", line)) == options(COMMANDS[name].commands[subcommand]).keys()
+    listed = set(re.findall(r"^\| `([a-z]+)", section, re.MULTILINE))
+    assert listed == set(getattr(COMMANDS[name], "commands", {}))
+
+
+@pytest.mark.parametrize("page", [*TOP.glob("*.md"), *(TOP / "docs").glob("*.md")], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    for path in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / path).exists(), path
+    headings = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in re.findall(r"^#+ (.*)$", text, re.M)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
+
+
+def test_the_figures_of_the_readme_are_measured() -> None:
+    [sentence] = re.findall(r"about ([\d,]+) tiny tasks a second .*? ([\d.]+) ms", README.read_text(), re.DOTALL)
+    measured = (TOP / "docs" / "PERFORMANCE.md").read_text()
+    assert all(f"**{figure}**" in measured for figure in sentence)
+
+
+def test_the_glossary_has_each_word_once_and_in_order() -> None:
+    tables = (TOP / "docs" / "glossary.md").read_text().split("\n## ")[1:]
+    words = [[word.lower() for word in re.findall(r"^\| \*\*([^*]+)\*\*", table, re.MULTILINE)] for table in tables]
+    assert all(each and each == sorted(each) for each in words)
+    assert len(set(words[0] + words[1])) == len(words[0] + words[1])
+    designed = "task job batch slot prefetch return beat lost ledger receipt crew roster"
+    assert set(words[0]) >= set(designed.split())
