@@ -222,3 +222,15 @@ def test_the_paths_that_are_named_exist(path: Path) -> None:
     if path.name != "CHANGELOG.md":
         named = PATHS.findall(path.read_text(encoding="utf-8"))
         assert [each for each in named if not (TOP / each).exists()] == []
+
+
+def test_the_map_has_every_file() -> None:
+    """Each file has its row in `docs/ARCHITECTURE.md`, and is called shell there when it is."""
+    text = (TOP / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^### `common/(\w*)/?`.*?\n(.*?)(?=^##)", text, re.MULTILINE | re.DOTALL)
+    rows = {
+        ".".join(filter(None, (part, name))): is_shell
+        for part, table in sections
+        for name, is_shell in re.findall(r"^\| `(\w+)\.py`(, shell)? \|", table, re.MULTILINE)
+    }
+    assert rows == {name: ", shell" if name in SHELL else "" for name in FILES}
