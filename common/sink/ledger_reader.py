@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OperatorError
-from .sqlite_ledger import unusable
+from .sqlite_file import unusable
 from .store import JobSummary, Row
 
 

@@ -24,17 +24,15 @@ SHELL = {
     *(f"transport.{name}" for name in ("clock", "polling", "monitor", "sockets", "zap", "sink_link", "key_files")),
     *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "progress", "local_farm")),
     *(f"worker.{name}" for name in ("command", "loop", "slots", "child_process", "child_output", "child")),
-    *(
-        f"sink.{name}"
-        for name in ("command", "loop", "ledgers", "sqlite_ledger", "ledger_reader", "key_folder", "tables")
-    ),
+    *(f"sink.{name}" for name in ("command", "loop", "key_folder", "tables")),
+    *(f"sink.{name}" for name in ("ledgers", "sqlite_file", "sqlite_ledger", "ledger_reader")),
 }
 """What touches sockets, clock, files, processes or the terminal. All other files are pure, and stay so."""
 OUTSIDE = {"zmq", "time", "os", "random", "threading", "logging", "socket", "subprocess", "sqlite3", "asyncio"}
 ONLY = {
     "zmq": {"transport.sockets", "transport.polling", "transport.monitor", "transport.zap", "transport.sink_link",
             "sink.key_folder", "ventilator.loop", "worker.loop", "sink.loop"},
-    "sqlite3": {"sink.sqlite_ledger", "sink.ledger_reader"},
+    "sqlite3": {"sink.sqlite_file", "sink.ledger_reader"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm"},
     "pickle": set(), "marshal": set(), "shelve": set(), "dill": set(), "cloudpickle": set(),
 }  # fmt: skip

@@ -1,0 +1,195 @@
+"""The file of an SQLite ledger: its tables, its one writer, and errors in plain words.
+
+Write-ahead log with `synchronous=FULL`: when a transaction has ended, a power cut does not take it back
+(https://www.sqlite.org/pragma.html#pragma_synchronous).
+"""
+
+import fcntl
+import logging
+import os
+import secrets
+import sqlite3
+from pathlib import Path
+from typing import IO
+
+from ..errors import OperatorError
+from .store import LedgerStuck
+
+SCHEMA_VERSION = 1
+_BUSY_S = 0.1
+"""So long another program's lock is waited for; the sink hears nobody meanwhile, and tries again."""
+_CHECK_SAID_BYTES = 100 * 1024 * 1024
+_PAGE_BYTES = 8 * 1024
+"""A large value is written page by page, and so is a small commit: smaller pages make that slower, larger ones this."""
+_CACHE_BYTES = 16 * 1024 * 1024
+"""To place a row, SQLite reads about ten others whole: large values that are not cached are read from the file."""
+_LOG_BYTES = 4 * 1024 * 1024
+"""At this size the write-ahead log is copied into the ledger and begun anew: a sync takes longer while it grows."""
+_PASSING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+"""I/O errors that a quota gives too; nothing of the transaction is written."""
+
+log = logging.getLogger(__name__)
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE jobs (
+    job INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    function TEXT NOT NULL,
+    source TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'done', 'cancelled')),
+    total INTEGER,
+    done INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    opened_at TEXT NOT NULL,
+    ended_at TEXT,
+    mark_count INTEGER NOT NULL DEFAULT 0,
+    mark_digest BLOB NOT NULL DEFAULT x'',
+    ticket_key BLOB NOT NULL,
+    retries INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE results (
+    job INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    value,
+    json INTEGER,
+    error TEXT,
+    attempt INTEGER NOT NULL,
+    worker TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    PRIMARY KEY (job, task)
+) WITHOUT ROWID;
+CREATE TABLE receipts (
+    position INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    seconds REAL NOT NULL
+);
+CREATE INDEX receipts_of_job ON receipts (job, position);
+"""
+
+
+class SqliteFile:
+    """A ledger's file, which nobody else writes while it is open. `path` may be ":memory:"."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = None if path == ":memory:" else _lock(Path(path))
+        try:
+            if path != ":memory:" and not Path(path).exists():
+                # It holds the jobs' ticket keys.
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            self.db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, cached_statements=512)
+            self.id = self._prepare()
+        except sqlite3.Error as error:
+            self._unlock()
+            raise OperatorError(unusable(path, error)) from None
+        except OperatorError:
+            self._unlock()
+            raise
+
+    def transaction(self) -> "Transaction":
+        """`with` it, everything inside is written, or nothing."""
+        return Transaction(self.db, self._path)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.db.close()
+        self._unlock()
+
+    def _prepare(self) -> str:
+        """Make the tables, or see that they are right; returns the ledger's id."""
+        tables = {name for (name,) in self.db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        if tables and not tables >= {"meta", "jobs", "results", "receipts"}:
+            raise OperatorError(f"{self._path} is another program's database: give another file with --ledger")
+        # Counts for a new file only.
+        self.db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+        self.db.execute("PRAGMA journal_mode=WAL")
+        self.db.execute("PRAGMA synchronous=FULL")
+        page_bytes = self.db.execute("PRAGMA page_size").fetchone()[0]
+        self.db.execute(f"PRAGMA wal_autocheckpoint={_LOG_BYTES // page_bytes}")
+        self.db.execute(f"PRAGMA cache_size=-{_CACHE_BYTES // 1024}")
+        if not tables:
+            self.db.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";"):
+                self.db.execute(statement)
+            self.db.execute("INSERT INTO meta VALUES ('ledger', ?)", (secrets.token_hex(8),))
+            self.db.execute("INSERT INTO meta VALUES ('version', ?)", (str(SCHEMA_VERSION),))
+            self.db.execute("COMMIT")
+        meta = dict(self.db.execute("SELECT key, value FROM meta"))
+        if meta.get("version") != str(SCHEMA_VERSION):
+            raise OperatorError(f"{self._path} is not a ledger of this Tradewind: give another file with --ledger")
+        if self._path != ":memory:" and Path(self._path).stat().st_size > _CHECK_SAID_BYTES:
+            log.info("checking the ledger %s, which is large", self._path)
+        damage = self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[0]})")
+        return str(meta["ledger"])
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+
+class Transaction:
+    """`with` it: commits, or rolls back and turns errors that may pass into LedgerStuck.
+
+    A damaged file or an I/O error raises OperatorError: after a failed fsync nobody knows what the disk holds, and the
+    sink must be started again (https://www.sqlite.org/atomiccommit.html).
+    """
+
+    def __init__(self, db: sqlite3.Connection, path: str) -> None:
+        self._db = db
+        self._path = path
+
+    def __enter__(self) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.DatabaseError as error:
+            raise self._judged(error) from None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        try:
+            if error is None:
+                self._db.execute("COMMIT")
+        except sqlite3.DatabaseError as refused:
+            error = refused
+        if error is None:
+            return
+        # SQLite has rolled back by itself after some errors (disk full, I/O) and not after others.
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        if isinstance(error, sqlite3.DatabaseError):
+            raise self._judged(error) from None
+
+    def _judged(self, error: sqlite3.DatabaseError) -> Exception:
+        passes = isinstance(error, sqlite3.OperationalError)
+        code = getattr(error, "sqlite_errorcode", 0)
+        if passes and (code & 0xFF != sqlite3.SQLITE_IOERR or code in _PASSING):
+            return LedgerStuck(str(error))
+        return OperatorError(unusable(self._path, error))
+
+
+def _lock(path: Path) -> IO[str]:
+    """Hold `path`.lock as long as this process lives, so that two sinks never write one ledger."""
+    try:
+        lock = path.with_name(path.name + ".lock").open("w")
+    except OSError as error:
+        text = f"cannot write the ledger {path}: {error.strerror}; give another place with --ledger"
+        raise OperatorError(text) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise OperatorError(f"the ledger {path} is in use by another sink: stop it, or give another --ledger") from None
+    return lock
+
+
+def unusable(path: str, error: sqlite3.Error) -> str:
+    """One line for a file that SQLite cannot use as a ledger."""
+    if Path(path).is_dir():
+        return f"cannot use the ledger {path}: it is a folder; give a file with --ledger"
+    return f"cannot use the ledger {path}: {error}; restore it from a copy, or give another file with --ledger"
