@@ -48,7 +48,7 @@ class OneByOne:
     def note(self) -> None:
         """Take the time when the task that is out has its receipt."""
         assert self.ventilator is not None
-        if len(self.seconds) < self._taken == self.ventilator._rules.done_count:
+        if len(self.seconds) < self._taken == self.ventilator.session.standing.done:
             self.seconds.append(time.perf_counter() - self._taken_at)
 
     def available(self, count: int = 1) -> bool:

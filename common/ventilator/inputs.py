@@ -13,6 +13,8 @@ from msgspec import Raw
 from ..errors import OperatorError
 from ..protocol.messages import TASK_MAX
 from ..protocol.settings import MESSAGE_BYTES_MAX
+from .dispatch import Skip
+from .session import InputState, Reading, VentilatorSession
 
 _READ_BYTES = 256 * 1024
 _DEPTH_MARGIN = 100
@@ -39,6 +41,25 @@ class Input(Protocol):
     def skip(self, count: int) -> int: ...
     def take(self, count: int, bytes_max: int) -> tuple[int, Raw]: ...
     def mark(self) -> tuple[int, bytes]: ...
+
+
+def state_of(opened: Input) -> InputState:
+    """How far it was read."""
+    count, digest = opened.mark()
+    return InputState(count, digest, opened.ended, opened.expected)
+
+
+def read_ahead(opened: Input, session: VentilatorSession, now: float, batch_bytes_max: int) -> None:
+    """Read what the session asks for, as far as it can be read now."""
+    try:
+        while (order := session.next_read(now)) is not None and opened.available(order.at_least):
+            if isinstance(order, Skip):
+                count, arguments = opened.skip(order.count), None
+            else:
+                count, arguments = opened.take(order.count, batch_bytes_max)
+            session.was_read(now, Reading(count, arguments, state_of(opened)))
+    except OperatorError as error:
+        session.input_failed(now, error)
 
 
 def encoded(arguments: list[Any], first: int) -> Raw:

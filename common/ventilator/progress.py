@@ -2,8 +2,9 @@
 
 import logging
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from .summary import Standing, duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -13,30 +14,6 @@ log = logging.getLogger(__name__)
 _LOG_S = 10.0
 _SHOW_S = 0.2
 _RATE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a job stands. Counts are tasks, but `outstanding` counts batches and `crew` workers."""
-
-    done: int
-    failed: int
-    total: int | None
-    outstanding: int
-    crew: int
-    slots: int
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people."""
-    whole = round(seconds)
-    if whole < 10:
-        return f"{seconds:.2g} s"
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def _bar() -> "Progress":

@@ -1,5 +1,6 @@
 """The roles' loops: in which order a turn does things, and what it leaves undone."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,9 @@ import pytest
 import zmq
 from msgspec import Raw
 
-from common.errors import OperatorError
 from common.protocol.codec import decode_batch
-from common.protocol.messages import Cancel, Crew, Member, Message, Opened, Receipts
-from common.protocol.settings import Timing
+from common.protocol.messages import Crew, Member, Opened, Receipts
+from common.protocol.settings import MESSAGE_BYTES_MAX, Timing
 from common.protocol.users import VENTILATOR, WORKER
 from common.transport import clock, polling
 from common.transport.key_files import Certificate
@@ -83,8 +83,9 @@ def test_nothing_of_another_input_is_pushed(make: Callable[[Input], Ventilator],
     before.take(3, 1_000)
     ventilator = make(_lines(tmp_path / "after.jsonl", text))
     pushed = _resumed(ventilator, *before.mark(), None)
-    with pytest.raises(OperatorError, match=r"the input is not the one|the line is not JSON"):
-        ventilator._tick()
+    ventilator._turn()
+    assert ventilator._end is not None
+    assert re.search(r"the input is not the one|the line is not JSON", str(ventilator._end.error))
     assert pushed == []
 
 
@@ -93,24 +94,25 @@ def test_what_a_resumed_input_has_too_much_is_not_pushed(make: Callable[[Input],
     before.take(3, 1_000)
     ventilator = make(_lines(tmp_path / "after.jsonl", "1\n2\n3\n4\n"))
     pushed = _resumed(ventilator, *before.mark(), 3)
-    ventilator._tick()
+    ventilator._turn()
     assert pushed == [1, 2]
 
 
-@pytest.mark.parametrize(("resumed", "cancels"), [(False, 1), (True, 0)])
-def test_only_a_job_that_this_run_has_made_is_cancelled_for_want_of_workers(
-    ventilator: Ventilator, monkeypatch: pytest.MonkeyPatch, resumed: bool, cancels: int
+def test_a_line_that_is_too_long_ends_the_job_like_any_other_mistake(
+    make: Callable[[Input], Ventilator], tmp_path: Path
 ) -> None:
-    sent: list[Message] = []
-    monkeypatch.setattr(ventilator._link, "send", sent.append)
-    monkeypatch.setattr(ventilator._link, "away", lambda: False)
-    ventilator._receive(Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, resumed, 0.0))
-    ventilator._receive(Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False))
-    ventilator._receive(Crew([], [], [], 1))
-    ventilator._speak(clock.now() + 10)
-    with pytest.raises(OperatorError, match="no worker exposes"):
-        ventilator._speak(clock.now() + 30)
-    assert sent == [Cancel("job")] * cancels
+    """It is found while the input is read ahead, outside of the turn that asks for it."""
+    (tmp_path / "long.txt").write_text("1\n" + "x" * (MESSAGE_BYTES_MAX + 1))
+    lines = LinesInput((tmp_path / "long.txt").open("rb"), "long.txt", json=True)
+    lines.fill()
+    ventilator = make(lines)
+    assert _resumed(ventilator, 0, b"", None) == []
+    ventilator._turn()
+    while ventilator._input_polled is not None:
+        ventilator._fill()
+        ventilator._turn()
+    assert ventilator._end is not None
+    assert "long.txt:2: the line is longer than" in str(ventilator._end.error)
 
 
 def test_a_link_to_another_sink_than_the_key_files_rests_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,12 +137,12 @@ def test_what_a_receipt_makes_room_for_is_pushed_before_the_next_question(
     ventilator._receive(Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, False, 0.0))
     ventilator._receive(Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False))
     ventilator._receive(Crew([Member("ada", 1, 0, 0, [], [])], [], [], 0))
-    ventilator._tick()
+    ventilator._turn()
     assert "task 0" in sent
     assert "task 1" not in sent
     sent.clear()
     ventilator._receive(Receipts("job", 0, 1, [(0, 1)], 1, 0.1, 1, 0, False))
-    ventilator._tick()
+    ventilator._turn()
     assert sent[0] == "task 1"
     assert "Ask" in sent
 

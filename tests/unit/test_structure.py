@@ -158,7 +158,7 @@ LONG_FILES = {"worker.child"}
 NOT_YET = {
     "file": {"ventilator.dispatch"},
     "function": {"ventilator.command", "worker.command"},
-    "class": {"ventilator.dispatch", "ventilator.loop", "worker.loop"},
+    "class": {"ventilator.dispatch", "worker.loop"},
 }
 """What is still beyond the limits; it must not grow, and whatever is within them is struck off here."""
 

@@ -1,0 +1,259 @@
+"""One run of the ventilator without sockets: it decides what to read, push and say, and when the job is over."""
+
+from dataclasses import dataclass
+
+from msgspec import Raw
+
+from ..errors import OperatorError
+from ..log_line import LogLine
+from ..protocol.messages import Batch, Cancel, FromSink, Message
+from . import summary
+from .dialog import Dialog
+from .dispatch import Dispatch, Skip, Take
+from .settings import DispatchSettings
+from .summary import JobEnd, Standing
+from .wait_voice import WaitVoice
+
+DRAIN_S = 10.0
+"""How long an interrupted job waits for what runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What the user asks for."""
+
+    job: str
+    function: str
+    source: str
+    """The kind of input, which a resumed job must share."""
+    retry_failed: bool = False
+    ledger: str | None = None
+    """Where the results are, if that is known here and not the default."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputState:
+    """How far the input was read."""
+
+    count: int
+    """Tasks that were taken or skipped."""
+    digest: bytes
+    """Of these tasks."""
+    ended: bool
+    expected: int | None
+    """Tasks of the whole input, as far as that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read: this many tasks, and how far the input is read now."""
+
+    count: int
+    arguments: Raw | None
+    """None where the tasks were skipped."""
+    state: InputState
+
+
+@dataclass(frozen=True, slots=True)
+class WantInput:
+    """Order to the shell: wait for the input too, or no longer."""
+
+    wanted: bool
+
+
+SessionOutput = Message | WantInput | LogLine | JobEnd
+"""Messages are for the sink. A `JobEnd` is the last output."""
+
+
+class VentilatorSession:
+    """One run of one job.
+
+    In each turn the shell passes on what has come (`welcome`, `receive`, `interrupt`), reads what `next_read` asks
+    for, calls `tick`, pushes what `next_push` gives, and then performs what `tick` has returned: a slot may wait for
+    what is pushed, nobody for the next question.
+    """
+
+    def __init__(self, now: float, settings: DispatchSettings, request: JobRequest) -> None:
+        self._request = request
+        self._rules = Dispatch(settings, request.job, request.function)
+        self._talk = Dialog(settings, self._rules, request.job, request.function, request.source, request.retry_failed)
+        self._outputs: list[SessionOutput] = []
+        """For the end of this turn."""
+        self._expected: int | None = None
+        self._wants_input = False
+        self._input_error: OperatorError | None = None
+        self._open_voice = WaitVoice(settings.timing.voice_s)
+        self._crew_voice = WaitVoice(settings.timing.voice_s)
+        self._input_voice = WaitVoice(settings.timing.voice_s)
+        self._leaves_at: float | None = None
+        """Set once the job is interrupted: then it ends, whatever still runs."""
+        self._started_at = now
+        self._first_push_at: float | None = None
+        self._end: JobEnd | None = None
+
+    # -- what comes ---------------------------------------------------------------------------------------------
+
+    def welcome(self, now: float, port: int) -> None:
+        """The sink welcomes us, for the first time or after it was away; workers connect to `port`."""
+        self._outputs += self._talk.welcome(now, port)
+
+    def receive(self, now: float, message: FromSink) -> None:
+        """Take a message of the sink."""
+        self._outputs += self._talk.receive(now, message)
+
+    def interrupt(self, now: float, signal: str) -> None:
+        """Stop: wait for what runs, but not for ever; the second time do not wait."""
+        if self._leaves_at is not None:
+            self._leaves_at = now
+            self._log("warning", f"{signal} again: leaving at once")
+            return
+        self._leaves_at = now + DRAIN_S
+        self._log("info", f"{signal}: pushing no more, waiting for what runs; again to leave at once")
+        self._outputs += self._talk.halt()
+
+    # -- the input ----------------------------------------------------------------------------------------------
+
+    def next_read(self, now: float) -> Skip | Take | None:
+        """What to read next; `was_read` or `input_failed` must follow once it is read."""
+        return self._rules.plan(now) if self._reads else None
+
+    def was_read(self, now: float, reading: Reading) -> None:
+        """What `next_read` asked for was read, or the first part of it."""
+        if not self._is_the_input(now, reading.state):
+            return
+        if reading.arguments is None:
+            self._rules.skipped(reading.count)
+        else:
+            self._rules.offer(now, reading.count, reading.arguments)
+
+    def input_failed(self, now: float, error: OperatorError) -> None:
+        """The input cannot be read any further."""
+        if self._rules.verifying:
+            # It is not the input of the earlier run: nothing of it was pushed, and nothing will be.
+            self._end = summary.mistake(error)
+            return
+        self._input_error = error
+        self._outputs += self._rules.input_scarce(now, False)
+        if self._rules.outstanding:
+            self._log("error", f"{error}; waiting for the tasks before it")
+
+    @property
+    def _reads(self) -> bool:
+        return self._input_error is None and self._end is None
+
+    def _is_the_input(self, now: float, state: InputState) -> bool:
+        """Refuse an input that differs from the one that an earlier run of the job has read."""
+        if not self._talk.is_another_input(state.count, state.digest, state.ended):
+            return True
+        self.input_failed(now, summary.another_input(self._request.job))
+        return False
+
+    def _follow_input(self, now: float, state: InputState) -> None:
+        self._expected = self._rules.expected = state.expected
+        is_whole = state.ended and self._rules.caught_up and self._rules.total is None
+        if self._reads and is_whole and self._is_the_input(now, state):
+            self._rules.total = self._rules.next_task
+        self._want_input(not state.ended and self.next_read(now) is not None)
+        if not self._reads:
+            return
+        if not self._rules.verifying:
+            self._talk.mark(state.count, state.digest, self._rules.total is not None)
+        dry = state.ended or (self._wants_input and state.expected is None)
+        self._outputs += self._rules.input_scarce(now, dry)
+
+    def _want_input(self, wanted: bool) -> None:
+        if wanted != self._wants_input:
+            self._wants_input = wanted
+            self._outputs.append(WantInput(wanted))
+
+    # -- the tasks ----------------------------------------------------------------------------------------------
+
+    def next_push(self, now: float) -> Batch | None:
+        """The batch to push now; `pushed` must follow once it is sent."""
+        return self._rules.next_push(now) if self._end is None else None
+
+    def pushed(self, now: float) -> None:
+        """The batch that `next_push` gave was sent."""
+        self._rules.pushed(now)
+        self._first_push_at = now if self._first_push_at is None else self._first_push_at
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float, sink_away: bool, state: InputState) -> list[SessionOutput]:
+        """Do what is due; the answer is all that there is to do in this turn, but for what is to be pushed."""
+        self._follow_input(now, state)
+        if self._end is None:
+            self._outputs += self._talk.tick(now)
+            self._end = self._end_if_over(now)
+        if self._end is None:
+            self._speak(now, sink_away)
+        outputs, self._outputs = self._outputs, []
+        return outputs if self._end is None else [*outputs, self._end]
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        voices = (self._open_voice, self._crew_voice, self._input_voice)
+        instants = (self._talk.deadline(), self._leaves_at, *(voice.due_at for voice in voices))
+        return min((instant for instant in instants if instant is not None), default=None)
+
+    def _end_if_over(self, now: float) -> JobEnd | None:
+        rules = self._rules
+        if self._talk.problem:
+            return summary.mistake(OperatorError(self._talk.problem))
+        if self._leaves_at is not None:
+            is_drained = rules.in_flight_count == 0 or not rules.caught_up
+            return self._sum_up(now) if is_drained or now >= self._leaves_at else None
+        if rules.dropped:
+            return summary.mistake(summary.cancelled(self._request.job))
+        if self._talk.closed or (self._input_error and not rules.outstanding):
+            return self._sum_up(now)
+        return None
+
+    def _sum_up(self, now: float) -> JobEnd:
+        request, rules, closed = self._request, self._rules, self._talk.closed
+        seconds = now - (self._started_at if self._first_push_at is None else self._first_push_at)
+        counts = f"{rules.pushed_count} pushes, {rules.returned_count} returns, {rules.copied_count} copies"
+        if self._input_error is not None:
+            self._cancel_what_is_empty()
+        if closed is None:
+            end = summary.stopped(request.job, self.standing, self._input_error)
+        else:
+            end = summary.done(request.job, closed, seconds, request.ledger)
+        return JobEnd(end.code, [LogLine("debug", f"{seconds:.4f} s, {counts}"), *end.lines], end.error)
+
+    def _cancel_what_is_empty(self) -> None:
+        """Leave no job open that ends by a mistake before anything is recorded; --job goes on with it all the same.
+
+        A job of an earlier run is left alone: workers that are away just now may run its tasks.
+        """
+        is_new = self._talk.opened is not None and not self._talk.opened.resumed
+        if is_new and not self._rules.done_count and not self._rules.in_flight_count:
+            self._outputs.append(Cancel(self._request.job))
+
+    # -- words --------------------------------------------------------------------------------------------------
+
+    @property
+    def standing(self) -> Standing:
+        """How the job stands."""
+        rules = self._rules
+        total = self._expected if rules.total is None else rules.total
+        return Standing(rules.done_count, rules.failed_count, total, rules.outstanding, rules.crew_count, rules.slots)
+
+    def _log(self, level: str, text: str) -> None:
+        self._outputs.append(LogLine(level, text))
+
+    def _speak(self, now: float, sink_away: bool) -> None:
+        """Say what the job waits for, while it waits for somebody."""
+        rules, request = self._rules, self._request
+        if self._open_voice.is_due(now, not sink_away and not rules.caught_up):
+            self._log("warning", f"waiting for the sink to open job {request.job}: its log says what keeps it")
+        if self._crew_voice.is_due(now, not sink_away and rules.caught_up and not rules.crew_count):
+            if rules.others_count and self._crew_voice.count > 1:
+                self._cancel_what_is_empty()
+                self._end = summary.mistake(summary.no_worker(request.function, rules.others_count, request.job))
+            else:
+                module = request.function.partition(":")[0]
+                start = f"start one with `python worker.py {module}`"
+                self._log("warning", f"no worker exposes {request.function}: {start}; waiting")
+        if self._input_voice.is_due(now, not sink_away and self._wants_input and not rules.outstanding):
+            self._log("warning", "the input gives nothing: waiting for its next line, or its end")

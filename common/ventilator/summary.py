@@ -1,0 +1,92 @@
+"""How a job stands and how it ended: counts, lines to log, exit code. No socket, no clock."""
+
+import shlex
+from dataclasses import dataclass, field
+
+from ..errors import ExitCode, OperatorError
+from ..log_line import LogLine
+from ..protocol.messages import Closed
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a job stands. Counts are tasks, but `outstanding` counts batches and `crew` workers."""
+
+    done: int
+    failed: int
+    total: int | None
+    outstanding: int
+    crew: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """Order to the shell: leave, log these lines, then raise the error or exit with the code."""
+
+    code: ExitCode
+    lines: list[LogLine] = field(default_factory=list)
+    error: OperatorError | None = None
+
+
+def mistake(error: OperatorError) -> JobEnd:
+    """The job cannot go on, and there is nothing to sum up."""
+    return JobEnd(ExitCode.WRONG_USE, [], error)
+
+
+def another_input(job: str) -> OperatorError:
+    """The input differs from the one that an earlier run of the job has read."""
+    return OperatorError(
+        f"the input is not the one that job {job} was started with: give the same input again, or another --job name"
+    )
+
+
+def cancelled(job: str) -> OperatorError:
+    """Somebody has cancelled the job."""
+    return OperatorError(f"job {job} was cancelled; what is done stays in the ledger")
+
+
+def no_worker(function: str, others: int, job: str) -> OperatorError:
+    """Workers are here, and none of them exposes the function."""
+    return OperatorError(
+        f"no worker exposes {function}; {others} that are here expose other functions: mend the name and run the"
+        f" command again, or start a worker that exposes it and add --job {job}"
+    )
+
+
+def stopped(job: str, standing: Standing, error: OperatorError | None) -> JobEnd:
+    """The job was interrupted, or its input ended with an error."""
+    code = ExitCode.INTERRUPTED if error is None else ExitCode.WRONG_USE
+    if error is not None and not standing.done:
+        return JobEnd(code, [], error)
+    of = "" if standing.total is None else f" of {standing.total}"
+    lines = [
+        LogLine("info", f"job {job} stopped: {standing.done}{of} tasks are recorded"),
+        LogLine("info", f"to go on with it, run the same command with --job {job}"),
+    ]
+    return JobEnd(code, lines, error)
+
+
+def done(job: str, closed: Closed, seconds: float, ledger: str | None) -> JobEnd:
+    """Every task is recorded, and the sink has closed the job."""
+    pace = f"in {duration(seconds)}, {closed.done / seconds:,.0f} tasks/s" if seconds else ""
+    lines = [LogLine("info", f"job {job} is done: {closed.done} tasks recorded, {closed.failed} failed, {pace}")]
+    lines += [LogLine("warning", f"task {task} failed: {error}") for task, error in closed.failures]
+    if closed.failed > len(closed.failures):
+        lines.append(LogLine("warning", f"and {closed.failed - len(closed.failures)} more"))
+    where = f" --ledger {shlex.quote(ledger)}" if ledger else ""
+    failed = " --failed" if closed.failed else ""
+    lines.append(LogLine("info", f"results: python sink.py results {job}{failed}{where}"))
+    return JobEnd(ExitCode.TASKS_FAILED if closed.failed else ExitCode.OK, lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    whole = round(seconds)
+    if whole < 10:
+        return f"{seconds:.2g} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
