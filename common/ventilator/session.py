@@ -6,7 +6,7 @@ from msgspec import Raw
 
 from ..errors import OperatorError
 from ..log_line import LogLine
-from ..protocol.messages import Batch, Cancel, FromSink, Message
+from ..protocol.messages import Batch, Cancel, FromSink, Message, Opened
 from . import summary
 from .dialog import Dialog
 from .dispatch import Dispatch, Skip, Take
@@ -59,6 +59,16 @@ class WantInput:
     """Order to the shell: wait for the input too, or no longer."""
 
     wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """What checks look at, and nobody else."""
+
+    rules: Dispatch
+    opened: Opened | None
+    input_error: OperatorError | None
+    is_interrupted: bool
 
 
 SessionOutput = Message | WantInput | LogLine | JobEnd
@@ -229,6 +239,10 @@ class VentilatorSession:
         is_new = self._talk.opened is not None and not self._talk.opened.resumed
         if is_new and not self._rules.done_count and not self._rules.in_flight_count:
             self._outputs.append(Cancel(self._request.job))
+
+    def inspect(self) -> SessionView:
+        """What is inside."""
+        return SessionView(self._rules, self._talk.opened, self._input_error, self._leaves_at is not None)
 
     # -- words --------------------------------------------------------------------------------------------------
 

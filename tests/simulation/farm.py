@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable
 
 from common.protocol.codec import encode
-from common.protocol.messages import PROTOCOL_VERSION, Cancel, Goodbye, Halt, Hello
+from common.protocol.messages import PROTOCOL_VERSION, Cancel, Goodbye, Hello
 from common.protocol.users import VENTILATOR, User
 from tests.simulation.plan import STORMS, Plan
 from tests.simulation.role import SPINS_MAX, STRUCK, WORKERS, Client
@@ -60,8 +60,12 @@ class Farm:
         self.start_sink()
         for job in self.jobs:
             self.world.after(self.dice.uniform(0, 1), self.start_ventilator, job)
+        if self.plan.crew_at:
+            self.world.after(self.dice.uniform(0, 1), self.start_worker, True)
         for _ in range(self.plan.worker_count):
-            self.world.after(self.dice.uniform(0, 1), self.start_worker)
+            self.world.after(self.plan.crew_at + self.dice.uniform(0, 1), self.start_worker)
+        if self.plan.interrupts_per_s:
+            self.world.after(self.dice.expovariate(self.plan.interrupts_per_s), self._interrupt_now_and_then)
         if self.plan.drain_at is not None:
             self.world.at(self.plan.drain_at, self._drain)
 
@@ -195,7 +199,12 @@ class Farm:
         self._started += 1
         self._ports[job.name] += self.dice.random() < 0.3
         port = self._ports[job.name]
-        ventilator = Ventilator(self, f"v{self._started}.{job.name}", job, port)
+        wrong_input = False
+        if self.calm_at is None and self.dice.random() < self.plan.mistakes:
+            # The operator makes a mistake, or has edited the input.
+            wrong_input = self.dice.random() < 0.5
+            job.bad_at = job.bad_at if wrong_input else self.dice.randrange(len(job.tasks))
+        ventilator = Ventilator(self, f"v{self._started}.{job.name}", job, port, wrong_input)
         self.world.note(ventilator.name, "starts")
         self.ventilators[job.name] = self._listening[port] = ventilator
         ventilator.call()
@@ -211,11 +220,13 @@ class Farm:
         self._unlisten(ventilator)
         self.world.after(self.dice.uniform(0.2, 6), self.start_ventilator, ventilator.job)
 
-    def ventilator_done(self, ventilator: Ventilator) -> None:
-        """It has closed its job, which may be run once more for its failed tasks."""
+    def ventilator_ended(self, ventilator: Ventilator, is_done: bool) -> None:
+        """It has left by itself. A job that is not done is run again, one that is done perhaps for its failed tasks."""
         job = ventilator.job
         self._unlisten(ventilator)
-        if job.reruns:
+        if not is_done:
+            self.world.after(self.dice.uniform(0.2, 6), self.start_ventilator, job)
+        elif job.reruns:
             job.reruns -= 1
             job.retries_failed = True
             self.world.after(self.dice.uniform(0.1, 1), self.start_ventilator, job)
@@ -286,7 +297,8 @@ class Farm:
         """Who opens a cancelled job is not the run that was cancelled."""
         ventilator = self.ventilators.get(job)
         if ventilator is not None and ventilator.name == peer.decode().rpartition("#")[0]:
-            self.world.require(ventilator.talk.opened is None, "a cancelled job is opened by the same run again:", job)
+            opened = ventilator.session.inspect().opened
+            self.world.require(opened is None, "a cancelled job is opened by the same run again:", job)
 
     def check_ghosts(self, ventilator: Ventilator) -> None:
         """Long after the faults, the ventilator's crew has no dead in it."""
@@ -343,6 +355,7 @@ class Farm:
         faults: list[tuple[int, Callable[[], None]]] = [
             (3, self.kill_sink),
             (3, self._kill_some_ventilator),
+            (2, self._interrupt_some_ventilator),
             (5, self._kill_some_worker),
             (2, self._let_some_worker_leave),
             (3, self._let_somebody_join),
@@ -364,6 +377,21 @@ class Farm:
         if self.ventilators:
             self.kill_ventilator(self.dice.choice(list(self.ventilators.values())))
 
+    def _interrupt_some_ventilator(self) -> None:
+        if self.ventilators:
+            self._interrupt(self.dice.choice(list(self.ventilators.values())))
+
+    def _interrupt_now_and_then(self) -> None:
+        if self.calm_at is None:
+            self._interrupt_some_ventilator()
+            self.world.after(self.dice.expovariate(self.plan.interrupts_per_s), self._interrupt_now_and_then)
+
+    def _interrupt(self, ventilator: Ventilator) -> None:
+        """Ctrl-C, and again where the operator is impatient."""
+        ventilator.happen(ventilator.interrupt)
+        if self.dice.random() < 0.3:
+            self.world.after(self.dice.uniform(0, 3), ventilator.happen, ventilator.interrupt)
+
     def _kill_some_worker(self) -> None:
         if self.workers:
             self.kill_worker(self.dice.choice(list(self.workers.values())))
@@ -376,8 +404,7 @@ class Farm:
             self.world.after(dice.uniform(0.1, 3), self.start_worker)
         for ventilator in list(self.ventilators.values()):
             if dice.random() < 0.5:
-                ventilator.send(Halt(ventilator.job.name))
-                self.kill_ventilator(ventilator)
+                self._interrupt(ventilator)
 
     def _let_some_worker_leave(self) -> None:
         if self.workers:

@@ -47,6 +47,12 @@ class Plan:
     drain_at: float | None = None
     """Then all workers are told to leave, others come in their place, and some jobs are interrupted."""
     drain_grace_s: float = 0.0
+    interrupts_per_s: float = 0.0
+    """How often somebody presses Ctrl-C beside the other faults."""
+    mistakes: float = 0.05
+    """In this share of the starts of a ventilator the input is another one, or has got a bad line."""
+    crew_at: float = 0.0
+    """When the workers are started; until then there is one that exposes nothing."""
 
     @classmethod
     def of(cls, world: World) -> "Plan":
@@ -57,11 +63,12 @@ class Plan:
         does = operator.choices(["nothing", "cancels", "revokes"], [84, 8, 8])[0]
         does_at = operator.uniform(1.0, 8.0)
         timeouts, drains = world.dice("timeout"), world.dice("upgrade")
+        inputs = world.dice("input")
         patience = timeouts.choice([0.5, 2.0, 5.0]) if timeouts.random() < 0.2 else None
         drain_at = drains.uniform(1, 10) if drains.random() < 0.15 else None
         kind = dice.choices(["small", "large", "slow"], [84, 1, 15])[0]
         return cls(
-            jobs=[_job(dice, number, kind, copies, patience) for number in range(dice.choice([1, 1, 1, 2]))],
+            jobs=[_job(dice, number, kind, copies, patience, inputs) for number in range(dice.choice([1, 1, 1, 2]))],
             worker_count=dice.randint(4, 8) if kind == "large" else dice.randint(1, 3),
             slots_max=dice.choice([1, 2, 4]),
             prefetch_max=dice.choice([0, 1, 2, 4]),
@@ -79,7 +86,7 @@ class Plan:
         )
 
 
-def _job(dice: Random, number: int, kind: str, copies: Random, patience: float | None) -> JobTruth:
+def _job(dice: Random, number: int, kind: str, copies: Random, patience: float | None, inputs: Random) -> JobTruth:
     troubles = {
         "long": dice.choice([0.0, 0.0, 0.05]),
         "fails": dice.choice([0.0, 0.1, 0.3]),
@@ -88,6 +95,7 @@ def _job(dice: Random, number: int, kind: str, copies: Random, patience: float |
         "poison": dice.choice([0.0, 0.0, 0.0, 0.03]),
     }
     count = dice.randint(*{"small": (10, 40), "large": (200, 600), "slow": (5, 20)}[kind])
+    bad_at = inputs.choice([0, inputs.randrange(count)]) if inputs.random() < 0.15 else None
     mean_s = 6.0 if kind == "slow" else dice.choice([0.0005, 0.02, 0.1, 0.4])
     return JobTruth(
         name=f"job{number}",
@@ -99,5 +107,6 @@ def _job(dice: Random, number: int, kind: str, copies: Random, patience: float |
         trickles=dice.random() < 0.2,
         speculates=copies.random() < 0.3,
         reruns=dice.choice([0, 0, 0, 1]),
+        bad_at=bad_at,
         timeout_s=None if patience is None else patience * mean_s,
     )

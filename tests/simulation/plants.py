@@ -10,19 +10,22 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as replace_fields
 
+from common.errors import ExitCode
 from common.protocol.codec import slice_arguments
-from common.protocol.messages import Mark, Opened
+from common.protocol.messages import Cancel, Halt, Mark, Opened
 from common.sink.collector import Collector
 from common.sink.jobs import Jobs
 from common.sink.registry import Registry
 from common.sink.sqlite_ledger import Ledger
-from common.ventilator import speculation
+from common.ventilator import session, speculation, summary
 from common.ventilator.dialog import Dialog
 from common.ventilator.dispatch import Dispatch
 from common.ventilator.flights import Flight, Flights
 from common.ventilator.holders import Holders
 from common.ventilator.retries import Retry
+from common.ventilator.session import VentilatorSession, WantInput
 from common.ventilator.speculation import Speculation
+from common.ventilator.wait_voice import WaitVoice
 from common.worker.capacity import Capacity
 from common.worker.holding import Holding
 from common.worker.unacked import Unacked
@@ -77,6 +80,33 @@ def revoking(plan: Plan) -> Plan:
     """A key that some workers have is revoked while they run."""
     jobs = [replace(job, tasks=[Task(0.5)] * 20) for job in plan.jobs]
     return replace(plan, jobs=jobs, worker_count=3, revokes_at=2.0)
+
+
+def bad_first_line(plan: Plan) -> Plan:
+    """The first line of each input is bad."""
+    return replace(plan, jobs=[replace(job, bad_at=0) for job in plan.jobs])
+
+
+def bad_line(plan: Plan) -> Plan:
+    """A line in the middle of each input is bad, and what is before it takes its time."""
+    jobs = [replace(job, tasks=[Task(0.5)] * 20, batch_tasks=1, bad_at=10) for job in plan.jobs]
+    return replace(plan, jobs=jobs)
+
+
+def interrupting(plan: Plan) -> Plan:
+    """Ventilators are interrupted while tasks run that outlast their patience."""
+    jobs = [replace(job, tasks=[Task(0.5), Task(0.5), Task(15.0)] * 6, batch_tasks=1) for job in plan.jobs]
+    return replace(plan, jobs=jobs, faults_s=40.0, drain_at=None, interrupts_per_s=0.2)
+
+
+def mistaken(plan: Plan) -> Plan:
+    """Operators who often give another input, or one that they have edited."""
+    return replace(plan, mistakes=0.5, faults_s=30.0, jobs=[replace(job, tasks=[Task(0.5)] * 40) for job in plan.jobs])
+
+
+def liars_only(plan: Plan) -> Plan:
+    """Workers that expose nothing are there before the others."""
+    return replace(plan, crew_at=30.0, faults_s=40.0)
 
 
 @dataclass(frozen=True)
@@ -396,6 +426,149 @@ def the_input_is_not_waited_for(patch: Patch) -> None:
         return batch
 
     patch.setattr(Dispatch, "next_push", hasty)
+
+
+# -- the ventilator's session -----------------------------------------------------------------------------------
+
+
+@plant("leaves an empty job open", bad_first_line)
+def an_empty_job_is_left_open(patch: Patch) -> None:
+    """A new job that ends by a mistake before anything is recorded is cancelled."""
+    patch.setattr(VentilatorSession, "_cancel_what_is_empty", lambda session: None)
+
+
+@plant("cancels a job that is not empty", bad_line)
+def a_job_that_has_results_is_cancelled(patch: Patch) -> None:
+    """A job of which something is recorded is not cancelled."""
+
+    def whatever(session: Any) -> None:
+        if session._talk.opened is not None and not session._talk.opened.resumed:
+            session._outputs.append(Cancel(session._request.job))
+
+    patch.setattr(VentilatorSession, "_cancel_what_is_empty", whatever)
+
+
+@plant("cancels a job of an earlier run", bad_first_line)
+def a_job_of_an_earlier_run_is_cancelled(patch: Patch) -> None:
+    """A job of an earlier run is not cancelled: workers that are away may run its tasks."""
+
+    def whatever(session: Any) -> None:
+        if not session._rules.done_count and not session._rules.in_flight_count:
+            session._outputs.append(Cancel(session._request.job))
+
+    patch.setattr(VentilatorSession, "_cancel_what_is_empty", whatever)
+
+
+@plant("does not wait for the tasks before a bad line", bad_line)
+def a_bad_line_ends_the_job_at_once(patch: Patch) -> None:
+    """A bad line ends the job when the tasks before it are recorded."""
+    over = VentilatorSession._end_if_over
+    hasty = lambda session, now: session._sum_up(now) if session._input_error else over(session, now)  # noqa: E731
+    patch.setattr(VentilatorSession, "_end_if_over", hasty)
+
+
+@plant("it does not converge", bad_line)
+def a_bad_line_is_waited_for(patch: Patch) -> None:
+    """A bad line ends the job."""
+    over = VentilatorSession._end_if_over
+
+    def patient(session: Any, now: float) -> Any:
+        error, session._input_error = session._input_error, None
+        end = over(session, now)
+        session._input_error = error
+        return end
+
+    patch.setattr(VentilatorSession, "_end_if_over", patient)
+
+
+@plant("pushed from the wrong input", mistaken)
+def any_input_will_do(patch: Patch) -> None:
+    """A resumed job refuses an input that is not the one that it was started with."""
+    patch.setattr(VentilatorSession, "_is_the_input", lambda session, now, state: True)
+
+
+@plant("it does not converge", mistaken)
+def a_wrong_input_is_waited_for(patch: Patch) -> None:
+    """An input that is refused before it was read as far as that of the earlier run ends the job at once."""
+
+    def patient(session: Any, now: float, error: Any) -> None:
+        session._input_error = error
+
+    patch.setattr(VentilatorSession, "input_failed", patient)
+
+
+@plant("pushed after a signal", interrupting)
+def pushes_go_on_after_a_signal(patch: Patch) -> None:
+    """After the first signal nothing more is pushed."""
+    patch.setattr(Dialog, "halt", lambda talk: [Halt(talk._job)])
+
+
+@plant("does not ask for what has not started", interrupting)
+def nothing_is_handed_back_after_a_signal(patch: Patch) -> None:
+    """After the first signal the crew hands back what has not started."""
+    patch.setattr(Dialog, "halt", lambda talk: talk._dispatch.halt() or [])
+
+
+@plant("does not wait for what runs", interrupting)
+def a_signal_ends_the_job_at_once(patch: Patch) -> None:
+    """After the first signal what runs is waited for."""
+    patch.setattr(session, "DRAIN_S", 0.0)
+
+
+@plant("drains for too long", interrupting)
+def draining_never_ends(patch: Patch) -> None:
+    """What runs is waited for, but not for ever."""
+    patch.setattr(session, "DRAIN_S", 60.0)
+
+
+@plant("a second signal does not end it", interrupting)
+def a_second_signal_counts_for_nothing(patch: Patch) -> None:
+    """The second signal ends the job at once."""
+    interrupt = VentilatorSession.interrupt
+
+    def once(session: Any, now: float, signal: str) -> None:
+        if session._leaves_at is None:
+            interrupt(session, now, signal)
+
+    patch.setattr(VentilatorSession, "interrupt", once)
+
+
+@plant("it does not converge")
+def a_full_crew_is_forgotten(patch: Patch) -> None:
+    """The input is waited for when there is room again."""
+
+    def once(session: Any, wanted: bool) -> None:
+        if not session._wants_input:
+            session._wants_input = wanted
+            session._outputs.append(WantInput(False))
+
+    patch.setattr(VentilatorSession, "_want_input", once)
+
+
+@plant("the exit code is wrong")
+def failed_tasks_exit_with_0(patch: Patch) -> None:
+    """The exit code says that tasks have failed."""
+    done = summary.done
+    patch.setattr(summary, "done", lambda *named: replace(done(*named), code=ExitCode.OK))
+
+
+@plant("waits in silence", liars_only)
+def a_wait_has_no_words(patch: Patch) -> None:
+    """A job that waits for workers says so."""
+    patch.setattr(WaitVoice, "is_due", lambda voice, now, waits: False)
+
+
+@plant("misses workers that are there")
+def workers_that_are_there_are_missed(patch: Patch) -> None:
+    """Only a job that no worker exposes the function of ends for that reason."""
+    speak = VentilatorSession._speak
+
+    def early(session: Any, now: float, sink_away: bool) -> None:
+        if session._rules.caught_up and session._rules.others_count:
+            session._end = summary.mistake(summary.no_worker("", 1, ""))
+        speak(session, now, sink_away)
+
+    patch.setattr(VentilatorSession, "_speak", early)
 
 
 # -- the worker -------------------------------------------------------------------------------------------------

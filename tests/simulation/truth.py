@@ -47,6 +47,8 @@ class JobTruth:
     """A task that runs longer is ended, and has failed."""
     reruns: int = 0
     """So often is it run again with `retry_failed` when it is done."""
+    bad_at: int | None = None
+    """This line of the input cannot be read, until the operator sees that."""
     retries_failed: bool = False
     """It is now."""
     bases: set[int] = field(default_factory=lambda: {0})

@@ -1,4 +1,4 @@
-"""The ventilator without sockets: it drives `Dispatch` and `Dialog` as `ventilator.py` does."""
+"""The ventilator without sockets: it drives the session that `ventilator.py` drives, and checks what that decides."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
+from common.errors import ExitCode, OperatorError
+from common.log_line import LogLine
 from common.protocol.codec import encode
 from common.protocol.messages import (
     Batch,
     BatchName,
+    Cancel,
     Crew,
     FromSink,
     Goodbye,
+    Halt,
     Mark,
     Message,
     Opened,
@@ -24,13 +28,13 @@ from common.protocol.messages import (
     Welcome,
 )
 from common.protocol.users import VENTILATOR
-from common.ventilator.dialog import Dialog
-from common.ventilator.dispatch import Dispatch, Skip
-from common.ventilator.flights import State
-from common.ventilator.inputs import RangeInput
+from common.ventilator.flights import Flight, State
+from common.ventilator.inputs import RangeInput, read_ahead, state_of
+from common.ventilator.session import DRAIN_S, JobRequest, SessionOutput, VentilatorSession, WantInput
 from common.ventilator.settings import DispatchSettings
+from common.ventilator.summary import JobEnd
 from common.worker.held_batch import HeldBatch
-from tests.simulation.role import INFINITY, Client
+from tests.simulation.role import INFINITY, POLL_S, Client
 from tests.simulation.truth import JobTruth
 from tests.simulation.worker_role import Worker
 from tests.simulation.world import Channel, World
@@ -39,11 +43,34 @@ if TYPE_CHECKING:
     from tests.simulation.farm import Farm
 
 
-class TrickleInput(RangeInput):
+class BadLine(OperatorError):
+    """The input has a line that cannot be a task."""
+
+
+class SimulatedInput(RangeInput):
+    """A range of integers, of which one may be a line that cannot be read; or it is the wrong input."""
+
+    def __init__(self, stop: int, bad_at: int | None, is_wrong: bool) -> None:
+        super().__init__(0, stop)
+        self.is_wrong = is_wrong
+        self._bad_at = bad_at
+
+    def mark(self) -> tuple[int, bytes]:
+        """How many tasks were read, and which they are."""
+        return super().mark()[0], b"wrong" if self.is_wrong else b"right"
+
+    def take(self, count: int, bytes_max: int) -> tuple[int, Raw]:
+        """Read tasks."""
+        if self._bad_at is not None and self._next <= self._bad_at < self._next + count:
+            raise BadLine(f"line {self._bad_at + 1} is bad")
+        return super().take(count, bytes_max)
+
+
+class TrickleInput(SimulatedInput):
     """A range that comes bit by bit, like lines through a pipe."""
 
-    def __init__(self, stop: int, world: World, tasks_per_s: float) -> None:
-        super().__init__(0, stop)
+    def __init__(self, stop: int, bad_at: int | None, is_wrong: bool, world: World, tasks_per_s: float) -> None:
+        super().__init__(stop, bad_at, is_wrong)
         self.source = "trickle"
         self.expected = None  # type: ignore[assignment]
         self._world, self._began_at, self._per_s = world, world.now, tasks_per_s
@@ -87,7 +114,7 @@ class Ventilator(Client):
 
     role = VENTILATOR
 
-    def __init__(self, farm: Farm, name: str, job: JobTruth, port: int) -> None:
+    def __init__(self, farm: Farm, name: str, job: JobTruth, port: int, wrong_input: bool = False) -> None:
         super().__init__(farm, name)
         self.job, self.port = job, port
         self.user = farm.ventilator_users[job.name]
@@ -103,9 +130,12 @@ class Ventilator(Client):
             timing=farm.timing,
         )
         count = len(job.tasks)
-        self.input = TrickleInput(count, self.world, farm.trickle_per_s) if job.trickles else RangeInput(0, count)
-        self.rules = Dispatch(settings, job.name, job.function)
-        self.talk = Dialog(settings, self.rules, job.name, job.function, self.input.source, job.retries_failed)
+        kind = (count, job.bad_at, wrong_input)
+        self.input = TrickleInput(*kind, self.world, farm.trickle_per_s) if job.trickles else SimulatedInput(*kind)
+        request = JobRequest(job.name, job.function, self.input.source, job.retries_failed)
+        self.session = VentilatorSession(self.world.now, settings, request)
+        self.rules = self.session.inspect().rules
+        """For checks."""
         self.bytes_max = settings.batch_bytes_max
         self.pullers: deque[tuple[Worker, Channel]] = deque()
         self.flights_max = 0
@@ -124,81 +154,84 @@ class Ventilator(Client):
         """When copies were pushed that have not come back, and are not lost with a worker."""
         self._mark: Mark | None = None
         self._wants_input = False
+        self._gone: list[Said] = []
+        """What those held that were said to be gone in this turn."""
+        self._signals_at: list[float] = []
+        self._silent_at = self.world.now
+        self._halts = False
+        """It has asked for what has not started."""
+
+    def flights(self) -> list[Flight]:
+        """All batches that have no receipt for some of their tasks."""
+        return list(self.rules._flights)
 
     # -- the shell's loop ---------------------------------------------------------------------------------------
 
     def turn(self) -> None:
-        """`Ventilator._tick` and `_is_over`."""
+        """`Ventilator._turn`."""
         now = self.world.now
         self._perform_joining(self.joining.tick(now))
-        self._read_input(now)
-        self._send(self.talk.tick(now))
-        self.world.require(self.talk.problem is None, "the ventilator gives up:", self.talk.problem)
+        read_ahead(self.input, self.session, now, self.bytes_max)
+        outputs = self.session.tick(now, self.joining.away(now), state_of(self.input))
+        self._check_taken_back(outputs)
+        self._check_interrupted(outputs)
+        self._check_words(outputs)
         self._push()
-        if self.rules.dropped:
-            self.world.note(self.name, "is told that its job was cancelled")
-            self.farm.kill_ventilator(self)
-        elif self.talk.closed is not None:
-            self._check_end()
-            if self.joining.joined:
-                self.send(Goodbye())
-            self.world.note(self.name, "is done")
-            self.alive = False
-            self.cut(lose=False)
-            self.farm.ventilator_done(self)
+        for output in outputs:
+            self._perform(output)
+        if outputs and isinstance(outputs[-1], JobEnd):
+            self._leave(outputs[-1], outputs)
+
+    def _perform(self, output: SessionOutput) -> None:
+        if isinstance(output, WantInput):
+            self._wants_input = output.wanted
+        elif isinstance(output, LogLine):
+            self.world.note(self.name, "says", output.text)
+        elif not isinstance(output, JobEnd):
+            self._check_message(output)
+            self.send(output)
+
+    def _leave(self, end: JobEnd, outputs: list[SessionOutput]) -> None:
+        """`Ventilator.run`, from where its loop ends; the operator mends what can be mended and runs the job again."""
+        self.world.note(self.name, "ends", end)
+        self._check_end(end, outputs)
+        if self.joining.joined:
+            self.send(Goodbye())
+        if isinstance(end.error, BadLine):
+            self.job.bad_at = None
+        self.alive = False
+        self.cut(lose=False)
+        self.farm.ventilator_ended(self, is_done=end.error is None and end.code is not ExitCode.INTERRUPTED)
+
+    def interrupt(self) -> None:
+        """SIGINT or SIGTERM."""
+        self.world.note(self.name, "is interrupted")
+        self._signals_at.append(self.world.now)
+        self.session.interrupt(self.world.now, "SIGINT")
 
     def deadline(self) -> float | None:
         """`Ventilator._deadline`; a trickling input is looked at now and then."""
-        instants = [self.joining.deadline(), self.talk.deadline()]
+        instants = [self.joining.deadline(), self.session.deadline()]
         if self.job.trickles and self._wants_input:
             instants.append(self.world.now + 0.1)
         return min([instant for instant in instants if instant is not None], default=None)
 
-    def _read_input(self, now: float) -> None:
-        plan = self.rules.plan(now)
-        while plan is not None and self.input.available(plan.at_least):
-            if isinstance(plan, Skip):
-                skipped = self.input.skip(plan.count)
-                self._check_input()
-                self.rules.skipped(skipped)
-            else:
-                taken = self.input.take(plan.count, self.bytes_max)
-                self._check_input()
-                self.rules.offer(now, *taken)
-            plan = self.rules.plan(now)
-        self._wants_input = plan is not None and not self.input.ended
-        self.rules.expected = self.input.expected
-        if self.input.ended and self.rules.caught_up and self.rules.total is None:
-            self._check_input()
-            self.rules.total = self.rules.next_task
-        if not self.rules.verifying:
-            self.talk.mark(*self.input.mark(), self.rules.total is not None)
-        dry = self.input.ended or (self._wants_input and self.input.expected is None)
-        self._send(self.rules.input_scarce(now, dry))
-
-    def _check_input(self) -> None:
-        mark, ended = self.input.mark(), self.input.ended
-        differs = self.talk.is_another_input(*mark, ended)
-        self.world.require(not differs, "the same input is refused:", (mark, ended, self.talk.opened))
-
     def _push(self) -> None:
         in_flight_count = -1
-        while (batch := self.rules.next_push(self.world.now)) is not None and self.pullers:
+        while (batch := self.session.next_push(self.world.now)) is not None and self.pullers:
             if in_flight_count != self.rules.in_flight_count:
-                flights = list(self.rules._flights)
-                in_flight_count = sum((flight.state is State.PUSHED) + flight.is_copied for flight in flights)
+                in_flight_count = sum((flight.state is State.PUSHED) + flight.is_copied for flight in self.flights())
             self._check_push(batch, in_flight_count)
             self.pullers.rotate(-1)
             worker, channel = self.pullers[-1]
             self.world.note(self.name, f"-> {worker.name}", _said(batch))
             channel.send(encode(batch))
-            self.rules.pushed(self.world.now)
+            self.session.pushed(self.world.now)
             in_flight_count += 1
             self.sent_count += 1
         self.flights_max = max(self.flights_max, len(self.rules._flights))
         if self.farm.weighs:
-            flights = list(self.rules._flights)
-            self.payload_max = max(self.payload_max, sum(len(bytes(flight.arguments)) for flight in flights))
+            self.payload_max = max(self.payload_max, sum(len(bytes(flight.arguments)) for flight in self.flights()))
             machines = (self.rules, self.rules._flights, self.rules._retries, self.rules._crew)
             sized = [each for machine in machines for each in vars(machine).values() if hasattr(each, "__len__")]
             self.other_max = max(self.other_max, sum(map(len, sized)) + len(list(self.rules._replayed)))
@@ -214,7 +247,6 @@ class Ventilator(Client):
             for said in self._crew.values():
                 said.at = now if said.at + self.farm.timing.lease_s > away_at else said.at
         self._heard_at = now
-        gone: list[Said] = []
         if isinstance(message, Crew):
             for member in message.members:
                 capacity = member.slots + member.prefetch + member.extra
@@ -223,11 +255,15 @@ class Ventilator(Client):
             for held in [held for said in popped.values() if said is not None for held in said.held.values()]:
                 self._copied_at.pop(_name(held.batch), None)
             named = self._named_since_opened
-            gone = [said for worker, said in popped.items() if said is not None and worker in named]
+            self._gone += [said for worker, said in popped.items() if said is not None and worker in named]
             named |= {member.worker for member in message.members}
         elif isinstance(message, Opened):
             self._mark = None
             self._named_since_opened.clear()
+            if self.input.is_wrong and not message.mark_count:
+                # Nothing was read of the right one, as far as the ledger knows: the operator has to see it.
+                self.farm.kill_ventilator(self)
+                return
             if message.resumed and not self.rules.caught_up:
                 self._gathered_at = now + message.gather_s
         elif isinstance(message, Returned):
@@ -240,13 +276,11 @@ class Ventilator(Client):
                 }
             self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
-            self._send(self.talk.welcome(now, self.port))
+            self.session.welcome(now, self.port)
         elif isinstance(message, Roster):
             self._take_roster(frozenset(message.keys))
         else:
-            answers = self.talk.receive(now, message)
-            self._check_taken_back(gone, answers)
-            self._send(answers)
+            self.session.receive(now, message)
 
     def _take_roster(self, keys: frozenset[str]) -> None:
         revoked, self.worker_keys = self.worker_keys - keys, keys
@@ -257,13 +291,6 @@ class Ventilator(Client):
         """Another ventilator seems to run the job, or is believed to: the operator tries again."""
         self.world.require("is run by a ventilator" in text, "the ventilator is refused:", text)
         self.farm.kill_ventilator(self)
-
-    def _send(self, messages: list[Message]) -> None:
-        for message in messages:
-            if isinstance(message, Mark):
-                self.world.require(message != self._mark, "says again what costs the sink a commit:", message)
-                self._mark = message
-            self.send(message)
 
     # -- checks -------------------------------------------------------------------------------------------------
 
@@ -276,6 +303,8 @@ class Ventilator(Client):
             (in_flight_count, self.rules.in_flight_count),
         )
         require(not self.rules.dropped, "pushed although the job was cancelled:", batch)
+        require(not self._signals_at, "pushed after a signal:", batch)
+        require(not self.input.is_wrong, "pushed from the wrong input:", batch)
         require(self.world.now >= self._gathered_at, "pushed before the crew is known:", self._gathered_at)
         require(in_flight_count < capacity, "a push beyond the crew's capacity:", (in_flight_count, capacity))
         tasks = set(range(first, first + count))
@@ -311,9 +340,47 @@ class Ventilator(Client):
         require(not flight.suspect, "a copy of what may end its worker:", flight)
         require(rules.in_flight_count < rules._crew.slots, "a copy for which no slot is idle:", flight)
 
-    def _check_taken_back(self, gone: list[Said], answers: list[Message]) -> None:
+    def _check_message(self, message: Message) -> None:
+        require, opened = self.world.require, self.session.inspect().opened
+        if isinstance(message, Mark):
+            require(message != self._mark, "says again what costs the sink a commit:", message)
+            self._mark = message
+        elif isinstance(message, Cancel):
+            require(opened is not None and not opened.resumed, "cancels a job of an earlier run:", message)
+            require(not self._is_begun(), "cancels a job that is not empty:", message)
+
+    def _is_begun(self) -> bool:
+        """True when a task of the job is recorded, or in somebody's hands."""
+        held = any(flight.state is State.PUSHED for flight in self.flights())
+        return held or any(name == self.job.name for name, _ in self.farm.disk.rows)
+
+    def _check_interrupted(self, outputs: list[SessionOutput]) -> None:
+        """The first signal has the crew hand back what has not started and waits for the rest, but not for ever."""
+        if not self._signals_at:
+            return
+        require, now, first_at = self.world.require, self.world.now, self._signals_at[0]
+        ends = outputs != [] and isinstance(outputs[-1], JobEnd)
+        self._halts = self._halts or any(isinstance(output, Halt) for output in outputs)
+        require(self._halts, "does not ask for what has not started:", outputs)
+        if not ends:
+            require(len(self._signals_at) == 1, "a second signal does not end it:", self._signals_at)
+            require(now < first_at + DRAIN_S, "drains for too long:", first_at)
+
+    def _check_words(self, outputs: list[SessionOutput]) -> None:
+        """Whatever the job waits for, it says so."""
+        rules, now = self.rules, self.world.now
+        waits = not self.joining.away(now) and not (rules.caught_up and rules.crew_count)
+        if not waits or any(isinstance(output, LogLine | JobEnd) for output in outputs):
+            self._silent_at = now
+        silent_s = now - self._silent_at
+        self.world.require(silent_s <= 2 * self.farm.timing.voice_s + POLL_S, "waits in silence:", silent_s)
+
+    def _check_taken_back(self, outputs: list[SessionOutput]) -> None:
         """What a worker held that is gone is in nobody's hands, unless another one names it."""
-        given_up = {answer.task for answer in answers if isinstance(answer, Quarantine)}
+        gone, self._gone = self._gone, []
+        if not gone:
+            return
+        given_up = {output.task for output in outputs if isinstance(output, Quarantine)}
         others = [held.batch for said in self._crew.values() for held in said.held.values()]
         for batch in [held.batch for said in gone for held in said.held.values()]:
             if batch.job != self.job.name:
@@ -329,12 +396,37 @@ class Ventilator(Client):
                 )
                 self.world.require(kept, "a worker is gone and keeps its batch:", (batch.job, flight.name))
 
-    def _check_end(self) -> None:
-        rules = self.rules
-        self.world.require(rules.finished, "closed, and not finished")
+    def _check_end(self, end: JobEnd, outputs: list[SessionOutput]) -> None:
+        rules, view, require = self.rules, self.session.inspect(), self.world.require
+        if end.error is None and end.code is not ExitCode.INTERRUPTED:
+            self._check_done(end)
+        elif self._signals_at:
+            drained = rules.in_flight_count == 0 or not rules.caught_up
+            waited = len(self._signals_at) > 1 or self.world.now >= self._signals_at[0] + DRAIN_S
+            require(drained or waited, "does not wait for what runs:", rules.in_flight_count)
+        elif isinstance(end.error, BadLine):
+            recorded = {task for name, task in self.farm.disk.rows if name == self.job.name}
+            missing = set(range(rules.next_task)) - recorded
+            require(not missing or rules.verifying, "does not wait for the tasks before a bad line:", missing)
+            require(not rules.verifying or not rules.pushed_count, "pushed before it has verified the input:", missing)
+            is_new = view.opened is not None and not view.opened.resumed
+            cancels = any(isinstance(output, Cancel) for output in outputs)
+            require(cancels or recorded or not is_new, "leaves an empty job open:", end)
+        elif "no worker exposes" in str(end.error):
+            require(not rules.crew_count, "misses workers that are there:", rules.crew_count)
+        elif "the input is not the one" in str(end.error):
+            require(self.input.is_wrong, "the same input is refused:", (state_of(self.input), view.opened))
+        else:
+            require(rules.dropped, "the ventilator gives up:", end)
+
+    def _check_done(self, end: JobEnd) -> None:
+        rules, require = self.rules, self.world.require
+        require(rules.finished, "closed, and not finished")
         left = (len(rules._flights), len(rules._retries), rules.in_flight_count)
-        self.world.require(not any(left), "closed, and something is left:", left)
-        self.world.require(rules.done_count == len(self.job.tasks), "the count of what is done is wrong")
+        require(not any(left), "closed, and something is left:", left)
+        require(rules.done_count == len(self.job.tasks), "the count of what is done is wrong")
+        failed = any(name == self.job.name and row[0] == "failed" for (name, _), row in self.farm.disk.rows.items())
+        require((end.code is ExitCode.TASKS_FAILED) == failed, "the exit code is wrong:", end)
         self.farm.check_ghosts(self)
 
 

@@ -1,0 +1,468 @@
+"""What a run of the ventilator decides: what is read, refused, cancelled and said, and when and how it ends."""
+
+import itertools
+from collections.abc import Iterable
+
+import pytest
+from msgspec import Raw, msgpack
+
+from common.errors import ExitCode, OperatorError
+from common.log_line import LogLine
+from common.protocol.messages import (
+    Ask,
+    Cancel,
+    Close,
+    Closed,
+    Crew,
+    Dropped,
+    FromSink,
+    Halt,
+    Mark,
+    Member,
+    Message,
+    Opened,
+    Receipts,
+    Returned,
+)
+from common.ventilator.inputs import read_ahead, state_of
+from common.ventilator.session import DRAIN_S, JobRequest, SessionOutput, VentilatorSession, WantInput
+from common.ventilator.settings import DispatchSettings
+from common.ventilator.summary import JobEnd
+
+SETTINGS = DispatchSettings(batch_tasks=1)
+VOICE_S = SETTINGS.timing.voice_s
+CREW = Crew([Member("ada", 2, 0, 0, [], [])], [], [], 0)
+LARGE_CREW = Crew([Member("ada", 20, 0, 0, [], [])], [], [], 0)
+NOBODY, OTHERS = Crew([], [], ["ada"], 0), Crew([], [], ["ada"], 3)
+BAD = OperatorError("line is bad")
+
+
+def opened(mark: int = 0, digest: bytes = b"", total: int | None = None, resumed: bool = False) -> Opened:
+    return Opened("job", "ledger", b"k" * 32, mark, digest, total, 0, resumed, 0.0)
+
+
+class Tasks:
+    """An input of which so many tasks are there, and which may have a bad one."""
+
+    source = "tasks"
+
+    def __init__(self, count: int, bad_at: int | None = None, ended: bool = True, digest: bytes = b"d") -> None:
+        self.count, self.bad_at, self.is_whole, self.digest = count, bad_at, ended, digest
+        self.expected = count if ended else None
+        self.next = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.is_whole and self.next == self.count
+
+    def fileno(self) -> None:
+        """Nothing to wait for."""
+
+    def fill(self) -> None:
+        """Nothing to read."""
+
+    def available(self, count: int = 1) -> bool:
+        return self.next + count <= self.count or (self.is_whole and self.next < self.count)
+
+    def skip(self, count: int) -> int:
+        skipped = min(count, self.count - self.next)
+        self.next += skipped
+        return skipped
+
+    def take(self, count: int, bytes_max: int) -> tuple[int, Raw]:
+        tasks = range(self.next, min(self.next + count, self.count))
+        if self.bad_at in tasks:
+            raise BAD
+        self.next = tasks.stop
+        return len(tasks), Raw(msgpack.encode(list(tasks)))
+
+    def mark(self) -> tuple[int, bytes]:
+        return self.next, self.digest
+
+
+class Scene:
+    """A session, its input, and a clock."""
+
+    def __init__(self, tasks: Tasks, ledger: str | None = None) -> None:
+        self.now = 100.0
+        self.tasks = tasks
+        self.session = VentilatorSession(self.now, SETTINGS, JobRequest("job", "m:f", "tasks", ledger=ledger))
+        self.away = False
+        self.position = 0
+        self.pushed: list[int] = []
+        self.outputs: list[SessionOutput] = []
+        self.session.welcome(self.now, 5557)
+
+    def turn(self, *messages: FromSink) -> list[SessionOutput]:
+        """What a shell does in a turn; returns what was to be performed."""
+        for message in messages:
+            self.session.receive(self.now, message)
+        read_ahead(self.tasks, self.session, self.now, 1_000)
+        outputs = self.session.tick(self.now, self.away, state_of(self.tasks))
+        while (batch := self.session.next_push(self.now)) is not None:
+            self.session.pushed(self.now)
+            self.pushed.append(batch.first)
+        self.outputs += outputs
+        return outputs
+
+    def open(self, answer: Opened, recorded: Iterable[int] = (), crew: Crew = CREW) -> list[SessionOutput]:
+        return self.turn(answer, self.receipts(recorded), crew)
+
+    def receipts(self, tasks: Iterable[int]) -> Receipts:
+        before, runs = self.position, [(task, 1) for task in tasks]
+        self.position += len(runs)
+        return Receipts("job", before, self.position, runs, len(runs), 0.1, self.position, 0, False)
+
+    def after(self, seconds: float) -> list[SessionOutput]:
+        """Let time pass from deadline to deadline. Nothing that was due may be due still."""
+        outputs: list[SessionOutput] = []
+        end = self.now + seconds
+        while self.now < end and self.end is None:
+            deadline = self.session.deadline()
+            self.now = end if deadline is None else min(end, max(self.now, deadline))
+            outputs += self.turn()
+            deadline = self.session.deadline()
+            assert self.end is not None or deadline is None or deadline > self.now
+        return outputs
+
+    @property
+    def end(self) -> JobEnd | None:
+        last = self.outputs[-1] if self.outputs else None
+        return last if isinstance(last, JobEnd) else None
+
+    def error(self) -> str:
+        """Of the end, which is a mistake."""
+        assert self.end is not None and self.end.error is not None
+        assert self.end.code is ExitCode.WRONG_USE
+        return str(self.end.error)
+
+    def sent(self, kind: type[Message]) -> list[SessionOutput]:
+        return [output for output in self.outputs if isinstance(output, kind)]
+
+    def lines(self) -> list[str]:
+        return [f"{output.level}: {output.text}" for output in self.outputs if isinstance(output, LogLine)]
+
+
+def running(tasks: Tasks | None = None, **how: bool) -> Scene:
+    """A new job, of which the crew runs two tasks."""
+    scene = Scene(tasks or Tasks(10))
+    scene.open(opened(**how))
+    assert scene.pushed == [0, 1]
+    return scene
+
+
+def said(end: JobEnd | None) -> list[str]:
+    """What is said at the end, but for the line that counts the pushes."""
+    assert end is not None
+    return [f"{line.level}: {line.text}" for line in end.lines if line.level != "debug"]
+
+
+# -- signals ------------------------------------------------------------------------------------------------------
+
+STOPPED = [
+    "info: job job stopped: 0 of 10 tasks are recorded",
+    "info: to go on with it, run the same command with --job job",
+]
+
+
+def test_the_first_signal_stops_pushing_and_has_handed_back_what_has_not_started() -> None:
+    scene = running()
+    scene.session.interrupt(scene.now, "SIGINT")
+    scene.turn()
+    assert scene.sent(Halt) == [Halt("job")]
+    assert scene.end is None
+    scene.turn(scene.receipts([0]))
+    assert scene.pushed == [0, 1]
+    assert scene.lines() == ["info: SIGINT: pushing no more, waiting for what runs; again to leave at once"]
+    assert scene.session.next_read(scene.now) is None
+
+
+def all_come_in(scene: Scene) -> None:
+    scene.turn(scene.receipts([0, 1]))
+
+
+def all_come_back(scene: Scene) -> None:
+    scene.turn(Returned(job="job", worker="ada", batches=[(0, 1, 1), (1, 1, 1)], copies=[]))
+
+
+def one_comes_in(scene: Scene) -> None:
+    scene.turn(scene.receipts([0]))
+
+
+def time_passes(scene: Scene) -> None:
+    scene.after(DRAIN_S - 0.1)
+
+
+def time_is_up(scene: Scene) -> None:
+    scene.after(DRAIN_S)
+
+
+def a_second_signal(scene: Scene) -> None:
+    scene.session.interrupt(scene.now, "SIGTERM")
+    scene.turn()
+    assert scene.lines()[-1] == "warning: SIGTERM again: leaving at once"
+
+
+@pytest.mark.parametrize(
+    ("event", "ends"),
+    [
+        (all_come_in, True),
+        (all_come_back, True),
+        (one_comes_in, False),
+        (time_passes, False),
+        (time_is_up, True),
+        (a_second_signal, True),
+    ],
+    ids=lambda each: each.__name__ if callable(each) else "",
+)
+def test_an_interrupted_job_waits_for_what_runs_but_not_for_ever(event, ends: bool) -> None:
+    scene = running()
+    scene.session.interrupt(scene.now, "SIGINT")
+    scene.turn()
+    assert scene.end is None
+    event(scene)
+    assert (scene.end is not None) == ends
+    if scene.end is not None:
+        assert (scene.end.code, scene.end.error) == (ExitCode.INTERRUPTED, None)
+        assert said(scene.end)[1:] == STOPPED[1:]
+        assert scene.sent(Cancel) == []
+
+
+@pytest.mark.parametrize("messages", [[], [opened()]], ids=["no sink", "no receipts"])
+def test_a_job_that_was_not_opened_yet_ends_with_the_first_signal(messages: list[FromSink]) -> None:
+    scene = Scene(Tasks(10))
+    scene.turn(*messages)
+    scene.session.interrupt(scene.now, "SIGINT")
+    scene.turn()
+    assert said(scene.end) == STOPPED
+
+
+# -- mistakes of the input ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "resumed", "recorded", "cancels"),
+    [(opened(), False, [], 1), (opened(resumed=True), True, [], 0), (opened(resumed=True), True, [0], 0)],
+    ids=["new", "resumed", "resumed with a result"],
+)
+def test_a_new_job_whose_first_line_is_bad_is_cancelled(
+    before: Opened, resumed: bool, recorded: list[int], cancels: int
+) -> None:
+    scene = Scene(Tasks(10, bad_at=len(recorded)))
+    scene.open(before, recorded)
+    assert scene.error() == "line is bad"
+    assert len(scene.sent(Cancel)) == cancels
+    assert scene.pushed == []
+    assert len(said(scene.end)) == 2 * len(recorded), "with nothing recorded there is nothing to go on with"
+
+
+def test_a_bad_line_in_the_middle_waits_for_the_tasks_before_it() -> None:
+    scene = Scene(Tasks(10, bad_at=2))
+    scene.open(opened(), crew=LARGE_CREW)
+    assert scene.lines() == ["error: line is bad; waiting for the tasks before it"]
+    scene.after(60.0)
+    assert scene.end is None
+    scene.turn(scene.receipts([0]))
+    assert scene.end is None
+    scene.turn(scene.receipts([1]))
+    assert scene.error() == "line is bad"
+    assert said(scene.end) == ["info: job job stopped: 2 of 10 tasks are recorded", STOPPED[1]]
+    assert scene.sent(Cancel) == scene.sent(Close) == []
+    assert set(scene.pushed) == {0, 1}
+
+
+def test_a_signal_while_the_tasks_before_a_bad_line_run() -> None:
+    scene = Scene(Tasks(10, bad_at=2))
+    scene.open(opened(), crew=LARGE_CREW)
+    scene.session.interrupt(scene.now, "SIGINT")
+    scene.after(DRAIN_S)
+    assert scene.error() == "line is bad"
+    assert scene.sent(Cancel) == [], "what runs may be recorded yet"
+
+
+OTHER = "the input is not the one that job job was started with: give the same input again, or another --job name"
+
+
+@pytest.mark.parametrize(
+    ("before", "tasks", "error"),
+    [
+        (opened(4, b"d", resumed=True), Tasks(10, digest=b"e"), OTHER),
+        (opened(4, b"d", resumed=True), Tasks(3), OTHER),
+        (opened(4, b"d", resumed=True), Tasks(0), OTHER),
+        (opened(4, b"d", resumed=True), Tasks(10, bad_at=2), "line is bad"),
+    ],
+    ids=["differs", "shorter", "empty", "bad"],
+)
+def test_another_input_is_refused_before_anything_is_pushed(before: Opened, tasks: Tasks, error: str) -> None:
+    scene = Scene(tasks)
+    scene.open(before, [0])
+    assert scene.error() == error
+    assert scene.pushed == scene.sent(Cancel) == scene.sent(Mark) == said(scene.end) == []
+    assert scene.session.next_push(scene.now) is None
+
+
+def test_an_input_that_has_grown_is_refused_once_the_tasks_that_it_had_are_recorded() -> None:
+    scene = Scene(Tasks(4))
+    scene.open(opened(3, b"d", total=3, resumed=True), [0], LARGE_CREW)
+    assert scene.lines() == [f"error: {OTHER}; waiting for the tasks before it"]
+    scene.turn(scene.receipts([1, 2]))
+    assert scene.error() == OTHER
+    assert scene.pushed == [1, 2]
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+def test_the_input_is_waited_for_while_there_is_room_and_more_may_come() -> None:
+    scene = Scene(Tasks(1, ended=False))
+    assert scene.turn()[1:] == []
+    assert WantInput(True) in scene.open(opened())
+    assert WantInput(True) not in scene.turn(), "said once"
+    scene.tasks.count = 10
+    assert WantInput(False) in scene.turn()
+    scene.turn(scene.receipts(range(8)))
+    assert WantInput(True) in scene.turn(scene.receipts([8, 9])), "all is read, and there may be more"
+
+
+def test_marks_follow_the_input_once_it_is_the_right_one() -> None:
+    scene = Scene(Tasks(4))
+    scene.open(opened())
+    assert scene.sent(Mark) == [Mark("job", 2, b"d", False)]
+    scene.turn(scene.receipts([0, 1]))
+    assert scene.sent(Mark)[-1] == Mark("job", 4, b"d", True), "at once, as it is the last"
+    assert scene.sent(Ask)[-1] == Ask("job", 2, True), "and the crew has slots to spare"
+
+
+# -- the end ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("closed", "ledger", "code", "lines"),
+    [
+        (Closed("job", 2, 0, []), None, ExitCode.OK, ["info: results: python sink.py results job"]),
+        (
+            Closed("job", 2, 0, []),
+            "a b.db",
+            ExitCode.OK,
+            ["info: results: python sink.py results job --ledger 'a b.db'"],
+        ),
+        (
+            Closed("job", 2, 2, [(1, "boom")]),
+            None,
+            ExitCode.TASKS_FAILED,
+            [
+                "warning: task 1 failed: boom",
+                "warning: and 1 more",
+                "info: results: python sink.py results job --failed",
+            ],
+        ),
+    ],
+    ids=["fine", "ledger", "failed"],
+)
+def test_a_job_that_is_done(closed: Closed, ledger: str | None, code: ExitCode, lines: list[str]) -> None:
+    scene = Scene(Tasks(2), ledger)
+    scene.open(opened())
+    scene.now += 4.0
+    scene.turn(scene.receipts([0, 1]))
+    assert scene.sent(Close) == [Close("job", 2, False)]
+    assert scene.end is None
+    scene.turn(closed)
+    assert scene.end is not None and (scene.end.code, scene.end.error) == (code, None)
+    assert said(scene.end) == [
+        f"info: job job is done: 2 tasks recorded, {closed.failed} failed, in 4 s, 0 tasks/s",
+        *lines,
+    ]
+    assert scene.end.lines[0] == LogLine("debug", "4.0000 s, 2 pushes, 0 returns, 0 copies")
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        (Dropped("job"), "job job was cancelled; what is done stays in the ledger"),
+        (
+            Opened("job", "other", b"k" * 32, 0, b"", None, 0, True, 0.0),
+            "the sink has started another ledger: what this job had recorded is not in it",
+        ),
+    ],
+    ids=["cancelled", "another ledger"],
+)
+def test_a_job_that_cannot_go_on_ends_with_one_line(message: FromSink, error: str) -> None:
+    scene = running()
+    scene.turn(message)
+    assert scene.error() == error
+    assert said(scene.end) == scene.sent(Cancel) == []
+    assert scene.session.next_push(scene.now) is None
+
+
+# -- words --------------------------------------------------------------------------------------------------------
+
+
+def voices(scene: Scene, seconds: float) -> list[tuple[float, str]]:
+    """When what was said, from now on."""
+    began_at, found = scene.now, []
+    while scene.now < began_at + seconds and scene.end is None:
+        lines = [output.text for output in scene.after(0.25) if isinstance(output, LogLine)]
+        found += [(scene.now - began_at, line) for line in lines]
+    return found
+
+
+NO_WORKER = "no worker exposes m:f: start one with `python worker.py m`; waiting"
+UNOPENED = "waiting for the sink to open job job: its log says what keeps it"
+DRY = "the input gives nothing: waiting for its next line, or its end"
+
+
+@pytest.mark.parametrize(
+    ("messages", "tasks", "line"),
+    [
+        ([], Tasks(10), UNOPENED),
+        ([opened()], Tasks(10), UNOPENED),
+        ([opened(), Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False), NOBODY], Tasks(10), NO_WORKER),
+        ([opened(), Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False), CREW], Tasks(0, ended=False), DRY),
+        ([opened(), Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False), CREW], Tasks(10), None),
+    ],
+    ids=["unopened", "no receipts", "no worker", "dry", "running"],
+)
+def test_every_wait_has_its_words(messages: list[FromSink], tasks: Tasks, line: str | None) -> None:
+    scene = Scene(tasks)
+    scene.turn(*messages)
+    found = voices(scene, 4 * VOICE_S)
+    assert found == ([] if line is None else [(VOICE_S, line), (3 * VOICE_S, line)])
+    scene.away = True
+    assert voices(scene, 4 * VOICE_S) == [], "the link says that the sink is away"
+    scene.away = False
+    scene.turn()
+    assert voices(scene, VOICE_S) == ([] if line is None else [(VOICE_S, line)]), "it waits anew"
+
+
+@pytest.mark.parametrize(
+    ("resumed", "recorded", "cancels"), [(False, [], 1), (True, [], 0), (True, [0], 0)], ids=["new", "old", "begun"]
+)
+def test_a_function_that_only_other_workers_expose_is_a_mistake(
+    resumed: bool, recorded: list[int], cancels: int
+) -> None:
+    scene = Scene(Tasks(10))
+    scene.open(opened(resumed=resumed), recorded, OTHERS)
+    assert voices(scene, 2 * VOICE_S) == [(VOICE_S, NO_WORKER)]
+    scene.after(VOICE_S)
+    assert scene.error() == (
+        "no worker exposes m:f; 3 that are here expose other functions: mend the name and run the command again, or"
+        " start a worker that exposes it and add --job job"
+    )
+    assert len(scene.sent(Cancel)) == cancels
+
+
+def test_a_crew_that_was_there_for_a_moment_is_waited_for_anew() -> None:
+    scene = Scene(Tasks(10))
+    scene.open(opened(), crew=OTHERS)
+    for crew in itertools.islice(itertools.cycle([CREW, OTHERS]), 6):
+        assert len(voices(scene, 1.5 * VOICE_S)) == (crew is CREW)
+        scene.turn(crew)
+    assert scene.end is None
+
+
+def test_how_the_job_stands() -> None:
+    scene = Scene(Tasks(3))
+    assert scene.session.standing.total is None
+    scene.open(opened())
+    standing = scene.session.standing
+    assert (standing.done, standing.total, standing.outstanding, standing.crew, standing.slots) == (0, 3, 2, 1, 2)
