@@ -63,12 +63,10 @@ class WantInput:
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """What checks look at, and nobody else."""
+    """What tests and the simulator look at, and nobody else."""
 
     rules: Dispatch
     opened: Opened | None
-    input_error: OperatorError | None
-    is_interrupted: bool
 
 
 SessionOutput = Message | WantInput | LogLine | JobEnd
@@ -242,7 +240,7 @@ class VentilatorSession:
 
     def inspect(self) -> SessionView:
         """What is inside."""
-        return SessionView(self._rules, self._talk.opened, self._input_error, self._leaves_at is not None)
+        return SessionView(self._rules, self._talk.opened)
 
     # -- words --------------------------------------------------------------------------------------------------
 
