@@ -57,11 +57,13 @@ class Farm:
         self._listening: dict[int, Ventilator] = {}
         self._ports = {job.name: 5000 + 100 * number for number, job in enumerate(self.jobs)}
         self._started = 0
+        self._strangers: set[str] = set()
+        """Workers that expose what nobody asks for."""
         self.start_sink()
         for job in self.jobs:
             self.world.after(self.dice.uniform(0, 1), self.start_ventilator, job)
         if self.plan.crew_at:
-            self.world.after(self.dice.uniform(0, 1), self.start_worker, True)
+            self.world.after(self.dice.uniform(0, 1), self._start_stranger)
         for _ in range(self.plan.worker_count):
             self.world.after(self.plan.crew_at + self.dice.uniform(0, 1), self.start_worker)
         if self.plan.interrupts_per_s:
@@ -254,6 +256,13 @@ class Farm:
         self.workers[worker.name] = self._everyone[worker.name] = worker
         worker.call()
 
+    def _start_stranger(self) -> None:
+        """A worker that exposes what nobody asks for."""
+        self.start_worker()
+        worker = next(reversed(self.workers.values()))
+        worker.functions = ["work:gamma"]
+        self._strangers.add(worker.name)
+
     def kill_worker(self, worker: Worker) -> None:
         """SIGKILL; another is started in its place, mostly."""
         if worker.alive:
@@ -273,7 +282,8 @@ class Farm:
             self.world.after(2.0, self._keep_crew)
 
     def _keep_crew(self) -> None:
-        while sum(not worker.liar for worker in self.workers.values()) < self.plan.worker_count:
+        useful = [worker for worker in self.workers.values() if not worker.liar and worker.name not in self._strangers]
+        for _ in range(self.plan.worker_count - len(useful)):
             self.start_worker()
 
     def _clients(self) -> list[Client]:

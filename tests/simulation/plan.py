@@ -49,10 +49,10 @@ class Plan:
     drain_grace_s: float = 0.0
     interrupts_per_s: float = 0.0
     """How often somebody presses Ctrl-C beside the other faults."""
-    mistakes: float = 0.05
+    mistakes: float = 0.0
     """In this share of the starts of a ventilator the input is another one, or has got a bad line."""
     crew_at: float = 0.0
-    """When the workers are started; until then there is one that exposes nothing."""
+    """When the workers are started, if one was there before them that exposes another function."""
 
     @classmethod
     def of(cls, world: World) -> "Plan":
@@ -83,6 +83,8 @@ class Plan:
             revokes_at=does_at if does == "revokes" else None,
             drain_at=drain_at,
             drain_grace_s=drains.choice([0.0, 0.3, 3.0]),
+            mistakes=0.05,
+            crew_at=inputs.choice([5.0, 20.0]) if inputs.random() < 0.05 else 0.0,
         )
 
 

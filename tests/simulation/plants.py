@@ -23,7 +23,7 @@ from common.ventilator.dispatch import Dispatch
 from common.ventilator.flights import Flight, Flights
 from common.ventilator.holders import Holders
 from common.ventilator.retries import Retry
-from common.ventilator.session import VentilatorSession, WantInput
+from common.ventilator.session import VentilatorSession
 from common.ventilator.speculation import Speculation
 from common.ventilator.wait_voice import WaitVoice
 from common.worker.capacity import Capacity
@@ -104,9 +104,14 @@ def mistaken(plan: Plan) -> Plan:
     return replace(plan, mistakes=0.5, faults_s=30.0, jobs=[replace(job, tasks=[Task(0.5)] * 40) for job in plan.jobs])
 
 
-def liars_only(plan: Plan) -> Plan:
-    """Workers that expose nothing are there before the others."""
-    return replace(plan, crew_at=30.0, faults_s=40.0)
+def strangers_first(plan: Plan) -> Plan:
+    """A worker that exposes another function is there before the others."""
+    return replace(plan, crew_at=20.0, faults_s=40.0, faults_per_s=0.1)
+
+
+def trickling(plan: Plan) -> Plan:
+    """The input comes bit by bit."""
+    return replace(plan, jobs=[replace(job, trickles=True) for job in plan.jobs])
 
 
 @dataclass(frozen=True)
@@ -533,14 +538,13 @@ def a_second_signal_counts_for_nothing(patch: Patch) -> None:
     patch.setattr(VentilatorSession, "interrupt", once)
 
 
-@plant("it does not converge")
-def a_full_crew_is_forgotten(patch: Patch) -> None:
-    """The input is waited for when there is room again."""
+@plant("does not wait for its input", trickling)
+def the_input_is_waited_for_once(patch: Patch) -> None:
+    """The input is waited for whenever there is room for more of it, and not only at first."""
+    want_input = VentilatorSession._want_input
 
     def once(session: Any, wanted: bool) -> None:
-        if not session._wants_input:
-            session._wants_input = wanted
-            session._outputs.append(WantInput(False))
+        want_input(session, wanted and not session.inspect().rules.pushed_count)
 
     patch.setattr(VentilatorSession, "_want_input", once)
 
@@ -552,13 +556,13 @@ def failed_tasks_exit_with_0(patch: Patch) -> None:
     patch.setattr(summary, "done", lambda *named: replace(done(*named), code=ExitCode.OK))
 
 
-@plant("waits in silence", liars_only)
+@plant("waits in silence", strangers_first)
 def a_wait_has_no_words(patch: Patch) -> None:
     """A job that waits for workers says so."""
     patch.setattr(WaitVoice, "is_due", lambda voice, now, waits: False)
 
 
-@plant("misses workers that are there")
+@plant("misses workers that are there", strangers_first)
 def workers_that_are_there_are_missed(patch: Patch) -> None:
     """Only a job that no worker exposes the function of ends for that reason."""
     speak = VentilatorSession._speak

@@ -173,6 +173,7 @@ class Ventilator(Client):
         self._perform_joining(self.joining.tick(now))
         read_ahead(self.input, self.session, now, self.bytes_max)
         outputs = self.session.tick(now, self.joining.away(now), state_of(self.input))
+        reads = self.session.next_read(now) is not None and not self.input.ended
         self._check_taken_back(outputs)
         self._check_interrupted(outputs)
         self._check_words(outputs)
@@ -181,6 +182,8 @@ class Ventilator(Client):
             self._perform(output)
         if outputs and isinstance(outputs[-1], JobEnd):
             self._leave(outputs[-1], outputs)
+        else:
+            self.world.require(self._wants_input or not reads, "does not wait for its input:", state_of(self.input))
 
     def _perform(self, output: SessionOutput) -> None:
         if isinstance(output, WantInput):
