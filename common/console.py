@@ -14,39 +14,57 @@ from typing import Any
 
 import typer
 
-from . import __version__
+from . import help_page
 from .errors import ExitCode, OperatorError
 
 _UsageError: Any = typer.BadParameter.__base__
 """What typer raises for a wrong command line; it is public in click, which newer typers have inside."""
-EXIT_CODES = "Exit codes: 0 all went well, 1 tasks failed, 2 wrong use (the message says what to do), 130 interrupted."
+ROLES = ("sink", "worker", "ventilator")
+_EPILOG = """Exit codes: 0 success, 1 tasks failed, 2 wrong use (the message says what to do), 130 interrupted.
+
+The environment variable TRADEWIND_LOG_LEVEL is debug, info, warning or error."""
 
 
-def application(help_text: str) -> typer.Typer:
-    """A typer application as all three commands want it: plain help, plain errors."""
+def look(kind: type = help_page.Command) -> dict[str, Any]:
+    """What all commands have, as keywords of typer's decorators."""
+    return {"cls": kind, "epilog": _EPILOG}
+
+
+def application() -> typer.Typer:
+    """A typer application as all commands want it: plain help, plain errors, completion for the shell."""
     return typer.Typer(
-        help=help_text,
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
+        subcommand_metavar="[COMMAND]",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
 
 
-def show_version(wanted: bool) -> None:
-    """Callback of `--version`."""
-    if wanted:
-        print(f"tradewind {__version__}")
-        raise typer.Exit
+def without_completion(command: Any) -> Any:
+    """The command without the options that install completion: the shell completes installed commands by name."""
+    command.params = [each for each in command.params if each.name not in ("install_completion", "show_completion")]
+    return command
 
 
 def command(role: str) -> str:
     """What to type for the command of `role`, in the way in which this one was typed."""
     typed = Path(sys.argv[0])
-    if typed.suffix == ".py":
+    if _is_module():
+        return shlex.join([sys.orig_argv[0], "-m", typed.parent.name, *([role] if role else [])])
+    if _is_script():
         return shlex.join([sys.orig_argv[0], str(typed.with_name(f"{role}.py"))])
-    name = f"tradewind-{role}"
-    return name if shutil.which(name) else shlex.quote(str(typed.with_name(name)))
+    name, rest = (f"tradewind-{role}", "") if typed.name.startswith("tradewind-") else ("tradewind", f" {role}")
+    return (name if shutil.which(name) else shlex.quote(str(typed.with_name(name)))) + rest
+
+
+def _is_module() -> bool:
+    typed = Path(sys.argv[0])
+    return typed.name == "__main__.py" and typed.parent.name == __package__
+
+
+def _is_script() -> bool:
+    typed = Path(sys.argv[0])
+    return typed.suffix == ".py" and typed.stem in ROLES
 
 
 def as_typed(text: str, percent: str = "%") -> str:
@@ -89,25 +107,34 @@ def _name_commands(record: logging.LogRecord) -> bool:
     return True
 
 
-def run(app: typer.Typer, role: str) -> None:
-    """Run the command line; an operator's error becomes one line on stderr and exit code 2."""
+def run(app: typer.Typer | Any, role: str = "") -> None:
+    """Run the command line of `role`; without a role, that of the command `tradewind`, which has all of them below it.
+
+    An operator's error becomes one line on stderr and exit code 2.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    command_line = typer.main.get_command(app) if isinstance(app, typer.Typer) else app
+    name = command(role) if _is_module() or _is_script() else Path(sys.argv[0]).name
+    if " " in name:
+        without_completion(command_line)
+    said_by = role or next((each for each in sys.argv[1:2] if each in ROLES), "tradewind")
     try:
-        code = app(prog_name=command(role), standalone_mode=False)
+        code = command_line.main(prog_name=name, standalone_mode=False)
     except OperatorError as error:
-        print(f"{role}: {as_typed(str(error))}", file=sys.stderr)
+        print(f"{said_by}: {as_typed(str(error))}", file=sys.stderr)
         code = ExitCode.WRONG_USE
     except _UsageError as error:
-        print(f"{role}: {_said_in_one_line(error, role)}", file=sys.stderr)
+        print(f"{said_by}: {_said_in_one_line(error, name)}", file=sys.stderr)
         code = ExitCode.WRONG_USE
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
     sys.exit(code)
 
 
-def _said_in_one_line(error: Any, role: str) -> str:
-    help_of = error.ctx.command_path if error.ctx else command(role)
-    return f"{' '.join(error.format_message().split()).rstrip('.')}; `{help_of} --help` says more"
+def _said_in_one_line(error: Any, name: str) -> str:
+    help_of = error.ctx.command_path if error.ctx else name
+    text = " ".join(error.format_message().split()).rstrip(".")
+    return f"{text}{' ' if text.endswith('?') else '; '}`{help_of} --help` says more"
 
 
 @contextmanager

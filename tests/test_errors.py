@@ -189,8 +189,8 @@ def test_a_wrong_command_line_is_one_line_that_points_to_the_help(
     ("arguments", "pattern"),
     [
         ("--cancel j squares:square in.txt --range 3", "--cancel JOB only cancels: leave out .*INPUT.*, --range"),
-        ("squares:square --range 3 --local 1 --sink there", "--local brings a sink of its own: leave out --sink"),
-        ("squares:square --range 3 --ledger my.db", "--ledger is for --local: .*the sink was told with its --ledger"),
+        ("squares:square --range 3 --local 1 --sink there", "--local starts its own sink: leave out --sink"),
+        ("squares:square --range 3 --ledger my.db", "--ledger is for --local: .*the sink's own --ledger"),
     ],
 )
 def test_options_that_would_count_for_nothing_are_refused(pipeline: Pipeline, arguments: str, pattern: str) -> None:
@@ -390,7 +390,7 @@ def test_an_option_that_stands_before_the_command_is_not_dropped_in_silence(pipe
     for option in ("--ledger", "--keys"):
         said = pipeline.run("sink", option, "elsewhere", "roster")
         assert (said.wait(), said.out) == (2, "")
-        said.wait_for(rf"^sink: {option} stands before roster: put it behind")
+        said.wait_for(rf"^sink: {option} stands before roster: put it after")
 
 
 def test_failed_tasks_of_a_job_that_is_not_there_are_not_run_again(pipeline: Pipeline) -> None:

@@ -1,74 +1,80 @@
-"""The command line of the sink."""
+"""The command line of the sink.
+
+What a command needs is imported when it runs, so that `--help` and the shell's completion are quick.
+"""
 
 import socket
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .. import console
+from .. import console, options
 from ..errors import OperatorError
-from ..protocol.messages import Cancel, Dropped, Query, Report
+from ..help_page import ARGUMENTS, CONNECTION, PRINT, Group
+from ..options import DEFAULT_KEYS, DEFAULT_LEDGER
 from ..protocol.settings import CONTROL_PORT, RESULTS_PORT
 from ..protocol.users import OBSERVER, VENTILATOR, WORKER
-from ..transport import sockets
-from ..transport.sink_link import ask_sink, sink_address
-from . import tables as listing
-from .key_folder import KeyFolder
-from .ledgers import open_ledger, open_reader
-from .loop import Sink, SinkOptions
 
-app = console.application("The sink of a Tradewind pipeline: collects results, keeps the ledger and the keys.")
+app = console.application()
 
 
-# Not checked by typer: it would refuse a default that is not used, and our own words say what to do.
-LedgerOption = Annotated[
-    Path, typer.Option(readable=False, envvar="TRADEWIND_LEDGER", help="The ledger, an SQLite file.")
+class Format(StrEnum):
+    """How `results` prints."""
+
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+Listen = Annotated[
+    str, options.option(CONNECTION, "TRADEWIND_LISTEN", "HOST", "The address to listen at; * means all addresses.")
 ]
-KeysOption = Annotated[Path, typer.Option(readable=False, envvar="TRADEWIND_KEYS", help="The sink's key folder.")]
-SinkOption = Annotated[
-    str | None, typer.Option(envvar="TRADEWIND_SINK", metavar="HOST[:PORT]", help="The sink's address.")
+ControlPort = Annotated[int, options.port("TRADEWIND_CONTROL_PORT", "The port of the control link.")]
+ResultsPort = Annotated[int, options.port("TRADEWIND_RESULTS_PORT", "The port of the results link.")]
+LastJob = Annotated[str | None, options.argument(PRINT, "JOB", "The job. Without it, the last one is printed.")]
+FormatOption = Annotated[Format, options.option(PRINT, None, "jsonl|csv", "How to print: JSON lines or CSV.")]
+Failed = Annotated[bool, options.flag(PRINT, None, "Print only tasks that failed.", "--failed")]
+Follow = Annotated[bool, options.flag(PRINT, None, "Print results as they arrive, until the job ends.", "--follow")]
+AnyKey = Annotated[
+    Path | None,
+    options.file(CONNECTION, "TRADEWIND_KEY", "The key file to ask with.", default="one from the key folder"),
 ]
-DEFAULT_LEDGER, DEFAULT_KEYS = Path("results.db"), Path("keys")
+Job = Annotated[str, options.argument(ARGUMENTS, "JOB", "The job to cancel.")]
+Role = Annotated[str, options.argument(ARGUMENTS, "ROLE", "What the machine may be: worker, ventilator or observer.")]
+NewName = Annotated[str, options.argument(ARGUMENTS, "NAME", "What the key is called in the roster and in the log.")]
+Name = Annotated[str, options.argument(ARGUMENTS, "NAME", "The name of the key, as `roster` lists it.")]
+AddressHint = "The address under which that machine finds the sink."
+Address = Annotated[
+    str | None,
+    options.option(CONNECTION, None, "tcp://HOST:PORT", AddressHint, default="the name of this host"),
+]
 
 
-@app.callback(invoke_without_command=True, epilog=console.EXIT_CODES)
+@app.callback(invoke_without_command=True, **console.look(Group))
 def serve(
     context: typer.Context,
-    ledger: LedgerOption = DEFAULT_LEDGER,
-    keys: KeysOption = DEFAULT_KEYS,
-    listen: Annotated[
-        str,
-        typer.Option(envvar="TRADEWIND_LISTEN", metavar="HOST", help="The address to listen at; * means all."),
-    ] = "*",
-    control_port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, envvar="TRADEWIND_CONTROL_PORT", help="Port of the control link; 0: a free one."
-        ),
-    ] = CONTROL_PORT,
-    results_port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, envvar="TRADEWIND_RESULTS_PORT", help="Port of the results link; 0: a free one."
-        ),
-    ] = RESULTS_PORT,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=console.show_version, is_eager=True, help="Print the version."),
-    ] = False,
+    ledger: options.Ledger = DEFAULT_LEDGER,
+    keys: options.Keys = DEFAULT_KEYS,
+    listen: Listen = "*",
+    control_port: ControlPort = CONTROL_PORT,
+    results_port: ResultsPort = RESULTS_PORT,
+    version: options.Version = False,
 ) -> None:
-    """Run the sink, or with a command look after its results and keys.
+    """Collect the results of all jobs, or with a command look after results and keys.
 
-    Without a command: collect the results of all jobs until SIGTERM or Ctrl-C. The first start makes the key folder,
-    with a worker's, a ventilator's and an observer's key for this machine.
+    Without a command the sink runs until SIGTERM or Ctrl-C. Its first start makes the key folder, with keys for a
+    worker, a ventilator and an observer on this machine.
     """
     if context.invoked_subcommand is not None:
         command = context.invoked_subcommand
         if typed := console.typed_options(context):
-            raise OperatorError(f"{typed[0]} stands before {command}: put it behind, if `{command} --help` has it")
+            raise OperatorError(f"{typed[0]} stands before {command}: put it after, if `{command} --help` has it")
         return
+    from .ledgers import open_ledger
+    from .loop import Sink, SinkOptions
+
     console.start_log("sink")
     opened = open_ledger(str(ledger))
     try:
@@ -77,70 +83,68 @@ def serve(
         opened.close()
 
 
-@app.command(epilog=console.EXIT_CODES)
+@app.command(**console.look())
 def results(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="The job; the last one if none is named.")] = None,
-    ledger: LedgerOption = DEFAULT_LEDGER,
-    format: Annotated[listing.Format, typer.Option(help="One JSON object a line, or CSV.")] = listing.Format.jsonl,
-    failed: Annotated[bool, typer.Option("--failed", help="Only tasks that failed.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on as results arrive, until the job ends.")] = False,
+    job: LastJob = None,
+    ledger: options.Ledger = DEFAULT_LEDGER,
+    format: FormatOption = Format.jsonl,
+    failed: Failed = False,
+    follow: Follow = False,
 ) -> None:
-    """Print a job's results in task order, or with --follow as they arrive."""
+    """Print the results of a job in task order, or with --follow as they arrive."""
+    from . import tables
+    from .ledgers import open_reader
+
     reader = open_reader(str(ledger))
     number = reader.job(job)
     with console.pipe_may_close():
-        listing.print_results(reader, number, format, failed, follow)
+        tables.print_results(reader, number, format is Format.csv, failed, follow)
 
 
-@app.command(epilog=console.EXIT_CODES)
-def jobs(ledger: LedgerOption = DEFAULT_LEDGER) -> None:
+@app.command(**console.look())
+def jobs(ledger: options.Ledger = DEFAULT_LEDGER) -> None:
     """List the jobs of the ledger with their state."""
+    from . import tables
+    from .ledgers import open_reader
+
     found = open_reader(str(ledger)).jobs()
     with console.pipe_may_close():
-        listing.print_jobs(found)
+        tables.print_jobs(found)
 
 
-@app.command(epilog=console.EXIT_CODES)
-def status(
-    keys: KeysOption = DEFAULT_KEYS,
-    key: Annotated[
-        Path | None, typer.Option(readable=False, envvar="TRADEWIND_KEY", help="An observer's key file.")
-    ] = None,
-    sink: SinkOption = None,
-) -> None:
-    """Show the crew and the jobs of the running sink."""
+@app.command(**console.look())
+def status(keys: options.Keys = DEFAULT_KEYS, key: AnyKey = None, sink: options.Sink = None) -> None:
+    """Show the workers and the jobs of the running sink."""
+    from ..protocol.messages import Query, Report
+    from ..transport.sink_link import ask_sink
+    from . import tables
+    from .key_folder import KeyFolder
+
     console.start_log("sink")
     report = ask_sink(key or KeyFolder(keys).local_made(OBSERVER), OBSERVER, sink, Query(), Report)
     with console.pipe_may_close():
-        listing.print_report(report)
+        tables.print_report(report)
 
 
-@app.command(epilog=console.EXIT_CODES)
-def cancel(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="The job to cancel.")],
-    keys: KeysOption = DEFAULT_KEYS,
-    key: Annotated[
-        Path | None, typer.Option(readable=False, envvar="TRADEWIND_KEY", help="A ventilator's key file.")
-    ] = None,
-    sink: SinkOption = None,
-) -> None:
-    """Cancel a job: its ventilator ends, its tasks are dropped, running ones included. Its results stay."""
+@app.command(**console.look())
+def cancel(job: Job, keys: options.Keys = DEFAULT_KEYS, key: AnyKey = None, sink: options.Sink = None) -> None:
+    """Cancel a job. Its ventilator ends, and its tasks are dropped, running ones too. Its results stay."""
+    from ..protocol.messages import Cancel, Dropped
+    from ..transport.sink_link import ask_sink
+    from .key_folder import KeyFolder
+
     console.start_log("sink")
     ask_sink(key or KeyFolder(keys).local_made(VENTILATOR), VENTILATOR, sink, Cancel(job), Dropped)
     print(f"job {job} is cancelled")
 
 
-@app.command(epilog=console.EXIT_CODES)
-def enrol(
-    role: Annotated[str, typer.Argument(metavar="ROLE", help="worker, ventilator or observer.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the key is called in the roster and in the log.")],
-    keys: KeysOption = DEFAULT_KEYS,
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="tcp://HOST:PORT", help="Where that machine finds the sink.  [default: this host's name]"),
-    ] = None,
-) -> None:
+@app.command(**console.look())
+def enrol(role: Role, name: NewName, keys: options.Keys = DEFAULT_KEYS, address: Address = None) -> None:
     """Write one file, NAME.key_secret, with which another machine joins this sink."""
+    from ..transport import sockets
+    from ..transport.sink_link import sink_address
+    from .key_folder import KeyFolder
+
     folder = KeyFolder(keys)
     if not (keys / "sink.key_secret").exists():
         folder.prepare()
@@ -151,23 +155,25 @@ def enrol(
     out = Path(f"{name}.key_secret")
     folder.enrol(role, name, sockets.endpoint(host, port), out)
     print(f"wrote {out}: copy it to that machine and start the {role} there with --key {out}")
-    print(f"it will look for this sink at {sockets.endpoint(host, port)}; --address names another place")
+    print(f"it will look for this sink at {sockets.endpoint(host, port)}; --address sets another address")
 
 
-@app.command(epilog=console.EXIT_CODES)
-def roster(keys: KeysOption = DEFAULT_KEYS) -> None:
-    """List who is enrolled."""
+@app.command(**console.look())
+def roster(keys: options.Keys = DEFAULT_KEYS) -> None:
+    """List the enrolled keys."""
+    from . import tables
+    from .key_folder import KeyFolder
+
     users = KeyFolder(keys).made().roster().values()
     with console.pipe_may_close():
-        listing.print_roster(users)
+        tables.print_roster(users)
 
 
-@app.command(epilog=console.EXIT_CODES)
-def revoke(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name to strike out.")],
-    keys: KeysOption = DEFAULT_KEYS,
-) -> None:
-    """Strike a key out of the roster; a running sink cuts it off within seconds."""
+@app.command(**console.look())
+def revoke(name: Name, keys: options.Keys = DEFAULT_KEYS) -> None:
+    """Remove a key from the roster. A running sink cuts it off within seconds."""
+    from .key_folder import KeyFolder
+
     user = KeyFolder(keys).made().revoke(name)
     print(f"{user.role} {name} is revoked")
 

@@ -4,7 +4,6 @@ import csv
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -19,18 +18,11 @@ _VOICE_S = 5.0
 _COLUMNS = ("task", "status", "value", "error", "attempt", "worker", "seconds")
 
 
-class Format(StrEnum):
-    """Output formats of `results`."""
-
-    jsonl = "jsonl"
-    csv = "csv"
-
-
 class _Printer:
     """Rows to standard output."""
 
-    def __init__(self, format_: Format) -> None:
-        self._csv = csv.writer(sys.stdout, lineterminator="\n") if format_ is Format.csv else None
+    def __init__(self, as_csv: bool) -> None:
+        self._csv = csv.writer(sys.stdout, lineterminator="\n") if as_csv else None
         if self._csv:
             self._csv.writerow(_COLUMNS)
 
@@ -61,9 +53,9 @@ class _Printer:
         sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
 
 
-def print_results(reader: Reader, job: int, format_: Format, failed: bool, follow: bool) -> None:
-    """A job's rows in task order; with `follow` in order of commit until the job ends."""
-    printer = _Printer(format_)
+def print_results(reader: Reader, job: int, as_csv: bool, failed: bool, follow: bool) -> None:
+    """The rows of a job in task order; with `follow` in order of commit, until the job ends."""
+    printer = _Printer(as_csv)
     if not follow:
         for row in reader.rows(job, failed):
             printer.print(row)
@@ -84,7 +76,7 @@ def print_results(reader: Reader, job: int, format_: Format, failed: bool, follo
         quiet_s += _FOLLOW_S
         if quiet_s >= _VOICE_S:
             quiet_s = -_VOICE_S
-            print("sink: no new result; waiting for more, as the job has not ended", file=sys.stderr)
+            print("sink: no new result; waiting for more, because the job has not ended", file=sys.stderr)
 
 
 def print_jobs(jobs: Iterable[JobSummary]) -> None:
@@ -109,7 +101,7 @@ def print_jobs(jobs: Iterable[JobSummary]) -> None:
 
 
 def print_report(report: Report) -> None:
-    """The live crew and jobs."""
+    """The workers and jobs of a running sink."""
     _print_table(
         ("worker", "key", "address", "slots", "running", "held", "last beat"),
         [
@@ -145,11 +137,11 @@ def print_report(report: Report) -> None:
 
 
 def print_roster(users: Iterable[User]) -> None:
-    """Who is enrolled."""
+    """The enrolled keys."""
     _print_table(
         ("name", "role", "public key"),
         [(user.name, user.role, user.key) for user in users],
-        "nobody is enrolled",
+        "no key is enrolled",
     )
 
 
@@ -158,7 +150,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], none:
         print(none)
         return
     if sys.stdout.isatty():
-        # Here, and not above: they take as long to import as all the rest of a command.
+        # Imported here because they take as long to import as the rest of a command.
         from rich.console import Console
         from rich.table import Table
 

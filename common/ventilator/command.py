@@ -1,142 +1,143 @@
-"""The command line of the ventilator."""
+"""The command line of the ventilator.
+
+What the command needs is imported when it runs, so that `--help` and the shell's completion are quick.
+"""
 
 import re
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import console
+from .. import console, options
 from ..errors import ExitCode, OperatorError
-from ..protocol.messages import BATCH_TASKS_MAX, Cancel, Dropped
+from ..help_page import FAILURES, RUN, TUNING
+from ..options import DEFAULT_LEDGER
+from ..protocol.messages import BATCH_TASKS_MAX
 from ..protocol.users import VENTILATOR
-from ..transport import polling
-from ..transport import sink_link as link
-from .inputs import open_input
-from .local_farm import LocalFarm
-from .loop import Ventilator, VentilatorOptions
 from .settings import DispatchSettings
 
-app = console.application("The ventilator of a Tradewind pipeline.")
+if TYPE_CHECKING:
+    from .loop import VentilatorOptions
+
+app = console.application()
 DEFAULT_KEY = Path("keys/ventilator.key_secret")
-DEFAULT_LEDGER = Path("results.db")
+
+Function = Annotated[str | None, options.argument(RUN, "MODULE:FUNCTION", "The function to call with each task.")]
+Input = Annotated[
+    str | None,
+    options.argument(RUN, "INPUT", "A file with a task per line (.jsonl: a JSON value per line), or - for stdin."),
+]
+Range = Annotated[
+    str | None, options.option(RUN, None, "START:STOP", "Use the integers from START to STOP - 1 as tasks.", "--range")
+]
+JobName = Annotated[
+    str | None,
+    options.option(
+        RUN,
+        "TRADEWIND_JOB",
+        "NAME",
+        "The name of the job. Under the name of an earlier job, that job is resumed.",
+        default="the function and the time",
+    ),
+]
+Cancelled = Annotated[
+    str | None, options.option(RUN, None, "JOB", "Only cancel this job, with its running tasks.", "--cancel")
+]
+Local = Annotated[
+    int | None,
+    options.option(
+        RUN, None, "SLOTS", "Also start a private sink and a worker with this many slots.", min=1, max=10_000
+    ),
+]
+LocalLedger = Annotated[
+    Path, options.file(RUN, "TRADEWIND_LEDGER", "With --local: the ledger to write, an SQLite file.")
+]
+Retries = Annotated[
+    int, options.count(FAILURES, "TRADEWIND_RETRIES", "How many times a failed task is retried.", least=0, most=1_000)
+]
+Timeout = Annotated[
+    float | None,
+    options.seconds(FAILURES, "TRADEWIND_TIMEOUT", "How long a task may run before it is stopped.", least=0.001),
+]
+QuarantineAfter = Annotated[
+    int,
+    options.count(
+        FAILURES,
+        "TRADEWIND_QUARANTINE_AFTER",
+        "Give up on a task after this many workers died while running it.",
+        least=1,
+    ),
+]
+RetryFailed = Annotated[
+    bool, options.flag(FAILURES, None, "With --job: run the failed tasks of that job again.", "--retry-failed")
+]
+Port = Annotated[
+    int | None, options.port("TRADEWIND_PORT", "The port of the tasks link.", default="5557, or a free one")
+]
+Batch = Annotated[
+    int | None,
+    options.count(
+        TUNING,
+        "TRADEWIND_BATCH",
+        "How many tasks a batch has.",
+        least=1,
+        most=BATCH_TASKS_MAX,
+        default="chosen from the measured task time",
+    ),
+]
+Speculate = Annotated[
+    bool,
+    options.flag(
+        TUNING,
+        "TRADEWIND_SPECULATE",
+        "Near the end, run copies of the slowest tasks on idle slots. The first result wins.",
+        "--speculate",
+    ),
+]
 
 
-def new_job(function: str) -> str:
-    """A name for a job that was given none: its function and the time."""
-    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', function)[:60].lstrip('-._')}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
-
-
-@app.command(epilog=console.EXIT_CODES)
+@app.command(**console.look())
 def ventilate(
     context: typer.Context,
-    function: Annotated[
-        str | None, typer.Argument(metavar="MODULE:FUNCTION", help="What to call with each task.")
-    ] = None,
-    input_: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[INPUT]",
-            help="A file with one task a line (.jsonl: a JSON value a line), or - for stdin.",
-        ),
-    ] = None,
-    key: Annotated[
-        Path,
-        typer.Option(
-            readable=False, envvar="TRADEWIND_KEY", help="This ventilator's key file, as the sink's `enrol` wrote it."
-        ),
-    ] = DEFAULT_KEY,
-    sink: Annotated[
-        str | None,
-        typer.Option(envvar="TRADEWIND_SINK", metavar="HOST[:PORT]", help="The sink's address, if not the key file's."),
-    ] = None,
-    job: Annotated[
-        str | None,
-        typer.Option(envvar="TRADEWIND_JOB", metavar="NAME", help="The job's name; an old one is resumed."),
-    ] = None,
-    range_: Annotated[
-        str | None,
-        typer.Option("--range", metavar="START:STOP", help="The integers from START to STOP - 1 as tasks."),
-    ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=BATCH_TASKS_MAX, envvar="TRADEWIND_BATCH", help="Tasks in a batch.  [default: by task time]"
-        ),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=65535,
-            envvar="TRADEWIND_PORT",
-            help="Port of the tasks link; 0: a free one.  [default: 5557, or a free one]",
-        ),
-    ] = None,
-    retries: Annotated[
-        int,
-        typer.Option(min=0, max=1_000, envvar="TRADEWIND_RETRIES", help="So often a task that fails is tried again."),
-    ] = 0,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001, envvar="TRADEWIND_TIMEOUT", metavar="SECONDS", help="A task that runs longer is ended."
-        ),
-    ] = None,
-    quarantine_after: Annotated[
-        int,
-        typer.Option(min=1, envvar="TRADEWIND_QUARANTINE_AFTER", help="Give a task up that so many workers died with."),
-    ] = 3,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="With --job: run the tasks again that are recorded as failed.")
-    ] = False,
-    speculate: Annotated[
-        bool,
-        typer.Option(
-            "--speculate",
-            envvar="TRADEWIND_SPECULATE",
-            help="Run a copy of the last stragglers on idle slots; the first result wins.",
-        ),
-    ] = False,
-    cancel: Annotated[
-        str | None, typer.Option(metavar="JOB", help="Cancel this job, running tasks included, and nothing else.")
-    ] = None,
-    local: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=10_000,
-            metavar="SLOTS",
-            help="Bring a sink and a worker of one's own, with so many slots.",
-        ),
-    ] = None,
-    ledger: Annotated[
-        Path, typer.Option(readable=False, envvar="TRADEWIND_LEDGER", help="The ledger that --local leaves.")
-    ] = DEFAULT_LEDGER,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=console.show_version, is_eager=True, help="Print the version."),
-    ] = False,
+    function: Function = None,
+    input_: Input = None,
+    range_: Range = None,
+    job: JobName = None,
+    cancel: Cancelled = None,
+    local: Local = None,
+    ledger: LocalLedger = DEFAULT_LEDGER,
+    retries: Retries = 0,
+    timeout: Timeout = None,
+    quarantine_after: QuarantineAfter = 3,
+    retry_failed: RetryFailed = False,
+    key: options.Key = DEFAULT_KEY,
+    sink: options.Sink = None,
+    port: Port = None,
+    batch: Batch = None,
+    speculate: Speculate = False,
+    version: options.Version = False,
 ) -> None:
-    """Run MODULE:FUNCTION for every task of the input, and wait until each has its receipt.
+    """Run MODULE:FUNCTION for every task of the input, and wait until all results are recorded.
 
-    Lines of white space only are no tasks. The job can be interrupted and run again under the same --job: what is in
-    the ledger is skipped.
+    Blank lines are ignored. An interrupted job goes on when it is started again with the same --job: tasks that are in
+    the ledger are skipped.
     """
     console.start_log("ventilator")
     check_together(console.typed_options(context))
     if cancel is not None:
-        link.ask_sink(key, VENTILATOR, sink, Cancel(cancel), Dropped)
-        print(f"job {cancel} is cancelled")
+        cancel_job(key, sink, cancel)
         return
     if function is None:
         raise OperatorError("name the function as MODULE:FUNCTION; --help says more")
     check_function(function)
     if retry_failed and job is None:
-        raise OperatorError("--retry-failed needs --job NAME: the job whose failed tasks are to be run again")
+        raise OperatorError("--retry-failed needs --job NAME: the job whose failed tasks to run again")
     name = job or new_job(function)
+    check_job(name)
     settings = DispatchSettings(
         batch_tasks=batch,
         retries=retries,
@@ -144,43 +145,75 @@ def ventilate(
         quarantine_after=quarantine_after,
         speculate=speculate,
     )
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", name) is None:
-        raise OperatorError(f"--job {name}: use letters, digits, dot, dash, colon and underscore, at most 100")
+    from .loop import VentilatorOptions
+
+    run = VentilatorOptions(function, key, sink, name, port, retry_failed, settings)
+    raise typer.Exit(run_job(run, input_, range_, local, ledger))
+
+
+def run_job(
+    options: "VentilatorOptions", input_: str | None, range_: str | None, local: int | None, ledger: Path
+) -> ExitCode:
+    """Run the job, with `local` on a private sink and worker that write this ledger."""
+    from ..transport import polling
+    from ..transport.sink_link import wait_for_pair
+    from .inputs import open_input
+    from .local_farm import LocalFarm
+    from .loop import Ventilator
+
     opened = open_input(input_, range_)
     farm: LocalFarm | None = None
     poll, signals = polling.Poll(), polling.Signals()
     poll.register(signals, lambda: None)
     with ExitStack() as stack:
         if local is not None:
-            farm = LocalFarm([function], ledger, local)
+            farm = LocalFarm([options.function], ledger, local)
             key = stack.enter_context(farm)
-        certificate = link.wait_for_pair(
-            key, VENTILATOR, poll, key == DEFAULT_KEY, lambda: bool(signals.received()), settings.timing
-        )
+            options = replace(options, key=key, sink=None, ledger=None if ledger == DEFAULT_LEDGER else ledger)
+        is_default = options.key == DEFAULT_KEY
+        timing = options.dispatch.timing
+        certificate = wait_for_pair(options.key, VENTILATOR, poll, is_default, lambda: bool(signals.received()), timing)
         if certificate is None:
-            raise typer.Exit(ExitCode.INTERRUPTED)
-        left = ledger if farm and ledger != DEFAULT_LEDGER else None
-        options = VentilatorOptions(function, key, None if farm else sink, name, port, retry_failed, settings, left)
-        code = Ventilator(options, opened, certificate, poll, signals, farm).run()
-    raise typer.Exit(code)
+            return ExitCode.INTERRUPTED
+        return Ventilator(options, opened, certificate, poll, signals, farm).run()
+
+
+def cancel_job(key: Path, sink: str | None, job: str) -> None:
+    """Ask the sink to cancel the job."""
+    from ..protocol.messages import Cancel, Dropped
+    from ..transport.sink_link import ask_sink
+
+    ask_sink(key, VENTILATOR, sink, Cancel(job), Dropped)
+    print(f"job {job} is cancelled")
+
+
+def new_job(function: str) -> str:
+    """The name of a job that was given none: its function and the time."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', function)[:60].lstrip('-._')}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
 
 
 def check_together(typed: list[str]) -> None:
-    """Refuse options that would count for nothing beside others. Raises OperatorError."""
+    """Refuse options that have no effect beside others. Raises OperatorError."""
     if "--cancel" in typed and (idle := [each for each in typed if each not in ("--cancel", "--key", "--sink")]):
         raise OperatorError(f"--cancel JOB only cancels: leave out {', '.join(idle)}")
     if "--local" in typed and (idle := [each for each in typed if each in ("--key", "--sink")]):
-        raise OperatorError(f"--local brings a sink of its own: leave out {', '.join(idle)}")
+        raise OperatorError(f"--local starts its own sink: leave out {', '.join(idle)}")
     if "--ledger" in typed and "--local" not in typed:
-        raise OperatorError("--ledger is for --local: where results go otherwise, the sink was told with its --ledger")
+        raise OperatorError("--ledger is for --local: without it, the sink's own --ledger says where results go")
 
 
 def check_function(function: str) -> None:
-    """Refuse a function whose name cannot be meant. Raises OperatorError."""
+    """Refuse what cannot be the name of a function. Raises OperatorError."""
     module, colon, name = function.partition(":")
     if not (module and colon and name) or module.endswith(".py") or "/" in module:
         dotted = module.removesuffix(".py").replace("/", ".").strip(".") or "module"
         raise OperatorError(f"{function}: name the function as MODULE:FUNCTION, like {dotted}:{name or 'function'}")
+
+
+def check_job(name: str) -> None:
+    """Refuse what cannot be the name of a job. Raises OperatorError."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", name) is None:
+        raise OperatorError(f"--job {name}: use letters, digits, dot, dash, colon and underscore, at most 100")
 
 
 def main() -> None:

@@ -1,32 +1,78 @@
-"""The command line of the worker."""
+"""The command line of the worker.
+
+What the command needs is imported when it runs, so that `--help` and the shell's completion are quick.
+"""
 
 import os
 import re
 import resource
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import console
+from .. import console, options
 from ..errors import ExitCode, OperatorError
+from ..help_page import CONNECTION, LEAVING, RUN, TUNING
 from ..protocol.users import WORKER
-from ..transport import polling
-from ..transport import sink_link as link
-from ..transport.key_files import is_name
-from .child_process import Limits
-from .loop import Worker, WorkerOptions
 from .settings import HoldingSettings
 
-app = console.application("The worker of a Tradewind pipeline.")
+if TYPE_CHECKING:
+    from .loop import WorkerOptions
+
+app = console.application()
 DEFAULT_KEY = Path("keys/worker.key_secret")
+COUNT_MAX = 10_000
 EXTRA_MAX = 1_000
-"""Batches beyond the default prefetch that a worker holds of a job whose batches are done in no time."""
+"""At most how many batches beyond the default prefetch a worker holds of a job whose batches take no time."""
+
+Modules = Annotated[
+    list[str],
+    options.argument(RUN, "MODULE...", "The modules, or MODULE:FUNCTION, to serve. This folder is searched first."),
+]
+Name = Annotated[
+    str | None,
+    options.option(CONNECTION, "TRADEWIND_NAME", "NAME", "The name of the worker.", default="the name of the host"),
+]
+ExitWhenIdle = Annotated[
+    float | None, options.seconds(LEAVING, "TRADEWIND_EXIT_WHEN_IDLE", "Leave after this long without a task.")
+]
+StopAfter = Annotated[float | None, options.seconds(LEAVING, "TRADEWIND_STOP_AFTER", "Leave after this long.")]
+Grace = Annotated[
+    float, options.seconds(LEAVING, "TRADEWIND_GRACE", "How long running tasks may go on when the worker leaves.")
+]
+Slots = Annotated[
+    int | None,
+    options.count(
+        TUNING, "TRADEWIND_SLOTS", "How many child processes run tasks.", 1, COUNT_MAX, default="the usable cores"
+    ),
+]
+Prefetch = Annotated[
+    int | None,
+    options.count(
+        TUNING,
+        "TRADEWIND_PREFETCH",
+        "How many batches of each job to hold beyond the slots.",
+        0,
+        COUNT_MAX,
+        default="as many as slots",
+    ),
+]
+MaxTasksPerChild = Annotated[
+    int | None,
+    options.count(TUNING, "TRADEWIND_MAX_TASKS_PER_CHILD", "Replace a child process after this many tasks.", 1),
+]
+MemoryLimit = Annotated[
+    str | None,
+    options.option(
+        TUNING, "TRADEWIND_MEMORY_LIMIT", "SIZE", "How much memory a child process may use, like 500M or 2G."
+    ),
+]
 
 
 def default_slots() -> int:
-    """The cores that this process may use."""
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -47,82 +93,36 @@ def size_bytes(text: str | None) -> int | None:
 
 
 def default_name() -> str:
-    """The host's name, as far as it can name a worker."""
+    """The name of the host, without the characters that a worker's name cannot have."""
     name = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in socket.gethostname())
     return name.strip("-")[:40] or "worker"
 
 
-@app.command(epilog=console.EXIT_CODES)
+@app.command(**console.look())
 def work(
-    modules: Annotated[
-        list[str],
-        typer.Argument(metavar="MODULE...", help="Modules, or MODULE:FUNCTION, looked for in this folder first."),
-    ],
-    key: Annotated[
-        Path,
-        typer.Option(
-            readable=False, envvar="TRADEWIND_KEY", help="This worker's key file, as the sink's `enrol` wrote it."
-        ),
-    ] = DEFAULT_KEY,
-    sink: Annotated[
-        str | None,
-        typer.Option(envvar="TRADEWIND_SINK", metavar="HOST[:PORT]", help="The sink's address, if not the key file's."),
-    ] = None,
-    slots: Annotated[
-        int | None,
-        typer.Option(min=1, max=10_000, envvar="TRADEWIND_SLOTS", help="Child processes.  [default: the usable cores]"),
-    ] = None,
-    prefetch: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=10_000,
-            envvar="TRADEWIND_PREFETCH",
-            help="Batches to hold beyond the slots.  [default: as slots]",
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(envvar="TRADEWIND_NAME", help="The worker's name.  [default: the host's]")
-    ] = None,
-    exit_when_idle: Annotated[
-        float | None,
-        typer.Option(min=0, envvar="TRADEWIND_EXIT_WHEN_IDLE", metavar="SECONDS", help="Leave after so long idle."),
-    ] = None,
-    stop_after: Annotated[
-        float | None,
-        typer.Option(min=0, envvar="TRADEWIND_STOP_AFTER", metavar="SECONDS", help="Leave in order after so long."),
-    ] = None,
-    grace: Annotated[
-        float,
-        typer.Option(min=0, envvar="TRADEWIND_GRACE", metavar="SECONDS", help="How long running tasks may go on then."),
-    ] = 30.0,
-    max_tasks_per_child: Annotated[
-        int | None,
-        typer.Option(min=1, envvar="TRADEWIND_MAX_TASKS_PER_CHILD", help="Replace a child after so many tasks."),
-    ] = None,
-    memory_limit: Annotated[
-        str | None,
-        typer.Option(
-            envvar="TRADEWIND_MEMORY_LIMIT", metavar="SIZE", help="Address space of a child, like 500M or 2G."
-        ),
-    ] = None,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=console.show_version, is_eager=True, help="Print the version."),
-    ] = False,
+    modules: Modules,
+    key: options.Key = DEFAULT_KEY,
+    sink: options.Sink = None,
+    name: Name = None,
+    exit_when_idle: ExitWhenIdle = None,
+    stop_after: StopAfter = None,
+    grace: Grace = 30.0,
+    slots: Slots = None,
+    prefetch: Prefetch = None,
+    max_tasks_per_child: MaxTasksPerChild = None,
+    memory_limit: MemoryLimit = None,
+    version: options.Version = False,
 ) -> None:
-    """Run the public functions of MODULES (or just MODULE:FUNCTION) for the ventilators of a sink.
+    """Run the public functions of modules, or single functions, for the ventilators of a sink.
 
-    The sink may be started later: the worker waits for it and says so. On SIGTERM or Ctrl-C it returns what has not
-    started, finishes what runs (for --grace seconds at most) and leaves; a second signal ends it at once.
+    The worker waits until the sink is there. On SIGTERM or Ctrl-C it returns what has not started, finishes what runs
+    (for --grace seconds at most) and leaves. A second signal ends it at once.
     """
     console.start_log("worker")
-    for module in modules:
-        if module.endswith(".py") or "/" in module:
-            dotted = module.removesuffix(".py").replace("/", ".").lstrip(".")
-            raise OperatorError(f"{module}: name the module as Python imports it from this folder, like {dotted}")
-    if name is not None and not is_name(name):
-        raise OperatorError(f"--name {name}: use letters, digits, dot, dash and underscore")
+    check_names(modules, name)
+    from .child_process import Limits
+    from .loop import WorkerOptions
+
     count = slots or default_slots()
     options = WorkerOptions(
         modules=modules,
@@ -142,17 +142,29 @@ def work(
     raise typer.Exit(run(options))
 
 
-def run(options: WorkerOptions) -> ExitCode:
+def check_names(modules: list[str], name: str | None) -> None:
+    """Refuse what cannot be the name of a module or of a worker. Raises OperatorError."""
+    from ..transport.key_files import is_name
+
+    for module in modules:
+        if module.endswith(".py") or "/" in module:
+            dotted = module.removesuffix(".py").replace("/", ".").lstrip(".")
+            raise OperatorError(f"{module}: name the module as Python imports it from this folder, like {dotted}")
+    if name is not None and not is_name(name):
+        raise OperatorError(f"--name {name}: use letters, digits, dot, dash and underscore, at most 60")
+
+
+def run(options: "WorkerOptions") -> ExitCode:
     """Wait for the key file, then work."""
+    from ..transport import polling
+    from ..transport.sink_link import wait_for_pair
+    from .loop import Worker
+
     poll, signals = polling.Poll(), polling.Signals()
     poll.register(signals, lambda: None)
-    certificate = link.wait_for_pair(
-        options.key,
-        WORKER,
-        poll,
-        options.key == DEFAULT_KEY,
-        lambda: bool(signals.received()),
-        options.holding.timing,
+    is_default = options.key == DEFAULT_KEY
+    certificate = wait_for_pair(
+        options.key, WORKER, poll, is_default, lambda: bool(signals.received()), options.holding.timing
     )
     if certificate is None:
         return ExitCode.OK

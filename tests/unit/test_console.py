@@ -37,6 +37,30 @@ def test_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_path: boo
     assert console.as_typed(MESSAGE) == expected.replace("python worker.py", f"{where}tradewind-worker")
 
 
+@pytest.mark.parametrize(
+    ("typed", "sink"),
+    [
+        (["tradewind", "worker", "squares"], "tradewind sink"),
+        (["tradewind-worker", "squares"], "tradewind-sink"),
+        (["my_script.py"], "tradewind sink"),
+    ],
+)
+def test_the_one_command_and_the_hyphenated_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: list[str], sink: str
+) -> None:
+    for name in ("tradewind", "tradewind-sink"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", typed)
+    assert console.as_typed("see `python sink.py jobs`") == f"see `{sink} jobs`"
+
+
+def test_the_package_run_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["python3", "-m", "common", "worker"])
+    monkeypatch.setattr(sys, "argv", ["/a/checkout/common/__main__.py", "worker"])
+    assert console.as_typed("see `python sink.py jobs`") == "see `python3 -m common sink jobs`"
+
+
 def test_a_log_line_with_arguments_names_the_commands_in_a_folder_whose_name_has_a_percent_sign(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,0 +1,72 @@
+"""The options that more than one command has, and how a command declares its own: group, metavar, environment, help.
+
+A help text is a sentence about the value, or about what the command does with it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import __version__
+from .help_page import CONNECTION, FILES, OTHER
+
+
+def argument(group: str, metavar: str, text: str) -> Any:
+    """A value that has no name on the command line, only a place."""
+    return typer.Argument(metavar=metavar, help=text, rich_help_panel=group)
+
+
+def flag(group: str, env: str | None, text: str, *names: str) -> Any:
+    """An option that is there or not."""
+    return typer.Option(*names, envvar=env, help=text, rich_help_panel=group)
+
+
+def option(
+    group: str, env: str | None, metavar: str, text: str, *names: str, default: str | None = None, **more: Any
+) -> Any:
+    """An option with a value; `default` says in words what counts when it is left out."""
+    return typer.Option(
+        *names, envvar=env, metavar=metavar, help=text, show_default=default or True, rich_help_panel=group, **more
+    )
+
+
+def file(group: str, env: str, text: str, metavar: str = "FILE", default: str | None = None) -> Any:
+    """An option that names a file or a folder."""
+    # Not checked by typer: it would refuse a default that is not used, and our own words say what to do.
+    return option(group, env, metavar, text, default=default, readable=False)
+
+
+def count(group: str, env: str, text: str, least: int, most: int | None = None, default: str | None = None) -> Any:
+    """An option that is a whole number."""
+    return option(group, env, "N", text, default=default, min=least, max=most)
+
+
+def seconds(group: str, env: str, text: str, least: float = 0) -> Any:
+    """An option that is a length of time."""
+    return option(group, env, "SECONDS", text, min=least)
+
+
+def port(env: str, text: str, default: str | None = None) -> Any:
+    """An option that is a TCP port to listen at."""
+    return option(CONNECTION, env, "PORT", f"{text} 0 takes a free port.", default=default, min=0, max=65535)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tradewind {__version__}")
+        raise typer.Exit
+
+
+Key = Annotated[Path, file(CONNECTION, "TRADEWIND_KEY", "The key file that the sink's `enrol` wrote for this machine.")]
+Sink = Annotated[
+    str | None,
+    option(CONNECTION, "TRADEWIND_SINK", "HOST[:PORT]", "The address of the sink.", default="the one in the key file"),
+]
+Ledger = Annotated[Path, file(FILES, "TRADEWIND_LEDGER", "The ledger, an SQLite file.")]
+Keys = Annotated[Path, file(FILES, "TRADEWIND_KEYS", "The folder with the sink's keys.", metavar="FOLDER")]
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.", rich_help_panel=OTHER),
+]
+DEFAULT_LEDGER, DEFAULT_KEYS = Path("results.db"), Path("keys")
