@@ -23,6 +23,10 @@ $(VENV)/ready: pyproject.toml
 	@$(PY) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 		print(*p["dependencies"], *p["optional-dependencies"]["dev"], sep="\n")' > $(VENV)/requirements.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement $(VENV)/requirements.txt
+	@# Examples and tests import this checkout as `tradewind`. A link that works, or an installed package, is left alone.
+	@$(PY) -c 'import os, sysconfig; site = os.path.realpath(sysconfig.get_path("purelib")); link = site + "/tradewind"; \
+		os.path.exists(link) or (os.path.islink(link) and os.unlink(link), \
+		os.symlink(os.path.relpath(os.path.realpath("common"), site), link))'
 	@touch $@
 
 $(BENCH)/ready: pyproject.toml

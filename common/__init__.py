@@ -1,3 +1,6 @@
-"""What the three roles share. `docs/ARCHITECTURE.md` maps the floors; a file imports from lower floors only."""
+"""Tradewind: a ventilator pushes tasks, workers on any machines run them, and a sink collects the results.
 
-__version__ = "0.1.0"
+The package is `common` in a checkout and `tradewind` where it is installed. `docs/ARCHITECTURE.md` is its map.
+"""
+
+__version__ = "0.2.0"

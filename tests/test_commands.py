@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common import __version__
 from tests.conftest import PATIENCE_S, TOP, Pipeline, wait_until
 
 VALUES = """
@@ -134,7 +135,7 @@ def test_enrol_roster_revoke(pipeline: Pipeline) -> None:
 
 @pytest.mark.parametrize("script", ["sink", "worker", "ventilator"])
 def test_every_command_has_help_version_and_exit_codes(pipeline: Pipeline, script: str) -> None:
-    assert pipeline.run(script, "--version").out == "tradewind 0.1.0\n"
+    assert pipeline.run(script, "--version").out == f"tradewind {__version__}\n"
     text = pipeline.run(script, "--help").out
     assert "Exit codes: 0" in text
     assert "TRADEWIND_" in text

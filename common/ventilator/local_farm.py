@@ -1,4 +1,4 @@
-"""A sink and a worker of one's own, for `ventilator.py --local`: real processes, real CURVE, keys for the occasion."""
+"""The private sink and worker of `ventilator.py --local`: real processes, real CURVE, keys for one run."""
 
 import os
 import subprocess
@@ -11,15 +11,16 @@ from types import TracebackType
 
 from ..errors import OperatorError
 
-_TOP = Path(__file__).resolve().parents[2]
+_TOP = Path(__file__).absolute().parents[2]
+"""Where the package is; its folder may be a link, which has another name than the folder it leads to."""
 _LEAVE_S = 10
 _LOOK_S = 0.02
 
 
 class LocalFarm:
-    """`with` it: a sink with this ledger and a worker with so many slots, both gone afterwards.
+    """A context manager: a sink with this ledger and a worker with this many slots run inside it.
 
-    Raises OperatorError when one of them cannot start; it has said why itself.
+    Raises OperatorError when one of them cannot start; that process has logged why.
     """
 
     def __init__(self, modules: list[str], ledger: Path, slots: int) -> None:
@@ -50,10 +51,10 @@ class LocalFarm:
         self._stack.close()
 
     def check(self) -> None:
-        """Raise OperatorError when a process has ended before its time."""
+        """Raise OperatorError when the sink or the worker has ended."""
         for role, process in self._processes:
             if process.poll() is not None:
-                raise OperatorError(f"the {role} of --local has ended with exit code {process.returncode}: see above")
+                raise OperatorError(f"the {role} of --local ended with exit code {process.returncode}: see above")
 
     def _start(self, role: str, *arguments: str) -> None:
         process = subprocess.Popen(
@@ -67,7 +68,7 @@ class LocalFarm:
 
 
 def _program(role: str) -> list[str]:
-    """The role's script in a checkout; where the package is installed there is none."""
+    """What starts the role: its script in a checkout; an installed package has none."""
     package = __name__.partition(".")[0]
     if package == "common":
         return [str(_TOP / f"{role}.py")]

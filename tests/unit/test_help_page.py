@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import typer
 
+from common.command import app
+
 ROLES = ("sink", "worker", "ventilator")
 OLD_WORDS = r"so (many|often|long|few|much)|who|whom|whose|one's own|said again|mend\w*|nobody|somebody|beside"
 NO_SENTENCE = re.compile(r"<[\w |\[\]]+>|\[\[|\{|[<>]=|\bx\b|\blist\[|(?i:\b(" + OLD_WORDS + r")\b)")
@@ -24,7 +26,7 @@ COMMANDS: dict[str, Any] = {
     name: command
     for role in ROLES
     for name, command in commands(typer.main.get_command(import_module(f"common.{role}.command").app), role)
-}
+} | {"tradewind": typer.main.get_command(app)}
 
 
 def page(name: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -63,6 +65,7 @@ def test_the_groups_stand_in_order(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_first_line_of_each_page(capsys: pytest.CaptureFixture[str]) -> None:
     first = {name: page(name, capsys).partition("\n")[0] for name in COMMANDS}
     assert first == {
+        "tradewind": "Usage: tradewind [OPTIONS] COMMAND",
         "sink": "Usage: sink [OPTIONS] [COMMAND]",
         "sink results": "Usage: sink results [OPTIONS] [JOB]",
         "sink jobs": "Usage: sink jobs [OPTIONS]",
