@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from . import help_page
+from . import help_page, options
 from .errors import ExitCode, OperatorError
 
 _UsageError: Any = typer.BadParameter.__base__
@@ -124,16 +124,20 @@ def run(app: typer.Typer | Any, role: str = "") -> None:
         print(f"{said_by}: {as_typed(str(error))}", file=sys.stderr)
         code = ExitCode.WRONG_USE
     except _UsageError as error:
-        print(f"{said_by}: {_said_in_one_line(error, name)}", file=sys.stderr)
+        print(f"{said_by}: {_in_one_line(error, name)}", file=sys.stderr)
         code = ExitCode.WRONG_USE
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
     sys.exit(code)
 
 
-def _said_in_one_line(error: Any, name: str) -> str:
+def _in_one_line(error: Any, name: str) -> str:
     help_of = error.ctx.command_path if error.ctx else name
     text = " ".join(error.format_message().split()).rstrip(".")
+    parameter: Any = getattr(error, "param", None)
+    if parameter is not None and type(error) is typer.BadParameter and (values := options.expected(parameter)):
+        option = parameter.opts[0] + (f" (or {parameter.envvar})" if parameter.envvar else "")
+        text = f"{option}: give {values}"
     return f"{text}{' ' if text.endswith('?') else '; '}`{help_of} --help` says more"
 
 

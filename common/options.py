@@ -11,6 +11,9 @@ import typer
 from . import __version__
 from .help_page import CONNECTION, FILES, OTHER
 
+_VALUES = {"N": "a whole number", "SLOTS": "a whole number", "PORT": "a port number", "SECONDS": "a number of seconds"}
+"""What stands for a metavar in an error message."""
+
 
 def argument(group: str, metavar: str, text: str) -> Any:
     """A value that has no name on the command line, only a place."""
@@ -50,6 +53,22 @@ def seconds(group: str, env: str, text: str, least: float = 0) -> Any:
 def port(env: str, text: str, default: str | None = None) -> Any:
     """An option that is a TCP port to listen at."""
     return option(CONNECTION, env, "PORT", f"{text} 0 takes a free port.", default=default, min=0, max=65535)
+
+
+def expected(parameter: Any) -> str:
+    """The values that an option takes, to say when it was given another one; empty when no words are known."""
+    words = {
+        "N": "a whole number",
+        "SLOTS": "a whole number",
+        "PORT": "a port number",
+        "SECONDS": "a number of seconds",
+    }
+    text = words.get(parameter.metavar, parameter.metavar.replace("|", " or ") if "|" in parameter.metavar else "")
+    # Newer typers have the limits at the option, older ones at its type.
+    least, most = (getattr(parameter, at, getattr(getattr(parameter, "type", None), at, None)) for at in ("min", "max"))
+    if most is not None:
+        return f"{text} from {least} to {most}"
+    return text if least is None else f"{text}, at least {least}"
 
 
 def _show_version(wanted: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common import console
+from common.command import run
 
 MESSAGE = "there is no job j: `python sink.py jobs` lists them; start one with `python worker.py squares`"
 
@@ -59,6 +60,35 @@ def test_the_package_run_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["python3", "-m", "common", "worker"])
     monkeypatch.setattr(sys, "argv", ["/a/checkout/common/__main__.py", "worker"])
     assert console.as_typed("see `python sink.py jobs`") == "see `python3 -m common sink jobs`"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("worker squares --slots 0", "worker: --slots (or TRADEWIND_SLOTS): give a whole number from 1 to 10000; "),
+        ("worker squares --grace long", "worker: --grace (or TRADEWIND_GRACE): give a number of seconds, at least 0; "),
+        (
+            "worker squares --max-tasks-per-child 1.5",
+            "TASKS_PER_CHILD): give a whole number, at least 1; ",
+        ),
+        ("ventilator m:f --port 65536", "--port (or TRADEWIND_PORT): give a port number from 0 to 65535; "),
+        ("ventilator m:f --local x", "ventilator: --local: give a whole number from 1 to 10000; "),
+        ("sink results --format xml", "sink: --format: give jsonl or csv; `tradewind sink results --help` says more"),
+        ("worker", "worker: Missing argument 'MODULE...'; `tradewind worker --help` says more"),
+        ("sink reslts", "sink: No such command 'reslts'. Did you mean 'results'? `tradewind sink --help` says more"),
+        ("snik", "tradewind: No such command 'snik'; `tradewind --help` says more"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_that_says_what_is_right(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str, said: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tradewind", *typed.split()])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said in error
+    assert error.count("\n") == 1
 
 
 def test_a_log_line_with_arguments_names_the_commands_in_a_folder_whose_name_has_a_percent_sign(
