@@ -31,6 +31,7 @@ from ..protocol.messages import (
     Welcome,
 )
 from ..protocol.users import VENTILATOR, WORKER, User
+from .asks import Asks
 from .commits import Commits
 from .jobs import Jobs
 from .outputs import LogLimiter, Output, Send, refusal
@@ -67,6 +68,7 @@ class Collector:
         self._lines = LogLimiter()
         self._registry = Registry(settings.timing)
         self._commits = Commits(settings, ledger, self._registry, self._lines)
+        self._asks = Asks(settings, ledger, self._registry)
         self._jobs = Jobs(now, settings, ledger, self._registry, self._lines, roster)
 
     def inspect(self) -> CollectorView:
@@ -113,7 +115,7 @@ class Collector:
         """Commit what has come since the last time, then give the receipts."""
         written, outputs = self._commits.commit(now)
         # The ventilators first: slots may wait for what they push next.
-        outputs += self._jobs.committed(written.all())
+        outputs += self._asks.committed(written.all())
         return outputs + self._commits.receipts(written)
 
     def tick(self, now: float) -> list[Output]:
@@ -130,11 +132,11 @@ class Collector:
             outputs += self._lines.say(now, open_job.user, "warning", text)
             self._peers.pop(open_job.peer, None)
             outputs += self._jobs.end(open_job)
-        return outputs + self._jobs.tick(now)
+        return outputs + self._asks.tick(now)
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
-        instants = (self._jobs.deadline(), self._commits.stuck_until, self._registry.deadline())
+        instants = (self._asks.deadline(), self._commits.stuck_until, self._registry.deadline())
         return min((instant for instant in instants if instant is not None), default=None)
 
     def roster_changed(self, now: float, roster: dict[str, User]) -> list[Output]:
@@ -281,7 +283,7 @@ class Collector:
             return self.flush(now) + self._jobs.close(now, open_job, message)
         if isinstance(message, Halt):
             return self._jobs.halt(open_job)
-        return self._jobs.ask(now, open_job, message)
+        return self._jobs.scarce(open_job, message.scarce) + self._asks.ask(now, open_job, message)
 
     def _report(self, now: float) -> Report:
         jobs = {name: self._ledger.job(name) for name in self._registry.open_jobs}

@@ -4,25 +4,20 @@ from collections.abc import Iterable
 from itertools import islice
 
 from ..protocol.messages import (
-    SECONDS_MAX,
-    Ask,
     Cancel,
     Close,
     Closed,
     Crew,
     Dropped,
-    Failed,
     Open,
     Opened,
     Recall,
-    Receipts,
     Roster,
 )
 from ..protocol.users import WORKER, User
 from .job_rules import stays_done, why_not_open
 from .outputs import LogLimiter, Output, Send, refusal
 from .registry import OpenJob, Peer, Registry
-from .rows import RowSet
 from .settings import CollectorSettings
 from .store import Job, LedgerStuck, Store
 
@@ -100,6 +95,13 @@ class Jobs:
             *self._tell_places(open_job.function),
         ]
 
+    def scarce(self, open_job: OpenJob, scarce: bool) -> list[Output]:
+        """Tell the crew when the job's input has ended, or has more after all."""
+        if scarce == open_job.scarce:
+            return []
+        open_job.scarce = scarce
+        return self._tell_places(open_job.function)
+
     def roster_changed(self, roster: dict[str, User]) -> list[Output]:
         """Tell every ventilator which workers it may serve."""
         self._worker_keys = _worker_keys(roster)
@@ -170,76 +172,6 @@ class Jobs:
             for worker in self._registry.workers.values()
             if function in worker.functions
         ]
-
-    # -- receipts -----------------------------------------------------------------------------------------------
-
-    def ask(self, now: float, open_job: OpenJob, message: Ask) -> list[Output]:
-        """Take the request for receipts: it is answered when there is something, or after a second."""
-        outputs: list[Output] = []
-        if message.scarce != open_job.scarce:
-            open_job.scarce = message.scarce
-            outputs += self._tell_places(open_job.function)
-        open_job.asked_after, open_job.asked_at = message.after, now
-        return outputs + self._answer(open_job, even_if_none=False)
-
-    def committed(self, recordings: Iterable[RowSet]) -> list[Output]:
-        """Tell the ventilators what is recorded now, and what is to be tried again."""
-        outputs = [output for each in recordings for output in self._tell_failed(each)]
-        for job in {each.results.job for each in recordings}:
-            open_job = self._registry.open_jobs.get(job)
-            if open_job is not None and open_job.asked_after is not None:
-                outputs += self._answer(open_job, even_if_none=False)
-        return outputs
-
-    def tick(self, now: float) -> list[Output]:
-        """Answer who has asked long enough ago."""
-        due = [open_job for open_job, at in self._asked() if now >= at]
-        return [output for open_job in due for output in self._answer(open_job, even_if_none=True)]
-
-    def deadline(self) -> float | None:
-        """When `tick` has something to do next."""
-        return min((at for _, at in self._asked()), default=None)
-
-    def _asked(self) -> list[tuple[OpenJob, float]]:
-        """Who waits for an answer, and until when."""
-        open_jobs = self._registry.open_jobs.values()
-        return [
-            (open_job, open_job.asked_at + self._timing.ask_s)
-            for open_job in open_jobs
-            if open_job.asked_after is not None
-        ]
-
-    def _answer(self, open_job: OpenJob, even_if_none: bool) -> list[Output]:
-        assert open_job.asked_after is not None
-        job = self._ledger.job(open_job.job)
-        assert job is not None
-        # Only the answers from before this run leave failed tasks out: what it does itself is done.
-        skipped = job.attempts if open_job.retry_failed and not open_job.caught_up else 0
-        page = self._ledger.receipts(open_job.job, open_job.asked_after, self._settings.receipts_page, skipped)
-        if not page.count and not even_if_none and open_job.answered:
-            return []
-        open_job.caught_up = open_job.caught_up or not page.more
-        receipts = Receipts(
-            job=open_job.job,
-            after=open_job.asked_after,
-            position=page.position,
-            runs=page.runs,
-            count=page.count,
-            seconds=min(page.seconds, SECONDS_MAX),
-            done=job.done,
-            failed=job.failed,
-            more=page.more,
-        )
-        open_job.asked_after = None
-        open_job.answered = True
-        return [Send(open_job.peer, receipts)]
-
-    def _tell_failed(self, recorded: RowSet) -> list[Output]:
-        open_job = self._registry.open_jobs.get(recorded.results.job)
-        if open_job is None or not recorded.again:
-            return []
-        tasks = [recorded.results.first + offset for offset in sorted(recorded.again)]
-        return [Send(open_job.peer, Failed(open_job.job, recorded.results.attempt, tasks))]
 
     # -- the end ------------------------------------------------------------------------------------------------
 

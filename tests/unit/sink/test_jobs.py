@@ -1,7 +1,5 @@
 """Jobs of the sink: opened, asked for, closed, cancelled."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
@@ -21,7 +19,6 @@ from common.protocol.messages import (
     Opened,
     Places,
     Recall,
-    Receipts,
     Recorded,
     Refused,
     ToSink,
@@ -56,48 +53,6 @@ def test_on_a_full_disk_a_job_cannot_be_cancelled_and_its_owner_is_told(scene: S
     assert "the ledger takes no change" in refused.reason
 
 
-def test_the_first_ask_is_answered_at_once_though_there_is_nothing(scene: Scene) -> None:
-    scene.ventilator()
-    ((_, receipts),) = of(Receipts, scene.send(VERA, Ask("job", 0, False)))
-    assert receipts == Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False)
-
-
-def test_a_parked_ask_is_answered_by_the_next_commit_of_its_job(scene: Scene) -> None:
-    scene.ventilator(VERA, "job")
-    scene.ventilator(VITO, "other", CUBE)
-    for user, job in ((VERA, "job"), (VITO, "other")):
-        scene.send(user, Ask(job, 0, False))
-        assert scene.send(user, Ask(job, 0, False)) == []
-    scene.deliver(scene.batch([1]))
-    assert [peer for peer, _ in of(Receipts, scene.sink.flush(scene.now))] == [b"vera"]
-
-
-def test_a_parked_ask_is_answered_after_ask_s_though_there_is_nothing(scene: Scene) -> None:
-    scene.ventilator()
-    scene.send(VERA, Ask("job", 0, False))
-    scene.sink.tick(scene.now)
-    scene.send(VERA, Ask("job", 0, False))
-    asked_at = scene.now
-    scene.now = asked_at + TIMING.ask_s * 0.99
-    assert of(Receipts, scene.sink.tick(scene.now)) == []
-    assert scene.sink.deadline() == asked_at + TIMING.ask_s
-    scene.now = asked_at + TIMING.ask_s
-    assert len(of(Receipts, scene.sink.tick(scene.now))) == 1
-    assert of(Receipts, scene.sink.tick(scene.now)) == []
-
-
-def test_an_ask_repeated_after_a_lost_answer_has_the_same_receipts(scene: Scene) -> None:
-    scene.ventilator()
-    scene.deliver(scene.batch([1], 0), scene.batch([2], 5))
-    scene.sink.flush(scene.now)
-    first, second = (of(Receipts, scene.send(VERA, Ask("job", 0, False))) for _ in range(2))
-    assert first == second
-    ((_, receipts),) = first
-    assert isinstance(receipts, Receipts)
-    assert receipts.runs == [(0, 1), (5, 1)]
-    assert of(Receipts, scene.send(VERA, Ask("job", receipts.position, False))) == []
-
-
 def test_failures_that_wait_for_their_commit_are_run_again_too(scene: Scene) -> None:
     scene.ventilator()
     scene.worker()
@@ -110,22 +65,6 @@ def test_failures_that_wait_for_their_commit_are_run_again_too(scene: Scene) -> 
     scene.now += SETTINGS.retry_commit_s
     [(_, opened)] = of(Opened, scene.send(VERA, retry_failed))
     assert opened.attempts == 1
-
-
-def test_failed_tasks_count_as_not_done_also_on_a_page_of_nothing_else(scene: Scene) -> None:
-    scene.ventilator()
-    scene.deliver(scene.batch([1], 0))
-    scene.sink.flush(scene.now)
-    scene.deliver(scene.batch([None], 5, errors={0: "ValueError: no"}))
-    scene.sink.flush(scene.now)
-    scene.send(VERA, Goodbye())
-    scene.sink = Collector(0.0, replace(SETTINGS, receipts_page=1), scene.ledger, "another run", ROSTER)
-    scene.hello(VERA)
-    scene.send(VERA, Open("job", SQUARE, "lines of text", 5557, 0, True, False))
-    ((_, first),) = of(Receipts, scene.send(VERA, Ask("job", 0, False)))
-    assert isinstance(first, Receipts) and first.runs == [(0, 1)]
-    ((_, second),) = of(Receipts, scene.send(VERA, Ask("job", first.position, False)))
-    assert isinstance(second, Receipts) and (second.runs, second.count) == ([], 1)
 
 
 def test_a_second_ventilator_for_a_running_job_is_refused(scene: Scene) -> None:
