@@ -121,6 +121,18 @@ def test_a_full_disk_is_named(ledger: Ledger) -> None:
         ledger.open_job("big", "tasks:" + "f" * 90_000, "lines of text")
 
 
+def test_after_an_error_that_sqlite_leaves_open_nothing_is_written(ledger: Ledger, path: str) -> None:
+    open_job(ledger)
+    refusal = "CREATE TEMP TRIGGER refusal BEFORE INSERT ON main.receipts BEGIN SELECT RAISE(FAIL, 'refused'); END"
+    ledger._db.execute(refusal)
+    with pytest.raises(OperatorError, match="refused"):
+        ledger.commit([record([1])], [])
+    ledger._db.execute("DROP TRIGGER refusal")
+    assert (values(path), counts(ledger)) == ([], (0, "open"))
+    ledger.commit([record([2])], [])
+    assert values(path) == [2]
+
+
 def test_a_ledger_that_another_program_has_locked_is_stuck_not_broken(ledger: Ledger, path: str) -> None:
     open_job(ledger)
     ledger._db.execute("PRAGMA busy_timeout=0")
