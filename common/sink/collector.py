@@ -1,7 +1,7 @@
-"""The sink's rules: who is who, what is recorded, who is told. No socket, no clock; `now` is monotonic seconds.
+"""The sink's rules: which peer is which, what is recorded, which peers are told. `now` is monotonic seconds.
 
-The ledger is handed in: it is the only state that must survive, and the machine can be made anew from it at any
-time. Everything else here (crew, places, open links) is rebuilt from hellos and beats.
+The ledger is passed in. It is the only state that must survive: a new sink starts from it, and rebuilds everything
+else here (crew, places, open links) from hellos and beats.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class CollectorView:
     pending_count: int
     """What the next commit will write: results messages, tasks that are given up, and marks."""
     next_look_at: float | None
-    """When silent peers are looked for again; None while nobody is here."""
+    """When the sink next looks for silent peers; None while it has none."""
 
 
 class Collector:
@@ -114,12 +114,12 @@ class Collector:
     def flush(self, now: float) -> list[Output]:
         """Commit what has come since the last time, then give the receipts."""
         written, outputs = self._commits.commit(now)
-        # The ventilators first: slots may wait for what they push next.
+        # Ventilators first: idle slots may wait for what they push next.
         outputs += self._asks.committed(written.all())
         return outputs + self._commits.receipts(written)
 
     def tick(self, now: float) -> list[Output]:
-        """Part with who is silent, answer who has asked long enough ago, try a refused commit again."""
+        """Drop silent peers, answer requests that have waited long enough, retry a commit that failed."""
         outputs = self.flush(now)
         workers, open_jobs = self._registry.silent(now)
         self._forget_silent_peers(now)
@@ -140,7 +140,7 @@ class Collector:
         return min((instant for instant in instants if instant is not None), default=None)
 
     def roster_changed(self, now: float, roster: dict[str, User]) -> list[Output]:
-        """Go by another roster (users by public key); who is no longer in it is parted with."""
+        """Take a new roster (users by public key) and drop the peers that are no longer in it."""
         self._roster = roster
         outputs: list[Output] = []
         for peer, known in list(self._peers.items()):
@@ -172,7 +172,7 @@ class Collector:
         outputs: list[Output] = []
         known = self._peers.get(peer)
         if known is not None and known.name != hello.name:
-            # A connection is one peer: under another name it is no longer the one that it was.
+            # A connection is one peer: with another name it is another peer.
             outputs += self._receive_goodbye(now, peer, known)
         self._peers[peer] = Peer(user, hello.name, address, now)
         if other is not None:
@@ -187,7 +187,7 @@ class Collector:
         ]
 
     def _forget_silent_peers(self, now: float) -> None:
-        """A peer that went without a goodbye must greet again; those who beat or ask are never silent for so long."""
+        """Forget peers that left without a goodbye; a peer that beats or asks is never silent for that long."""
         if now < self._peers_looked_at + self._timing.gone_s:
             return
         self._peers_looked_at = now
@@ -212,7 +212,7 @@ class Collector:
     ) -> list[Output]:
         worker = self._registry.workers.get(known.name)
         if worker is not None and worker.user.key != known.user.key:
-            # It greeted before the other joined; greeting again, it reads that the name is taken.
+            # It said hello before the other one joined. When it says hello again, it is told that the name is taken.
             return [Send(peer, Again())]
         if isinstance(message, Offer):
             outputs: list[Output] = []
@@ -223,7 +223,7 @@ class Collector:
                 outputs += self._lines.say(now, known.user, "info", text)
             before = self._registry.open_jobs_for(worker)
             self._registry.expose(worker, frozenset(message.functions))
-            # Whom it no longer serves must not count on it; whom it does not serve knows that it is here.
+            # Jobs it stopped serving must drop it; other jobs only learn the new worker count.
             outputs += [
                 Send(
                     open_job.peer,
@@ -242,7 +242,7 @@ class Collector:
                 return self._lines.complain(known.user, fault, message.worker)
             open_job = self._registry.open_jobs.get(message.job)
             return [] if open_job is None else [Send(open_job.peer, message)]
-        # What an earlier connection of it had still to say may have come behind the greeting on this one.
+        # Late messages of its earlier connection may have arrived after the hello on this one.
         worker.peer = peer
         self._registry.beat(now, worker, message)
         crews = [
@@ -264,7 +264,7 @@ class Collector:
         self, now: float, peer: bytes, known: Peer, message: Open | Ask | Mark | Quarantine | Close | Halt | Cancel
     ) -> list[Output]:
         if isinstance(message, Open):
-            # The failed rows that it may want replaced may wait for their commit; if that waits, it says `Open` again.
+            # Failed rows that it wants replaced may still wait for their commit. If that fails, `Open` is resent.
             outputs = self.flush(now)
             return outputs if self._commits.pending else outputs + self._jobs.open(now, peer, known, message)
         if isinstance(message, Cancel):
@@ -279,7 +279,7 @@ class Collector:
         if isinstance(message, Quarantine):
             return self._commits.quarantine(now, known.user, message)
         if isinstance(message, Close):
-            # What came before it counts.
+            # Results that came before it count.
             return self.flush(now) + self._jobs.close(now, open_job, message)
         if isinstance(message, Halt):
             return self._jobs.halt(open_job)

@@ -1,4 +1,4 @@
-"""From results to receipts: what has come, the commit that writes it, and who is told. No socket, no clock."""
+"""From results to receipts: what has arrived, the commit that writes it, and which peers are told."""
 
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ class Pending:
     """What the next commit will write."""
 
     recordings: dict[tuple[str, int], RowSet] = field(default_factory=dict)
-    """By worker and serial: while the ledger is stuck, results that are said again take no further room."""
+    """By worker and serial: while the ledger is stuck, resent results take no more room."""
     quarantined: list[RowSet] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
 
@@ -33,7 +33,7 @@ class Pending:
 
 
 class Commits:
-    """What was not committed yet, and the receipts for what was."""
+    """What is not committed yet, and the receipts for what is."""
 
     def __init__(self, settings: CollectorSettings, ledger: Store, registry: Registry, lines: LogLimiter) -> None:
         self.pending = Pending()
@@ -61,7 +61,7 @@ class Commits:
         return []
 
     def quarantine(self, now: float, user: User, message: Quarantine) -> list[Output]:
-        """Take a task that `user`, its job's ventilator, gives up."""
+        """Take a task that `user`, the ventilator of its job, has given up on."""
         try:
             job = self._ledger.job(message.job)
             assert job is not None
@@ -82,7 +82,7 @@ class Commits:
             self.pending.marks[job.name] = mark
 
     def commit(self, now: float) -> tuple[Pending, list[Output]]:
-        """Write what has come since the last time; returns what was written, and what is to be said of it."""
+        """Write what has arrived since the last commit; returns what was written, and lines for the log."""
         if not self.pending or (self.stuck_until is not None and now < self.stuck_until):
             return Pending(), []
         written = self.pending

@@ -1,4 +1,4 @@
-"""Jobs and who ventilates them: opened, asked for, closed, cancelled. No socket, no clock."""
+"""Jobs and their ventilators: opened, closed, cancelled. No socket, no clock."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -22,9 +22,9 @@ from .settings import CollectorSettings
 from .store import Job, LedgerStuck, Store
 
 _CONTESTERS_MAX = 100
-"""Of one key."""
+"""At most how many other ventilators with one key are remembered as waiting for a job."""
 _HELD_MAX = 100
-"""Jobs of one beat that the ledger is asked about."""
+"""At most how many jobs of one beat are looked up in the ledger."""
 
 
 class Jobs:
@@ -49,7 +49,7 @@ class Jobs:
         self._cancelled: dict[str, tuple[str, str]] = {}
         """By job: name and key of the ventilator that ran it when it was cancelled."""
 
-    # -- who ventilates -----------------------------------------------------------------------------------------
+    # -- opening and cancelling ---------------------------------------------------------------------------------
 
     def open(self, now: float, peer: bytes, known: Peer, message: Open) -> list[Output]:
         """Let the ventilator `known` run its job, unless another one does."""
@@ -64,7 +64,7 @@ class Jobs:
                 reason = f"job {open_job.job} is run by a ventilator at {place}: wait for it, or give another --job"
                 return [Send(peer, refusal(reason))]
             if now < asked_at + 1.5 * self._timing.ask_s:
-                # It repeats its wish; by then a ventilator that lives has spoken, and one that was killed has not.
+                # It resends `Open`. By then a living ventilator has sent something, and a killed one has not.
                 return []
         before = self._ledger.job(message.job)
         if before is not None and before.state == "cancelled" and self._had_it(known, message):
@@ -127,7 +127,7 @@ class Jobs:
         return [*outputs, Send(peer, Dropped(message.job))]
 
     def still_held(self, peer: bytes, jobs: Iterable[str]) -> list[Output]:
-        """Tell a worker that holds batches of cancelled jobs: it was away when all were told."""
+        """Tell a worker that holds batches of cancelled jobs: it was away when the others were told."""
         asked = [self._ledger.job(name) for name in islice(jobs, _HELD_MAX) if name not in self._registry.open_jobs]
         return [Send(peer, Dropped(job.name)) for job in asked if job is not None and job.state == "cancelled"]
 
@@ -137,7 +137,7 @@ class Jobs:
         return self._tell_places(open_job.function)
 
     def _had_it(self, known: Peer, message: Open) -> bool:
-        """True when the cancelled job was this ventilator's: it has not heard so, or had not when it spoke."""
+        """True when the cancelled job was this ventilator's, and it had not heard so when it sent `Open`."""
         return message.reopens or self._cancelled.get(message.job) == (known.name, known.user.key)
 
     def _opened(self, job: Job | None, message: Open) -> Job:
@@ -200,7 +200,7 @@ class Jobs:
         ]
 
     def _drop_rest(self, open_job: OpenJob) -> list[Output]:
-        """Have the crew end what still runs of a job that is done: the slower ones of batches and their copies."""
+        """Have the crew end what still runs of a job that is done: the slower one of a batch and its copy."""
         crew = self._registry.crew_of(open_job)
         for worker in crew:
             worker.held.pop(open_job.job, None)

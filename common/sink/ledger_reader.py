@@ -13,7 +13,7 @@ from .store import JobSummary, Row
 
 
 class LedgerReader:
-    """A `Reader`; pages keep it from holding the write-ahead log open."""
+    """A `Reader`. It reads in pages, so that it does not keep the write-ahead log from being restarted."""
 
     _PAGE = 5_000
     _PAGE_BYTES = 16 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""What the sink's rules answer: messages to send, and lines to log, of which a peer's fault is said once."""
+"""The outputs of the sink's rules: messages to send, and lines to log. Each fault of a peer is logged once."""
 
 from dataclasses import dataclass
 
@@ -24,15 +24,15 @@ def refusal(reason: str) -> Refused:
 
 
 class LogLimiter:
-    """The lines that peers cause: none of them fills the log."""
+    """Limits the log lines that peers cause, so that no peer fills the log."""
 
     A_MINUTE_MAX = 200
-    """For one key."""
+    """At most how many lines one key may cause in a minute."""
 
     def __init__(self) -> None:
         self._complained: set[tuple[str, str]] = set()
         self._said: dict[str, tuple[float, int]] = {}
-        """By key: when its minute began, and how many lines it has caused since."""
+        """By key: when its current minute began, and how many lines it has caused since."""
 
     def say(self, now: float, user: User, level: str, text: str) -> list[Output]:
         """Log what `user` has caused, unless that is too much."""

@@ -1,4 +1,4 @@
-"""The sink's picture of who works for whom: the crew by beats, the running jobs by their ventilators."""
+"""What the sink knows of its peers: the crew by its beats, the running jobs by their ventilators."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -80,19 +80,19 @@ class Registry:
         """How many workers expose each function."""
 
     def join(self, now: float, worker: BeatingWorker) -> BeatingWorker:
-        """A worker that was not known offers itself."""
+        """Add a worker that was not known."""
         worker.heard_at = now
         self.workers[worker.name] = worker
         return worker
 
     def beat(self, now: float, worker: BeatingWorker, beat: Beat) -> None:
-        """Take over what the worker's beat says."""
+        """Update the worker from its beat."""
         worker.heard_at = now
         worker.slots, worker.prefetch, worker.extra = beat.slots, beat.prefetch, beat.extra
         worker.held, worker.started = beat.held, beat.started
 
     def expose(self, worker: BeatingWorker, functions: frozenset[str]) -> None:
-        """The worker exposes these functions, and no others any more."""
+        """Note that the worker exposes these functions, and no others."""
         self._exposing.subtract(worker.functions)
         self._exposing.update(functions)
         self._exposing = +self._exposing
@@ -112,7 +112,7 @@ class Registry:
         return [worker for worker in self.workers.values() if worker.slots and open_job.function in worker.functions]
 
     def others(self, open_job: OpenJob) -> int:
-        """How many workers are here that do not expose the job's function."""
+        """How many workers do not expose the job's function."""
         return len(self.workers) - self._exposing[open_job.function]
 
     def places(self, worker: BeatingWorker) -> Places:
@@ -120,9 +120,9 @@ class Registry:
         return Places([open_job.place() for open_job in self.open_jobs_for(worker)])
 
     def silent(self, now: float) -> tuple[list[BeatingWorker], list[OpenJob]]:
-        """Workers and jobs' ventilators that have left without a word; looked for once a beat.
+        """Workers and jobs whose peers have been silent too long; looked for once a beat.
 
-        Time that the sink itself slept through is not held against them.
+        Time during which the sink itself did not run does not count.
         """
         if not (self.workers or self.open_jobs):
             self._looked_at = None
@@ -143,7 +143,7 @@ class Registry:
         )
 
     def deadline(self) -> float | None:
-        """When to look for the silent again; None while nobody is here."""
+        """When to look for silent peers next; None while there are no peers."""
         if not (self.workers or self.open_jobs):
             return None
         return float("-inf") if self._looked_at is None else self._looked_at + self._timing.beat_s

@@ -28,7 +28,7 @@ class RowSet:
     seconds: Sequence[float]
     errors: dict[int, str]
     again: frozenset[int] = frozenset()
-    """Offsets of failed tasks that are to be tried again: they get no row."""
+    """Offsets of failed tasks that are retried: they get no row."""
     replaced_attempts: int = 0
     """A failed row of an attempt up to this one is replaced; all other rows stay."""
 
@@ -46,9 +46,9 @@ class RowSet:
 def recording(results: Results, attempts_before: int = 0, attempts_max: int = 1) -> RowSet:
     """Decode the outcomes. Raises ProtocolError when they do not fit.
 
-    A failure is recorded at attempt `attempts_max`, or when it is final; before that the task is tried again, and
-    always when it failed in an earlier run of the job, at one of the `attempts_before`. A value that is none of JSON's
-    is its task's failure, a final one. Failed rows of these earlier attempts are replaced.
+    A failure is recorded at attempt `attempts_max`, or when it is final. Before that the task is retried. A failure in
+    an earlier run of the job, at one of the `attempts_before`, is always retried, and a failed row of these attempts
+    is replaced. A value that JSON cannot hold is a final failure of its task.
     """
     outcomes = decode_outcomes(results)
     unfit: dict[int, str] = {}
@@ -69,7 +69,7 @@ def recording(results: Results, attempts_before: int = 0, attempts_max: int = 1)
 
 
 def _replaced(results: Results, attempts_before: int) -> int:
-    """The first result wins, but for failures of earlier runs: they give way to a later attempt."""
+    """The first result wins, except that a failure of an earlier run is replaced by a later attempt."""
     return min(attempts_before, results.attempt - 1)
 
 
@@ -83,7 +83,7 @@ def _unfit(values: list[Any]) -> Iterator[tuple[int, str]]:
 
 
 def quarantined(quarantine: Quarantine, attempts_before: int = 0) -> RowSet:
-    """The failed row of a task that is given up. Raises ProtocolError."""
+    """The failed row of a task that its ventilator has given up on. Raises ProtocolError."""
     try:
         arguments = msgspec.msgpack.decode(quarantine.argument, type=list[Any])
         argument = msgspec.json.encode(arguments[0]).decode()
@@ -111,7 +111,7 @@ def quarantined(quarantine: Quarantine, attempts_before: int = 0) -> RowSet:
 def columns(values: list[Any]) -> tuple[Sequence[Any], list[int | None] | None]:
     """The `value` column for these values, and the `json` column, or None when that is NULL for all.
 
-    Lists of one plain type, the common case, are passed on without a look at each value.
+    Lists of one plain type, the common case, are passed on without checking each value.
     """
     kinds = set(map(type, values))
     if (

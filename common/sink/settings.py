@@ -1,4 +1,4 @@
-"""The numbers that the sink's rules go by."""
+"""The settings of the sink's rules."""
 
 from dataclasses import dataclass
 
@@ -16,5 +16,5 @@ class CollectorSettings:
     """Task ranges in one answer to a ventilator."""
     failures_shown: int = 5
     retry_commit_s: float = 1.0
-    """How long the sink waits before it tries a commit again that the disk refused."""
+    """How long the sink waits before it retries a commit that the disk refused."""
     timing: Timing = Timing()

@@ -17,16 +17,16 @@ from .store import LedgerStuck
 
 SCHEMA_VERSION = 1
 _BUSY_S = 0.1
-"""So long another program's lock is waited for; the sink hears nobody meanwhile, and tries again."""
+"""How long a write waits for another program's lock. The sink reads no messages meanwhile; it retries later."""
 _CHECK_SAID_BYTES = 100 * 1024 * 1024
 _PAGE_BYTES = 8 * 1024
-"""A large value is written page by page, and so is a small commit: smaller pages make that slower, larger ones this."""
+"""Smaller pages make a large value slower to write, larger pages a small commit."""
 _CACHE_BYTES = 16 * 1024 * 1024
-"""To place a row, SQLite reads about ten others whole: large values that are not cached are read from the file."""
+"""To insert a row, SQLite reads about ten others whole, from the file when large values do not fit into its cache."""
 _LOG_BYTES = 4 * 1024 * 1024
-"""At this size the write-ahead log is copied into the ledger and begun anew: a sync takes longer while it grows."""
+"""At this size the write-ahead log is copied into the ledger and restarted: the larger it is, the slower a sync."""
 _PASSING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
-"""I/O errors that a quota gives too; nothing of the transaction is written."""
+"""I/O errors that a disk quota causes too; nothing of the transaction is written."""
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ CREATE INDEX receipts_of_job ON receipts (job, position);
 
 
 class SqliteFile:
-    """A ledger's file, which nobody else writes while it is open. `path` may be ":memory:"."""
+    """A ledger's file, locked against other sinks while it is open. `path` may be ":memory:"."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -92,20 +92,20 @@ class SqliteFile:
             raise
 
     def transaction(self) -> "Transaction":
-        """`with` it, everything inside is written, or nothing."""
+        """Use it in `with`: all that is executed inside is written, or nothing."""
         return Transaction(self.db, self._path)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file, and free it for another sink."""
         self.db.close()
         self._unlock()
 
     def _prepare(self) -> str:
-        """Make the tables, or see that they are right; returns the ledger's id."""
+        """Make the tables, or check them; returns the ledger's id."""
         tables = {name for (name,) in self.db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
         if tables and not tables >= {"meta", "jobs", "results", "receipts"}:
             raise OperatorError(f"{self._path} is another program's database: give another file with --ledger")
-        # Counts for a new file only.
+        # Has an effect on a new file only.
         self.db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=FULL")

@@ -1,4 +1,4 @@
-"""The ledger in SQLite. Nobody else writes results; the first one wins by primary key (job, task)."""
+"""The ledger in SQLite, the only writer of results. The first one wins by primary key (job, task)."""
 
 import secrets
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from .sqlite_file import SqliteFile
 from .store import Job, Page
 
 _TOGETHER_MIN = 4
-"""From how many row sets on one statement for all of them pays."""
+"""From how many row sets on a shared statement is faster."""
 _JOB_COLUMNS = (
     "job, name, function, source, state, total, done, failed, mark_count, mark_digest, ticket_key, retries, attempts"
 )
@@ -24,7 +24,7 @@ def _now() -> str:
 
 
 class Ledger:
-    """A `Store`: what each method promises stands there. `path` may be ":memory:"."""
+    """A `Store`, whose docstrings say what each method promises. `path` may be ":memory:"."""
 
     def __init__(self, path: str) -> None:
         self._file = SqliteFile(path)
@@ -86,7 +86,7 @@ class Ledger:
         return job
 
     def _written(self, name: str) -> Job:
-        """The job, read anew."""
+        """The job, read from the file after a write."""
         self._jobs.pop(name, None)
         return self._known(name)
 
@@ -128,7 +128,7 @@ class Ledger:
         return self._db.execute(query, (self._known(name).job, limit)).fetchall()
 
     def inspect(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """What a query finds, for tests."""
+        """The rows that a query finds, for tests."""
         return self._db.execute(query, values).fetchall()
 
     def close(self) -> None:
@@ -239,7 +239,7 @@ def _overlap(row_sets: list[RowSet]) -> bool:
 
 
 def _fixed(job: Job, row_set: RowSet) -> str:
-    """What all rows share stands in the statement: binding it for each row would take twice the time."""
+    """What all rows share is part of the statement: binding it for each row would take twice as long."""
     worker = row_set.results.worker.replace("'", "''")
     return f"{job.job}, {row_set.results.attempt}, '{worker}'"
 

@@ -1,4 +1,4 @@
-"""What a ledger must do: `Store` for the sink that writes it, `Reader` for anybody who looks at the results.
+"""What a ledger must do: `Store` for the sink, its one writer, and `Reader` for every process that reads results.
 
 A ledger only stores. Which job may be opened, which failed row may be replaced and how far a mark may move is decided
 above it, in `job_rules` and `rows`. tests/unit/sink/store_contract.py holds every ledger to each sentence below.
@@ -68,10 +68,10 @@ class Store(Protocol):
     """
 
     id: str
-    """Made with the ledger, and its own for ever."""
+    """Random, made with the ledger; it never changes."""
 
     def job(self, name: str) -> Job | None:
-        """The job with all that was written, or None. It is asked for each message, so it must be quick."""
+        """The job as it is now, or None. The sink calls this for each message, so it must be fast."""
 
     def open_job(self, name: str, function: str, source: str, retries: int, attempts: int) -> Job:
         """Make the job, or open it again; its state is `open` then. Raises LedgerStuck.
@@ -107,7 +107,7 @@ class Store(Protocol):
         """The first `limit` failed tasks of the job in task order, each with its error."""
 
     def close(self) -> None:
-        """Let another sink have it; what was committed stays."""
+        """Close the ledger, so that another sink can open it. What was committed stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +163,8 @@ class Reader(Protocol):
     def rows_after(self, job: int, position: int, failed: bool) -> Iterator[tuple[int, Row | None]]:
         """Rows in order of commit after `position`, each with a position; positions without a wanted row have None.
 
-        Whoever has taken all that came with a position goes on from it; 0 is before the first.
+        To continue later, pass the last position of which all rows were read; 0 is before the first.
         """
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Stop reading."""
