@@ -1,4 +1,4 @@
-"""What the commands share on the command line and the terminal: log lines, errors, exit codes, the version."""
+"""What the commands share on the command line and the terminal: how they run, log lines, errors, exit codes."""
 
 import logging
 import os
@@ -47,7 +47,7 @@ def without_completion(command: Any) -> Any:
 
 
 def command(role: str) -> str:
-    """What to type for the command of `role`, in the way in which this one was typed."""
+    """What to type for the command of `role`, in the same form as this command was typed."""
     typed = Path(sys.argv[0])
     if _is_module():
         return shlex.join([sys.orig_argv[0], "-m", typed.parent.name, *([role] if role else [])])
@@ -68,16 +68,16 @@ def _is_script() -> bool:
 
 
 def as_typed(text: str, percent: str = "%") -> str:
-    """The text with the commands in it as one would type them here, their percent signs as `percent`.
+    """The text with its commands in the form to type here; `percent` replaces their percent signs.
 
-    All messages, those that come from another machine included, name them as `python sink.py`.
+    All messages, also those from another machine, write commands as `python sink.py`.
     """
     names = r"\bpython (sink|worker|ventilator)\.py\b"
     return re.sub(names, lambda found: command(found[1]).replace("%", percent), text)
 
 
 def typed_options(context: typer.Context) -> list[str]:
-    """The parameters that stand on the command line, options as `--option`, arguments by their metavar."""
+    """The parameters that were typed: options as `--option`, arguments as their metavar."""
     found = []
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
@@ -87,7 +87,7 @@ def typed_options(context: typer.Context) -> list[str]:
 
 
 def start_log(role: str) -> None:
-    """Log lines to stderr; `TRADEWIND_LOG_LEVEL` (debug, info, warning, error) says from which level on."""
+    """Log lines to stderr; `TRADEWIND_LOG_LEVEL` (debug, info, warning, error) sets the lowest level shown."""
     level = os.environ.get("TRADEWIND_LOG_LEVEL", "info").upper()
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise OperatorError(f"TRADEWIND_LOG_LEVEL is {level}: set it to debug, info, warning or error")
@@ -102,7 +102,7 @@ def start_log(role: str) -> None:
 
 
 def _name_commands(record: logging.LogRecord) -> bool:
-    # The arguments are left alone: what tasks print is among them.
+    # The arguments stay as they are, because the output of tasks is among them.
     record.msg = as_typed(str(record.msg), "%%" if record.args else "%")
     return True
 
@@ -143,9 +143,9 @@ def _in_one_line(error: Any, name: str) -> str:
 
 @contextmanager
 def pipe_may_close() -> Iterator[None]:
-    """Whoever reads our standard output may leave early, as `head` does: that ends the printing, and is no error.
+    """A reader of standard output may close it early, as `head` does. That ends the printing and is not an error.
 
-    Raises OperatorError when there is no standard output, or no room for it.
+    Raises OperatorError when standard output is closed, or its disk is full.
     """
     if sys.stdout is None:
         raise OperatorError("standard output is closed: give the command a terminal, a file or a pipe to print to")
@@ -153,13 +153,13 @@ def pipe_may_close() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OSError as error:
-        # What is still buffered has nowhere to go when the interpreter flushes it at its end.
+        # The interpreter flushes the rest of the buffer when it ends; it must not fail then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise OperatorError(f"cannot write to standard output: {error.strerror}; print to another place") from None
 
 
 def parent_is_gone() -> bool:
-    """True when the process that `TRADEWIND_PARENT` names, which started this one for itself, has died."""
+    """True when the process that started this one has died; `TRADEWIND_PARENT` names it."""
     parent = os.environ.get("TRADEWIND_PARENT")
     return parent is not None and parent != str(os.getppid())

@@ -1,4 +1,4 @@
-"""Errors by owner, and the exit codes of the three commands."""
+"""Errors by owner, and the exit codes of the commands."""
 
 from enum import IntEnum
 
@@ -13,12 +13,11 @@ class ExitCode(IntEnum):
 
 
 class OperatorError(Exception):
-    """The operator's mistake or surroundings: one plain line that says what is wrong and what to do.
+    """A mistake of the operator, or a fault of the machine: one plain line that says what is wrong and what to do.
 
-    Any module that touches the outside may raise it; the commands print its text as one line and exit with
-    `WRONG_USE`.
+    Any shell module may raise it. The commands print its text as one line and exit with `WRONG_USE`.
     """
 
 
 class ProtocolError(Exception):
-    """The peer's mistake: what it sent is not a message of this protocol. It is dropped, counted and logged."""
+    """A mistake of the peer: what it sent is not a message of this protocol. It is dropped, counted and logged."""

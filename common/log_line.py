@@ -1,4 +1,4 @@
-"""What pure rules want logged; the role's loop writes it."""
+"""A line that pure rules want logged; the loop of the role writes it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Messages to frames and back (MessagePack); the one place where frames are checked."""
+"""Messages to frames and back (MessagePack). Frames are checked only here."""
 
 import hashlib
 from typing import TypeVar
@@ -36,7 +36,7 @@ def _decoded(decoder: "msgspec.msgpack.Decoder[T]", frame: bytes | memoryview | 
 
 
 def _shown(text: str) -> str:
-    """Words of a peer's making as a log may show them: on one line, and not endless."""
+    """Text from a peer, made safe for the log: one line, cut to a maximum length."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN_CHARACTERS])
 
 
@@ -61,7 +61,7 @@ def decode_batch(frame: bytes | memoryview) -> Batch:
 
 
 def _array_count(encoded: memoryview) -> int | None:
-    """How many items a MessagePack array has, by its head; None for what is no array."""
+    """How many items a MessagePack array has, by its head; None if it is not an array."""
     if encoded[0] & 0xF0 == 0x90:
         return encoded[0] & 0x0F
     head_bytes = {0xDC: 2, 0xDD: 4}.get(encoded[0])
@@ -100,7 +100,7 @@ def decode_outcomes(results: Results) -> Outcomes:
 
 
 def slice_arguments(arguments: bytes | Raw, offset: int, count: int) -> Raw:
-    """The encoded arguments from `offset` on, `count` of them. Raises ProtocolError when there are not so many."""
+    """The encoded arguments from `offset` on, `count` of them. Raises ProtocolError when there are fewer."""
     items = _decoded(_arguments, arguments)[offset : offset + count]
     if len(items) != count:
         raise ProtocolError("a batch holds fewer arguments than it says")

@@ -1,4 +1,4 @@
-"""How a worker, ventilator or observer joins its sink, and what it says while it cannot. No socket, no clock."""
+"""How a worker, ventilator or observer joins its sink, and what it logs while it cannot."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -22,7 +22,7 @@ class LinkEvent(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Order to the shell: end with this line; waiting would not help."""
+    """Order to the shell: end with this line, because waiting would not help."""
 
     text: str
 
@@ -53,7 +53,7 @@ class Handshake:
         self._bad_handshakes = 0
 
     def moved(self, address: str) -> None:
-        """The sink is looked for at another address from now on."""
+        """From now on the sink has another address."""
         self._address = address
 
     def event(self, now: float, event: LinkEvent) -> list[Output]:
@@ -74,7 +74,7 @@ class Handshake:
         if event is LinkEvent.NO_TRADEWIND:
             return [Fail(f"what listens at {self._address} is no Tradewind sink: give the sink's host with --sink")]
         if event is LinkEvent.BAD_HANDSHAKE and self.welcome is None:
-            # Once welcomed, the keys are right: who hangs up is something in between, whose sink is away.
+            # After a welcome the keys are known to match, so a hang-up comes from a proxy whose sink is down.
             self._bad_handshakes += 1
             if self._bad_handshakes >= self._BAD_HANDSHAKES:
                 return [
@@ -88,7 +88,7 @@ class Handshake:
         return []
 
     def receive(self, now: float, message: FromSink) -> list[Output]:
-        """Take a message of the sink, whatever it is."""
+        """Take any message from the sink."""
         outputs: list[Output] = []
         if self._voice_at is not None and self.welcome is not None and self._voiced:
             outputs.append(LogLine("info", f"the sink at {self._address} is back"))
@@ -105,7 +105,7 @@ class Handshake:
         return outputs
 
     def tick(self, now: float) -> list[Output]:
-        """Greet again, or say for what it waits."""
+        """Greet again, or log what the role waits for."""
         outputs: list[Output] = []
         if self._connected and not self.joined and now >= self._greet_at:
             outputs += self._greet(now)
@@ -134,11 +134,11 @@ class Handshake:
         return min(instants)
 
     def away(self, now: float) -> bool:
-        """True while the sink is not there or says nothing."""
+        """True while the sink is not there or is silent."""
         return not self.joined or self._heard_at is None or now >= self._heard_at + self._timing.silence_s
 
     def waiting_for(self) -> str:
-        """What keeps the sink from answering, and what to do."""
+        """Why the sink does not answer, and what to do."""
         if self._nameless:
             return (
                 f"the name in {self._address} does not resolve to an address: mend the sink's name with --sink or in"

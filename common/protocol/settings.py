@@ -1,4 +1,4 @@
-"""The numbers that the roles go by: defaults in one place, units in the names, relations checked."""
+"""The numbers that all roles use: defaults in one place, units in the names, relations checked."""
 
 from dataclasses import dataclass
 
@@ -6,37 +6,37 @@ RESULTS_PORT = 5558
 CONTROL_PORT = 5559
 TASKS_PORT = 5557
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
-"""The largest value or argument, and the largest frame but for its envelope."""
+"""The size limit of a value or argument, and of a frame without its envelope."""
 ENVELOPE_BYTES = 64 * 1024
-"""What a frame may weigh beyond its payload: names, tickets, CURVE."""
+"""How many bytes a frame may have beside its payload: names, tickets, CURVE."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Periods of the control link in seconds, the same in all roles."""
+    """The periods of the control link in seconds, the same in all roles."""
 
     beat_s: float = 1.0
-    """A worker beats at least this often."""
+    """The longest time between two beats of a worker."""
     beat_soon_s: float = 0.25
-    """A worker whose holdings changed beats no more often than this."""
+    """The shortest time between two beats, used when what the worker holds has changed."""
     gone_s: float = 5.0
-    """A worker, or a ventilator, that was silent for so long has left."""
+    """How long a worker or ventilator may be silent before it counts as gone."""
     lease_s: float = 10.0
-    """A batch that no beat has named for so long is pushed again."""
+    """How long after the last beat that named a batch the batch is pushed again."""
     unnamed_s: float = 2.5
-    """The lease of a batch that no beat ever named, once some worker has left."""
+    """The lease of a batch that no beat has named yet, once a worker has left."""
     silence_s: float = 3.0
-    """A sink that was silent for so long is away: leases stand still."""
+    """How long the sink may be silent before it counts as away. Leases do not run out while it is away."""
     gather_s: float = 3.0
-    """A sink that has started so long ago knows its crew."""
+    """How long after its start the sink is assumed to know all workers."""
     ask_s: float = 1.0
-    """The sink answers a request for receipts after so long even when there are none."""
+    """How long the sink waits for new receipts before it answers a request without any."""
     resend_s: float = 10.0
-    """A worker says results again that had no receipt for so long; twice as long each further time."""
+    """How long a worker waits for a receipt before it resends results. The wait doubles each time."""
     resend_max_s: float = 60.0
-    """But never longer than this."""
+    """The longest such wait."""
     voice_s: float = 5.0
-    """Who waits says for what after so long, and again while it lasts."""
+    """How long a command waits before it logs what it waits for. It repeats the line while the wait lasts."""
 
     def __post_init__(self) -> None:
         if not self.beat_s < self.lease_s / 3:

@@ -1,4 +1,4 @@
-"""Who may do what: the roles that a key can be enrolled for."""
+"""The roles that a key can be enrolled for, and an enrolled key."""
 
 from dataclasses import dataclass
 

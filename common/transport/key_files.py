@@ -1,13 +1,13 @@
 """Key files and the sink's key folder.
 
-Certificates are in the ZeroMQ certificate format that `zmq.auth.load_certificate` reads. `zmq.auth` itself would write
-secrets that everybody may read and overwrite without a word, so the files are made here: mode 0600, never over
+Certificates are in the ZeroMQ certificate format that `zmq.auth.load_certificate` reads. `zmq.auth` itself writes
+secrets that everyone can read, and overwrites files silently. So the files are made here: with mode 0600, never over
 another file, and whole or not at all.
 
     keys/sink.key_secret                   the sink's own pair
     keys/{worker,ventilator,observer}.key_secret   pairs for this machine
-    keys/roster/ROLE/NAME.key              public keys of all who are enrolled
-    keys/revoked/NAME.key                  public keys that were struck out
+    keys/roster/ROLE/NAME.key              the public keys of the enrolled
+    keys/revoked/NAME.key                  the public keys that were revoked
 """
 
 import re
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A key file: a pair (or only its public half), whose it is, and where its sink is."""
+    """A key file: a pair or only its public half, its owner, and the address of its sink."""
 
     path: Path
     public: str
@@ -37,7 +37,7 @@ class Certificate:
 
 
 def load(path: Path) -> Certificate:
-    """Read a key file. Raises OperatorError when it is missing, unreadable, no key file, or a secret open to others."""
+    """Read a key file. Raises OperatorError when it is missing, not a key file, or a secret that others can read."""
     try:
         text = path.read_text(encoding="utf-8")
         mode = path.stat().st_mode
@@ -80,7 +80,7 @@ def load_pair(path: Path, role: str) -> Certificate:
 
 
 def is_missing(path: Path) -> bool:
-    """Whether there is no such file; False when its folder may not be looked into."""
+    """True when there is no such file; False when its folder cannot be read."""
     try:
         path.stat()
     except OSError as error:

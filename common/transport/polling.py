@@ -13,7 +13,7 @@ from . import clock
 
 
 class Poll:
-    """Waits for sockets and descriptors and calls who is responsible."""
+    """Waits for sockets and descriptors, and calls the function registered for each."""
 
     def __init__(self) -> None:
         self._poller = zmq.Poller()
@@ -65,7 +65,7 @@ class Signals:
         return self._ours.fileno()
 
     def pending(self, within_s: float) -> bool:
-        """True when there is one that `received` will give, or comes within so many seconds."""
+        """True when `received` has a signal, or one comes within this many seconds."""
         return bool(select.select([self._ours], [], [], within_s)[0])
 
     def received(self) -> list[signal.Signals]:

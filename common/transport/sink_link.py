@@ -106,7 +106,7 @@ class SinkLink:
         poll.register(self._socket, self._receive)
 
     def send(self, message: Message) -> bool:
-        """Send to the sink if it is there now; whoever needs more repeats it."""
+        """Send to the sink if it is there now. A caller that needs more must repeat it."""
         try:
             self._socket.send(encode(message), zmq.DONTWAIT)
         except zmq.Again:

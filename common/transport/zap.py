@@ -1,4 +1,4 @@
-"""The ZAP handler (ZeroMQ RFC 27): who may connect to which of this process's sockets."""
+"""The ZAP handler (ZeroMQ RFC 27): which keys may connect to which of this process's sockets."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ class ZapHandler:
     ) -> None:
         self.socket: zmq.Socket[bytes] = context.socket(zmq.REP)
         self.socket.linger = 0
-        # An inproc socket that nobody outside of this process reaches: the one socket without CURVE.
+        # An inproc socket cannot be reached from outside this process, so this one has no CURVE.
         self.socket.bind("inproc://zeromq.zap.01")
         self._admit = admit
         self._refused = refused

@@ -65,7 +65,7 @@ def read_ahead(opened: Input, session: VentilatorSession, now: float, batch_byte
 def encoded(arguments: list[Any], first: int) -> Raw:
     """The arguments as one MessagePack array. Raises OperatorError when one is too large for a message, ValueError,
     OverflowError or RecursionError when one cannot be encoded."""
-    # Encoded some levels deeper than they are: whoever decodes them may have less room for depth than this process.
+    # Encoded some levels deeper than they are, because the process that decodes them may allow less depth.
     wrapped: Any = arguments
     for _ in range(_DEPTH_MARGIN):
         wrapped = [wrapped]

@@ -1,4 +1,4 @@
-"""The numbers that the ventilator's rules go by."""
+"""The numbers that the ventilator's rules use."""
 
 from dataclasses import dataclass
 
@@ -10,40 +10,40 @@ class DispatchSettings:
     """The ventilator's rules."""
 
     batch_tasks: int | None = None
-    """Tasks in a batch; None lets the measured task time choose."""
+    """How many tasks a batch has; None chooses from the measured task time."""
     batch_s: float = 0.02
-    """How much work a batch should hold."""
+    """How many seconds of work a batch should hold."""
     batch_tasks_max: int = 10_000
     batch_bytes_max: int = 1024 * 1024
-    """A batch of more than one task is cut to stay below this."""
+    """The size limit of a batch with more than one task."""
     one_free_in: int = 5
-    """One in so many workers has a place left free, that batches find one."""
+    """One worker of this many has a place left free, so that batches find one."""
     returns_free: int = 3
-    """So often a batch is pushed again at once after a return; then it waits."""
+    """How many returned pushes of a batch are repeated at once; after that it waits."""
     return_wait_s: float = 0.001
     return_wait_max_s: float = 0.02
     retries: int = 0
-    """So often a task that failed is tried again."""
+    """How many times a failed task is retried."""
     retry_wait_s: float = 1.0
-    """The wait before the first retry; it doubles with each, and varies by a quarter (jitter)."""
+    """The wait before the first retry. It doubles with each retry and varies by a quarter (jitter)."""
     retry_wait_max_s: float = 60.0
     retries_waiting_max: int = 10_000
-    """While so many tasks wait for their retry, no further input is read."""
+    """How many tasks may wait for their retry before no more input is read."""
     timeout_s: float | None = None
-    """A task that runs longer is ended."""
+    """How long a task may run before it is stopped."""
     quarantine_after: int = 3
-    """A task that had started on so many workers that died is given up."""
+    """After how many workers died while running it a task is given up."""
     split_parts: int = 32
-    """Into so many parts a batch is split that a worker died with, until one task is left to suspect."""
+    """How many parts a batch is split into after its worker died, until a single task is the suspect."""
     speculate: bool = False
-    """Near the end idle slots run copies of stragglers; the first result wins."""
+    """Near the end, idle slots run copies of stragglers. The first result wins."""
     straggler_s: float = 0.05
-    """A batch that a worker has for less is no straggler."""
+    """A batch that a worker has had for less time is not a straggler."""
     straggler_factor: float = 2.0
-    """Nor is one that it has for less than so many times the mean run time of its tasks."""
+    """Neither is a batch that it has had for less than this multiple of its tasks' mean run time."""
     timing: Timing = Timing()
 
     def return_wait(self, returns: int, most_s: float) -> float:
-        """Seconds that a batch waits which came back so often: none at first, then twice as long each time."""
+        """How many seconds a batch waits after this many returns: none at first, then twice as long each time."""
         waits = returns - self.returns_free
         return min(most_s, self.return_wait_s * 2 ** min(waits, 20)) if waits > 0 else 0.0
