@@ -201,7 +201,7 @@ SAID = {
     "interrupt_itself": "KeyboardInterrupt$",
     "ask_for_much_memory": MEMORY,
     "ask_for_memory_again_and_again": MEMORY,
-    "return_half_the_memory": "the result has 300000005 bytes, and a message holds 16777216: write it to a file",
+    "return_half_the_memory": "the result has 300000005 bytes, but a message holds 16777216: write it to a file",
     "exit_with_grandchildren": "ended its process with exit code 4$",
     "return_with_grandchildren": None,
     "return_twice": None,

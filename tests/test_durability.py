@@ -239,13 +239,13 @@ def test_a_full_disk_costs_no_result_and_the_job_goes_on_when_there_is_room(
     sink = pipeline.sink("--ledger", "small/results.db")
     pipeline.worker("gate", "--slots", "2")
     ventilator = pipeline.ventilator("gate:long", "--range", "1:401", "--batch", "20", "--job", "j")
-    sink.wait_for("the ledger takes no more: database or disk is full. No receipts are given; trying again")
+    sink.wait_for("the ledger accepts no results: database or disk is full; no receipts are sent; retrying")
     db = sqlite3.connect(f"{(small_disk / 'results.db').as_uri()}?mode=ro", uri=True)
     (recorded,) = db.execute("SELECT count(*) FROM results").fetchone()
     assert recorded < 400
     assert ventilator.popen.poll() is None
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
-    sink.wait_for("the ledger takes results again")
+    sink.wait_for("the ledger accepts results again")
     assert ventilator.wait() == 0, ventilator.err
     assert db.execute("SELECT count(*), min(status), max(status) FROM results").fetchone() == (400, "ok", "ok")
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -262,12 +262,12 @@ def test_a_ledger_that_another_program_has_locked_is_waited_for(pipeline: Pipeli
     other = sqlite3.connect(pipeline.folder / "results.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     (pipeline.folder / "open").touch()
-    sink.wait_for("the ledger takes no more: database is locked. No receipts are given; trying again each second")
+    sink.wait_for("the ledger accepts no results: database is locked; no receipts are sent; retrying every second")
     assert other.execute("SELECT count(*) FROM results").fetchone() == (0,)
     assert ventilator.popen.poll() is None
     other.execute("ROLLBACK")
     other.close()
-    sink.wait_for("the ledger takes results again")
+    sink.wait_for("the ledger accepts results again")
     assert ventilator.wait() == 0, ventilator.err
     assert pipeline.query("SELECT task, status, value FROM results") == [(n, "ok", n) for n in range(6)]
     assert sorted(executions(pipeline)) == list(range(6))

@@ -121,9 +121,9 @@ def test_key_files_that_cannot_be_used(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("module", "pattern"),
     [
-        ("nosuch", "module nosuch not found: it is looked for in "),
+        ("nosuch", "module nosuch not found: it is not in "),
         ("squares:nosuch", "module squares has no function nosuch"),
-        ("empty", "module empty has no public function"),
+        ("empty", "module empty defines no public function"),
         ("squares.py", "name the module as Python imports it from this folder, like squares"),
         ("broken", "SyntaxError: "),
         ("needs", "ModuleNotFoundError: No module named 'absent'"),
@@ -143,8 +143,8 @@ def test_modules_that_cannot_be_served(pipeline: Pipeline, module: str, pattern:
     ("arguments", "pattern"),
     [
         (["squares:square", "nosuch.txt"], "cannot read the input nosuch.txt: No such file"),
-        (["squares:square"], "name one input: a file with one task a line, - for standard input, or --range"),
-        (["squares:square", "-", "--range", "3"], "name one input"),
+        (["squares:square"], "give one input: a file with a task per line, - for standard input, or --range"),
+        (["squares:square", "-", "--range", "3"], "give one input"),
         (["squares:square", "--range", "x"], "--range x: give START:STOP"),
         (["squares:square", "--range", "3:1"], "--range 3:1: STOP is less than START"),
         (
@@ -210,7 +210,7 @@ def test_a_name_that_does_not_resolve_is_said_and_said_again(pipeline: Pipeline)
     elsewhere = ["--sink", "nosuchhost.invalid"]
     ventilator = pipeline.ventilator("squares:square", "--range", "3", *elsewhere)
     worker, status = pipeline.worker("squares", *elsewhere), pipeline.start("sink", "status", *elsewhere)
-    said = r"the name in tcp://nosuchhost.invalid:\d+ does not resolve to an address: mend the sink's name with --sink"
+    said = r"the name in tcp://nosuchhost.invalid:\d+ does not resolve to an address: fix the sink's name with --sink"
     refused(status, said)
     for process in (ventilator, worker):
         process.wait_for(rf"{said}.*; still trying\n(.*\n)*.*{said}")
@@ -286,11 +286,12 @@ def test_files_of_another_user(pipeline: Pipeline) -> None:
 
 def test_what_is_no_address(pipeline: Pipeline) -> None:
     pipeline.sink()
-    refused(pipeline.run("sink", "status", "--sink", "a b"), "'a b' is no sink address: give HOST or HOST:PORT")
+    refused(pipeline.run("sink", "status", "--sink", "a b"), "'a b' is not a sink address: give HOST or HOST:PORT")
     enrol = pipeline.run("sink", "enrol", "worker", "ada", "--address", "tcp://a b:5559")
-    refused(enrol, "'tcp://a b:5559' is no sink address")
+    refused(enrol, "'tcp://a b:5559' is not a sink address")
     options = ["--keys", "k", "--ledger", "l.db", "--control-port", "0", "--listen", "nosuchhost.invalid"]
-    refused(pipeline.run("sink", *options), "cannot listen at nosuchhost.invalid .*: it is no address of this machine")
+    pattern = "cannot listen at nosuchhost.invalid .*: it is not an address of this machine"
+    refused(pipeline.run("sink", *options), pattern)
 
 
 def test_ports_in_use(pipeline: Pipeline) -> None:
@@ -299,11 +300,11 @@ def test_ports_in_use(pipeline: Pipeline) -> None:
         options = ["--listen", "127.0.0.1", "--results-port", "0"]
         refused(
             pipeline.run("sink", *options, "--control-port", port),
-            f"port {port} is in use: stop who has it, or give another with --control-port",
+            f"port {port} is in use: stop that program, or give another with --control-port",
         )
         pipeline.sink()
         ventilator = pipeline.start("ventilator", "squares:square", "--range", "3", "--port", port)
-        refused(ventilator, f"port {port} is in use: stop who has it, or give another with --port")
+        refused(ventilator, f"port {port} is in use: stop that program, or give another with --port")
 
 
 def test_ledgers_that_cannot_be_used(pipeline: Pipeline) -> None:

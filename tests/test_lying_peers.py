@@ -73,7 +73,7 @@ class Farm:
             assert process.popen.poll() is None, process.err
         for process in self.pipeline.processes:
             assert "Traceback" not in process.err
-            complaints = re.findall(r" \w+: (\w+ \w+: [^:]*|.*)(?:: .*)? \(said once\)", process.err)
+            complaints = re.findall(r" \w+: (\w+ \w+: [^:]*|.*)(?:: .*)? \(logged once\)", process.err)
             assert len(complaints) == len(set(complaints)), complaints
         assert not re.search("silent|revoked|refuses|no message", self.ventilator.err), self.ventilator.err
 
@@ -237,7 +237,7 @@ def test_a_ventilators_key_cannot_break_a_worker(farm: Farm) -> None:
             for lie in lies:
                 tasks.send(bytes(packed(good | lie)))
         tasks.send(bytes(FRAME_BYTES_MAX + 1))
-        once(farm.worker, r"a ventilator at 127.0.0.1 sent something that is no batch: .* \(said once\)")
+        once(farm.worker, r"a ventilator at 127.0.0.1 sent an invalid batch: .* \(logged once\)")
         results = liar._client(zmq.PUSH, liar.pair.sink_key)
         results.connect(f"tcp://127.0.0.1:{liar.heard[0].results_port}")
         once(farm.sink, "refused the key of ventilator mallory from 127.0.0.1 on the results link")

@@ -240,7 +240,7 @@ def test_a_function_that_nobody_exposes_ends_with_an_error(pipeline: Pipeline) -
     pipeline.worker("squares")
     ventilator = pipeline.ventilator("squares:nosuch", "--range", "3")
     assert ventilator.wait() == 2
-    ventilator.wait_for("no worker exposes squares:nosuch; 1 that are here expose other functions: mend the name")
+    ventilator.wait_for("no worker exposes squares:nosuch; workers here .1. expose other functions: fix the name")
 
 
 def test_a_job_is_cancelled_from_another_terminal(pipeline: Pipeline) -> None:

@@ -87,11 +87,11 @@ def test_a_task_that_fails_costs_only_itself_and_is_named(pipeline: Pipeline) ->
         4: "the result, of type Odd, cannot be encoded",
         5: "the result, of type dict, cannot be encoded",
         6: "the result, of type int, cannot be encoded",
-        7: "the result has 17825797 bytes, and a message holds 16777216: write it to a file and return the path",
+        7: "the result has 17825797 bytes, but a message holds 16777216: write it to a file and return the path",
         8: "SystemExit: stop",
         9: "the result, of type dict, cannot be encoded",
         10: "the result, of type str, cannot be encoded",
-        11: "the result is nested too deep, or holds itself",
+        11: "the result is nested too deeply, or contains itself",
     }
     for task in range(20):
         if task in expected:
@@ -134,14 +134,14 @@ def test_a_result_nested_too_deep_costs_only_its_task(pipeline: Pipeline) -> Non
     assert ventilator.wait() == 1, ventilator.err
     rows = pipeline.query("SELECT status, error FROM results ORDER BY task")
     assert [status for status, _ in rows[:2]] == ["ok", "ok"]
-    assert rows[5] == ("failed", "the result is nested too deep, or holds itself")
+    assert rows[5] == ("failed", "the result is nested too deeply, or contains itself")
     assert rows[6][0] == "ok"
 
 
 def test_arguments_that_no_message_can_hold_are_refused_with_their_line(pipeline: Pipeline) -> None:
     pipeline.sink()
     pipeline.worker("squares")
-    for line, reason in [("[" * 980 + "]" * 980, "nested too deep"), ("18446744073709551616", "cannot be sent")]:
+    for line, reason in [("[" * 980 + "]" * 980, "nested too deeply"), ("18446744073709551616", "cannot be sent")]:
         (pipeline.folder / "in.jsonl").write_text(f"1\n{line}\n")
         ventilator = pipeline.ventilator("squares:square", "in.jsonl")
         assert ventilator.wait() == 2, ventilator.err

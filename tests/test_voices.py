@@ -92,17 +92,18 @@ def test_every_wait_has_a_voice(waits: Waits) -> None:
     with sqlite3.connect(locked.folder / "results.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         unopened = run(locked, "gate", "u")
-        sink_locked.wait_for("the ledger takes no job: database is locked")
+        sink_locked.wait_for("the ledger accepts no job: database is locked")
         unopened.wait_for("waiting for the sink to open job u|does not answer|no sink answers")
         other.execute("ROLLBACK")
     other.close()
 
     importing.wait_for("still importing slow")
-    abandoned.wait_for(f"no worker exposes left:wait: start one with `{typed('worker')} left`; waiting")
-    leaving.wait_for("still finishing what runs, or waiting for its receipts; a second signal ends it")
+    others = r"workers here \(\d\) expose other functions: check the name, or"
+    abandoned.wait_for(f"no worker exposes left:wait; {others} start one with `{typed('worker')} left`; waiting")
+    leaving.wait_for("still finishing running tasks, or waiting for their receipts; a second signal leaves at once")
     long.wait_for("job long: 0 of 1 done, 0 failed, 1 batches outstanding")
     assert processor_s(long) - used_s < 0.5, "waiting costs nothing"
-    piped.wait_for("the input gives nothing: waiting for its next line, or its end")
+    piped.wait_for("the input has no new line: waiting for the next one, or for its end")
     follower.wait_for("no new result; waiting for more, as the job has not ended")
     for process in (kept, asked):
         process.wait_for("the sink at .* does not answer: results are kept until it is back; still trying")

@@ -72,7 +72,7 @@ class Handshake:
                 )
             ]
         if event is LinkEvent.NO_TRADEWIND:
-            return [Fail(f"what listens at {self._address} is no Tradewind sink: give the sink's host with --sink")]
+            return [Fail(f"the program at {self._address} is not a Tradewind sink: give the sink's host with --sink")]
         if event is LinkEvent.BAD_HANDSHAKE and self.welcome is None:
             # After a welcome the keys are known to match, so a hang-up comes from a proxy whose sink is down.
             self._bad_handshakes += 1
@@ -141,7 +141,7 @@ class Handshake:
         """Why the sink does not answer, and what to do."""
         if self._nameless:
             return (
-                f"the name in {self._address} does not resolve to an address: mend the sink's name with --sink or in"
+                f"the name in {self._address} does not resolve to an address: fix the sink's name with --sink or in"
                 f" {self._key_file}, or this machine's DNS"
             )
         if self.welcome is not None:

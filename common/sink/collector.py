@@ -104,7 +104,7 @@ class Collector:
     def results(self, user: User, results: Results) -> list[Output]:
         """Take results that came from `user`; they are written by the next `flush`."""
         if self._roster.get(user.key) != user or user.role != WORKER:
-            return self._lines.complain(user, "results of a key that is revoked or no worker's are not recorded")
+            return self._lines.complain(user, "results are not recorded: the key is revoked, or is not a worker's")
         return self._commits.results(user, results)
 
     def malformed(self, user: User, link: str, error: ProtocolError) -> list[Output]:
@@ -157,7 +157,7 @@ class Collector:
         if hello.version != PROTOCOL_VERSION:
             reason = (
                 f"the sink speaks protocol {PROTOCOL_VERSION}, this {hello.role} {hello.version}:"
-                " install the same Tradewind on both"
+                " install the same version on both"
             )
             text = f"{user.name} at {address} speaks protocol {hello.version}, not {PROTOCOL_VERSION}: refused"
             return [Send(peer, refusal(reason)), *self._lines.once(user, "version", text)]

@@ -91,13 +91,13 @@ class Commits:
         except LedgerStuck as error:
             first = self.stuck_until is None
             self.stuck_until = now + self._retry_commit_s
-            text = f"the ledger takes no more: {error}. No receipts are given; trying again each second"
+            text = f"the ledger accepts no results: {error}; no receipts are sent; retrying every second"
             return Pending(), [LogLine("error", text)] if first else []
         self.pending = Pending()
         outputs: list[Output] = []
         if self.stuck_until is not None:
             self.stuck_until = None
-            outputs.append(LogLine("info", "the ledger takes results again"))
+            outputs.append(LogLine("info", "the ledger accepts results again"))
         return written, outputs
 
     def receipts(self, written: Pending) -> list[Output]:

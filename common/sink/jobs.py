@@ -75,7 +75,7 @@ class Jobs:
         try:
             job = self._opened(before, message)
         except LedgerStuck as error:
-            return self._lines.say(now, known.user, "error", f"the ledger takes no job: {error}")
+            return self._lines.say(now, known.user, "error", f"the ledger accepts no job: {error}")
         self._cancelled.pop(job.name, None)
         self._registry.open_jobs[job.name] = open_job = OpenJob(
             job=job.name,
@@ -88,7 +88,7 @@ class Jobs:
             heard_at=now,
             retry_failed=message.retry_failed,
         )
-        text = f"job {job.name} ({job.function}) opened from {known.address}: {job.done} tasks recorded before"
+        text = f"job {job.name} ({job.function}) opened from {known.address}: {job.done} tasks already recorded"
         return [
             *self._lines.say(now, known.user, "info", text),
             *self._tell_opened(now, open_job, job, before is not None),
@@ -117,7 +117,7 @@ class Jobs:
         try:
             self._ledger.end_job(message.job, "cancelled", None)
         except LedgerStuck as error:
-            return [Send(peer, refusal(f"the ledger takes no change: {error}"))]
+            return [Send(peer, refusal(f"the ledger accepts no change: {error}"))]
         outputs = self._lines.say(now, user, "info", f"job {message.job} was cancelled by {user.name}")
         open_job = self._registry.open_jobs.get(message.job)
         if open_job is not None:

@@ -86,9 +86,9 @@ class KeyFolder:
         if role not in ROLES:
             raise OperatorError(f"there is no role {role}: enrol {', '.join(ROLES[:-1])} or {ROLES[-1]}")
         if not is_name(name):
-            raise OperatorError(f"{name!r} cannot name a key: use letters, digits, dot, dash and underscore")
+            raise OperatorError(f"{name!r} is not a name for a key: use letters, digits, dot, dash and underscore")
         if name in {user.name for user in self.roster().values()}:
-            raise OperatorError(f"{name} is enrolled already: take another name, or revoke it first")
+            raise OperatorError(f"{name} is enrolled already: use another name, or revoke it first")
         public, secret = _pair()
         metadata = {"name": name, "role": role, "sink": address, "sink-key": self.sink().public}
         try:
@@ -105,7 +105,7 @@ class KeyFolder:
             if user.name == name:
                 (self.path / "roster" / user.role / f"{name}.key").replace(self.path / "revoked" / f"{name}.key")
                 return user
-        raise OperatorError(f"{name} is not enrolled: `python sink.py roster` lists who is")
+        raise OperatorError(f"{name} is not enrolled: `python sink.py roster` lists the enrolled keys")
 
     def roster(self) -> dict[str, User]:
         """All who are enrolled, by public key."""

@@ -80,7 +80,7 @@ class Sink:
                 self._look_at_roster_now_and_then()
             self._take_results()
             self._perform(self._rules.flush(clock.now()))
-            log.info("leaving; what was recorded is in the ledger")
+            log.info("leaving; all recorded results are in the ledger")
         finally:
             self._control.close()
             self._results.close()
@@ -145,7 +145,7 @@ class Sink:
         user = self._users.get(key)
         known_as = f"{user.role} {user.name}" if user else self._folder.revoked().get(key)
         who = f"the key of {known_as}" if known_as else f"an unknown key ({key[:8]}...)"
-        log.warning("refused %s from %s on the %s link (said once)", who, address, domain)
+        log.warning("refused %s from %s on the %s link (logged once)", who, address, domain)
 
     def _look_at_roster_now_and_then(self) -> None:
         if clock.now() >= self._roster_at + self._timing.beat_s:

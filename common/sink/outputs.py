@@ -42,7 +42,7 @@ class LogLimiter:
         self._said[user.key] = began_at, count + 1
         if count < self.A_MINUTE_MAX:
             return [LogLine(level, text)]
-        much = f"more than {self.A_MINUTE_MAX} lines a minute, the rest of this minute is left out"
+        much = f"more than {self.A_MINUTE_MAX} lines a minute: the rest of this minute is not logged"
         return [LogLine("warning", f"{user.role} {user.name}: {much}")] if count == self.A_MINUTE_MAX else []
 
     def complain(self, user: User, fault: str, detail: str = "") -> list[Output]:
@@ -55,4 +55,4 @@ class LogLimiter:
         if (user.key, fault) in self._complained:
             return []
         self._complained.add((user.key, fault))
-        return [LogLine("warning", f"{text} (said once)")]
+        return [LogLine("warning", f"{text} (logged once)")]

@@ -92,7 +92,7 @@ def quarantined(quarantine: Quarantine, attempts_before: int = 0) -> RowSet:
     task, worker = quarantine.task, quarantine.worker
     text = (
         f"argument: {argument[:_ARGUMENT_CHARACTERS]}\n"
-        f"quarantined: it had started on {quarantine.lost_count} workers that died, the last of them {worker}"
+        f"quarantined: {quarantine.lost_count} workers died while running it, the last of them {worker}"
     )
     results = Results(
         job=quarantine.job,

@@ -121,9 +121,9 @@ class SqliteFile:
             self.db.execute("COMMIT")
         meta = dict(self.db.execute("SELECT key, value FROM meta"))
         if meta.get("version") != str(SCHEMA_VERSION):
-            raise OperatorError(f"{self._path} is not a ledger of this Tradewind: give another file with --ledger")
+            raise OperatorError(f"{self._path} is not a ledger of this version: give another file with --ledger")
         if self._path != ":memory:" and Path(self._path).stat().st_size > _CHECK_SAID_BYTES:
-            log.info("checking the ledger %s, which is large", self._path)
+            log.info("checking the ledger %s; it is large, so this takes a while", self._path)
         damage = self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if damage != "ok":
             raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[0]})")
@@ -178,7 +178,7 @@ def _lock(path: Path) -> IO[str]:
     try:
         lock = path.with_name(path.name + ".lock").open("w")
     except OSError as error:
-        text = f"cannot write the ledger {path}: {error.strerror}; give another place with --ledger"
+        text = f"cannot write the ledger {path}: {error.strerror}; give another path with --ledger"
         raise OperatorError(text) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -38,7 +38,7 @@ def sink_address(certificate: Certificate, override: str | None) -> tuple[str, i
         parts = urlsplit(certificate.sink)
         host, port = _host(parts.hostname or "127.0.0.1"), parts.port or CONTROL_PORT
     except ValueError:
-        raise OperatorError(f"{certificate.path} names no sink address: {certificate.sink!r}") from None
+        raise OperatorError(f"{certificate.path} has no valid sink address: {certificate.sink!r}") from None
     if override:
         text = override.removeprefix("tcp://")
         if text.count(":") > 1 and not text.startswith("["):
@@ -47,7 +47,7 @@ def sink_address(certificate: Certificate, override: str | None) -> tuple[str, i
             given = urlsplit(f"tcp://{text}")
             host, port = _host(given.hostname or host), given.port or port
         except ValueError:
-            raise OperatorError(f"{override!r} is no sink address: give HOST or HOST:PORT") from None
+            raise OperatorError(f"{override!r} is not a sink address: give HOST or HOST:PORT") from None
     return host, port
 
 
@@ -161,7 +161,7 @@ class SinkLink:
             try:
                 message = decode_from_sink(content)
             except ProtocolError as error:
-                log.warning("the sink sent something that is no message of this protocol: %s", error)
+                log.warning("the sink sent an invalid message: %s", error)
                 continue
             self._perform(self._rules.receive(clock.now(), message))
             self._receiver(message)

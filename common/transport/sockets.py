@@ -137,10 +137,10 @@ def bind(made: zmq.Socket[bytes], host: str, port: int, what: str) -> int:
             if error.errno == zmq.EADDRINUSE and not port:
                 continue
             if error.errno == zmq.EADDRINUSE:
-                raise OperatorError(f"port {port} is in use: stop who has it, or give another with {what}") from None
+                raise OperatorError(f"port {port} is in use: stop that program, or give another with {what}") from None
             reason = os.strerror(error.errno or 0)
             if error.errno in (errno.ENODEV, errno.EADDRNOTAVAIL):
-                reason = "it is no address of this machine; give one with --listen"
+                reason = "it is not an address of this machine; give one with --listen"
             raise OperatorError(f"cannot listen at {host} port {each}: {reason}") from None
         return each
     raise OperatorError(f"no free port found between {_FREE_PORTS.start} and {_FREE_PORTS.stop}")

@@ -44,7 +44,7 @@ class Dialog:
         """Take a message of the sink."""
         if isinstance(message, Opened):
             if self.opened is not None and self.opened.ledger != message.ledger:
-                self.problem = "the sink has started another ledger: what this job had recorded is not in it"
+                self.problem = "the sink now has another ledger, without the recorded results of this job"
             self.opened = message
             self._open = None
             self._repeat_at = None

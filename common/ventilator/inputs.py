@@ -72,7 +72,7 @@ def encoded(arguments: list[Any], first: int) -> Raw:
     payload = _encoder.encode(wrapped)[_DEPTH_MARGIN:]
     if len(payload) > MESSAGE_BYTES_MAX and len(arguments) == 1:
         raise OperatorError(
-            f"the argument of task {first} has {len(payload)} bytes, and a message holds {MESSAGE_BYTES_MAX}:"
+            f"the argument of task {first} has {len(payload)} bytes, but a message holds {MESSAGE_BYTES_MAX}:"
             " pass a path and let the worker read the file"
         )
     return Raw(payload)
@@ -235,7 +235,7 @@ class LinesInput:
         except UnicodeDecodeError as error:
             raise OperatorError(f"{self._name}:{number}: the line is not UTF-8 text: {error.reason}") from None
         except RecursionError:
-            raise OperatorError(f"{self._name}:{number}: the line's JSON is nested too deep") from None
+            raise OperatorError(f"{self._name}:{number}: the line's JSON is nested too deeply") from None
 
     def _unfit(self, lines: list[tuple[int, bytes]], arguments: list[Any]) -> OperatorError:
         """Names the first line whose value MessagePack has no form for."""
@@ -243,7 +243,7 @@ class LinesInput:
             try:
                 encoded([argument], 0)
             except RecursionError:
-                return OperatorError(f"{self._name}:{number}: the line's JSON is nested too deep")
+                return OperatorError(f"{self._name}:{number}: the line's JSON is nested too deeply")
             except (ValueError, OverflowError) as error:
                 return OperatorError(f"{self._name}:{number}: the value cannot be sent: {error}")
         raise AssertionError("every line can be encoded by itself")
@@ -252,7 +252,7 @@ class LinesInput:
 def open_input(path: str | None, span: str | None) -> Input:
     """The input that the command line names: a file, `-`, or `--range START:STOP`. Raises OperatorError."""
     if (path is None) == (span is None):
-        raise OperatorError("name one input: a file with one task a line, - for standard input, or --range START:STOP")
+        raise OperatorError("give one input: a file with a task per line, - for standard input, or --range START:STOP")
     if span is not None:
         return RangeInput(*_span(span))
     assert path is not None

@@ -116,7 +116,7 @@ class VentilatorSession:
             self._log("warning", f"{signal} again: leaving at once")
             return
         self._leaves_at = now + DRAIN_S
-        self._log("info", f"{signal}: pushing no more, waiting for what runs; again to leave at once")
+        self._log("info", f"{signal}: pushing no more tasks, waiting for running ones; again to leave at once")
         self._outputs += self._talk.halt()
 
     # -- the input ----------------------------------------------------------------------------------------------
@@ -258,14 +258,15 @@ class VentilatorSession:
         """Say what the job waits for, while it waits for somebody."""
         rules, request = self._rules, self._request
         if self._open_voice.is_due(now, not sink_away and not rules.caught_up):
-            self._log("warning", f"waiting for the sink to open job {request.job}: its log says what keeps it")
+            self._log("warning", f"waiting for the sink to open job {request.job}: its log says why it has not")
         if self._crew_voice.is_due(now, not sink_away and rules.caught_up and not rules.crew_count):
             if rules.others_count and self._crew_voice.count > 1:
                 self._cancel_what_is_empty()
                 self._end = summary.mistake(summary.no_worker(request.function, rules.others_count, request.job))
             else:
                 module = request.function.partition(":")[0]
-                start = f"start one with `python worker.py {module}`"
-                self._log("warning", f"no worker exposes {request.function}: {start}; waiting")
+                others = f"; workers here ({rules.others_count}) expose other functions: check the name, or"
+                start = f"{others if rules.others_count else ':'} start one with `python worker.py {module}`"
+                self._log("warning", f"no worker exposes {request.function}{start}; waiting")
         if self._input_voice.is_due(now, not sink_away and self._wants_input and not rules.outstanding):
-            self._log("warning", "the input gives nothing: waiting for its next line, or its end")
+            self._log("warning", "the input has no new line: waiting for the next one, or for its end")

@@ -43,13 +43,13 @@ def another_input(job: str) -> OperatorError:
 
 def cancelled(job: str) -> OperatorError:
     """Somebody has cancelled the job."""
-    return OperatorError(f"job {job} was cancelled; what is done stays in the ledger")
+    return OperatorError(f"job {job} was cancelled; its recorded results stay in the ledger")
 
 
 def no_worker(function: str, others: int, job: str) -> OperatorError:
     """Workers are here, and none of them exposes the function."""
     return OperatorError(
-        f"no worker exposes {function}; {others} that are here expose other functions: mend the name and run the"
+        f"no worker exposes {function}; workers here ({others}) expose other functions: fix the name and run the"
         f" command again, or start a worker that exposes it and add --job {job}"
     )
 

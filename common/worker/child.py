@@ -96,7 +96,7 @@ def _public_functions(module: ModuleType) -> dict[str, Callable[[Any], Any]]:
             found[f"{module.__name__}:{name}"] = value
     if not found:
         raise LookupError(
-            f"module {module.__name__} has no public function of its own: write one whose name does not begin with _"
+            f"module {module.__name__} defines no public function: write one whose name does not begin with _"
         )
     return found
 
@@ -285,7 +285,7 @@ class Outbox:
                 encoded = _encoder.encode(_deeper(value))[_DEPTH_MARGIN:]
                 msgspec.json.encode(value)
         except RecursionError:
-            raise Unfit("the result is nested too deep, or holds itself") from None
+            raise Unfit("the result is nested too deeply, or contains itself") from None
         except (Unfit, MemoryError):
             raise
         except Exception as error:
@@ -297,7 +297,7 @@ class Outbox:
     def _check_size(self, count: int) -> None:
         if count > self._value_bytes_max:
             raise Unfit(
-                f"the result has {count} bytes, and a message holds {self._value_bytes_max}:"
+                f"the result has {count} bytes, but a message holds {self._value_bytes_max}:"
                 " write it to a file and return the path"
             )
 
@@ -538,7 +538,7 @@ def _broken(error: BaseException, specs: list[str]) -> str:
     if isinstance(error, ModuleNotFoundError) and any(
         spec.partition(":")[0] == error.name or spec.startswith(f"{error.name}.") for spec in specs
     ):
-        return f"module {error.name} not found: it is looked for in {Path.cwd()}, then where Python looks for modules"
+        return f"module {error.name} not found: it is not in {Path.cwd()} nor on Python's module path"
     frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
     if isinstance(error, LookupError) and frames[-1] == __file__:
         return str(error.args[0])

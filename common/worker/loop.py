@@ -127,7 +127,7 @@ class Worker:
         elif now >= self._voice_at:
             self._voice_at = now + 2 * self._timing.voice_s
             importing = f"importing {', '.join(self._options.modules)}"
-            finishing = "finishing what runs, or waiting for its receipts; a second signal ends it"
+            finishing = "finishing running tasks, or waiting for their receipts; a second signal leaves at once"
             log.info("still %s", finishing if self._holding.leaving else importing)
 
     def _deadline(self) -> float | None:
@@ -141,7 +141,7 @@ class Worker:
     def _is_over(self) -> bool:
         for number in self._signals.received():
             if self._holding.leaving:
-                log.warning("%s again: leaving at once; what runs here is pushed again elsewhere", number.name)
+                log.warning("%s again: leaving at once; running tasks are pushed to other workers", number.name)
                 return True
             log.info("%s: returning what has not started, finishing what runs; again to leave at once", number.name)
             self._leave()
@@ -190,7 +190,7 @@ class Worker:
         # A leaving worker needs no new child for what the others still run.
         if not self._is_told_to_end(until):
             raise OperatorError(broken.text)
-        log.warning("slot %d has no child any more: %s", broken.slot, broken.text)
+        log.warning("slot %d has no child process any longer: %s", broken.slot, broken.text)
 
     def _take_batches(self) -> None:
         batches = []
@@ -204,7 +204,7 @@ class Worker:
     def _complain(self, address: str, error: ProtocolError) -> None:
         if address not in self._complained:
             self._complained.add(address)
-            log.warning("a ventilator at %s sent something that is no batch: %s (said once)", address, error)
+            log.warning("a ventilator at %s sent an invalid batch: %s (logged once)", address, error)
 
     def _receive(self, message: FromSink) -> None:
         if isinstance(message, Welcome):

@@ -124,7 +124,7 @@ class Slots:
                 # It is saying its results, or has just come to this order: from now on it has its time for that.
                 child.ordered_at, child.heard = now, False
             else:
-                log.warning("slot %d does not begin with its order: it gets a new child", child.slot)
+                log.warning("slot %d does not start its batch: it gets a new child process", child.slot)
                 yield self._replace(child)
 
     def deadline(self) -> float | None:
@@ -229,7 +229,7 @@ class Slots:
             yield from events
 
     def _link_misused(self, child: Child) -> list[Event]:
-        log.warning("a task of slot %d has written into its worker's link: the child is replaced", child.slot)
+        log.warning("a task of slot %d wrote into its worker's link: its child process is replaced", child.slot)
         return self._died(child)
 
     def _event(self, child: Child, said: _Said) -> list[Event]:

@@ -71,7 +71,7 @@ class SinkShell:
 
     def _hear(self, said: LogLine) -> None:
         assert said.text.isprintable(), said
-        if said.text.endswith("(said once)"):
+        if said.text.endswith("(logged once)"):
             who, fault, *_ = said.text.split(": ")
             assert (who, fault) not in self.complaints, said
             self.complaints.add((who, fault))

@@ -73,13 +73,13 @@ def test_what_is_sent(steps: list[Step], last: list[Output]) -> None:
     [
         ([LinkEvent.KEY_REFUSED], [ADDRESS, "keys/worker.key_secret", "not enrolled", "enrol worker NAME"]),
         ([CONNECTED, WELCOME, CUT, LinkEvent.KEY_REFUSED], ["revoked"]),
-        ([LinkEvent.NO_TRADEWIND], [ADDRESS, "no Tradewind sink", "--sink"]),
+        ([LinkEvent.NO_TRADEWIND], [ADDRESS, "not a Tradewind sink", "--sink"]),
         ([LinkEvent.BAD_HANDSHAKE] * 4, [ADDRESS, "another key", "--key"]),
         ([CONNECTED, Refused(PROTOCOL_VERSION, "the name is taken")], [ADDRESS, "the name is taken"]),
     ],
     ids=["key refused", "revoked", "no sink", "wrong key", "refused"],
 )
-def test_what_waiting_cannot_mend_fails_in_one_line(steps: list[Step], fragments: list[str]) -> None:
+def test_what_waiting_cannot_fix_fails_in_one_line(steps: list[Step], fragments: list[str]) -> None:
     rules = joining()
     for step in steps[:-1]:
         assert not any(isinstance(output, Fail) for output in take(rules, 0.0, step))
@@ -108,7 +108,7 @@ def test_bad_handshakes_mean_nothing_once_the_sink_has_welcomed_this_key() -> No
         ([NOBODY, NOBODY], "no sink answers at tcp://sink:5559: start it there"),
         (
             [NO_SUCH_NAME],
-            "the name in tcp://sink:5559 does not resolve to an address: mend the sink's name with --sink",
+            "the name in tcp://sink:5559 does not resolve to an address: fix the sink's name with --sink",
         ),
         ([NO_SUCH_NAME, NOBODY], "no sink answers at tcp://sink:5559: start it there"),
         ([CONNECTED], "connected to tcp://sink:5559, but no sink answers"),

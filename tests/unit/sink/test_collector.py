@@ -56,8 +56,8 @@ def test_a_hello_is_welcomed(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("hello", "words"),
     [
-        (Hello(PROTOCOL_VERSION + 1, "worker", "bob"), "install the same Tradewind on both"),
-        (Hello(0, "worker", "bob"), "install the same Tradewind on both"),
+        (Hello(PROTOCOL_VERSION + 1, "worker", "bob"), "install the same version on both"),
+        (Hello(0, "worker", "bob"), "install the same version on both"),
         (Hello(PROTOCOL_VERSION, "ventilator", "bob"), "enrolled as worker, not as ventilator"),
         (Hello(PROTOCOL_VERSION, "sink", "bob"), "enrolled as worker, not as sink"),
         (Hello(PROTOCOL_VERSION, "worker", "ada"), "taken by a worker with another key"),

@@ -135,7 +135,7 @@ def test_on_a_full_disk_no_receipt_is_given_until_there_is_room(scene: Scene) ->
     scene.deliver(batch)
     outputs = scene.pass_time(3.5, ADA, VERA)
     assert levels(outputs) == ["error"]
-    assert "No receipts are given" in said(outputs)[0]
+    assert "no receipts are sent" in said(outputs)[0]
     assert of(Recorded, outputs) == []
     assert all(answer.runs == [] for _, answer in of(Receipts, outputs))  # type: ignore[attr-defined]
     assert scene.row_count() == 0
@@ -144,7 +144,7 @@ def test_on_a_full_disk_no_receipt_is_given_until_there_is_room(scene: Scene) ->
     scene.free_disk()
     outputs = scene.pass_time(2.0, ADA, VERA)
     assert of(Recorded, outputs) == [(b"ada", Recorded([batch.serial, late.serial], []))]
-    assert said(outputs) == ["the ledger takes results again"]
+    assert said(outputs) == ["the ledger accepts results again"]
     assert scene.row_count() == 2
 
 

@@ -50,7 +50,7 @@ def test_on_a_full_disk_a_job_cannot_be_cancelled_and_its_owner_is_told(scene: S
     scene.ledger._db.execute("PRAGMA query_only=1")
     ((_, refused),) = of(Refused, scene.send(VERA, Cancel("job")))
     assert isinstance(refused, Refused)
-    assert "the ledger takes no change" in refused.reason
+    assert "the ledger accepts no change" in refused.reason
 
 
 def test_failures_that_wait_for_their_commit_are_run_again_too(scene: Scene) -> None:

@@ -163,7 +163,7 @@ def test_an_argument_too_large_for_a_message_is_named_by_its_task(small_messages
     pipe.write(b"\na\n" + b"x" * small_messages + b"\n")
     pipe.input.fill()
     assert take(pipe.input, 1) == ["a"]
-    with pytest.raises(OperatorError, match="argument of task 1 has 1004 bytes, and a message holds 1000"):
+    with pytest.raises(OperatorError, match="argument of task 1 has 1004 bytes, but a message holds 1000"):
         take(pipe.input, 1)
 
 
@@ -311,7 +311,7 @@ def test_ranges_with_other_bounds_are_other_inputs() -> None:
 
 @pytest.mark.parametrize(("path", "span"), [(None, None), ("tasks.txt", "0:3")])
 def test_exactly_one_input_must_be_named(path: str | None, span: str | None) -> None:
-    with pytest.raises(OperatorError, match="name one input"):
+    with pytest.raises(OperatorError, match="give one input"):
         open_input(path, span)
 
 

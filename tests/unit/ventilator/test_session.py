@@ -173,7 +173,7 @@ def test_the_first_signal_stops_pushing_and_has_handed_back_what_has_not_started
     assert scene.end is None
     scene.turn(scene.receipts([0]))
     assert scene.pushed == [0, 1]
-    assert scene.lines() == ["info: SIGINT: pushing no more, waiting for what runs; again to leave at once"]
+    assert scene.lines() == ["info: SIGINT: pushing no more tasks, waiting for running ones; again to leave at once"]
     assert scene.session.next_read(scene.now) is None
 
 
@@ -378,10 +378,10 @@ def test_a_job_that_is_done(closed: Closed, ledger: str | None, code: ExitCode, 
 @pytest.mark.parametrize(
     ("message", "error"),
     [
-        (Dropped("job"), "job job was cancelled; what is done stays in the ledger"),
+        (Dropped("job"), "job job was cancelled; its recorded results stay in the ledger"),
         (
             Opened("job", "other", b"k" * 32, 0, b"", None, 0, True, 0.0),
-            "the sink has started another ledger: what this job had recorded is not in it",
+            "the sink now has another ledger, without the recorded results of this job",
         ),
     ],
     ids=["cancelled", "another ledger"],
@@ -407,8 +407,8 @@ def voices(scene: Scene, seconds: float) -> list[tuple[float, str]]:
 
 
 NO_WORKER = "no worker exposes m:f: start one with `python worker.py m`; waiting"
-UNOPENED = "waiting for the sink to open job job: its log says what keeps it"
-DRY = "the input gives nothing: waiting for its next line, or its end"
+UNOPENED = "waiting for the sink to open job job: its log says why it has not"
+DRY = "the input has no new line: waiting for the next one, or for its end"
 
 
 @pytest.mark.parametrize(
@@ -442,10 +442,11 @@ def test_a_function_that_only_other_workers_expose_is_a_mistake(
 ) -> None:
     scene = Scene(Tasks(10))
     scene.open(opened(resumed=resumed), recorded, OTHERS)
-    assert voices(scene, 2 * VOICE_S) == [(VOICE_S, NO_WORKER)]
+    others = "no worker exposes m:f; workers here (3) expose other functions: check the name, or"
+    assert voices(scene, 2 * VOICE_S) == [(VOICE_S, f"{others} start one with `python worker.py m`; waiting")]
     scene.after(VOICE_S)
     assert scene.error() == (
-        "no worker exposes m:f; 3 that are here expose other functions: mend the name and run the command again, or"
+        "no worker exposes m:f; workers here (3) expose other functions: fix the name and run the command again, or"
         " start a worker that exposes it and add --job job"
     )
     assert len(scene.sent(Cancel)) == cancels
