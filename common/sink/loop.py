@@ -12,18 +12,18 @@ from .. import console
 from ..errors import ProtocolError
 from ..log_line import LogLine
 from ..protocol.codec import decode_to_sink, encode, split_results
-from ..protocol.users import ROLES, WORKER, User
+from ..protocol.users import User
 from ..transport import clock, polling, sockets
 from ..transport.zap import REFUSED_FOR_GOOD, ZapHandler
 from .collector import Collector
 from .key_folder import KeyFolder
 from .outputs import Output
+from .roster_watch import RosterWatch
 from .settings import CollectorSettings
 from .store import Store
 
 log = logging.getLogger(__name__)
 
-_ROLES_OF = {"control": ROLES, "results": (WORKER,)}
 _MESSAGES_A_TURN = 1_000
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -43,24 +43,20 @@ class Sink:
     """Sockets, keys and signals around the rules of `Collector`."""
 
     def __init__(self, options: SinkOptions, ledger: Store) -> None:
-        self._folder = KeyFolder(options.keys)
-        pair = self._folder.prepare()
-        self._roster = self._folder.roster()
-        self._users = dict(self._roster)
-        self._stamp = self._folder.stamp()
-        self._refused: set[str] = set()
+        folder = KeyFolder(options.keys)
+        pair = folder.prepare()
         self._context = zmq.Context()
         # The handler stands before the first socket that needs it.
-        self._gate = ZapHandler(self._context, self._admit, self._say_refused, REFUSED_FOR_GOOD)
+        self._gate = ZapHandler(self._context, self._admit, self._log_refused, REFUSED_FOR_GOOD)
         self._control = sockets.control_server(self._context, pair)
         self._results = sockets.results_server(self._context, pair)
         control_port = sockets.bind(self._control, options.listen, options.control_port, "--control-port")
         results_port = sockets.bind(self._results, options.listen, options.results_port, "--results-port")
         here = "127.0.0.1" if options.listen == "*" else options.listen
-        self._folder.prepare_local(sockets.endpoint(here, control_port))
-        self._roster_changed()
+        folder.prepare_local(sockets.endpoint(here, control_port))
+        self._watch = RosterWatch(folder)
         settings = CollectorSettings(results_port=results_port, loopback=options.listen in _LOOPBACK)
-        self._rules = Collector(clock.now(), settings, ledger, secrets.token_hex(8), self._roster)
+        self._rules = Collector(clock.now(), settings, ledger, secrets.token_hex(8), self._watch.roster)
         self._timing = settings.timing
         self._roster_at = clock.now()
         where = "all addresses" if options.listen == "*" else options.listen
@@ -121,7 +117,7 @@ class Sink:
                 self._perform(self._rules.malformed(user, "results", error))
 
     def _user(self, frame: zmq.Frame) -> User | None:
-        return self._users.get(sockets.user_id(frame) or "")
+        return self._watch.user(sockets.user_id(frame) or "")
 
     def _perform(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
@@ -132,20 +128,16 @@ class Sink:
 
     # -- keys ---------------------------------------------------------------------------------------------------
 
-    def _admit(self, domain: str, key: str) -> bool:
-        if key not in self._roster:
+    def _admit(self, link: str, key: str) -> bool:
+        if not self._watch.admits(link, key):
+            # It may have been enrolled a moment ago.
             self._look_at_roster()
-        user = self._roster.get(key)
-        return user is not None and user.role in _ROLES_OF[domain]
+        return self._watch.admits(link, key)
 
-    def _say_refused(self, domain: str, key: str, address: str) -> None:
-        if key in self._refused:
-            return
-        self._refused.add(key)
-        user = self._users.get(key)
-        known_as = f"{user.role} {user.name}" if user else self._folder.revoked().get(key)
-        who = f"the key of {known_as}" if known_as else f"an unknown key ({key[:8]}...)"
-        log.warning("refused %s from %s on the %s link (logged once)", who, address, domain)
+    def _log_refused(self, link: str, key: str, address: str) -> None:
+        text = self._watch.refused(link, key, address)
+        if text is not None:
+            log.warning(text)
 
     def _look_at_roster_now_and_then(self) -> None:
         if clock.now() >= self._roster_at + self._timing.beat_s:
@@ -153,12 +145,5 @@ class Sink:
             self._look_at_roster()
 
     def _look_at_roster(self) -> None:
-        if self._folder.stamp() != self._stamp:
-            self._roster_changed()
-            self._perform(self._rules.roster_changed(clock.now(), self._roster))
-
-    def _roster_changed(self) -> None:
-        self._stamp = self._folder.stamp()
-        self._roster = self._folder.roster()
-        self._users.update(self._roster)
-        self._refused.clear()
+        if self._watch.look():
+            self._perform(self._rules.roster_changed(clock.now(), self._watch.roster))

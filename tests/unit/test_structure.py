@@ -24,7 +24,7 @@ SHELL = {
     *(f"transport.{name}" for name in ("clock", "polling", "monitor", "sockets", "zap", "sink_link", "key_files")),
     *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "progress", "local_farm")),
     *(f"worker.{name}" for name in ("command", "loop", "slots", "child_process", "child_output", "child")),
-    *(f"sink.{name}" for name in ("command", "loop", "key_folder", "tables")),
+    *(f"sink.{name}" for name in ("command", "loop", "key_folder", "roster_watch", "tables")),
     *(f"sink.{name}" for name in ("ledgers", "sqlite_file", "sqlite_ledger", "ledger_reader")),
 }
 """What touches sockets, clock, files, processes or the terminal. All other files are pure, and stay so."""
