@@ -82,7 +82,8 @@ Sink = Annotated[
     str | None,
     option(CONNECTION, "TRADEWIND_SINK", "HOST[:PORT]", "The address of the sink.", default="the one in the key file"),
 ]
-Ledger = Annotated[Path, file(FILES, "TRADEWIND_LEDGER", "The ledger, an SQLite file.")]
+Ledger = Annotated[str, option(FILES, "TRADEWIND_LEDGER", "FILE", "The ledger, an SQLite file.")]
+"""Not a path: that would spoil an address such as postgresql://host/name."""
 Keys = Annotated[Path, file(FILES, "TRADEWIND_KEYS", "The folder with the sink's keys.", metavar="FOLDER")]
 Version = Annotated[
     bool,

@@ -314,6 +314,8 @@ def test_ledgers_that_cannot_be_used(pipeline: Pipeline) -> None:
     refused(pipeline.run("sink", *free, "--ledger", "no/x.db"), "cannot write the ledger no/x.db: No such file")
     refused(pipeline.run("sink", *free, "--ledger", "squares.py"), "cannot use the ledger squares.py: file is not a")
     refused(pipeline.run("sink", "results", "--ledger", "no.db"), "there is no ledger no.db")
+    for command in (free, ["results"], ["jobs"]):
+        refused(pipeline.run("sink", *command, "--ledger", "mysql://host/db"), "cannot use the ledger mysql://host/db")
     refused(pipeline.run("sink", "results"), "there is no job yet in results.db")
     refused(pipeline.run("sink", "results", "nosuch"), "there is no job nosuch in results.db")
 

@@ -55,7 +55,7 @@ Address = Annotated[
 @app.callback(invoke_without_command=True, **console.look(Group))
 def serve(
     context: typer.Context,
-    ledger: options.Ledger = DEFAULT_LEDGER,
+    ledger: options.Ledger = str(DEFAULT_LEDGER),
     keys: options.Keys = DEFAULT_KEYS,
     listen: Listen = "*",
     control_port: ControlPort = CONTROL_PORT,
@@ -76,7 +76,7 @@ def serve(
     from .loop import Sink, SinkOptions
 
     console.start_log("sink")
-    opened = open_ledger(str(ledger))
+    opened = open_ledger(ledger)
     try:
         Sink(SinkOptions(ledger, keys, listen, control_port, results_port), opened).run()
     finally:
@@ -86,7 +86,7 @@ def serve(
 @app.command(**console.look())
 def results(
     job: LastJob = None,
-    ledger: options.Ledger = DEFAULT_LEDGER,
+    ledger: options.Ledger = str(DEFAULT_LEDGER),
     format: FormatOption = Format.jsonl,
     failed: Failed = False,
     follow: Follow = False,
@@ -95,19 +95,19 @@ def results(
     from . import tables
     from .ledgers import open_reader
 
-    reader = open_reader(str(ledger))
+    reader = open_reader(ledger)
     number = reader.job(job)
     with console.pipe_may_close():
         tables.print_results(reader, number, format is Format.csv, failed, follow)
 
 
 @app.command(**console.look())
-def jobs(ledger: options.Ledger = DEFAULT_LEDGER) -> None:
+def jobs(ledger: options.Ledger = str(DEFAULT_LEDGER)) -> None:
     """List the jobs of the ledger with their state."""
     from . import tables
     from .ledgers import open_reader
 
-    found = open_reader(str(ledger)).jobs()
+    found = open_reader(ledger).jobs()
     with console.pipe_may_close():
         tables.print_jobs(found)
 

@@ -32,7 +32,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class SinkOptions:
     """The command line."""
 
-    ledger: Path
+    ledger: str
     keys: Path
     listen: str
     control_port: int
