@@ -8,7 +8,7 @@ import msgspec
 import zmq
 
 from common.protocol.codec import decode_batch, decode_from_sink, encode
-from common.protocol.messages import Batch, Hello, Message, Welcome
+from common.protocol.messages import PROTOCOL_VERSION, Batch, Hello, Message, Welcome
 from common.transport.key_files import Certificate, load
 from common.transport.sink_link import sink_address
 from tests.conftest import PATIENCE_S
@@ -56,7 +56,7 @@ class Liar:
 
     def greet(self, role: str = "worker") -> Welcome:
         """Say hello as an honest peer does; open the results link when it is a worker's."""
-        self.say(Hello(1, role, self.name))
+        self.say(Hello(PROTOCOL_VERSION, role, self.name))
         welcome: Welcome = self.hear(Welcome)
         if role == "worker":
             self.results = self._client(zmq.PUSH, self.pair.sink_key)

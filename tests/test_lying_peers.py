@@ -10,6 +10,7 @@ import zmq
 
 from common.protocol.codec import encode, join_results
 from common.protocol.messages import (
+    PROTOCOL_VERSION,
     Again,
     Beat,
     Cancel,
@@ -101,14 +102,14 @@ def join_crew(liar: Liar) -> Places:
     liar.greet()
     liar.say(Offer(["gate:wait"]))
     places: Places = liar.hear(Places)
-    liar.say(Beat(1, 1, 0, {}, {}, {}))
+    liar.say(Beat(1, 1, 0, {}, {}))
     liar.hear(Heard)
     return places
 
 
 def test_noise_is_dropped_and_named_once(farm: Farm) -> None:
     with farm.liar("worker", "eve") as liar:
-        liar.say(Beat(1, 1, 1, {}, {"j": [(0, 2, 1)]}, {}))
+        liar.say(Beat(1, 1, 1, {"j": [(0, 2, 1)]}, {}))
         liar.hear(Again)
         liar.greet()
         assert liar.results is not None
@@ -117,9 +118,9 @@ def test_noise_is_dropped_and_named_once(farm: Farm) -> None:
                 liar.control.send(noise)
                 liar.results.send(noise)
             for link in (liar.control, liar.results):
-                link.send_multipart([b"a", b"", encode(Beat(3, 1, 1, {}, {}, {}))])
-                link.send(encode(Hello(1, "worker", liar.name))[:-3])
-        liar.say(Hello(1, "worker", liar.name))
+                link.send_multipart([b"a", b"", encode(Beat(3, 1, 1, {}, {}))])
+                link.send(encode(Hello(PROTOCOL_VERSION, "worker", liar.name))[:-3])
+        liar.say(Hello(PROTOCOL_VERSION, "worker", liar.name))
         liar.hear(Welcome)
         liar.results.send(result(liar, "nosuch", (0, 1), bytes(16), [1]))
         once(farm.sink, "worker eve: results for a job that this ledger does not have: nosuch")
@@ -149,8 +150,8 @@ def test_what_a_key_may_not_do_is_refused_and_named_once(farm: Farm) -> None:
     with farm.liar("worker", "eve") as liar, farm.liar("observer", "peeper") as observer:
         for _ in range(50):
             liar.say(Hello(9, "worker", liar.name))
-            liar.say(Hello(1, "ventilator", liar.name))
-            liar.say(Hello(1, "worker", farm.worker_name))
+            liar.say(Hello(PROTOCOL_VERSION, "ventilator", liar.name))
+            liar.say(Hello(PROTOCOL_VERSION, "worker", farm.worker_name))
         assert "speaks protocol 1" in liar.hear(Refused).reason
         liar.greet()
         observer.greet("observer")
@@ -158,7 +159,7 @@ def test_what_a_key_may_not_do_is_refused_and_named_once(farm: Farm) -> None:
             for message in (open_job, Cancel("j"), quarantine):
                 liar.say(message)
             observer.say(open_job)
-            observer.say(Beat(1, 9, 9, {}, {"j": [(0, 2, 1)]}, {}))
+            observer.say(Beat(1, 9, 9, {"j": [(0, 2, 1)]}, {}))
         once(farm.sink, "eve at 127.0.0.1 speaks protocol 9, not 1: refused")
         once(farm.sink, "key eve is enrolled as worker, not as ventilator")
         once(farm.sink, f"key eve: the name {re.escape(farm.worker_name)} is taken by a worker with another key")
@@ -211,7 +212,7 @@ def test_batches_of_others_may_be_returned_and_named_without_end(farm: Farm) -> 
         for count in range(RETURNS):
             liar.say(Returned("j" if count % 10 else "nosuch", liar.name, others, []))
             if count % 100 == 0:
-                liar.say(Beat(1, 1, 0, {}, {"j": others[:2]}, {"j": others[:2]}))
+                liar.say(Beat(1, 1, 0, {"j": others[:2]}, {"j": others[:2]}))
         (farm.pipeline.folder / "open").touch()
         wait_until(lambda: farm.pipeline.query("SELECT 1 FROM results"), "results are recorded all the while")
         liar.say(Goodbye())

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 TASK_MAX = 2**53
 BATCH_TASKS_MAX = 100_000
 SECONDS_MAX = 1e9
@@ -112,14 +112,13 @@ class Offer(Message, frozen=True):
 class Beat(Message, frozen=True):
     """A worker's heartbeat: its capacity, and by job the batches that it holds (waiting, running, unreceipted).
 
-    `extra` is how many more it holds of jobs whose batches are done in no time. `started` are those of the held that
-    have begun to run and have tasks left to run. `serial` grows with each beat.
+    `prefetch` may change from beat to beat. `started` are those of the held that have begun to run and have tasks left
+    to run. `serial` grows with each beat.
     """
 
     serial: Index
     slots: Slots
     prefetch: Prefetch
-    extra: dict[Name, Prefetch]
     held: dict[Name, BatchNames]
     started: dict[Name, BatchNames]
 
@@ -323,7 +322,6 @@ class Member(Struct, frozen=True, gc=False):
     worker: Name
     slots: Slots
     prefetch: Prefetch
-    extra: Prefetch
     held: BatchNames
     started: BatchNames
 

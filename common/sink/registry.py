@@ -30,7 +30,6 @@ class BeatingWorker:
     functions: frozenset[str] = frozenset()
     slots: int = 0
     prefetch: int = 0
-    extra: dict[str, int] = field(default_factory=dict)
     held: dict[str, list[BatchName]] = field(default_factory=dict)
     started: dict[str, list[BatchName]] = field(default_factory=dict)
     heard_at: float = 0.0
@@ -38,7 +37,7 @@ class BeatingWorker:
     def member(self, job: str) -> Member:
         """The worker as a job's ventilator sees it."""
         held, started = self.held.get(job, []), self.started.get(job, [])
-        return Member(self.name, self.slots, self.prefetch, self.extra.get(job, 0), held, started)
+        return Member(self.name, self.slots, self.prefetch, held, started)
 
 
 @dataclass(slots=True)
@@ -88,7 +87,7 @@ class Registry:
     def beat(self, now: float, worker: BeatingWorker, beat: Beat) -> None:
         """Update the worker from its beat."""
         worker.heard_at = now
-        worker.slots, worker.prefetch, worker.extra = beat.slots, beat.prefetch, beat.extra
+        worker.slots, worker.prefetch = beat.slots, beat.prefetch
         worker.held, worker.started = beat.held, beat.started
 
     def expose(self, worker: BeatingWorker, functions: frozenset[str]) -> None:

@@ -25,15 +25,21 @@ class BatchSize:
 
     def measured(self, count: int, seconds: float) -> None:
         """Take note of `count` tasks that ran for `seconds` seconds together."""
-        if self._settings.batch_tasks is not None or count == 0:
+        if count == 0:
             return
         mean_s = seconds / count + self._OVERHEAD_S
         if self._mean_s is not None and mean_s < self._mean_s:
             mean_s = self._mean_s + (mean_s - self._mean_s) * min(0.5, count / self._MANY)
         self._mean_s = mean_s
+        if self._settings.batch_tasks is not None:
+            return
         wanted = int(self._settings.batch_s / mean_s)
         wanted = wanted if wanted >= self._WORTH else 1
         self._tasks = max(1, min(wanted, 2 * self._tasks, self._settings.batch_tasks_max))
+
+    def is_short(self, left: int | None, window: int) -> bool:
+        """True when such a batch is done in no time."""
+        return self._mean_s is not None and self.tasks(left, window) * self._mean_s < self._settings.short_s
 
     def tasks(self, left: int | None, window: int) -> int:
         """Tasks for the next batch when `left` tasks of the input remain (None: unknown) for `window` batches.

@@ -136,9 +136,7 @@ class Dispatch:
     @property
     def batch_tasks(self) -> int:
         """Tasks that the next batch should hold."""
-        left = None if self.expected is None else self.expected - self.next_task
-        # What is held extra of short batches is no reason to make them shorter.
-        return self._size.tasks(left, self.window - self._crew.extra)
+        return self._size.tasks(*self._left_and_window())
 
     @property
     def scarce(self) -> bool:
@@ -208,8 +206,9 @@ class Dispatch:
         """Say whether the input has nothing to read now (it ended, or it is slow); the answer is what to send.
 
         An input that may go on is scarce once it was dry for `beat_soon_s` seconds on end, until it fills the crew
-        again: each change is told to every worker.
+        again: each change is told to every worker. Batches that are done in no time are not worth it.
         """
+        dry = dry and not self._size.is_short(*self._left_and_window())
         may_go_on = dry and self.total is None
         if dry == self._scarce or not self.caught_up:
             self._scarce_at = None
@@ -324,7 +323,12 @@ class Dispatch:
     @property
     def _room(self) -> int:
         """Batches that are read ahead, whether the crew may hold all of them now or not."""
-        return self._crew.slots + self._crew.prefetch + self._crew.extra
+        return self._crew.slots + self._crew.prefetch
+
+    def _left_and_window(self) -> tuple[int | None, int]:
+        """What the batch size goes by. That short batches are prefetched is no reason to make them shorter."""
+        left = None if self.expected is None else self.expected - self.next_task
+        return left, min(self.window, 2 * self._crew.slots)
 
     def _is_full(self) -> bool:
         return len(self._flights) >= self._room or len(self._retries) >= self._settings.retries_waiting_max

@@ -17,7 +17,6 @@ class Holders:
         self.slots = 0
         """Of all workers together."""
         self.prefetch = 0
-        self.extra = 0
         self._members: dict[str, Member] = {}
         self._holders: dict[BatchName, set[str]] = {}
 
@@ -26,7 +25,7 @@ class Holders:
 
     def clear(self) -> None:
         """Nobody is known any more."""
-        self.slots = self.prefetch = self.extra = 0
+        self.slots = self.prefetch = 0
         self._members.clear()
         self._holders.clear()
 
@@ -36,7 +35,6 @@ class Holders:
         self._members[member.worker] = member
         self.slots += member.slots
         self.prefetch += member.prefetch
-        self.extra += member.extra
         for name in islice(member.held, NAMES_MAX):
             self._holders.setdefault(name, set()).add(member.worker)
 
@@ -81,7 +79,6 @@ class Holders:
         if member is not None:
             self.slots -= member.slots
             self.prefetch -= member.prefetch
-            self.extra -= member.extra
             for name in islice(member.held, NAMES_MAX):
                 self.let_go(worker, name)
 

@@ -13,6 +13,8 @@ class DispatchSettings:
     """How many tasks a batch has; None chooses from the measured task time."""
     batch_s: float = 0.02
     """How many seconds of work a batch should hold."""
+    short_s: float = 0.002
+    """Batches that take less than this are not kept back near the end of the input."""
     batch_tasks_max: int = 10_000
     batch_bytes_max: int = 1024 * 1024
     """The size limit of a batch with more than one task."""

@@ -27,15 +27,14 @@ class Beats:
         timing = self._settings.timing
         return self.at + (timing.beat_soon_s if self.changed else timing.beat_s)
 
-    def beat(self, now: float, extra: dict[str, int], held: Iterable[HeldBatch], started: Iterable[HeldBatch]) -> Beat:
+    def beat(self, now: float, prefetch: int, held: Iterable[HeldBatch], started: Iterable[HeldBatch]) -> Beat:
         """The beat that is due."""
         self.at, self.due_at, self.changed = now, None, False
         self._serial += 1
         return Beat(
             serial=self._serial,
             slots=self._settings.slots,
-            prefetch=self._settings.prefetch,
-            extra=extra,
+            prefetch=prefetch,
             held=_named(held),
             started=_named(started),
         )

@@ -7,7 +7,7 @@ from .settings import HoldingSettings
 
 
 class Capacity:
-    """Capacity is per job: slots, prefetch, and an extra where batches are done in no time."""
+    """Capacity is per job: slots and prefetch."""
 
     def __init__(self, settings: HoldingSettings) -> None:
         self._settings = settings
@@ -17,7 +17,7 @@ class Capacity:
         """Batches that wait or run, by job."""
         self.scarce: frozenset[str] = frozenset()
         """Jobs with fewer batches than the crew has slots: of them only free slots take batches."""
-        self.extra: dict[str, int] = {}
+        self.prefetch = settings.prefetch
         """As the last beat has said it."""
 
     def takes(self, batch: Batch, free: bool) -> bool:
@@ -25,20 +25,21 @@ class Capacity:
         if batch.function not in self.functions:
             return False
         load = self.load[batch.job]
-        if load >= self.capacity(batch.job):
+        if load >= self.capacity:
             return False
         return load < self.share(batch.job) or free
 
-    def capacity(self, job: str) -> int:
-        """Batches of the job that may wait or run here."""
-        return self._settings.slots + self._settings.prefetch + self.extra.get(job, 0)
+    @property
+    def capacity(self) -> int:
+        """Batches of a job that may wait or run here."""
+        return self._settings.slots + self.prefetch
 
     def share(self, job: str) -> int:
-        """So many of them whether a slot is free or not: of a scarce job its share of the slots, and the extra."""
+        """How many of them whether a slot is free or not: of a scarce job its share of the slots."""
         if job not in self.scarce:
-            return self.capacity(job)
+            return self.capacity
         others = sum(1 for other, load in self.load.items() if load and other != job)
-        return max(1, self._settings.slots // (1 + others)) + self.extra.get(job, 0)
+        return max(1, self._settings.slots // (1 + others))
 
     def unload(self, job: str) -> None:
         """A batch of the job neither waits nor runs any more."""

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 app = console.application()
 DEFAULT_KEY = Path("keys/worker.key_secret")
 COUNT_MAX = 10_000
-EXTRA_MAX = 1_000
-"""At most how many batches beyond the default prefetch a worker holds of a job whose batches take no time."""
+PREFETCH_MAX = 1_000
+"""The default prefetch grows up to this while batches take no time."""
 
 Modules = Annotated[
     list[str],
@@ -135,7 +135,7 @@ def work(
         holding=HoldingSettings(
             slots=count,
             prefetch=count if prefetch is None else prefetch,
-            extra_max=EXTRA_MAX if prefetch is None else 0,
+            prefetch_max=PREFETCH_MAX if prefetch is None else 0,
             grace_s=grace,
         ),
     )

@@ -24,10 +24,6 @@ class FairQueue:
         """Waiting batches of all jobs."""
         return sum(map(len, self._lines.values()))
 
-    def waits(self, job: str) -> bool:
-        """True when a batch of the job waits."""
-        return bool(self._lines.get(job))
-
     def jobs(self) -> Iterator[str]:
         """The jobs that have a line; it may be empty."""
         return iter(self._lines)

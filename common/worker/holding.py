@@ -38,7 +38,7 @@ class Holding:
         """Those that the sink has named and not dropped."""
         self._returns: dict[str, Returned] = {}
         self._unreceipted: Unacked[HeldBatch] = Unacked(settings.timing)
-        self._pacing = ServiceTimes(settings)
+        self._times = ServiceTimes(settings)
         self._serial = 0
         self._leave_by: float | None = None
 
@@ -89,7 +89,7 @@ class Holding:
         """A slot has outcomes (encoded `Outcomes`) for the tasks from `first` on, which ran for `seconds` seconds."""
         held = self._orders.batch_of(slot, first)
         held.settle(first, count)
-        self._measure(now, held.batch.job, seconds)
+        self._measure(now, seconds)
         submit = self._submit(now, held, first, count, outcomes)
         if held.is_done:
             self._orders.settled(held)
@@ -125,7 +125,6 @@ class Holding:
         """
         self._jobs |= jobs
         self._room.scarce = scarce
-        self._pacing.keep(jobs)
 
     # -- messages -----------------------------------------------------------------------------------------------
 
@@ -169,9 +168,8 @@ class Holding:
         instants = [self._beats.next_at()]
         if self._leave_by is not None and not self.empty:
             instants.append(self._leave_by)
-        if not self._orders.idle:
-            looks_at = [self._pacing.look_at(job) for job in self._room.extra if self._turns.waits(job)]
-            instants += [instant for instant in looks_at if instant is not None]
+        if not self._orders.idle and self._turns.count() and self._prefetches_more():
+            instants.append(self._times.look_at())
         if (overdue_at := self._unreceipted.deadline()) is not None:
             instants.append(overdue_at)
         return min(instants)
@@ -193,6 +191,10 @@ class Holding:
             self._room.load[batch.job] += 1
             self._turns.append(held)
 
+    def _prefetches_more(self) -> bool:
+        """True while batches are done in no time, as the last beat has said it."""
+        return self._room.prefetch > self._settings.prefetch
+
     def _has_free_slot(self) -> bool:
         """True when more slots are idle than batches wait."""
         return len(self._orders.idle) > self._turns.count()
@@ -202,7 +204,7 @@ class Holding:
         orders: list[Output] = []
         idle = self._orders.idle
         while idle and (job := self._turns.next_job()) is not None:
-            taken = self._turns.take(job, len(idle), self._pacing.order_batches(job))
+            taken = self._turns.take(job, len(idle), self._times.order_batches())
             orders += self._start(now, idle.popleft(), taken)
         if not self._turns.nothing and self._settings.ahead_bytes_max:
             for slot in self._orders.without_next():
@@ -218,12 +220,12 @@ class Holding:
         small = memoryview(held.batch.arguments).nbytes <= self._settings.ahead_bytes_max
         if not small or held.one_by_one or held.batch.suspect:
             return []
-        taken = self._turns.take(job, len(self._orders.running), self._pacing.order_batches(job))
+        taken = self._turns.take(job, len(self._orders.running), self._times.order_batches())
         return self._start(now, slot, taken)
 
     def _start(self, now: float, slot: int, taken: list[HeldBatch]) -> list[Output]:
         batch = taken[0].batch
-        self._pacing.began(now, batch.job)
+        self._times.began(now)
         order = self._orders.give(slot, taken)
         if not batch.suspect:
             return [order]
@@ -241,11 +243,11 @@ class Holding:
             else:
                 self._turns.put_first(held)
 
-    def _measure(self, now: float, job: str, seconds: float) -> None:
-        self._pacing.measured(now, job, seconds)
+    def _measure(self, now: float, seconds: float) -> None:
+        self._times.measured(now, seconds)
         if now >= self._beats.at + self._settings.stuck_s:
-            extra, said = self._pacing.extra(job), self._room.extra.get(job, 0)
-            if extra > 2 * said or said > 2 * extra:
+            wanted, said = self._times.prefetch(), self._room.prefetch
+            if wanted > 2 * said or said > 2 * wanted:
                 self._beats.due_at = now
 
     def _submit(self, now: float, held: HeldBatch, first: int, count: int, outcomes: Raw) -> Submit:
@@ -282,6 +284,9 @@ class Holding:
             self._beats.changed = True
             if not mine:
                 del self._held[held.batch.job]
+            if not self._held and self._prefetches_more():
+                # What comes next may last longer: let nobody send too much of it.
+                self._beats.due_at = self._beats.at + self._settings.stuck_s
 
     def _return(self, batch: Batch, refused: bool = False) -> None:
         """Hand a batch back: one that was held, or one that was `refused` as it came."""
@@ -293,12 +298,12 @@ class Holding:
 
     def _return_surplus(self, now: float) -> None:
         """Hand back what waits beyond the capacity, which shrinks when a job becomes scarce or its tasks slow."""
+        if self._turns.count() and self._prefetches_more():
+            self._times.look(now)
+            if self._times.prefetch() <= self._settings.prefetch:
+                self._room.prefetch = self._settings.prefetch
+                self._beats.due_at = now
         for job in self._turns.jobs():
-            if self._turns.waits(job) and self._room.extra.get(job):
-                self._pacing.look(now, job)
-                if not self._pacing.extra(job):
-                    del self._room.extra[job]
-                    self._beats.due_at = now
             self._give_back_waiting(job, self._room.load[job] - self._room.share(job))
 
     def _give_back_waiting(self, job: str, count: int) -> None:
@@ -332,7 +337,8 @@ class Holding:
         return [KillOrder(slot) for slot in slots]
 
     def _beat(self, now: float) -> Beat:
-        extras = {job: self._pacing.extra(job) for job in self._held}
-        self._room.extra = {job: extra for job, extra in extras.items() if extra}
+        if not self._held:
+            self._times.forget()
+        self._room.prefetch = self._times.prefetch()
         held = (held for mine in self._held.values() for held in mine.values())
-        return self._beats.beat(now, self._room.extra, held, self._orders.started())
+        return self._beats.beat(now, self._room.prefetch, held, self._orders.started())

@@ -1,14 +1,6 @@
-"""How long a worker's batches take, job by job, and what follows: how many to hold, and to give to a slot at once."""
-
-from dataclasses import dataclass
+"""How long a worker's batches take, and what follows: how many to hold, and to give to a slot at once."""
 
 from .settings import HoldingSettings
-
-
-@dataclass(slots=True)
-class _Pace:
-    batch_s: float
-    moved_at: float
 
 
 class ServiceTimes:
@@ -16,52 +8,45 @@ class ServiceTimes:
 
     _AROUND_S = 50e-6
     """What a batch costs around its tasks: messages and wake-ups."""
-    _WEIGHT = 1 / 8
+    _FIRST_S = 0.02
+    """What batches are thought to take until enough of them were measured."""
+    _WEIGHT = 1 / 32
 
     def __init__(self, settings: HoldingSettings) -> None:
         self._settings = settings
-        self._paces: dict[str, _Pace] = {}
+        self._batch_s = self._FIRST_S
+        self._moved_at = float("-inf")
 
-    def measured(self, now: float, job: str, seconds: float) -> None:
-        """Take note that a batch of the job ran for `seconds` seconds."""
-        pace = self._paces.get(job)
-        if pace is None:
-            self._paces[job] = _Pace(seconds, now)
-        else:
-            pace.batch_s += (seconds - pace.batch_s) * self._WEIGHT
-            pace.moved_at = now
+    def measured(self, now: float, seconds: float) -> None:
+        """A batch ran for `seconds` seconds."""
+        self._batch_s += (seconds + self._AROUND_S - self._batch_s) * self._WEIGHT
+        self._moved_at = now
 
-    def began(self, now: float, job: str) -> None:
-        """A slot has begun with batches of the job."""
-        pace = self._paces.get(job)
-        if pace is not None:
-            pace.moved_at = max(pace.moved_at, now)
+    def began(self, now: float) -> None:
+        """A slot has begun with batches."""
+        self._moved_at = now
 
-    def keep(self, jobs: frozenset[str]) -> None:
-        """Forget all other jobs."""
-        self._paces = {job: pace for job, pace in self._paces.items() if job in jobs}
+    def look(self, now: float) -> None:
+        """Judge anew while batches wait: they are not short when no batch was done for long."""
+        if now >= self.look_at():
+            self._batch_s = max(self._batch_s, now - self._moved_at)
 
-    def extra(self, job: str) -> int:
-        """How many batches of the job to hold beyond slots and prefetch."""
-        batch_s, settings = self._short(job), self._settings
-        return 0 if batch_s is None else min(settings.extra_max, int(settings.slots * settings.extra_s / batch_s))
-
-    def order_batches(self, job: str) -> int:
-        """How many batches of the job a slot is given at once."""
-        batch_s, settings = self._short(job), self._settings
-        return 1 if batch_s is None else min(settings.order_batches_max, max(1, int(settings.order_s / batch_s)))
-
-    def look(self, now: float, job: str) -> None:
-        """Judge a job anew whose batches wait: they are not short when none of them was done for long."""
-        pace = self._paces.get(job)
-        if pace is not None and now >= pace.moved_at + self._settings.stuck_s:
-            pace.batch_s = max(pace.batch_s, now - pace.moved_at)
-
-    def look_at(self, job: str) -> float | None:
+    def look_at(self) -> float:
         """When `look` may come to another judgement."""
-        return None if self._short(job) is None else self._paces[job].moved_at + self._settings.stuck_s
+        return self._moved_at + self._settings.stuck_s
 
-    def _short(self, job: str) -> float | None:
-        """Seconds that a batch of the job takes with all around it, if that is no time."""
-        pace = self._paces.get(job)
-        return None if pace is None or pace.batch_s >= self._settings.short_s else pace.batch_s + self._AROUND_S
+    def forget(self) -> None:
+        """Nothing is held: what comes next may be of another kind."""
+        self._batch_s = self._FIRST_S
+
+    def prefetch(self) -> int:
+        """How many batches of a job to hold beyond the slots."""
+        settings = self._settings
+        if self._batch_s >= settings.short_s:
+            return settings.prefetch
+        worth = int(settings.slots * settings.prefetch_s / self._batch_s)
+        return max(settings.prefetch, min(settings.prefetch_max, worth))
+
+    def order_batches(self) -> int:
+        """How many batches a slot is given at once."""
+        return max(1, int(self._settings.order_s / self._batch_s))

@@ -11,15 +11,14 @@ class HoldingSettings:
 
     slots: int
     prefetch: int
-    extra_max: int = 0
-    """Of jobs whose batches are done in no time up to so many more are held."""
+    prefetch_max: int = 0
+    """The prefetch grows up to this while batches are done in no time."""
     short_s: float = 0.002
     """Batches that take less are done in no time."""
-    extra_s: float = 0.02
-    """About so much work a slot is held extra."""
+    prefetch_s: float = 0.02
+    """About how much work for each slot the prefetch is then."""
     order_s: float = 0.005
-    """About so much work is given to a slot at once."""
-    order_batches_max: int = 256
+    """About how much work is given to a slot at once."""
     order_bytes_max: int = 1024 * 1024
     ahead_bytes_max: int = 64 * 1024
     """A slot that runs is given its next order before it asks, if that is no larger; 0: never."""

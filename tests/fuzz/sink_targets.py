@@ -10,6 +10,7 @@ from common.log_line import LogLine
 from common.protocol.codec import decode_from_sink, decode_results, encode, ticket
 from common.protocol.codec import decode_to_sink as decode_at_sink
 from common.protocol.messages import (
+    PROTOCOL_VERSION,
     Ask,
     Beat,
     Hello,
@@ -113,9 +114,9 @@ class SinkShell:
         self.perform(self.rules.roster_changed(self.now, ROSTER))
         self.pass_time(0.0)
         (worker, ventilator), say = HONEST, self.control
-        for message in (Hello(1, WORKER, "honest.1"), Offer(["honest:f"]), Beat(3, 1, 1, {}, {}, {})):
+        for message in (Hello(PROTOCOL_VERSION, WORKER, "honest.1"), Offer(["honest:f"]), Beat(3, 1, 1, {}, {})):
             say(b"w", worker, encode(message))
-        say(b"v", ventilator, encode(Hello(1, VENTILATOR, "honest.2")))
+        say(b"v", ventilator, encode(Hello(PROTOCOL_VERSION, VENTILATOR, "honest.2")))
         opened = say(b"v", ventilator, encode(Open("honest", "honest:f", "range", 5557, 0, False, False)))
         assert any(isinstance(output, Send) and isinstance(output.message, Opened) for output in opened)
         self.sent.clear()
@@ -164,16 +165,16 @@ def results_frame(draw: Draw, shell: SinkShell) -> bytes:
 def _known_peers(shell: SinkShell) -> None:
     """A crew and a job, so that the first lie meets somebody."""
     for peer, user in ((b"0", USERS[0]), (b"1", USERS[1])):
-        shell.control(peer, user, encode(Hello(1, WORKER, user.name)))
+        shell.control(peer, user, encode(Hello(PROTOCOL_VERSION, WORKER, user.name)))
         shell.control(peer, user, encode(Offer([FUNCTIONS[0]])))
-        shell.control(peer, user, encode(Beat(3, 1, 1, {}, {}, {})))
-    shell.control(b"2", USERS[2], encode(Hello(1, VENTILATOR, "ventilator")))
+        shell.control(peer, user, encode(Beat(3, 1, 1, {}, {})))
+    shell.control(b"2", USERS[2], encode(Hello(PROTOCOL_VERSION, VENTILATOR, "ventilator")))
     shell.control(b"2", USERS[2], encode(_OPEN))
 
 
 def _join_again(draw: Draw, shell: SinkShell, peer: bytes, user: User) -> None:
     """A worker's or ventilator's first words, perhaps under another name than before."""
-    shell.control(peer, user, encode(Hello(1, user.role, draw.pick(NAMES))))
+    shell.control(peer, user, encode(Hello(PROTOCOL_VERSION, user.role, draw.pick(NAMES))))
     if user.role == WORKER:
         shell.control(peer, user, encode(Offer([draw.pick(FUNCTIONS)])))
     else:

@@ -64,7 +64,7 @@ class DispatchShell:
 
     def begin(self) -> None:
         """A new job, a crew of two, and the first batches in its hands."""
-        crew = [Member("ada", 2, 1, 0, [(0, 4, 1)], [(0, 4, 1)]), Member("eve", 1, 1, 0, [(4, 4, 1)], [])]
+        crew = [Member("ada", 2, 1, [(0, 4, 1)], [(0, 4, 1)]), Member("eve", 1, 1, [(4, 4, 1)], [])]
         opened, nothing = (
             Opened("job", "l", b"k", 0, b"", None, 0, False, 0.0),
             Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False),

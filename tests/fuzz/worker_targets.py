@@ -39,7 +39,7 @@ class HoldingShell:
     """Does what the worker's shell does with the machine's orders, its children being obedient."""
 
     def __init__(self) -> None:
-        self.rules = Holding(HoldingSettings(SLOTS, PREFETCH, extra_max=20), "ada")
+        self.rules = Holding(HoldingSettings(SLOTS, PREFETCH, prefetch_max=20), "ada")
         self.now = 0.0
         self.orders: dict[int, list[RunOrder]] = {}
         self.submitted = 0

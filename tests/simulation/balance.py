@@ -130,7 +130,7 @@ def _plan(job: JobTruth, worker_count: int) -> Plan:
         worker_count=worker_count,
         slots_max=1,
         prefetch_max=1,
-        extra_max=1_000,
+        prefetch_limit=1_000,
         weather=LOOPBACK,
         faults_s=0.0,
         faults_per_s=0.001,

@@ -33,7 +33,8 @@ class Plan:
     worker_count: int
     slots_max: int
     prefetch_max: int
-    extra_max: int
+    prefetch_limit: int
+    """The prefetch of a worker grows up to this while its batches are done in no time."""
     weather: Weather
     faults_s: float
     faults_per_s: float
@@ -72,7 +73,7 @@ class Plan:
             worker_count=dice.randint(4, 8) if kind == "large" else dice.randint(1, 3),
             slots_max=dice.choice([1, 2, 4]),
             prefetch_max=dice.choice([0, 1, 2, 4]),
-            extra_max=dice.choice([0, 20]),
+            prefetch_limit=dice.choice([0, 20]),
             weather=dice.choice(WEATHERS),
             faults_s=dice.uniform(15, 45) if kind == "slow" else dice.uniform(3, 12),
             faults_per_s=dice.choice([0.2, 0.5, 0.5, 1.5]),

@@ -580,9 +580,9 @@ def workers_that_are_there_are_missed(patch: Patch) -> None:
 
 @plant("more than it has room for")
 def a_worker_holds_one_too_many(patch: Patch) -> None:
-    """A worker holds at most slots + prefetch batches of a job, and its extra."""
-    capacity = Capacity.capacity
-    patch.setattr(Capacity, "capacity", lambda room, job: capacity(room, job) + 1)
+    """A worker holds at most slots + prefetch batches of a job."""
+    capacity = Capacity.capacity.fget
+    patch.setattr(Capacity, "capacity", property(lambda room: capacity(room) + 1))
 
 
 @plant("does not say its results again")

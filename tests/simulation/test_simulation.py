@@ -67,7 +67,7 @@ def plan(tasks: list[Task], **changes: object) -> Plan:
         "worker_count": 2,
         "slots_max": 2,
         "prefetch_max": 2,
-        "extra_max": 0,
+        "prefetch_limit": 0,
         "weather": CALM,
         "faults_s": 0.0,
         "faults_per_s": 0.001,

@@ -252,7 +252,7 @@ class Ventilator(Client):
         self._heard_at = now
         if isinstance(message, Crew):
             for member in message.members:
-                capacity = member.slots + member.prefetch + member.extra
+                capacity = member.slots + member.prefetch
                 self._crew[member.worker] = Said(capacity, label[member.worker] or {}, now)
             popped = {worker: self._crew.pop(worker, None) for worker in (*message.left, *message.lost)}
             for held in [held for said in popped.values() if said is not None for held in said.held.values()]:

@@ -54,7 +54,9 @@ class Worker(Client):
         self.liar = liar
         self.thief = False
         """It has a stolen key, and does not stop when that is revoked: not before all is calm."""
-        settings = HoldingSettings(slots=slots, prefetch=prefetch, extra_max=farm.plan.extra_max, timing=farm.timing)
+        settings = HoldingSettings(
+            slots=slots, prefetch=prefetch, prefetch_max=farm.plan.prefetch_limit, timing=farm.timing
+        )
         self.rules = Holding(settings, name)
         self.started: set[tuple[str, int]] = set()
         """Tasks that have begun to run here, or were said to, and whose batch was alone with them."""
@@ -336,7 +338,7 @@ class Worker(Client):
         given = [held for orders in rules._orders.running.values() for order in orders for held in order]
         for held in given:
             loads[held.batch.job] = loads.get(held.batch.job, 0) + 1
-        room = self.slots + self.prefetch + self.farm.plan.extra_max
+        room = self.slots + max(self.prefetch, self.farm.plan.prefetch_limit)
         for job, load in loads.items():
             if load > room:
                 self.world.require(False, "more than it has room for:", (self.name, job, load))

@@ -19,7 +19,7 @@ def fresh_dispatch(held: list[tuple[int, int]]) -> Dispatch:
     """A job that nobody has run before, and a crew of one whose beat names these batches."""
     rules = Dispatch(DispatchSettings(batch_tasks=10), "job", "m:f")
     rules.receive(0.0, Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, False, 0.0))
-    rules.receive(0.0, Crew([Member("eve", 2, 2, 0, [(*each, 1) for each in held], [])], [], [], 0))
+    rules.receive(0.0, Crew([Member("eve", 2, 2, [(*each, 1) for each in held], [])], [], [], 0))
     rules.receive(0.0, Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False))
     return rules
 
@@ -103,4 +103,4 @@ def test_arguments_nested_just_too_deep_to_be_cut_do_not_end_the_worker() -> Non
 def test_a_beat_names_no_more_batches_than_any_worker_holds() -> None:
     runs = [(first, 1, 1) for first in range(300_000)]
     with pytest.raises(ProtocolError):
-        decode_to_sink(encode(Beat(3, 1, 1, {}, {"job": runs}, {})))
+        decode_to_sink(encode(Beat(3, 1, 1, {"job": runs}, {})))

@@ -73,7 +73,7 @@ def _resumed(ventilator: Ventilator, count: int, digest: bytes, total: int | Non
     ventilator._tasks.send = lambda frame, _: pushed.append(decode_batch(frame).first)  # type: ignore[method-assign,assignment,misc]
     ventilator._receive(Opened("job", "ledger", b"k" * 32, count, digest, total, 0, True, 0.0))
     ventilator._receive(Receipts("job", 0, 1, [(0, 1)], 1, 0.1, 1, 0, False))
-    ventilator._receive(Crew([Member("ada", 4, 4, 0, [], [])], [], [], 0))
+    ventilator._receive(Crew([Member("ada", 4, 4, [], [])], [], [], 0))
     return pushed
 
 
@@ -136,7 +136,7 @@ def test_what_a_receipt_makes_room_for_is_pushed_before_the_next_question(
     monkeypatch.setattr(ventilator._link, "send", lambda message: sent.append(type(message).__name__))
     ventilator._receive(Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, False, 0.0))
     ventilator._receive(Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False))
-    ventilator._receive(Crew([Member("ada", 1, 0, 0, [], [])], [], [], 0))
+    ventilator._receive(Crew([Member("ada", 1, 0, [], [])], [], [], 0))
     ventilator._turn()
     assert "task 0" in sent
     assert "task 1" not in sent

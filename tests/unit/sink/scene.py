@@ -37,7 +37,7 @@ TIMING = SETTINGS.timing
 SQUARE, CUBE = "tasks:square", "tasks:cube"
 OPEN = Open("job", SQUARE, "lines of text", 5557, 0, False, False)
 REOPEN = msgspec.structs.replace(OPEN, reopens=True)
-BEAT = Beat(serial=3, slots=2, prefetch=1, extra={}, held={}, started={})
+BEAT = Beat(serial=3, slots=2, prefetch=1, held={}, started={})
 
 
 class Scene:

@@ -142,7 +142,7 @@ def test_closing_ends_what_still_runs_if_it_is_asked_to(scene: Scene) -> None:
 def test_what_a_closed_job_has_dropped_is_not_named_to_its_next_run(scene: Scene) -> None:
     scene.worker(ADA, (SQUARE,))
     scene.ventilator()
-    beat = Beat(1, 2, 2, {}, {"job": [(0, 1, 1)]}, {"job": [(0, 1, 1)]})
+    beat = Beat(1, 2, 2, {"job": [(0, 1, 1)]}, {"job": [(0, 1, 1)]})
     scene.send(ADA, beat)
     scene.send(VERA, Close("job", 0, True))
     [(_, crew)] = of(Crew, scene.ventilator())

@@ -24,7 +24,7 @@ from tests.unit.sink.scene import ADA, BEAT, BOB, CUBE, OLGA, SQUARE, TIMING, VE
 
 @pytest.mark.parametrize("user", [ADA, VERA, OLGA], ids=lambda user: user.role)
 def test_every_role_may_ask_how_things_stand(scene: Scene, user: User) -> None:
-    scene.worker(BOB, beat=Beat(3, 2, 1, {}, {"job": [(0, 5, 1), (5, 5, 1)]}, {"job": [(0, 5, 1)]}))
+    scene.worker(BOB, beat=Beat(3, 2, 1, {"job": [(0, 5, 1), (5, 5, 1)]}, {"job": [(0, 5, 1)]}))
     scene.ventilator(VITO)
     scene.deliver(scene.batch([1, 2]), user=BOB)
     scene.sink.flush(scene.now)
@@ -65,7 +65,7 @@ def test_a_job_that_opens_is_told_the_keys_the_crew_and_what_is_done(scene: Scen
     scene.worker(BOB, (CUBE,))
     roster, opened, crew = to(VERA, scene.ventilator())
     assert roster == Roster([ADA.key, BOB.key])
-    assert crew == Crew([Member("ada", 2, 1, 0, [], [])], [], [], 1)
+    assert crew == Crew([Member("ada", 2, 1, [], [])], [], [], 1)
     assert isinstance(opened, Opened)
     assert (opened.job, opened.ledger, opened.total) == ("job", scene.ledger.id, None)
 
@@ -75,9 +75,9 @@ def test_a_beat_goes_to_the_ventilators_whose_function_the_worker_exposes(scene:
     scene.ventilator(VITO, "cubes", CUBE)
     scene.worker(ADA, (CUBE,))
     held = {"cubes": [(0, 5, 1)], "squares": [(9, 1, 1)]}
-    outputs = scene.send(ADA, Beat(3, 4, 2, {"cubes": 7}, held, {}))
+    outputs = scene.send(ADA, Beat(3, 4, 2, held, {}))
     assert to(ADA, outputs) == [Heard(3)]
-    assert of(Crew, outputs) == [(b"vito", Crew([Member("ada", 4, 2, 7, [(0, 5, 1)], [])], [], [], 0))]
+    assert of(Crew, outputs) == [(b"vito", Crew([Member("ada", 4, 2, [(0, 5, 1)], [])], [], [], 0))]
 
 
 def test_a_return_goes_to_the_jobs_ventilator_only(scene: Scene) -> None:

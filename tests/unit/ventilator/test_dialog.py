@@ -64,7 +64,7 @@ def finished() -> Scene:
     """A job of one task, and its receipt is here."""
     scene = opened()
     scene.talk.receive(scene.now, Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False))
-    scene.talk.receive(scene.now, Crew([Member("w", 1, 0, 0, [], [])], [], [], 0))
+    scene.talk.receive(scene.now, Crew([Member("w", 1, 0, [], [])], [], [], 0))
     scene.rules.offer(scene.now, 1, Raw(msgpack.encode([0])))
     scene.rules.total = 1
     scene.talk.receive(scene.now, Receipts("job", 0, 1, [(0, 1)], 1, 0.1, 1, 0, False))

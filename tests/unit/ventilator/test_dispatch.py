@@ -57,7 +57,7 @@ class Scene:
         self.receipts(*self._resumed)
 
     def crew(self, worker: str = "w", slots: int = 2, prefetch: int = 2, held: tuple = (), started: tuple = ()) -> list:
-        member = Member(worker, slots, prefetch, 0, named(held), named(started))
+        member = Member(worker, slots, prefetch, named(held), named(started))
         return self.rules.receive(self.now, Crew([member], [], [], 0))
 
     def receipts(self, *runs: tuple[int, int], more: bool = False) -> list:
@@ -938,15 +938,15 @@ def test_a_new_job_does_not_wait_for_the_crew_to_gather() -> None:
     assert scene.rules.plan(scene.now) == Take(1)
 
 
-def test_the_window_has_room_for_what_is_done_in_no_time_even_when_the_input_is_dry() -> None:
-    scene = working()
-    scene.rules.receive(scene.now, Crew([Member("w", 2, 2, 30, [], [])], [], [], 0))
-    assert scene.rules.window == 34
-    scene.rules.total = 0
-    scene.rules.input_scarce(scene.now, True)
-    assert scene.rules.window == 32
-    scene.crew("w")
-    assert scene.rules.window == 2
+def test_what_is_prefetched_beyond_the_slots_does_not_make_the_last_batches_smaller() -> None:
+    scene = Scene(DispatchSettings())
+    scene.catch_up()
+    scene.rules.expected = 80
+    scene.rules._size._tasks = 1_000
+    for prefetch in (4, 50):
+        scene.crew("w", slots=4, prefetch=prefetch)
+        assert scene.rules.window >= 8
+        assert scene.rules.batch_tasks == 80 // (2 * 8)
 
 
 def test_a_lost_worker_that_comes_back_keeps_the_parts_that_nobody_else_has_yet() -> None:
@@ -1060,10 +1060,9 @@ def test_nothing_is_copied_before_some_task_was_done() -> None:
 
 def test_nothing_is_copied_while_no_slot_is_idle() -> None:
     scene = straggling(slots=2)
-    busy, idle = (Member("quick", slots, 0, 50, [], []) for slots in (0, 1))
+    busy, idle = (Member("quick", slots, 50, [], []) for slots in (0, 1))
     scene.rules.receive(scene.now, Crew([busy], [], [], 0))
     scene.after(1)
-    assert scene.rules.window > scene.rules.in_flight_count
     assert scene.push() == []
     scene.rules.receive(scene.now, Crew([idle], [], [], 0))
     assert scene.push() == [(1, 1)]
@@ -1218,3 +1217,14 @@ def test_an_interrupted_job_copies_nothing() -> None:
     scene.rules.halt()
     scene.after(5)
     assert scene.push() == []
+
+
+@pytest.mark.parametrize(("seconds", "scarce"), [(0.0001, False), (0.1, True)])
+def test_batches_that_are_done_in_no_time_are_not_kept_back_near_the_end(seconds: float, scarce: bool) -> None:
+    scene = working()
+    scene.position += 1
+    receipts = Receipts("job", scene.position - 1, scene.position, [(0, 1)], 1, seconds, 1, 0, False)
+    scene.rules.receive(scene.now, receipts)
+    scene.rules.total = scene.rules.next_task
+    scene.rules.input_scarce(scene.now, True)
+    assert scene.rules.scarce is scarce

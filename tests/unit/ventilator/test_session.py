@@ -31,8 +31,8 @@ from common.ventilator.summary import JobEnd
 
 SETTINGS = DispatchSettings(batch_tasks=1)
 VOICE_S = SETTINGS.timing.voice_s
-CREW = Crew([Member("ada", 2, 0, 0, [], [])], [], [], 0)
-LARGE_CREW = Crew([Member("ada", 20, 0, 0, [], [])], [], [], 0)
+CREW = Crew([Member("ada", 2, 0, [], [])], [], [], 0)
+LARGE_CREW = Crew([Member("ada", 20, 0, [], [])], [], [], 0)
 NOBODY, OTHERS = Crew([], [], ["ada"], 0), Crew([], [], ["ada"], 3)
 BAD = OperatorError("line is bad")
 

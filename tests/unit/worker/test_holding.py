@@ -428,9 +428,12 @@ STEPS = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(STEPS, st.integers(1, 3), st.integers(0, 3), st.sampled_from([0, 9]), st.sampled_from([0, 1_000]))
-def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int, extra: int, ahead: int) -> None:
+def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int, prefetch_max: int, ahead: int) -> None:
     """Every batch that came is returned, or in care until its receipts; never both, never beyond the capacity."""
-    made = worker(replace(SETTINGS, slots=slots, prefetch=prefetch, extra_max=extra, ahead_bytes_max=ahead))
+    most = replace(SETTINGS, slots=slots, prefetch=prefetch, prefetch_max=prefetch_max, ahead_bytes_max=ahead)
+    made = worker(most)
+    if prefetch_max:
+        made._times._batch_s = 0.0001
     accepted: set[tuple[str, int]] = set()
     back: set[tuple[str, int]] = set()
     recorded: set[tuple[str, int]] = set()
@@ -486,7 +489,7 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int,
         accepted = held
         assert not held & back
         load = Counter(job for job, mine in made._held.items() for one in mine.values() if not one.is_done)
-        assert all(each <= slots + prefetch + extra for each in load.values())
+        assert all(each <= slots + max(prefetch, prefetch_max) for each in load.values())
         assert len(made._orders.running) <= slots
         waiting = made._turns.count()
         assert not (waiting and len(made._orders.running) < slots), "nobody idles while a batch waits"
@@ -539,34 +542,59 @@ def test_a_worker_forgets_the_jobs_that_are_over() -> None:
     assert len(made._room.load) <= 1
 
 
-SHORT = HoldingSettings(slots=1, prefetch=1, extra_max=50, ahead_bytes_max=0)
+SHORT = HoldingSettings(slots=1, prefetch=1, prefetch_max=50, ahead_bytes_max=0)
 
 
-def short_job(made: Holding, seconds: float = 0.0001) -> None:
-    """Let the worker see that the job's batches are done in no time, and say so."""
+def short_job(made: Holding, count: int = 200) -> None:
+    """Let the worker see that batches are done in no time, and say so; it runs batch 1."""
     made.receive(0.0, batch(0))
-    sent = serials(made.outcomes(0.0, 0, 0, 1, seconds, DONE))
+    for _ in range(count):
+        made._times.measured(0.0, 0.0001)
+    sent = serials(made.outcomes(0.0, 0, 0, 1, 0.0001, DONE))
     idle(made, 0.0, 0)
     made.receive(0.0, batch(1))
     made.receive(0.0, Recorded(sent, []))
     made.tick(T.beat_s)
 
 
-def test_of_a_job_whose_batches_are_done_in_no_time_more_are_held_and_it_is_said_at_once() -> None:
+def test_while_batches_are_done_in_no_time_more_are_held_and_it_is_said_at_once() -> None:
     made = worker(SHORT)
     made.receive(1.0, batch(0))
     made.outcomes(1.0, 0, 0, 1, 0.0001, DONE)
-    assert beat(made, 1.0).extra == {"job": 50}
     idle(made, 1.0, 0)
-    for first in range(1, 60):
-        made.receive(1.0, batch(first))
-    assert len(returned(made.tick(1.0))) == 59 - (1 + 1 + 50)
+    made.receive(1.0, batch(1))
+    made.tick(1.0)
+    for _ in range(200):
+        made._times.measured(1.0, 0.0001)
+    made.outcomes(1.1, 0, 1, 1, 0.0001, DONE)
+    assert beat(made, 1.1).prefetch == 50
+    idle(made, 1.1, 0)
+    for first in range(2, 60):
+        made.receive(1.1, batch(first))
+    assert len(returned(made.tick(1.1))) == 58 - (1 + 50)
+
+
+def test_a_few_short_batches_say_nothing() -> None:
+    made = worker(SHORT)
+    short_job(made, 50)
+    assert beat(made, 9.0).prefetch == 1
+
+
+def test_a_worker_that_has_nothing_left_holds_no_more_of_what_comes_next() -> None:
+    made = worker(SHORT)
+    short_job(made)
+    assert made._room.prefetch == 50
+    sent = serials(made.outcomes(1.0, 0, 1, 1, 0.0001, DONE))
+    idle(made, 1.0, 0)
+    made.receive(1.0, Recorded(sent, []))
+    assert made.deadline() == T.beat_s + SHORT.stuck_s
+    assert beat(made, T.beat_s + SHORT.stuck_s).prefetch == 1
 
 
 def test_with_an_explicit_prefetch_no_more_are_held() -> None:
-    made = worker(replace(SHORT, extra_max=0))
+    made = worker(replace(SHORT, prefetch_max=0))
     short_job(made)
-    assert beat(made, 9.0).extra == {}
+    assert beat(made, 9.0).prefetch == 1
 
 
 def test_a_slot_is_given_several_batches_that_are_done_in_no_time_but_no_suspect() -> None:
@@ -636,7 +664,7 @@ def test_batches_that_turn_out_to_be_slow_are_returned_again() -> None:
     assert made.deadline() <= 1.0 + SHORT.stuck_s
     outputs = made.tick(1.0 + SHORT.stuck_s)
     assert len(returned(outputs)) == 38 - 2, "slots and prefetch are left"
-    assert [output.extra for output in outputs if isinstance(output, Beat)] == [{}]
+    assert [output.prefetch for output in outputs if isinstance(output, Beat)] == [1]
     assert made.deadline() > 1.0 + SHORT.stuck_s
 
 
@@ -741,6 +769,7 @@ def test_an_order_ahead_of_another_job_is_not_taken_for_the_part_that_begins_lik
 
 def test_a_batch_of_which_a_part_has_begun_stays_with_its_slot() -> None:
     made = worker(replace(SHORT, slots=2))
+    made._times._batch_s = 0.0001
     made.take(0.0, [batch(0, 3), batch(3, 3)])
     for slot in (0, 1):
         made.outcomes(0.0, slot, 3 * slot + 1, 1, 0.0001, DONE)
