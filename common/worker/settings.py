@@ -27,3 +27,13 @@ class HoldingSettings:
     grace_s: float = 30.0
     """How long running tasks may go on once the worker leaves."""
     timing: Timing = Timing()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """One run of a worker; None means never."""
+
+    modules: list[str]
+    exit_when_idle_s: float | None
+    stop_after_s: float | None
+    holding: HoldingSettings

@@ -54,6 +54,8 @@ class Plan:
     """In this share of the starts of a ventilator the input is another one, or has got a bad line."""
     crew_at: float = 0.0
     """When the workers are started, if one was there before them that exposes another function."""
+    leavers: float = 0.0
+    """The share of workers that were told when to leave: when idle, or after some time."""
 
     @classmethod
     def of(cls, world: World) -> "Plan":
@@ -86,6 +88,7 @@ class Plan:
             drain_grace_s=drains.choice([0.0, 0.3, 3.0]),
             mistakes=0.05,
             crew_at=inputs.choice([5.0, 20.0]) if inputs.random() < 0.05 else 0.0,
+            leavers=world.dice("leavers").choice([0.0, 0.0, 0.0, 0.7]),
         )
 
 

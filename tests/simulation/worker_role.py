@@ -1,35 +1,45 @@
-"""A worker without sockets: it drives `Holding` as `worker.py` does, with children that take virtual time."""
+"""A worker without sockets: the session of `worker.py`, with children that take virtual time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 from msgspec.msgpack import encode as packed
 
-from common.protocol.codec import decode_batch, decode_results
+from common.log_line import LogLine
+from common.protocol.codec import decode_batch, encode, split_results
+from common.protocol.handshake import Fail
 from common.protocol.messages import (
     Beat,
     Dropped,
     FromSink,
     Goodbye,
     Heard,
-    Offer,
     Outcomes,
-    Place,
-    Places,
     Recorded,
+    Results,
     Returned,
     Welcome,
 )
 from common.protocol.users import WORKER
 from common.worker.held_batch import HeldBatch, TaskSlice
-from common.worker.holding import Holding
-from common.worker.holding import Output as HoldingOutput
-from common.worker.settings import HoldingSettings
+from common.worker.session import (
+    AwaitSignal,
+    Connect,
+    ConnectResults,
+    Disconnect,
+    End,
+    SendResults,
+    SessionOutput,
+    StartSlots,
+    WorkerSession,
+)
+from common.worker.settings import HoldingSettings, SessionSettings
+from common.worker.slot_events import Done, Event, GivenBack, Lost, Outcome, Ready
 from common.worker.slot_orders import KillOrder, RunOrder
-from common.worker.unacked import Submit
 from tests.simulation.role import Client
 from tests.simulation.world import Channel
 
@@ -40,6 +50,11 @@ FLUSH_S = 0.25
 """A child says its outcomes about so often."""
 STUCK_S = 0.08
 """A child that runs one task for so long gives back what it has not started."""
+GROUP_S = 0.15
+"""A signal to a process group reaches all its processes within so long."""
+LATE_S = 0.01
+"""What is due is done within so long, unless the worker was stalled."""
+TOLD_TO_END = "the task killed its process: the whole group was told to end"
 
 
 class Worker(Client):
@@ -54,40 +69,73 @@ class Worker(Client):
         self.liar = liar
         self.thief = False
         """It has a stolen key, and does not stop when that is revoked: not before all is calm."""
-        settings = HoldingSettings(
-            slots=slots, prefetch=prefetch, prefetch_max=farm.plan.prefetch_limit, timing=farm.timing
-        )
-        self.rules = Holding(settings, name)
+        self._leaving_dice = farm.world.dice(f"{name} leaves")
+        self.settings = self._drawn_settings()
+        self.session = WorkerSession(self.settings, name, self.world.now)
+        self.rules = self.session.holding
         self.started: set[tuple[str, int]] = set()
         """Tasks that have begun to run here, or were said to, and whose batch was alone with them."""
         self.functions = sorted({job.function for job in farm.jobs})
-        self.rules.expose(frozenset() if liar else frozenset(self.functions))
-        self._sink_run: str | None = None
         self._results: Channel | None = None
         self._queue: list[bytes] = []
         self._unreceipted: dict[int, tuple[str, int]] = {}
         """By serial: the batches of results that were sent and have no receipt, unless they were returned."""
+        self._owed: set[int] = set()
+        """Of them, those that a new sink must be told in this turn."""
+        self._said_count = 0
+        """The highest serial of results that were sent."""
+        self._said_now: set[int] = set()
+        """Serials of results that were sent in this turn."""
         self._said_started: dict[tuple[str, int], int] = {}
         """The first beat that named a batch as started, by its serial."""
         self._heard_serial = 0
         self._returned_count = 0
-        self._places: dict[int, Place] = {}
+        self._ports: set[int] = set()
+        """Where it pulls tasks."""
         self._orders: dict[int, int] = {}
         self._children: dict[int, Child] = {}
         """Those that run an order."""
         self._ahead: dict[int, list[RunOrder]] = {}
-        for slot in range(slots):
-            self.world.after(self.dice.uniform(0.01, 0.2), self.happen, self._ready, slot)
+        self._pending_signals: list[str] = []
+        self._signal_count = 0
+        self._told_again = False
+        """A signal came when it was leaving already."""
+        self._awaits = False
+        """It waits for a signal, and does nothing else."""
+        self._over = False
+        self._began_at = self._busy_at = self.world.now
+        self._perform(self.session.begin())
+        self.arm()
+
+    def _drawn_settings(self) -> SessionSettings:
+        """Some were told when to leave; not those that are to finish what the faults have left."""
+        dice, plan = self._leaving_dice, self.farm.plan
+        told = self.farm.calm_at is None and dice.random() < plan.leavers
+        return SessionSettings(
+            modules=["work"],
+            exit_when_idle_s=dice.choice([None, 0.7, 2.0]) if told else None,
+            stop_after_s=dice.choice([None, dice.uniform(0.5, 10)]) if told else None,
+            holding=HoldingSettings(
+                slots=self.slots, prefetch=self.prefetch, prefetch_max=plan.prefetch_limit, timing=self.farm.timing
+            ),
+        )
 
     # -- the shell's loop ---------------------------------------------------------------------------------------
 
     def turn(self) -> None:
-        """`Worker._tick` and `_is_over`."""
+        """`Worker._tick`."""
+        if self._awaits:
+            return
+        was_leaving, was_empty = self.rules.leaving, self.rules.empty
         self._perform_joining(self.joining.tick(self.world.now))
-        self._perform(self.rules.tick(self.world.now))
+        if not self.alive:
+            return
+        self._perform(self.session.tick(self.world.now))
+        self._check_leaving(was_leaving, was_empty)
+        self._check_said()
         self._check_held()
         self._check_returned()
-        if self.rules.leaving and self.rules.empty:
+        if self._over:
             if self.joining.joined:
                 self.send(Goodbye())
             self.world.note(self.name, "has left")
@@ -95,14 +143,55 @@ class Worker(Client):
 
     def deadline(self) -> float | None:
         """`Worker._deadline`."""
-        joining = self.joining.deadline()
-        return self.rules.deadline() if joining is None else min(self.rules.deadline(), joining)
+        instants = (self.joining.deadline(), self.session.deadline())
+        return min((instant for instant in instants if instant is not None), default=None)
+
+    def go_on(self) -> None:
+        """SIGCONT, or the wait for a signal is over."""
+        if self.world.now >= self.stalled_until and self._awaits:
+            self._awaits = False
+            self.take(self._waited)
+        if self.alive:
+            super().go_on()
+
+    def _waited(self) -> None:
+        signals, self._pending_signals = self._pending_signals, []
+        self._count_signals(len(signals))
+        self._perform(self.session.waited(self.world.now, signals))
 
     def leave(self, grace_s: float) -> None:
-        """SIGTERM."""
+        """SIGTERM, which sometimes is for the whole process group, and sometimes comes twice."""
+        dice = self._leaving_dice
+        self.world.note(self.name, "is told to end")
         if not self.rules.leaving:
-            self.world.note(self.name, "leaves")
-            self._perform(self.rules.leave(self.world.now, grace_s))
+            holding = replace(self.settings.holding, grace_s=grace_s)
+            self.session._settings = self.settings = replace(self.settings, holding=holding)
+        late_s = 0.0
+        if dice.random() < 0.4:
+            late_s = dice.uniform(0, GROUP_S)
+            for child in list(self._children.values()):
+                self.world.after(dice.uniform(0, GROUP_S), child.terminate)
+        self.world.after(late_s, self._signal)
+        if dice.random() < 0.1:
+            self.world.after(late_s + dice.uniform(0, 3), self._signal)
+
+    def _signal(self) -> None:
+        """It is pending from now on, also while the worker is stalled."""
+        self._pending_signals.append("SIGTERM")
+        if self._awaits:
+            self.stall(self.world.now)
+        else:
+            self.happen(self._take_signals)
+
+    def _take_signals(self) -> None:
+        signals, self._pending_signals = self._pending_signals, []
+        for name in signals:
+            self._count_signals(1)
+            self._perform(self.session.signalled(self.world.now, name))
+
+    def _count_signals(self, count: int) -> None:
+        self._told_again = self._told_again or count + self.rules.leaving > 1
+        self._signal_count += count
 
     def failed(self, text: str) -> None:
         """Its key was revoked: it ends, or it is a thief's and goes on."""
@@ -125,44 +214,22 @@ class Worker(Client):
     # -- links --------------------------------------------------------------------------------------------------
 
     def receive(self, message: FromSink, label: Any) -> None:
-        """`Worker._receive`."""
-        if isinstance(message, Welcome):
-            self._take_welcome(message)
-        elif isinstance(message, Places):
-            self._connect_places(message.places)
-            jobs = frozenset(place.job for place in message.places)
-            self.rules.places(jobs, frozenset(place.job for place in message.places if place.scarce))
-        else:
-            if isinstance(message, Dropped):
-                lasting = {serial: named for serial, named in self._unreceipted.items() if named[0] != message.job}
-                self._unreceipted = lasting
-            if isinstance(message, Heard):
-                self._heard_serial = max(self._heard_serial, message.serial)
-            elif isinstance(message, Recorded):
-                for serial in (*message.serials, *message.refused):
-                    self._unreceipted.pop(serial, None)
-            self._perform(self.rules.receive(self.world.now, message))
+        """A message of the sink."""
+        if isinstance(message, Dropped):
+            lasting = {serial: named for serial, named in self._unreceipted.items() if named[0] != message.job}
+            self._unreceipted = lasting
+        elif isinstance(message, Heard):
+            self._heard_serial = max(self._heard_serial, message.serial)
+        elif isinstance(message, Recorded):
+            for serial in (*message.serials, *message.refused):
+                self._unreceipted.pop(serial, None)
+        elif isinstance(message, Welcome) and message.run != self.session._sink_run:
+            self._owed = set(self._unreceipted)
+        self._perform(self.session.receive(self.world.now, message, "sink"))
 
     def take_batch(self, frame: bytes, label: Any) -> None:
         """A frame of the tasks link."""
-        self._perform(self.rules.receive(self.world.now, decode_batch(frame)))
-
-    def _take_welcome(self, welcome: Welcome) -> None:
-        self.send(Offer(self.functions))
-        if welcome.run == self._sink_run:
-            return
-        self._sink_run = welcome.run
-        if self._results is not None:
-            self._results.close(True)
-        self._queue.clear()
-        self._results = None
-        self.call_results()
-        outputs = self.rules.sink_restarted(self.world.now)
-        said = {decode_results(each.frame).serial for each in outputs if isinstance(each, Submit)}
-        self.world.require(
-            said >= self._unreceipted.keys(), f"{self.name} does not say its results again:", self._unreceipted
-        )
-        self._perform(outputs)
+        self._perform(self.session.take(self.world.now, [decode_batch(frame)]))
 
     def call_results(self) -> None:
         """Connect the results link to the sink that is there, and send what has waited."""
@@ -171,12 +238,12 @@ class Worker(Client):
             return
         if self._results is not None:
             self._results.close(True)
-        self._results = Channel(
-            self.world,
-            f"{self.name} results {sink.name}",
-            lambda frame, label: sink.happen(sink.results, frame, label),
-            True,
-        )
+
+        def arrive(frame: bytes, label: Any) -> None:
+            for results in split_results(frame):
+                sink.happen(sink.results, encode(results), label)
+
+        self._results = Channel(self.world, f"{self.name} results {sink.name}", arrive, True)
         self._results.block(self.dark_until)
         for frame in self._queue:
             self._results.send(frame)
@@ -194,46 +261,69 @@ class Worker(Client):
         if self._results is not None:
             self._results.block(until)
 
-    def _connect_places(self, places: list[Place]) -> None:
-        wanted = {place.port: place for place in places}
-        for gone in self._places.keys() - wanted.keys():
-            self.farm.disconnect_tasks(self, gone)
-        new = [port for port in wanted if port not in self._places]
-        self._places = wanted
-        for port in new:
-            self.farm.connect_tasks(self, port)
-
     def wants(self, port: int) -> bool:
         """True while it pulls from the ventilator that listens there."""
-        return self.alive and port in self._places
+        return self.alive and port in self._ports
 
     # -- outputs ------------------------------------------------------------------------------------------------
 
-    def _perform(self, outputs: Iterable[HoldingOutput]) -> None:
+    def _perform(self, outputs: Iterable[SessionOutput]) -> None:
         outputs = list(outputs)
-        if not outputs:
-            return
         returned = iter(sorted((each for each in outputs if isinstance(each, Returned)), key=lambda each: each.job))
         for output in outputs:
             if isinstance(output, RunOrder):
                 self._run(output)
-            elif isinstance(output, KillOrder):
-                self._replace(output.slot)
-            elif isinstance(output, Submit):
-                self.sent_count += 1
-                self._note_submit(output)
-                if self._results is None:
-                    self._queue.append(output.frame)
-                else:
-                    self._results.send(output.frame)
+            elif isinstance(output, SendResults):
+                self._send_results(output)
             elif isinstance(output, Beat):
                 self._check_beat(output)
                 self.send(output, (self.name, self._named()))
             elif isinstance(output, Returned):
                 # Their order is that of a set, which is another one in each process.
                 self._send_returned(next(returned))
-            else:
-                self.send(output)
+            elif isinstance(output, Fail):
+                self.world.require(False, f"{self.name} fails:", output.text)
+            elif not isinstance(output, LogLine):
+                self._perform_order(output)
+
+    def _perform_order(self, order: Any) -> None:
+        if isinstance(order, KillOrder):
+            self._replace(order.slot)
+        elif isinstance(order, StartSlots):
+            for slot in order.slots:
+                self.world.after(self.dice.uniform(0.01, 0.2), self.happen, self._ready, slot)
+        elif isinstance(order, ConnectResults):
+            self._queue.clear()
+            self.results_cut()
+            self.call_results()
+        elif isinstance(order, Connect):
+            self._ports.add(order.port)
+            self.farm.connect_tasks(self, order.port)
+        elif isinstance(order, Disconnect):
+            self._ports.discard(order.port)
+            self.farm.disconnect_tasks(self, order.port)
+        elif isinstance(order, AwaitSignal):
+            self._await_signal(order.until)
+        elif isinstance(order, End):
+            self._over = True
+        else:
+            self.send(order)
+
+    def _await_signal(self, until: float) -> None:
+        if self._pending_signals:
+            self._waited()
+        else:
+            self._awaits = True
+            self.stall(max(until, self.stalled_until))
+
+    def _send_results(self, order: SendResults) -> None:
+        self.sent_count += 1
+        for results in split_results(order.frame):
+            self._note_results(results)
+        if self._results is None:
+            self._queue.append(order.frame)
+        else:
+            self._results.send(order.frame)
 
     def _named(self) -> dict[tuple[str, int], HeldBatch]:
         return {(job, first): held for job, mine in self.rules._held.items() for first, held in mine.items()}
@@ -242,7 +332,12 @@ class Worker(Client):
 
     def _ready(self, slot: int) -> None:
         self._orders.setdefault(slot, 0)
-        self._perform(self.rules.slot_idle(self.world.now, slot))
+        self._report(Ready(slot, self.functions))
+        if self.liar:
+            self.rules.expose(frozenset())
+
+    def _report(self, event: Event) -> None:
+        self._perform(self.session.slot_event(self.world.now, event))
 
     def _replace(self, slot: int) -> None:
         self._orders[slot] += 1
@@ -267,12 +362,12 @@ class Worker(Client):
         """True while the child was not killed."""
         return self.alive and self._orders[child.order.slot] == child.number
 
-    def outcomes(self, child: Child, first: int, outcomes: Outcomes) -> None:
+    def outcomes(self, child: Child, first: int, outcomes: Outcomes, by_sigterm: bool = False) -> None:
         """A child says outcomes."""
         if self.is_current(child) and outcomes.values:
             count, seconds = len(outcomes.values), sum(outcomes.seconds)
             raw = Raw(packed(outcomes))
-            self._perform(self.rules.outcomes(self.world.now, child.order.slot, first, count, seconds, raw))
+            self._report(Outcome(child.order.slot, first, count, seconds, raw, by_sigterm))
 
     def done(self, child: Child) -> None:
         """A child has done its order, and begins with the next one if it has one."""
@@ -282,25 +377,29 @@ class Worker(Client):
         del self._children[slot]
         ahead = self._ahead.pop(slot, [])
         self._perform([ahead[0]] if ahead else [])
-        self._perform(self.rules.slot_done(self.world.now, slot))
+        self._report(Done(slot))
 
     def died(self, child: Child, unclear: bool = False) -> None:
         """A child is dead; another is started."""
         if self.is_current(child):
             self._replace(child.order.slot)
-            self._perform(self.rules.slot_lost(self.world.now, child.order.slot, unclear))
+            self._report(Lost(child.order.slot, unclear))
 
     def given_back(self, child: Child, firsts: list[int]) -> None:
         """A child is stuck and gives back what it has not started."""
         if self.is_current(child):
             ahead = self._ahead.pop(child.order.slot, [])
             if firsts or ahead:
-                self._perform(self.rules.given_back(self.world.now, child.order.slot, firsts, len(ahead)))
+                self._report(GivenBack(child.order.slot, firsts, len(ahead)))
 
     # -- checks -------------------------------------------------------------------------------------------------
 
-    def _note_submit(self, submit: Submit) -> None:
-        results = decode_results(submit.frame)
+    def _note_results(self, results: Results) -> None:
+        require = self.world.require
+        require(results.serial not in self._said_now, f"{self.name} says a result twice in a turn:", results.serial)
+        require(TOLD_TO_END.encode() not in bytes(results.outcomes), f"{self.name} blames a task for its end:", results)
+        self._said_now.add(results.serial)
+        self._said_count = max(self._said_count, results.serial)
         held = self.rules._held.get(results.job, {}).get(results.batch[0])
         if held is not None and held.batch.ticket == results.ticket:
             self._unreceipted[results.serial] = results.job, results.batch[0]
@@ -312,6 +411,31 @@ class Worker(Client):
             if job == returned.job and first in firsts:
                 del self._unreceipted[serial]
         self.send(returned)
+
+    def _check_said(self) -> None:
+        require = self.world.require
+        require(self._said_count == self.rules._serial, f"{self.name} keeps results to itself:", self.rules._serial)
+        require(self._owed <= self._said_now, f"{self.name} does not say its results again:", self._owed)
+        self._said_now.clear()
+        self._owed.clear()
+
+    def _check_leaving(self, was_leaving: bool, was_empty: bool) -> None:
+        """It leaves when it was told to, and not before; what has not started it gives back at once."""
+        now, rules, require, settings = self.world.now, self.rules, self.world.require, self.settings
+        if not was_empty:
+            self._busy_at = now
+        idle_s, stop_s = settings.exit_when_idle_s, settings.stop_after_s
+        is_idle = idle_s is not None and now >= self._busy_at + idle_s
+        is_late = stop_s is not None and now >= self._began_at + stop_s
+        told = self._signal_count or is_idle or is_late
+        require(rules.leaving or not told, f"{self.name} does not leave:", (self._signal_count, is_idle, is_late))
+        require(was_leaving or told or not rules.leaving, f"{self.name} leaves although nobody has told it to")
+        require(not rules.leaving or not rules._turns.count(), f"{self.name} leaves, and keeps what has not started")
+        at_once = self._told_again
+        require(self._over or not at_once, f"{self.name} does not end at once")
+        require(
+            not self._over or at_once or (rules.leaving and rules.empty), f"{self.name} ends, and has something left"
+        )
 
     def _check_returned(self) -> None:
         rules = self.rules
@@ -354,6 +478,7 @@ class Child:
     def __init__(self, worker: Worker, order: RunOrder, number: int) -> None:
         self.worker, self.order, self.number = worker, order, number
         self._truth = worker.farm.job(order.job)
+        self._dead = False
         self._helds = [held for held in worker.rules._held[order.job].values() if held.slot == order.slot]
         self._parts: list[TaskSlice] = list(order.parts)
         self._begin_part()
@@ -370,7 +495,7 @@ class Child:
     def begin(self) -> None:
         """Start the next task."""
         worker = self.worker
-        if not worker.is_current(self):
+        if self._dead or not worker.is_current(self):
             return
         task = self._truth.tasks[self._next]
         self._truth.executions[self._next] += 1
@@ -387,22 +512,30 @@ class Child:
             worker.world.after(self.order.timeout_s, worker.happen, self._time_out, self._next)
         worker.world.after(seconds, self._end_task, task, seconds)
 
+    def terminate(self) -> None:
+        """SIGTERM, which was meant for the worker too."""
+        if not self._dead and self.worker.is_current(self):
+            self._dead = True
+            died = Outcomes([None], [0.0], [(0, TOLD_TO_END, False)])
+            self.worker.happen(self.worker.outcomes, self, self._next, died, True)
+            self.worker.happen(self.worker.died, self)
+
     def _give_back(self, task: int) -> None:
-        if self.worker.is_current(self) and self._next == task:
+        if not self._dead and self.worker.is_current(self) and self._next == task:
             firsts = [part.first for part in self._parts]
             self._parts.clear()
             self.worker.happen(self.worker.given_back, self, firsts)
 
     def _time_out(self, task: int) -> None:
         # A worker that was stalled may find that the task has ended meanwhile.
-        if self.worker.is_current(self) and self._next == task:
+        if not self._dead and self.worker.is_current(self) and self._next == task:
             self.worker.world.note(self.worker.name, "ends a task", (self.order.job, task))
             died = Outcomes([None], [0.0], [(0, "the task ran longer than its timeout", False)])
             self.worker.outcomes(self, task, died)
             self.worker.died(self)
 
     def _kill_worker(self) -> None:
-        if self.worker.is_current(self):
+        if not self._dead and self.worker.is_current(self):
             self.worker.farm.kill_worker(self.worker)
 
     def _is_unclear(self) -> bool:
@@ -412,7 +545,7 @@ class Child:
 
     def _end_task(self, task: Any, seconds: float) -> None:
         worker, index = self.worker, self._next
-        if not worker.is_current(self):
+        if self._dead or not worker.is_current(self):
             return
         fails = self._attempt <= task.failures
         if fails and task.kills_child and self._is_unclear():
@@ -422,7 +555,7 @@ class Child:
         if fails and task.kills_child:
             # What the child had not said yet is run again by its successor.
             died = Outcomes([None], [0.0], [(0, "the task killed its process", False)])
-            worker.happen(worker.outcomes, self, index, died)
+            worker.happen(worker.outcomes, self, index, died, worker.dice.random() < 0.3)
             worker.happen(worker.died, self)
             return
         offset = index - self._outbox_first

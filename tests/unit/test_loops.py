@@ -21,7 +21,8 @@ from common.ventilator.loop import Ventilator, VentilatorOptions
 from common.ventilator.progress import ProgressDisplay
 from common.ventilator.settings import DispatchSettings
 from common.worker.child_process import Limits
-from common.worker.loop import TOGETHER_S, Worker, WorkerOptions
+from common.worker.loop import Worker, WorkerOptions
+from common.worker.session import TOGETHER_S
 from common.worker.settings import HoldingSettings
 from common.worker.slot_events import Outcome
 
@@ -157,6 +158,9 @@ class NoSignals:
         self.now += within_s
         return False
 
+    def received(self) -> list[int]:
+        return []
+
 
 def test_children_that_end_together_by_sigterm_hold_up_their_worker_once(monkeypatch: pytest.MonkeyPatch) -> None:
     signals: Any = NoSignals()
@@ -164,7 +168,7 @@ def test_children_that_end_together_by_sigterm_hold_up_their_worker_once(monkeyp
     worker = Worker(options, _pair(WORKER), polling.Poll(), signals)
     taken = []
     monkeypatch.setattr(clock, "now", lambda: signals.now)
-    monkeypatch.setattr(worker._holding, "outcomes", lambda *outcome: taken.append(outcome[1]) or [])
+    monkeypatch.setattr(worker._session.holding, "outcomes", lambda *outcome: taken.append(outcome[1]) or [])
     worker._take_slot_events([Outcome(slot, slot, 1, 0.0, Raw(b""), by_sigterm=True) for slot in range(50)])
     assert taken == list(range(50))
     assert signals.now <= TOGETHER_S

@@ -158,7 +158,7 @@ LONG_FILES = {"worker.child"}
 NOT_YET = {
     "file": {"ventilator.dispatch"},
     "function": set(),
-    "class": {"ventilator.dispatch", "worker.loop"},
+    "class": {"ventilator.dispatch"},
 }
 """What is still beyond the limits; it must not grow, and whatever is within them is struck off here."""
 

@@ -63,9 +63,9 @@ def test_a_refused_key_is_named_once_until_the_roster_changes(folder: KeyFolder)
     watch = RosterWatch(folder)
     lines = [watch.refused("results", key, "10.0.0.1") for key in (observer, revoked_before, "?" * 40)]
     assert lines == [
-        "refused the key of observer olga from 10.0.0.1 on the results link (said once)",
-        "refused the key of ada from 10.0.0.1 on the results link (said once)",
-        "refused an unknown key (????????...) from 10.0.0.1 on the results link (said once)",
+        "refused the key of observer olga from 10.0.0.1 on the results link (logged once)",
+        "refused the key of ada from 10.0.0.1 on the results link (logged once)",
+        "refused an unknown key (????????...) from 10.0.0.1 on the results link (logged once)",
     ]
     assert watch.refused("control", observer, "10.0.0.2") is None
     enrol(folder, "worker", "bob")

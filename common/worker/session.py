@@ -1,0 +1,307 @@
+"""What a worker does about its sink, jobs, children and signals. No socket, no process, no clock.
+
+`now` is monotonic seconds. The answers are data, which the loop performs and the simulator too.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..errors import ProtocolError
+from ..log_line import LogLine
+from ..protocol.codec import join_results
+from ..protocol.handshake import Fail
+from ..protocol.messages import Batch, FromSink, Message, Offer, Place, Places, Recorded, Welcome
+from .holding import Holding
+from .holding import Output as HoldingOutput
+from .settings import SessionSettings
+from .slot_events import Broken, Done, Event, GivenBack, Lost, Outcome, Ready
+from .slot_orders import KillOrder, RunOrder
+from .unacked import Submit
+
+TOGETHER_S = 0.2
+"""Seconds within which a signal that is meant for a whole process group reaches each process of it."""
+OUTGOING_BYTES_MAX = 1024 * 1024
+"""At most this many bytes of results are sent as one frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartSlots:
+    """Order to the shell: start the children of these slots."""
+
+    slots: range
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectResults:
+    """Order to the shell: the sink was started (again); connect a new results socket to this port of it."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendResults:
+    """Order to the shell: PUSH this frame to the sink."""
+
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Order to the shell: pull the tasks of this job from its ventilator too."""
+
+    job: str
+    host: str
+    port: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Order to the shell: pull nothing from this address any more."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitSignal:
+    """Order to the shell: wait for a signal until then at most, and call `waited` before anything else."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Order to the shell: the worker is done."""
+
+
+SessionOutput = (
+    Message
+    | RunOrder
+    | KillOrder
+    | StartSlots
+    | ConnectResults
+    | SendResults
+    | Connect
+    | Disconnect
+    | AwaitSignal
+    | LogLine
+    | Fail
+    | End
+)
+
+
+class WorkerSession:
+    """One run of a worker, from the start of its first child to its end."""
+
+    def __init__(self, settings: SessionSettings, name: str, now: float) -> None:
+        self.holding = Holding(settings.holding, name)
+        self._settings = settings
+        self._timing = settings.holding.timing
+        self._name = name
+        self._functions: list[str] | None = None
+        """None while the first child imports the modules."""
+        self._sink_run: str | None = None
+        self._places: dict[tuple[str, int, str], Place] = {}
+        self._complained: set[str] = set()
+        self._outgoing: list[bytes] = []
+        self._outgoing_bytes = 0
+        self._busy_at = now
+        self._voice_at = now + self._timing.voice_s
+        self._stop_at = None if settings.stop_after_s is None else now + settings.stop_after_s
+        self._together_until: float | None = None
+        """Until then a signal is waited for that may explain what the slots report in this turn."""
+        self._doubted: Outcome | Broken | None = None
+
+    # -- the sink -----------------------------------------------------------------------------------------------
+
+    def receive(self, now: float, message: FromSink, sink_host: str) -> list[SessionOutput]:
+        """Take a message of the sink, which was reached at this host."""
+        if isinstance(message, Welcome):
+            return self._receive_welcome(now, message, sink_host)
+        if isinstance(message, Places):
+            jobs = frozenset(place.job for place in message.places)
+            self.holding.places(jobs, frozenset(place.job for place in message.places if place.scarce))
+            return self._receive_places(message.places, sink_host)
+        said: list[SessionOutput] = []
+        if isinstance(message, Recorded) and message.refused:
+            text = f"the sink refuses {len(message.refused)} results: it does not know their job"
+            said.append(LogLine("warning", text))
+        return said + self._joined(self.holding.receive(now, message))
+
+    def _receive_welcome(self, now: float, welcome: Welcome, sink_host: str) -> list[SessionOutput]:
+        outputs: list[SessionOutput] = [] if self._functions is None else [Offer(self._functions)]
+        if welcome.run == self._sink_run:
+            return outputs
+        self._sink_run = welcome.run
+        outputs.append(LogLine("info", f"joined the sink at {sink_host} as {self._name}"))
+        outputs.append(ConnectResults(welcome.results_port))
+        return outputs + self._joined(self.holding.sink_restarted(now))
+
+    def _receive_places(self, places: Sequence[Place], sink_host: str) -> list[SessionOutput]:
+        wanted = {(place.host or sink_host, place.port, place.key): place for place in places}
+        # Two ventilators may claim the same address; letting go of it lets go of both.
+        gone = dict.fromkeys(key[:2] for key in self._places if key not in wanted)
+        kept = {key: place for key, place in self._places.items() if key[:2] not in gone}
+        self._places = wanted
+        outputs: list[SessionOutput] = [Disconnect(*address) for address in gone]
+        for host, port, key in [each for each in wanted if each not in kept]:
+            outputs.append(Connect(wanted[host, port, key].job, host, port, key))
+        return outputs
+
+    # -- ventilators --------------------------------------------------------------------------------------------
+
+    def take(self, now: float, batches: Iterable[Batch]) -> list[SessionOutput]:
+        """Take batches that came together."""
+        return self._joined(self.holding.take(now, batches))
+
+    def malformed(self, address: str, error: ProtocolError) -> list[SessionOutput]:
+        """A ventilator at this address sent something that is no batch."""
+        if address in self._complained:
+            return []
+        self._complained.add(address)
+        return [LogLine("warning", f"a ventilator at {address} sent an invalid batch: {error} (logged once)")]
+
+    # -- slots --------------------------------------------------------------------------------------------------
+
+    def begin(self) -> list[SessionOutput]:
+        """One child imports the modules first: if that fails, it fails once."""
+        return [StartSlots(range(1))]
+
+    def slot_event(self, now: float, event: Event) -> list[SessionOutput]:
+        """Take what a slot reports."""
+        if (isinstance(event, Outcome) and event.by_sigterm) or isinstance(event, Broken):
+            # The whole process group may be told to end: that is no fault of the task, nor of the modules.
+            self._doubted = event
+            if self._together_until is None:
+                self._together_until = now + TOGETHER_S
+            if now < self._together_until and not self.holding.leaving:
+                return [AwaitSignal(self._together_until)]
+            return self.waited(now, [])
+        if isinstance(event, Outcome):
+            return self._outcome(now, event)
+        if isinstance(event, Done):
+            return self._joined(self.holding.slot_done(now, event.slot))
+        if isinstance(event, GivenBack):
+            return self._joined(self.holding.given_back(now, event.slot, event.firsts, event.orders_back))
+        if isinstance(event, Lost):
+            return self._joined(self.holding.slot_lost(now, event.slot, event.unclear))
+        return self._ready(now, event)
+
+    def waited(self, now: float, signals: Iterable[str]) -> list[SessionOutput]:
+        """These signals came while the shell waited for one."""
+        outputs = [output for name in signals for output in self.signalled(now, name)]
+        event, self._doubted = self._doubted, None
+        if isinstance(event, Outcome) and not self.holding.leaving:
+            outputs += self._outcome(now, event)
+        elif isinstance(event, Broken) and not self.holding.leaving:
+            outputs.append(Fail(event.text))
+        elif isinstance(event, Broken):
+            # A leaving worker needs no new child for what the others still run.
+            outputs.append(LogLine("warning", f"slot {event.slot} has no child process any longer: {event.text}"))
+        return outputs
+
+    def _outcome(self, now: float, event: Outcome) -> list[SessionOutput]:
+        order = (event.slot, event.first, event.count, event.seconds, event.outcomes)
+        return self._joined(self.holding.outcomes(now, *order))
+
+    def _ready(self, now: float, ready: Ready) -> list[SessionOutput]:
+        outputs: list[SessionOutput] = []
+        if self._functions is None:
+            self._functions = ready.functions
+            self.holding.expose(frozenset(ready.functions))
+            slots = self._settings.holding.slots
+            outputs.append(StartSlots(range(1, slots)))
+            outputs.append(LogLine("info", f"exposing {', '.join(ready.functions)} in {slots} slots"))
+            if self._sink_run is not None:
+                outputs.append(Offer(ready.functions))
+        return outputs + self._joined(self.holding.slot_idle(now, ready.slot))
+
+    # -- leaving ------------------------------------------------------------------------------------------------
+
+    def signalled(self, now: float, name: str) -> list[SessionOutput]:
+        """A signal of this name came: leave in order, or at once if it is the second one."""
+        if self.holding.leaving:
+            return [
+                LogLine("warning", f"{name} again: leaving at once; running tasks are pushed to other workers"),
+                End(),
+            ]
+        text = f"{name}: returning what has not started, finishing what runs; again to leave at once"
+        return self._leave(now, text)
+
+    def parent_gone(self, now: float) -> list[SessionOutput]:
+        """The process that started this worker for itself has died."""
+        return self._leave(now)
+
+    def _leave(self, now: float, text: str | None = None) -> list[SessionOutput]:
+        if self.holding.leaving:
+            return []
+        said: list[SessionOutput] = [] if text is None else [LogLine("info", text)]
+        return said + self._joined(self.holding.leave(now, self._settings.holding.grace_s))
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[SessionOutput]:
+        """The end of a turn: do what is due, send the results that are there, say what takes long."""
+        self._together_until = None
+        outputs: list[SessionOutput] = []
+        if self._functions is not None:
+            outputs += self._joined(self.holding.tick(now))
+        if not self.holding.empty:
+            self._busy_at = now
+        idle_s = self._settings.exit_when_idle_s
+        if idle_s is not None and now >= self._busy_at + idle_s:
+            outputs += self._leave(now, f"no task for {idle_s:g} seconds: leaving")
+        if self._stop_at is not None and now >= self._stop_at:
+            outputs += self._leave(now, "the time is over: returning what has not started, finishing what runs")
+        outputs += self._send_results()
+        outputs += self._speak(now)
+        if self.holding.leaving and (self.holding.empty or self._functions is None):
+            outputs.append(End())
+        return outputs
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        instants: list[float] = []
+        if self._functions is not None:
+            instants.append(self.holding.deadline())
+        if self._stop_at is not None and not self.holding.leaving:
+            instants.append(self._stop_at)
+        if self._settings.exit_when_idle_s is not None and not self.holding.leaving:
+            instants.append(self._busy_at + self._settings.exit_when_idle_s)
+        if self._functions is None or self.holding.leaving:
+            instants.append(self._voice_at)
+        return min(instants, default=None)
+
+    def _speak(self, now: float) -> list[SessionOutput]:
+        """Say for what the worker waits, while it waits for its own children."""
+        if self._functions is not None and not self.holding.leaving:
+            self._voice_at = now + self._timing.voice_s
+        elif now >= self._voice_at:
+            self._voice_at = now + 2 * self._timing.voice_s
+            importing = f"importing {', '.join(self._settings.modules)}"
+            finishing = "finishing running tasks, or waiting for their receipts; a second signal leaves at once"
+            return [LogLine("info", f"still {finishing if self.holding.leaving else importing}")]
+        return []
+
+    # -- results ------------------------------------------------------------------------------------------------
+
+    def _joined(self, outputs: Iterable[HoldingOutput]) -> list[SessionOutput]:
+        """Keep results for those that follow in this turn: a message costs more than what is in it."""
+        kept: list[SessionOutput] = []
+        for output in outputs:
+            if not isinstance(output, Submit):
+                kept.append(output)
+                continue
+            if self._outgoing_bytes + len(output.frame) > OUTGOING_BYTES_MAX:
+                kept += self._send_results()
+            self._outgoing.append(output.frame)
+            self._outgoing_bytes += len(output.frame)
+        return kept
+
+    def _send_results(self) -> list[SessionOutput]:
+        if not self._outgoing:
+            return []
+        frame = join_results(self._outgoing)
+        self._outgoing, self._outgoing_bytes = [], 0
+        return [SendResults(frame)]

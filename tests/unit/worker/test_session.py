@@ -1,0 +1,348 @@
+"""What a worker does about its sink, jobs, children and signals."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from msgspec import Raw, msgpack
+
+from common.errors import ProtocolError
+from common.log_line import LogLine
+from common.protocol.codec import split_results, ticket
+from common.protocol.handshake import Fail
+from common.protocol.messages import Batch, Offer, Outcomes, Place, Places, Recorded, Returned, Welcome
+from common.worker import session as module
+from common.worker.session import (
+    TOGETHER_S,
+    AwaitSignal,
+    Connect,
+    ConnectResults,
+    Disconnect,
+    End,
+    SendResults,
+    SessionOutput,
+    StartSlots,
+    WorkerSession,
+)
+from common.worker.settings import HoldingSettings, SessionSettings
+from common.worker.slot_events import Broken, Done, Lost, Outcome, Ready
+from common.worker.slot_orders import KillOrder, RunOrder
+
+SETTINGS = SessionSettings(["m"], None, None, HoldingSettings(slots=2, prefetch=2, grace_s=30.0))
+VOICE_S = SETTINGS.holding.timing.voice_s
+DONE = Raw(msgpack.encode(Outcomes([None], [1.0], [])))
+WELCOME = Welcome(2, "run1", 5558, False)
+
+
+def batch(first: int, job: str = "job") -> Batch:
+    return Batch(job, "m:f", first, 1, 1, ticket(b"k", first, 1, 1), None, False, False, Raw(msgpack.encode([first])))
+
+
+def place(job: str = "job", host: str = "", port: int = 5557, key: str = "k" * 40) -> Place:
+    return Place(job, host, port, key, False)
+
+
+def importing(settings: SessionSettings = SETTINGS) -> WorkerSession:
+    return WorkerSession(settings, "w", 0.0)
+
+
+def ready(settings: SessionSettings = SETTINGS) -> WorkerSession:
+    """All its children wait for work, and the job is known."""
+    made = importing(settings)
+    made.receive(0.0, WELCOME, "sink")
+    for slot in range(settings.holding.slots):
+        made.slot_event(0.0, Ready(slot, ["m:f"]))
+    made.receive(0.0, Places([place()]), "sink")
+    made.tick(0.0)
+    return made
+
+
+def busy(settings: SessionSettings = SETTINGS) -> WorkerSession:
+    """It runs tasks 0 and 1, and 2 and 3 wait."""
+    made = ready(replace(settings, holding=replace(settings.holding, ahead_bytes_max=0)))
+    made.take(0.0, [batch(first) for first in range(4)])
+    return made
+
+
+def words(outputs: list[SessionOutput]) -> list[str]:
+    return [output.text for output in outputs if isinstance(output, LogLine)]
+
+
+def kinds(outputs: list[SessionOutput]) -> list[type]:
+    return [type(output) for output in outputs]
+
+
+def returned(outputs: list[SessionOutput]) -> list[int]:
+    return [first for output in outputs if isinstance(output, Returned) for first, _, _ in output.batches]
+
+
+# -- the start ----------------------------------------------------------------------------------------------------
+
+
+def test_one_child_imports_the_modules_first_and_then_the_others() -> None:
+    made = importing()
+    assert made.begin() == [StartSlots(range(1))]
+    outputs = made.slot_event(0.0, Ready(0, ["m:f", "m:g"]))
+    assert outputs == [StartSlots(range(1, 2)), LogLine("info", "exposing m:f, m:g in 2 slots")]
+    assert made.slot_event(0.0, Ready(1, ["m:f", "m:g"])) == []
+
+
+@pytest.mark.parametrize("welcome_first", [True, False])
+def test_the_sink_is_told_what_is_exposed_once_both_are_there(welcome_first: bool) -> None:
+    made = importing()
+    steps: list[Callable[[], list[SessionOutput]]] = [
+        lambda: made.receive(0.0, WELCOME, "sink"),
+        lambda: made.slot_event(0.0, Ready(0, ["m:f"])),
+    ]
+    first, second = steps if welcome_first else reversed(steps)
+    assert Offer not in kinds(first())
+    assert Offer(["m:f"]) in second()
+
+
+def test_nothing_is_said_to_the_sink_before_the_modules_are_imported() -> None:
+    made = importing()
+    assert made.tick(1.0) == []
+
+
+# -- the sink and its ventilators ---------------------------------------------------------------------------------
+
+
+def test_a_sink_that_was_started_again_gets_a_new_results_socket_and_the_results_again() -> None:
+    made = busy()
+    made.slot_event(0.0, Outcome(0, 0, 1, 1.0, DONE))
+    assert SendResults in kinds(made.tick(0.0))
+    assert kinds(made.receive(1.0, WELCOME, "sink")) == [Offer], "the same sink: the link was cut"
+    assert SendResults not in kinds(made.tick(1.0))
+    outputs = made.receive(2.0, replace_run("run2"), "sink")
+    assert kinds(outputs) == [Offer, LogLine, ConnectResults]
+    assert words(outputs) == ["joined the sink at sink as w"]
+    assert SendResults in kinds(made.tick(2.0))
+
+
+def replace_run(run: str) -> Welcome:
+    return Welcome(2, run, 5558, False)
+
+
+A, B = Connect("a", "sink", 1, "k" * 40), Connect("b", "sink", 2, "k" * 40)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outputs"),
+    [
+        ([], [place("a", "", 1)], [A]),
+        ([place("a", "", 1)], [place("a", "", 1)], []),
+        ([place("a", "", 1)], [place("a", "", 1), place("b", "", 2)], [B]),
+        ([place("a", "", 1), place("b", "", 2)], [place("b", "", 2)], [Disconnect("sink", 1)]),
+        ([place("a", "", 1)], [place("a", "sink", 1)], []),
+        (
+            [place("a", "", 1)],
+            [place("a", "", 1, "n" * 40)],
+            [Disconnect("sink", 1), Connect("a", "sink", 1, "n" * 40)],
+        ),
+        (
+            [place("a", "", 1), place("b", "", 1, "n" * 40)],
+            [place("a", "", 1)],
+            [Disconnect("sink", 1), A],
+        ),
+        ([place("a", "", 1)], [place("a", "else", 1)], [Disconnect("sink", 1), Connect("a", "else", 1, "k" * 40)]),
+    ],
+    ids=["new", "same", "one more", "one less", "the same host", "another key", "one address, two keys", "moved"],
+)
+def test_it_pulls_from_the_places_that_the_sink_names(
+    before: list[Place], after: list[Place], outputs: list[SessionOutput]
+) -> None:
+    made = importing()
+    made.receive(0.0, Places(before), "sink")
+    assert made.receive(0.0, Places(after), "sink") == outputs
+
+
+def test_results_that_the_sink_refuses_are_said() -> None:
+    made = busy()
+    assert words(made.receive(0.0, Recorded([], [1, 2]), "sink")) == [
+        "the sink refuses 2 results: it does not know their job"
+    ]
+    assert words(made.receive(0.0, Recorded([1], []), "sink")) == []
+
+
+def test_a_ventilator_that_sends_nonsense_is_named_once() -> None:
+    made = ready()
+    error = ProtocolError("no batch")
+    assert len(made.malformed("10.0.0.1", error)) == 1
+    assert made.malformed("10.0.0.1", error) == []
+    assert len(made.malformed("10.0.0.2", error)) == 1
+
+
+# -- results ------------------------------------------------------------------------------------------------------
+
+
+def sent(outputs: list[SessionOutput]) -> list[list[int]]:
+    """The first tasks of the results in each frame."""
+    return [
+        [each.first for each in split_results(output.frame)] for output in outputs if isinstance(output, SendResults)
+    ]
+
+
+def test_results_of_one_turn_share_a_frame() -> None:
+    made = busy()
+    outputs = made.slot_event(0.0, Outcome(0, 0, 1, 1.0, DONE)) + made.slot_event(0.0, Outcome(1, 1, 1, 1.0, DONE))
+    assert sent(outputs) == []
+    assert sent(made.tick(0.0)) == [[0, 1]]
+    assert sent(made.tick(0.1)) == []
+
+
+def test_a_frame_of_results_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OUTGOING_BYTES_MAX", 10)
+    made = busy()
+    assert sent(made.slot_event(0.0, Outcome(0, 0, 1, 1.0, DONE))) == []
+    assert sent(made.slot_event(0.0, Outcome(1, 1, 1, 1.0, DONE))) == [[0]]
+    assert sent(made.tick(0.0)) == [[1]]
+
+
+# -- leaving ------------------------------------------------------------------------------------------------------
+
+
+IN_ORDER = "returning what has not started, finishing what runs"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told", "says"),
+    [
+        (SETTINGS, lambda made: made.signalled(1.0, "SIGTERM"), [f"SIGTERM: {IN_ORDER}; again to leave at once"]),
+        (SETTINGS, lambda made: made.parent_gone(1.0), []),
+        (replace(SETTINGS, stop_after_s=1.0), lambda made: made.tick(1.0), [f"the time is over: {IN_ORDER}"]),
+    ],
+    ids=["signal", "parent", "stop after"],
+)
+def test_it_leaves_in_order(
+    settings: SessionSettings, told: Callable[[WorkerSession], list[SessionOutput]], says: list[str]
+) -> None:
+    made = busy(settings)
+    outputs = told(made)
+    assert words(outputs) == says
+    assert sorted(returned(outputs)) == [2, 3]
+    for slot in (0, 1):
+        made.slot_event(2.0, Outcome(slot, slot, 1, 1.0, DONE))
+        made.slot_event(2.0, Done(slot))
+    assert End not in kinds(made.tick(2.0)), "it waits for its receipts"
+    made.receive(3.0, Recorded([1, 2], []), "sink")
+    assert End() in made.tick(3.0)
+
+
+def test_the_second_signal_ends_it_at_once() -> None:
+    made = busy()
+    made.signalled(1.0, "SIGINT")
+    outputs = made.signalled(1.5, "SIGTERM")
+    assert words(outputs) == ["SIGTERM again: leaving at once; running tasks are pushed to other workers"]
+    assert outputs[-1] == End()
+
+
+def test_what_runs_past_the_grace_is_ended_and_returned() -> None:
+    made = busy()
+    made.signalled(1.0, "SIGTERM")
+    assert KillOrder not in kinds(made.tick(30.9))
+    outputs = made.tick(31.0)
+    assert [output for output in outputs if isinstance(output, KillOrder)] == [KillOrder(0), KillOrder(1)]
+    assert sorted(returned(outputs)) == [0, 1]
+    assert outputs[-1] == End()
+
+
+def test_a_worker_that_imports_ends_at_once() -> None:
+    made = importing()
+    made.signalled(0.0, "SIGTERM")
+    assert made.tick(0.0)[-1] == End()
+
+
+def test_it_leaves_when_it_was_idle_and_not_while_it_holds_something() -> None:
+    made = busy(replace(SETTINGS, exit_when_idle_s=5.0))
+    for now in (4.0, 8.0):
+        assert words(made.tick(now)) == []
+    for first in range(4):
+        made.slot_event(8.0, Outcome(first % 2, first, 1, 1.0, DONE))
+        made.slot_event(8.0, Done(first % 2))
+    assert words(made.tick(20.0)) == [], "its results have no receipts"
+    made.receive(21.0, Recorded([1, 2, 3, 4], []), "sink")
+    assert made.deadline() is not None
+    assert words(made.tick(24.9)) == []
+    outputs = made.tick(25.0)
+    assert words(outputs) == ["no task for 5 seconds: leaving"]
+    assert outputs[-1] == End()
+
+
+def test_the_deadline_is_when_it_was_told_to_leave() -> None:
+    made = importing(replace(SETTINGS, stop_after_s=3.0, exit_when_idle_s=4.0))
+    assert made.deadline() == 3.0
+    made = importing(replace(SETTINGS, exit_when_idle_s=4.0))
+    assert made.deadline() == 4.0
+
+
+# -- the whole group is told to end -------------------------------------------------------------------------------
+
+
+def died(slot: int) -> Outcome:
+    """The child of the slot was ended by SIGTERM while it ran a task."""
+    return Outcome(slot, slot, 1, 0.0, DONE, by_sigterm=True)
+
+
+BROKEN = Broken(1, "the module cannot be imported")
+
+
+def test_a_task_whose_child_ended_by_sigterm_is_blamed_when_no_signal_comes() -> None:
+    made = busy()
+    assert made.slot_event(1.0, died(0)) == [AwaitSignal(1.0 + TOGETHER_S)]
+    made.waited(1.0 + TOGETHER_S, [])
+    made.slot_event(1.2, Lost(0))
+    assert sent(made.tick(1.2)) == [[0]]
+
+
+def test_a_task_whose_child_ended_with_its_worker_is_not_blamed() -> None:
+    made = busy()
+    made.slot_event(1.0, died(0))
+    assert sorted(returned(made.waited(1.1, ["SIGTERM"]))) == [2, 3]
+    assert made.slot_event(1.1, Lost(0)) == []
+    outputs = made.tick(1.1)
+    assert sent(outputs) == []
+    assert returned(outputs) == [0], "another worker runs it"
+    assert made.slot_event(1.1, died(1)) == [], "it leaves: nothing is waited for any more"
+
+
+def test_children_that_end_together_are_waited_for_once() -> None:
+    made = busy()
+    assert made.slot_event(1.0, died(0)) == [AwaitSignal(1.0 + TOGETHER_S)]
+    made.waited(1.0 + TOGETHER_S, [])
+    assert AwaitSignal not in kinds(made.slot_event(1.0 + TOGETHER_S, died(1)))
+    assert sent(made.tick(1.3)) == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("signals", "kind"), [([], Fail), (["SIGTERM"], LogLine)], ids=["the modules are broken", "it is told to end"]
+)
+def test_a_child_that_cannot_import_ends_its_worker_unless_that_leaves(signals: list[str], kind: type) -> None:
+    made = importing()
+    assert made.slot_event(1.0, BROKEN) == [AwaitSignal(1.0 + TOGETHER_S)]
+    last = made.waited(1.1, signals)[-1]
+    assert isinstance(last, kind)
+    assert BROKEN.text in last.text  # type: ignore[attr-defined]
+
+
+# -- the voice ----------------------------------------------------------------------------------------------------
+
+
+def test_it_says_what_it_waits_for() -> None:
+    made = importing()
+    assert made.deadline() == VOICE_S
+    assert words(made.tick(VOICE_S)) == ["still importing m"]
+    assert words(made.tick(VOICE_S + 0.1)) == []
+    assert words(made.tick(3 * VOICE_S)) == ["still importing m"]
+    made = busy()
+    assert words(made.tick(100.0)) == []
+    made.signalled(100.0, "SIGTERM")
+    assert words(made.tick(100.0 + VOICE_S)) == [
+        "still finishing running tasks, or waiting for their receipts; a second signal leaves at once"
+    ]
+
+
+def test_batches_run_and_what_comes_beyond_is_returned() -> None:
+    made = ready()
+    outputs = made.take(0.0, [batch(first) for first in range(6)])
+    assert RunOrder in kinds(outputs)
+    assert returned(made.tick(0.0)) == [4, 5]
