@@ -2,19 +2,28 @@
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
 import msgspec
 import pytest
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
+from common.errors import ProtocolError
 from common.protocol import codec, messages, settings
+from common.protocol.handshake import Handshake
 from common.protocol.messages import Batch, Message, Results
+from common.sink.rows import recording
+from common.sink.settings import CollectorSettings
 from common.transport import sockets
 from common.transport.key_files import Certificate
+from common.transport.zap import REFUSED_FOR_GOOD, ZapHandler
+from common.ventilator.dialog import Dialog
 from common.ventilator.settings import DispatchSettings
+from common.worker.settings import HoldingSettings
+from tests import smallest_worker
 from tests.conftest import TOP
 
 DOCUMENT = (TOP / "docs" / "PROTOCOL.md").read_text()
@@ -25,6 +34,13 @@ MESSAGES = {
     if isinstance(kind, type) and issubclass(kind, Message) and kind is not Message
 }
 FROM_SINK = {kind.__struct_config__.tag for kind in messages.FromSink.__args__}
+
+CURVE_BYTES = 33
+FRAME_BYTES_MAX = settings.MESSAGE_BYTES_MAX + settings.ENVELOPE_BYTES - CURVE_BYTES
+"""Tried below on real sockets."""
+PATIENCE_MS = 30_000
+WORDS = {"second": "1", "twice": "2", "five": "5"}
+RULES = re.search(r"^# -- the rules -+\n(.*?)^# -- ", (TOP / "tests/smallest_worker.py").read_text(), re.M | re.S)
 
 Maker = Callable[[zmq.Context[Any], Certificate], zmq.Socket[bytes]]
 
@@ -133,6 +149,187 @@ def test_the_socket_options(option: str, makers: list[Maker], values: list[str])
                 assert [getattr(made, value) for value in values] == [int(each) for each in re.findall(r"\d+", said)]
 
 
+OPTIONS = {
+    ("IMMEDIATE", "required"): {"results_client": 0},
+    ("IMMEDIATE", "advice"): {"control_client": 1},
+    ("SNDHWM", "required"): {"results_client": 0},
+    ("SNDHWM", "advice"): {"tasks_server": 64, "control_client": 10_000, "control_server": 10_000},
+    ("SNDBUF", "advice"): {"tasks_server": 262_144},
+    ("LINGER", "advice"): {
+        "control_client": 500,
+        "control_server": 500,
+        **dict.fromkeys(("results_client", "results_server", "tasks_client", "tasks_server"), 0),
+    },
+    ("TCP_MAXRT", "advice"): dict.fromkeys(("control_client", "results_client", "tasks_client", "tasks_server"), 5_000),
+    ("IPV6", "required"): dict.fromkeys((maker.__name__ for maker in sockets_of("all")), 1),
+}
+"""By option and table: the sockets that the row is about, and what they have."""
+
+
+@pytest.fixture
+def made() -> Iterator[dict[str, zmq.Socket[bytes]]]:
+    public, secret = zmq.curve_keypair()
+    pair = Certificate(TOP, public.decode(), secret.decode(), sink_key=public.decode())
+    with zmq.Context() as context:
+        found = {maker.__name__: maker(context, pair) for maker in sockets_of("all")}
+        yield found
+        for each in found.values():
+            each.close(0)
+
+
+def row(option: str, table: str) -> str:
+    [rows] = re.findall(rf"^\*\*{table}\.\*\*.*?\n\n(.*?)\n\n", DOCUMENT, re.MULTILINE | re.DOTALL | re.IGNORECASE)
+    [value] = re.findall(rf"^\| `{option}`[^|]*\| ([^|]*) \|", rows, re.MULTILINE)
+    return value
+
+
+@pytest.mark.parametrize(("option", "table"), OPTIONS)
+def test_what_is_set_on_some_sockets_only(option: str, table: str, made: dict[str, zmq.Socket[bytes]]) -> None:
+    said = OPTIONS[option, table]
+    number = getattr(zmq, option)
+    assert {name: made[name].get(number) for name in said} == said
+    assert set(map(int, re.findall(r"\d+", row(option, table)))) == set(said.values())
+    unset = zmq.Context.instance().socket(zmq.DEALER)
+    if option in ("SNDBUF", "TCP_MAXRT"):
+        assert {each.get(number) for name, each in made.items() if name not in said} == {unset.get(number)}
+    unset.close()
+
+
+def test_what_is_never_set_is_not(made: dict[str, zmq.Socket[bytes]]) -> None:
+    assert {each.get(zmq.ROUTING_ID) for each in made.values()} == {b""}
+    assert row("ROUTING_ID", "required") == row("HEARTBEAT_IVL", "required") == "never set"
+    assert {each.get(zmq.HEARTBEAT_IVL) for each in made.values()} == {0}
+    assert {each.get(zmq.HEARTBEAT_TTL) for each in made.values()} == {0}
+
+
+def test_keepalive(made: dict[str, zmq.Socket[bytes]]) -> None:
+    said = tuple(map(int, row("TCP_KEEPALIVE", "advice").split(", ")))
+    options = [zmq.TCP_KEEPALIVE, zmq.TCP_KEEPALIVE_IDLE, zmq.TCP_KEEPALIVE_INTVL, zmq.TCP_KEEPALIVE_CNT]
+    assert {tuple(each.get(option) for option in options) for each in made.values()} == {said}
+
+
+def test_addresses_of_both_families() -> None:
+    said = re.findall(r"`(tcp://\[[^`]*)`", DOCUMENT)
+    assert said == [sockets.endpoint("2001:db8::7", 5557)]
+
+
+@pytest.mark.parametrize("link", ["control", "results", "tasks"])
+def test_the_largest_frame(link: str) -> None:
+    """On real CURVE sockets: it passes, and one byte more ends the connection."""
+    pair, server_pair = curve_pair(), curve_pair()
+    pair = replace(pair, sink_key=server_pair.public)
+    with zmq.Context() as context:
+        zap = ZapHandler(context, lambda *_: True, lambda *_: None, REFUSED_FOR_GOOD)
+        server: zmq.Socket[bytes] = getattr(sockets, f"{link}_server")(context, server_pair)
+        port = sockets.bind(server, "127.0.0.1", 0, "--port")
+        client: zmq.Socket[bytes] = getattr(sockets, f"{link}_client")(context, pair)
+        watch = client.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        client.connect(sockets.endpoint("127.0.0.1", port))
+        assert zap.socket.poll(PATIENCE_MS)
+        zap.answer()
+        assert recv_monitor_message(watch)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        sender, receiver = (server, client) if link == "tasks" else (client, server)
+        sender.send(bytes(FRAME_BYTES_MAX))
+        assert receiver.poll(PATIENCE_MS)
+        assert [len(frame) for frame in receiver.recv_multipart()][-1] == FRAME_BYTES_MAX
+        sender.send(bytes(FRAME_BYTES_MAX + 1))
+        sender.send(b"behind it")
+        assert watch.poll(PATIENCE_MS)
+        assert recv_monitor_message(watch)["event"] == zmq.EVENT_DISCONNECTED
+        # A client that has sent it connects again, one that was to receive it does not.
+        assert bool(zap.socket.poll(3_000)) == (link != "tasks")
+        assert not receiver.poll(0)
+        client.disable_monitor()
+        for each in (watch, client, server):
+            each.close(0)
+        zap.close()
+
+
+def curve_pair() -> Certificate:
+    public, secret = zmq.curve_keypair()
+    return Certificate(TOP, public.decode(), secret.decode(), sink_key=public.decode())
+
+
+# -- values -------------------------------------------------------------------------------------------------------
+
+
+def recorded(value: bytes) -> str:
+    """What the sink makes of a task's encoded value: recorded, failed, refused or dropped."""
+    outcomes = b"\x83\xa6values\x91" + value + b"\xa7seconds\x91\x00\xa6errors\x90"
+    results = Results("j", "w", 1, 0, 1, 1, (0, 1), bytes(16), msgspec.Raw(outcomes))
+    try:
+        [decoded] = codec.split_results(codec.join_results([codec.encode(results)]))
+    except ProtocolError:
+        return "dropped"
+    try:
+        return "failed" if recording(decoded).errors else "recorded"
+    except ProtocolError:
+        return "refused"
+
+
+def batch_of(argument: bytes) -> bytes:
+    encoded = msgspec.Raw(b"\x91" + argument)
+    return codec.encode(Batch("j", "m:f", 0, 1, 1, bytes(16), None, False, False, encoded))
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("integers | -2^63 to 2^64 - 1", {-(2**63): "recorded", 2**64 - 1: "recorded"}),
+        ("text | valid UTF-8", {b"\xa1\xff": "refused", b"\xa3\xed\xa0\x80": "refused", "é\0": "recorded"}),
+        ("floats | 64 or 32 bits", {b"\xca\x3f\x80\x00\x00": "recorded", 1.5: "recorded", float("nan"): "recorded"}),
+        (
+            "keys of maps | `str`, int, float or `bin` | nil or a boolean: that task is recorded as failed."
+            " An array or a map: the results are `refused`",
+            {
+                b"\x81\xa1a\x01": "recorded",
+                b"\x81\x01\x01": "recorded",
+                b"\x81\xca\x3f\x80\x00\x00\x01": "recorded",
+                b"\x81\xc4\x01a\x01": "recorded",
+                b"\x81\xc0\x01": "failed",
+                b"\x81\xc3\x01": "failed",
+                b"\x81\x80\x01": "refused",
+            },
+        ),
+        ("extension types | none | that task is recorded as failed", {b"\xd4\x05\x00": "failed"}),
+    ],
+)
+def test_what_can_be_recorded(line: str, values: dict[Any, str]) -> None:
+    assert f"| {line}" in DOCUMENT
+    encoded = {value: value if isinstance(value, bytes) else msgspec.msgpack.encode(value) for value in values}
+    assert {value: recorded(encoded[value]) for value in values} == values
+
+
+@pytest.mark.parametrize(("head", "kind"), [(b"\x91", "arrays"), (b"\x81\xa1k", "maps")])
+def test_how_deep_a_value_may_be(head: bytes, kind: str) -> None:
+    [levels] = re.findall(r"^\| nesting \| (\d+) levels", DOCUMENT, re.MULTILINE)
+    assert recorded(head * int(levels) + b"\x01") == "recorded"
+    assert recorded(head * 1_000 + b"\x01") == "dropped"
+    decoded = codec.decode_batch(batch_of(head * int(levels) + b"\x01"))
+    assert codec.slice_arguments(decoded.arguments, 0, 1)
+    with pytest.raises(ProtocolError):
+        codec.decode_batch(batch_of(head * 1_000 + b"\x01"))
+
+
+# -- the smallest worker ------------------------------------------------------------------------------------------
+
+
+def test_the_smallest_worker_is_the_one_that_is_run() -> None:
+    """Its rules in the document are those of the file, which `tests/test_smallest_worker.py` runs."""
+    [shown] = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    assert RULES is not None
+    assert shown == RULES[1].strip("\n") + "\n"
+
+
+def test_the_smallest_worker_goes_by_the_same_numbers() -> None:
+    timing = settings.Timing()
+    assert smallest_worker.VERSION == messages.PROTOCOL_VERSION
+    assert (timing.beat_s, timing.beat_soon_s) == (smallest_worker.BEAT_S, smallest_worker.SOON_S)
+    assert (timing.resend_s, timing.resend_max_s) == (smallest_worker.RESEND_S, smallest_worker.RESEND_MAX_S)
+    assert (Handshake._GREET_S, HoldingSettings(1, 0).grace_s) == (smallest_worker.HELLO_S, smallest_worker.GRACE_S)
+    assert smallest_worker.VALUE_BYTES_MAX == settings.MESSAGE_BYTES_MAX
+
+
 def test_the_key_file() -> None:
     pair = dict(re.findall(r'^ +(\w+)-key = "(.{40})"$', DOCUMENT, re.MULTILINE))
     assert zmq.curve_public(pair["secret"].encode()).decode() == pair["public"]
@@ -151,18 +348,42 @@ def test_the_ticket_vector() -> None:
         (r"\| results \|.*?\| (\d{4}) \|", settings.RESULTS_PORT),
         (r"\| control \|.*?\| (\d{4}) \|", settings.CONTROL_PORT),
         (r"at most (\d+) bytes\s*\(16 MiB\)", settings.MESSAGE_BYTES_MAX),
-        (r"a frame is at most (\d+) bytes more", settings.ENVELOPE_BYTES),
+        (r"which is (\d+) \+ \d+", settings.MESSAGE_BYTES_MAX),
+        (r"which is \d+ \+ (\d+)", settings.ENVELOPE_BYTES),
+        (r"a frame, everything included \| at most (\d+)", FRAME_BYTES_MAX),
         (r"\| int, 1 to ([\d,]+) \| how many tasks", messages.BATCH_TASKS_MAX),
         (r"at once the first (\d+) times", DispatchSettings().returns_free),
         (r"split it \(into up to (\d+)", DispatchSettings().split_parts),
         (r"on (\d+) workers that died is given up", DispatchSettings().quarantine_after),
         (r"after (\d+) s, doubling up to", DispatchSettings().retry_wait_s),
         (r"doubling up to (\d+) s", DispatchSettings().retry_wait_max_s),
-        (r"about (\d+) ms of work", DispatchSettings().batch_s * 1000),
+        (r"holds about (\d+) ms of work", DispatchSettings().batch_s * 1000),
+        (r"take less than (\d+) ms a worker may raise", HoldingSettings(1, 0).short_s * 1000),
+        (r"its `prefetch` to about (\d+) ms of work", HoldingSettings(1, 0).prefetch_s * 1000),
+        (r"batches that take less than (\d+) ms: keeping", DispatchSettings().short_s * 1000),
         (r"at most (\d+) tasks and 1 MiB", DispatchSettings().batch_tasks_max),
+        (r"one place free for each (five) workers", DispatchSettings().one_free_in),
+        (r"pushed at least (\d+) ms", DispatchSettings().straggler_s * 1000),
+        (r"and (twice) the mean run time", DispatchSettings().straggler_factor),
+        (r"at most (\d+) times a second", 1 / (settings.Timing().beat_s / 4)),
+        (r"and again each (\d+) s until\s+`opened`", Dialog._REPEAT_S),
+        (r"and again each (\d+) s until `closed`", Dialog._REPEAT_S),
+        (r"repeat it after (\d+) s without an answer", settings.Timing().silence_s),
+        (r"and again every ([\d.]+) s until `welcome`", Handshake._GREET_S),
+        (r"each ([\d.]+) s until `welcome`", Handshake._GREET_S),
+        (r"Send a beat each (second)", settings.Timing().beat_s),
+        (r"no more often than each ([\d.]+) s", settings.Timing().beat_soon_s),
+        (r"silent for (\d+) s is lost", settings.Timing().gone_s),
+        (r"(\d+) s after it was sent, then 20 s, 40 s", settings.Timing().resend_s),
+        (r"40 s and each (\d+) s after that", settings.Timing().resend_max_s),
+        (r"a grace period \((\d+) s in Tradewind\)", HoldingSettings(1, 0).grace_s),
+        (r"has a lease of (\d+) s", settings.Timing().lease_s),
+        (r"waits no longer than ([\d.]+) s more", settings.Timing().unnamed_s),
+        (r"the first (\d+) failed tasks", CollectorSettings().failures_shown),
+        (r"less (\d+) bytes of CURVE", CURVE_BYTES),
     ],
 )
 def test_numbers(pattern: str, value: float) -> None:
-    match = re.search(pattern, DOCUMENT, re.MULTILINE)
+    match = re.search(pattern.replace(" ", r"\s+"), DOCUMENT, re.MULTILINE)
     assert match, pattern
-    assert float(match[1].replace(",", "")) == value
+    assert float(WORDS.get(match[1], match[1].replace(",", ""))) == value
