@@ -28,6 +28,8 @@ from common.ventilator.speculation import Speculation
 from common.ventilator.wait_voice import WaitVoice
 from common.worker.capacity import Capacity
 from common.worker.holding import Holding
+from common.worker.session import Disconnect, WorkerSession
+from common.worker.slot_events import Outcome
 from common.worker.unacked import Unacked
 from tests.simulation.plan import Plan
 from tests.simulation.truth import Task
@@ -112,6 +114,18 @@ def strangers_first(plan: Plan) -> Plan:
 def trickling(plan: Plan) -> Plan:
     """The input comes bit by bit."""
     return replace(plan, jobs=[replace(job, trickles=True) for job in plan.jobs])
+
+
+def draining(plan: Plan) -> Plan:
+    """Workers are told to end while their tasks run."""
+    jobs = [replace(job, tasks=[Task(1.0)] * 40, batch_tasks=1) for job in plan.jobs]
+    return replace(plan, jobs=jobs, worker_count=3, slots_max=4, prefetch_max=4, drain_at=4.0, drain_grace_s=3.0)
+
+
+def told_when(plan: Plan) -> Plan:
+    """All workers were told when to leave, and have too little to do."""
+    jobs = [replace(job, tasks=[Task(0.5)] * 20, batch_tasks=1) for job in plan.jobs]
+    return replace(plan, jobs=jobs, worker_count=4, leavers=1.0, trickle_per_s=5.0)
 
 
 @dataclass(frozen=True)
@@ -658,3 +672,126 @@ def returns_are_kept(patch: Patch) -> None:
         return tick(holding, now)
 
     patch.setattr(Holding, "tick", forgetful)
+
+
+@plant("says a result again before its time")
+def results_that_were_sent_are_sent_with_the_next(patch: Patch) -> None:
+    """Results of a turn are sent once."""
+    send = WorkerSession._send_results
+
+    def forgetful(session: Any) -> list[Any]:
+        outgoing = list(session._outgoing)
+        sent = send(session)
+        session._outgoing = outgoing[-1:]
+        return sent
+
+    patch.setattr(WorkerSession, "_send_results", forgetful)
+
+
+@plant("results")
+def the_last_of_several_results_stays_behind(patch: Patch) -> None:
+    """All results of a turn are sent at its end."""
+    send = WorkerSession._send_results
+
+    def all_but_one(session: Any) -> list[Any]:
+        if len(session._outgoing) > 1:
+            session._outgoing.pop()
+        return send(session)
+
+    patch.setattr(WorkerSession, "_send_results", all_but_one)
+
+
+@plant("pulls from other places")
+def a_ventilator_that_is_gone_is_pulled_from(patch: Patch) -> None:
+    """A worker pulls from the places that the sink has named last."""
+    receive = WorkerSession.receive
+
+    def sticky(session: Any, *message: Any) -> list[Any]:
+        return [output for output in receive(session, *message) if not isinstance(output, Disconnect)]
+
+    patch.setattr(WorkerSession, "receive", sticky)
+
+
+def without_leaving(patch: Patch, why: str) -> None:
+    """A worker does not leave for this reason."""
+    leave = WorkerSession._leave
+
+    def stay(session: Any, now: float, text: Any = None) -> list[Any]:
+        return [] if text is not None and why in text else leave(session, now, text)
+
+    patch.setattr(WorkerSession, "_leave", stay)
+
+
+@plant("does not leave", told_when)
+def an_idle_worker_stays(patch: Patch) -> None:
+    """A worker with `--exit-when-idle` leaves when it was idle for so long."""
+    without_leaving(patch, "no task")
+
+
+@plant("leaves although nobody has told it to", told_when)
+def who_waits_for_receipts_is_idle(patch: Patch) -> None:
+    """A worker is not idle while its results have no receipt."""
+    patch.setattr(
+        Holding, "empty", property(lambda holding: not holding._turns.count() and not holding._orders.running)
+    )
+
+
+@plant("does not leave", told_when)
+def the_time_is_never_over(patch: Patch) -> None:
+    """A worker with `--stop-after` leaves after that time."""
+    without_leaving(patch, "the time is over")
+
+
+@plant("leaves late", told_when)
+def nobody_wakes_a_worker_to_leave(patch: Patch) -> None:
+    """The worker's deadline is also when it is to leave."""
+
+    def careless(session: Any) -> Any:
+        return None if session._functions is None else session.holding.deadline()
+
+    patch.setattr(WorkerSession, "deadline", careless)
+
+
+@plant("does not leave", draining)
+def a_signal_is_ignored(patch: Patch) -> None:
+    """A worker that is told to end leaves."""
+    without_leaving(patch, "SIGTERM")
+
+
+@plant("keeps what has not started", draining)
+def what_waits_is_kept_by_who_leaves(patch: Patch) -> None:
+    """A worker that leaves returns what has not started at once."""
+
+    def hold(session: Any, now: float, text: Any = None) -> list[Any]:
+        session.holding._leave_by = session.holding._leave_by or now + session._settings.holding.grace_s
+        return []
+
+    patch.setattr(WorkerSession, "_leave", hold)
+
+
+@plant("outlives its grace", draining)
+def the_grace_does_not_end(patch: Patch) -> None:
+    """What runs past the grace is ended."""
+    patch.setattr(Holding, "_end_grace", lambda holding: [])
+
+
+@plant("does not end at once", draining)
+def the_second_signal_is_ignored(patch: Patch) -> None:
+    """The second signal ends a worker at once."""
+    signalled = WorkerSession.signalled
+
+    def patient(session: Any, now: float, name: str) -> list[Any]:
+        return [] if session.holding.leaving else signalled(session, now, name)
+
+    patch.setattr(WorkerSession, "signalled", patient)
+
+
+@plant("blames a task for its end", draining)
+def a_signal_to_the_group_is_a_tasks_fault(patch: Patch) -> None:
+    """A task whose child was told to end together with its worker has not failed."""
+    slot_event = WorkerSession.slot_event
+
+    def hasty(session: Any, now: float, event: Any) -> list[Any]:
+        return slot_event(session, now, replace(event, by_sigterm=False) if isinstance(event, Outcome) else event)
+
+    patch.setattr(WorkerSession, "slot_event", hasty)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from common.protocol.messages import (
     Goodbye,
     Heard,
     Outcomes,
+    Places,
     Recorded,
     Results,
     Returned,
@@ -40,7 +42,7 @@ from common.worker.session import (
 from common.worker.settings import HoldingSettings, SessionSettings
 from common.worker.slot_events import Done, Event, GivenBack, Lost, Outcome, Ready
 from common.worker.slot_orders import KillOrder, RunOrder
-from tests.simulation.role import Client
+from tests.simulation.role import INFINITY, Client
 from tests.simulation.world import Channel
 
 if TYPE_CHECKING:
@@ -82,10 +84,8 @@ class Worker(Client):
         """By serial: the batches of results that were sent and have no receipt, unless they were returned."""
         self._owed: set[int] = set()
         """Of them, those that a new sink must be told in this turn."""
-        self._said_count = 0
-        """The highest serial of results that were sent."""
-        self._said_now: set[int] = set()
-        """Serials of results that were sent in this turn."""
+        self._said_at: dict[int, float] = {}
+        """By serial: when results were sent last."""
         self._said_started: dict[tuple[str, int], int] = {}
         """The first beat that named a batch as started, by its serial."""
         self._heard_serial = 0
@@ -126,7 +126,7 @@ class Worker(Client):
         """`Worker._tick`."""
         if self._awaits:
             return
-        was_leaving, was_empty = self.rules.leaving, self.rules.empty
+        was_leaving, was_empty = self.rules.leaving, self._has_nothing()
         self._perform_joining(self.joining.tick(self.world.now))
         if not self.alive:
             return
@@ -148,11 +148,20 @@ class Worker(Client):
 
     def go_on(self) -> None:
         """SIGCONT, or the wait for a signal is over."""
-        if self.world.now >= self.stalled_until and self._awaits:
+        if not self.alive or self.world.now < self.stalled_until:
+            return
+        if self._awaits:
             self._awaits = False
-            self.take(self._waited)
+            self._waited()
+        inbox, self._inbox = deque(self._inbox), []
+        # What has come meanwhile is there together: one turn takes it all.
+        while inbox and self.alive and self.world.now >= self.stalled_until:
+            action, arguments = inbox.popleft()
+            action(*arguments)
+        self._inbox = [*inbox, *self._inbox]
         if self.alive:
-            super().go_on()
+            self.turn()
+            self.arm()
 
     def _waited(self) -> None:
         signals, self._pending_signals = self._pending_signals, []
@@ -226,6 +235,9 @@ class Worker(Client):
         elif isinstance(message, Welcome) and message.run != self.session._sink_run:
             self._owed = set(self._unreceipted)
         self._perform(self.session.receive(self.world.now, message, "sink"))
+        if isinstance(message, Places):
+            named = {place.port for place in message.places}
+            self.world.require(self._ports == named, f"{self.name} pulls from other places than these:", named)
 
     def take_batch(self, frame: bytes, label: Any) -> None:
         """A frame of the tasks link."""
@@ -395,11 +407,13 @@ class Worker(Client):
     # -- checks -------------------------------------------------------------------------------------------------
 
     def _note_results(self, results: Results) -> None:
-        require = self.world.require
-        require(results.serial not in self._said_now, f"{self.name} says a result twice in a turn:", results.serial)
+        now, serial, require = self.world.now, results.serial, self.world.require
+        again_at = self._said_at.get(serial, -INFINITY) + self.farm.timing.resend_s
+        fine = now >= again_at or serial in self._owed
+        require(fine, f"{self.name} says a result again before its time:", serial)
         require(TOLD_TO_END.encode() not in bytes(results.outcomes), f"{self.name} blames a task for its end:", results)
-        self._said_now.add(results.serial)
-        self._said_count = max(self._said_count, results.serial)
+        self._said_at[serial] = now
+        self._owed.discard(serial)
         held = self.rules._held.get(results.job, {}).get(results.batch[0])
         if held is not None and held.batch.ticket == results.ticket:
             self._unreceipted[results.serial] = results.job, results.batch[0]
@@ -414,28 +428,33 @@ class Worker(Client):
 
     def _check_said(self) -> None:
         require = self.world.require
-        require(self._said_count == self.rules._serial, f"{self.name} keeps results to itself:", self.rules._serial)
-        require(self._owed <= self._said_now, f"{self.name} does not say its results again:", self._owed)
-        self._said_now.clear()
-        self._owed.clear()
+        require(len(self._said_at) == self.rules._serial, f"{self.name} keeps results to itself:", self.rules._serial)
+        require(not self._owed, f"{self.name} does not say its results again:", self._owed)
 
     def _check_leaving(self, was_leaving: bool, was_empty: bool) -> None:
         """It leaves when it was told to, and not before; what has not started it gives back at once."""
         now, rules, require, settings = self.world.now, self.rules, self.world.require, self.settings
         if not was_empty:
             self._busy_at = now
-        idle_s, stop_s = settings.exit_when_idle_s, settings.stop_after_s
-        is_idle = idle_s is not None and now >= self._busy_at + idle_s
-        is_late = stop_s is not None and now >= self._began_at + stop_s
-        told = self._signal_count or is_idle or is_late
-        require(rules.leaving or not told, f"{self.name} does not leave:", (self._signal_count, is_idle, is_late))
-        require(was_leaving or told or not rules.leaving, f"{self.name} leaves although nobody has told it to")
+        told_at = [now] if self._signal_count else []
+        if settings.exit_when_idle_s is not None:
+            told_at.append(self._busy_at + settings.exit_when_idle_s)
+        if settings.stop_after_s is not None:
+            told_at.append(self._began_at + settings.stop_after_s)
+        due_at = min(told_at, default=INFINITY)
+        require(rules.leaving or now < due_at, f"{self.name} does not leave")
+        require(was_leaving or now >= due_at or not rules.leaving, f"{self.name} leaves although nobody has told it to")
+        late = now > max(due_at, self.stalled_until) + LATE_S
+        require(was_leaving or not rules.leaving or not late, f"{self.name} leaves late")
         require(not rules.leaving or not rules._turns.count(), f"{self.name} leaves, and keeps what has not started")
-        at_once = self._told_again
-        require(self._over or not at_once, f"{self.name} does not end at once")
-        require(
-            not self._over or at_once or (rules.leaving and rules.empty), f"{self.name} ends, and has something left"
-        )
+        over_at = INFINITY if rules._leave_by is None else max(rules._leave_by, self.stalled_until) + LATE_S
+        require(self._over or now <= over_at, f"{self.name} outlives its grace")
+        require(self._over or not self._told_again, f"{self.name} does not end at once")
+        ends_in_order = rules.leaving and self._has_nothing()
+        require(not self._over or self._told_again or ends_in_order, f"{self.name} ends, and has something left")
+
+    def _has_nothing(self) -> bool:
+        return not self.rules._held and not self.rules._unreceipted
 
     def _check_returned(self) -> None:
         rules = self.rules
