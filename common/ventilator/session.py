@@ -209,8 +209,7 @@ class VentilatorSession:
         if self._talk.problem:
             return summary.mistake(OperatorError(self._talk.problem))
         if self._leaves_at is not None:
-            is_drained = rules.in_flight_count == 0 or not rules.caught_up
-            return self._sum_up(now) if is_drained or now >= self._leaves_at else None
+            return None if rules.in_flight_count and now < self._leaves_at else self._sum_up(now)
         if rules.dropped:
             return summary.mistake(summary.cancelled(self._request.job))
         if self._talk.closed or (self._input_error and not rules.outstanding):

@@ -91,6 +91,8 @@ class Scene:
         self.position = 0
         self.pushed: list[int] = []
         self.outputs: list[SessionOutput] = []
+        self.said: list[tuple[float, str]] = []
+        """When which line was logged."""
         self.session.welcome(self.now, 5557)
 
     def turn(self, *messages: FromSink) -> list[SessionOutput]:
@@ -103,6 +105,7 @@ class Scene:
             self.session.pushed(self.now)
             self.pushed.append(batch.first)
         self.outputs += outputs
+        self.said += [(self.now, output.text) for output in outputs if isinstance(output, LogLine)]
         return outputs
 
     def open(self, answer: Opened, recorded: Iterable[int] = (), crew: Crew = CREW) -> list[SessionOutput]:
@@ -194,7 +197,9 @@ def time_passes(scene: Scene) -> None:
 
 
 def time_is_up(scene: Scene) -> None:
-    scene.after(DRAIN_S)
+    began_at = scene.now
+    scene.after(2 * DRAIN_S)
+    assert scene.now == began_at + DRAIN_S
 
 
 def a_second_signal(scene: Scene) -> None:
@@ -217,6 +222,7 @@ def a_second_signal(scene: Scene) -> None:
 )
 def test_an_interrupted_job_waits_for_what_runs_but_not_for_ever(event, ends: bool) -> None:
     scene = running()
+    scene.now += 0.3
     scene.session.interrupt(scene.now, "SIGINT")
     scene.turn()
     assert scene.end is None
@@ -269,6 +275,7 @@ def test_a_bad_line_in_the_middle_waits_for_the_tasks_before_it() -> None:
     assert said(scene.end) == ["info: job job stopped: 2 of 10 tasks are recorded", STOPPED[1]]
     assert scene.sent(Cancel) == scene.sent(Close) == []
     assert set(scene.pushed) == {0, 1}
+    assert len(scene.lines()) == 1, "it is not read again"
 
 
 def test_a_signal_while_the_tasks_before_a_bad_line_run() -> None:
@@ -301,6 +308,17 @@ def test_another_input_is_refused_before_anything_is_pushed(before: Opened, task
     assert scene.session.next_push(scene.now) is None
 
 
+def test_while_it_is_not_known_to_be_the_same_input_nothing_is_pushed_and_nothing_marked() -> None:
+    scene = Scene(Tasks(3, ended=False))
+    scene.open(opened(4, b"d", resumed=True), crew=LARGE_CREW)
+    scene.after(5.0)
+    assert scene.pushed == scene.sent(Mark) == []
+    scene.tasks.count = 5
+    scene.turn()
+    assert scene.pushed == [0, 1, 2, 3, 4]
+    assert scene.sent(Mark) == [Mark("job", 5, b"d", False)]
+
+
 def test_an_input_that_has_grown_is_refused_once_the_tasks_that_it_had_are_recorded() -> None:
     scene = Scene(Tasks(4))
     scene.open(opened(3, b"d", total=3, resumed=True), [0], LARGE_CREW)
@@ -324,6 +342,14 @@ def test_the_input_is_waited_for_while_there_is_room_and_more_may_come() -> None
     assert WantInput(True) in scene.turn(scene.receipts([8, 9])), "all is read, and there may be more"
 
 
+def test_a_slow_input_that_leaves_slots_idle_is_said_to_the_crew() -> None:
+    scene = Scene(Tasks(1, ended=False))
+    scene.open(opened())
+    assert not any(ask.scarce for ask in scene.sent(Ask))
+    scene.after(SETTINGS.timing.beat_soon_s)
+    assert scene.sent(Ask)[-1] == Ask("job", 0, True)
+
+
 def test_marks_follow_the_input_once_it_is_the_right_one() -> None:
     scene = Scene(Tasks(4))
     scene.open(opened())
@@ -339,15 +365,15 @@ def test_marks_follow_the_input_once_it_is_the_right_one() -> None:
 @pytest.mark.parametrize(
     ("closed", "ledger", "code", "lines"),
     [
-        (Closed("job", 2, 0, []), None, ExitCode.OK, ["info: results: python sink.py results job"]),
+        (Closed("job", 3, 0, []), None, ExitCode.OK, ["info: results: python sink.py results job"]),
         (
-            Closed("job", 2, 0, []),
+            Closed("job", 3, 0, []),
             "a b.db",
             ExitCode.OK,
             ["info: results: python sink.py results job --ledger 'a b.db'"],
         ),
         (
-            Closed("job", 2, 2, [(1, "boom")]),
+            Closed("job", 3, 2, [(1, "boom")]),
             None,
             ExitCode.TASKS_FAILED,
             [
@@ -360,19 +386,21 @@ def test_marks_follow_the_input_once_it_is_the_right_one() -> None:
     ids=["fine", "ledger", "failed"],
 )
 def test_a_job_that_is_done(closed: Closed, ledger: str | None, code: ExitCode, lines: list[str]) -> None:
-    scene = Scene(Tasks(2), ledger)
+    scene = Scene(Tasks(3), ledger)
     scene.open(opened())
-    scene.now += 4.0
-    scene.turn(scene.receipts([0, 1]))
-    assert scene.sent(Close) == [Close("job", 2, False)]
+    scene.now += 1.0
+    scene.turn(scene.receipts([0]))
+    scene.now += 3.0
+    scene.turn(scene.receipts([1, 2]))
+    assert scene.sent(Close) == [Close("job", 3, False)]
     assert scene.end is None
     scene.turn(closed)
     assert scene.end is not None and (scene.end.code, scene.end.error) == (code, None)
     assert said(scene.end) == [
-        f"info: job job is done: 2 tasks recorded, {closed.failed} failed, in 4 s, 0 tasks/s",
+        f"info: job job is done: 3 tasks recorded, {closed.failed} failed, in 4 s, 1 tasks/s",
         *lines,
     ]
-    assert scene.end.lines[0] == LogLine("debug", "4.0000 s, 2 pushes, 0 returns, 0 copies")
+    assert scene.end.lines[0] == LogLine("debug", "4.0000 s, 3 pushes, 0 returns, 0 copies")
 
 
 @pytest.mark.parametrize(
@@ -388,8 +416,9 @@ def test_a_job_that_is_done(closed: Closed, ledger: str | None, code: ExitCode, 
 )
 def test_a_job_that_cannot_go_on_ends_with_one_line(message: FromSink, error: str) -> None:
     scene = running()
-    scene.turn(message)
+    scene.turn(message, LARGE_CREW)
     assert scene.error() == error
+    assert scene.pushed == [0, 1]
     assert said(scene.end) == scene.sent(Cancel) == []
     assert scene.session.next_push(scene.now) is None
 
@@ -399,11 +428,9 @@ def test_a_job_that_cannot_go_on_ends_with_one_line(message: FromSink, error: st
 
 def voices(scene: Scene, seconds: float) -> list[tuple[float, str]]:
     """When what was said, from now on."""
-    began_at, found = scene.now, []
-    while scene.now < began_at + seconds and scene.end is None:
-        lines = [output.text for output in scene.after(0.25) if isinstance(output, LogLine)]
-        found += [(scene.now - began_at, line) for line in lines]
-    return found
+    began_at, before = scene.now, len(scene.said)
+    scene.after(seconds)
+    return [(now - began_at, line) for now, line in scene.said[before:]]
 
 
 NO_WORKER = "no worker exposes m:f: start one with `python worker.py m`; waiting"
@@ -418,9 +445,10 @@ DRY = "the input has no new line: waiting for the next one, or for its end"
         ([opened()], Tasks(10), UNOPENED),
         ([opened(), Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False), NOBODY], Tasks(10), NO_WORKER),
         ([opened(), Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False), CREW], Tasks(0, ended=False), DRY),
+        ([opened(), Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False), CREW], Tasks(1, ended=False), None),
         ([opened(), Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False), CREW], Tasks(10), None),
     ],
-    ids=["unopened", "no receipts", "no worker", "dry", "running"],
+    ids=["unopened", "no receipts", "no worker", "dry", "dry while a task runs", "running"],
 )
 def test_every_wait_has_its_words(messages: list[FromSink], tasks: Tasks, line: str | None) -> None:
     scene = Scene(tasks)
