@@ -1,6 +1,7 @@
 """Seeds that failed once, each with what they found. They run first.
 
-What a seed means depends on `plan.py`: only the latest entries still have the plan that they failed with.
+What a seed means depends on `plan.py` and `farm.py`. None of these has the plan any more that it failed with: since then
+operators interrupt ventilators and make mistakes with inputs.
 """
 
 REGRESSIONS: list[tuple[int, str]] = [
