@@ -369,6 +369,11 @@ class Ventilator(Client):
             require(len(self._signals_at) == 1, "a second signal does not end it:", self._signals_at)
             require(now < first_at + DRAIN_S, "drains for too long:", first_at)
 
+    def stall(self, until: float) -> None:
+        """A stopped process says nothing: its silence counts from when it goes on."""
+        super().stall(until)
+        self._silent_at += max(0.0, until - self.world.now)
+
     def _check_words(self, outputs: list[SessionOutput]) -> None:
         """Whatever the job waits for, it says so."""
         rules, now = self.rules, self.world.now
