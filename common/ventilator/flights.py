@@ -14,11 +14,25 @@ from ..task_ranges import TaskRanges
 
 
 class State(Enum):
-    """Where a batch is: it may be pushed now, or later, or the crew has it."""
+    """Where an outstanding batch is."""
 
     READY = auto()
-    WAITING = auto()
+    """It may be pushed now."""
     PUSHED = auto()
+    """The crew has it, or it is on its way there."""
+    WAITING = auto()
+    """It came back several times, and is pushed a little later."""
+    SETTLED = auto()
+    """Each of its tasks has its receipt, or smaller batches have taken its place."""
+
+
+STATES: dict[State, set[State]] = {
+    State.READY: {State.PUSHED, State.SETTLED},
+    State.PUSHED: {State.READY, State.WAITING, State.SETTLED},
+    State.WAITING: {State.READY, State.PUSHED, State.SETTLED},
+    State.SETTLED: set(),
+}
+"""Which states may follow each one."""
 
 
 @dataclass(slots=True)
@@ -54,6 +68,11 @@ class Flight:
     def name(self) -> BatchName:
         """What beats and returns call it."""
         return self.first, self.count, self.attempt
+
+    def become(self, state: State) -> None:
+        """Go on to this state; only the table says which ones may follow."""
+        assert state in STATES[self.state], (self.name, self.state, state)
+        self.state = state
 
 
 class Flights:
@@ -91,17 +110,11 @@ class Flights:
             if each.is_part and each.attempt == attempt and each.first + each.count <= first + count
         ]
 
-    def are_parts(self, name: BatchName) -> None:
-        """Somebody holds this batch: what else has tasks of it is a part of it, or it is a part of that."""
-        first, count, attempt = name
-        flight = self._by_first.get(first)
-        if flight is not None and flight.name == name:
-            return
+    def overlapping(self, first: int, end: int) -> list[Flight]:
+        """The batches that have some of the tasks from `first` to `end - 1`."""
         low = max(0, bisect_right(self._firsts, first) - 1)
-        for key in self._firsts[low : bisect_left(self._firsts, first + count)]:
-            flight = self._by_first[key]
-            if flight.attempt == attempt and first < flight.first + flight.count:
-                flight.is_part = True
+        found = [self._by_first[key] for key in self._firsts[low : bisect_left(self._firsts, end)]]
+        return [flight for flight in found if first < flight.first + flight.count]
 
     def holding(self, task: int) -> Flight | None:
         """The batch that the task is in."""
@@ -117,7 +130,7 @@ class Flights:
         """The batch that may be pushed first."""
         while self._ready:
             flight = self._ready[0]
-            if flight.state is State.READY and self._by_first.get(flight.first) is flight:
+            if flight.state is State.READY:
                 return flight
             self._ready.popleft()
         return None
@@ -132,12 +145,12 @@ class Flights:
         """It is outstanding no more."""
         del self._by_first[flight.first]
         del self._firsts[bisect_left(self._firsts, flight.first)]
-        self._count_out(flight)
+        self._end(flight)
 
     def push(self, flight: Flight, due_at: float) -> None:
         """The crew has it, with a lease until then."""
         if flight.state is not State.PUSHED:
-            flight.state = State.PUSHED
+            flight.become(State.PUSHED)
             self.in_flight_count += 1
             if self._ready and self._ready[0] is flight:
                 self._ready.popleft()
@@ -163,14 +176,14 @@ class Flights:
 
     def take_back(self, flight: Flight, now: float, wait_s: float = 0.0) -> None:
         """The crew has it no more; it may be pushed again after `wait_s` seconds."""
-        self.in_flight_count -= flight.state is State.PUSHED
+        self.in_flight_count -= 1
         flight.named = False
         if wait_s > 0:
-            flight.state = State.WAITING
+            flight.become(State.WAITING)
             flight.due_at = now + wait_s
             heappush(self._waiting, (flight.due_at, flight.first))
         else:
-            flight.state = State.READY
+            flight.become(State.READY)
             self._ready.append(flight)
 
     def wake(self, now: float) -> None:
@@ -179,7 +192,7 @@ class Flights:
             at, first = heappop(self._waiting)
             flight = self._by_first.get(first)
             if flight is not None and flight.state is State.WAITING and flight.due_at == at:
-                flight.state = State.READY
+                flight.become(State.READY)
                 self._ready.append(flight)
 
     def expired(self, now: float) -> list[Flight]:
@@ -207,13 +220,14 @@ class Flights:
             flight = self._by_first[key]
             if self._is_over(flight, first, end):
                 del self._by_first[key]
-                self._count_out(flight)
+                self._end(flight)
             else:
                 kept.append(key)
         self._firsts[low:high] = kept
 
-    def _count_out(self, flight: Flight) -> None:
+    def _end(self, flight: Flight) -> None:
         self.in_flight_count -= flight.state is State.PUSHED
+        flight.become(State.SETTLED)
         if self.copied.pop(flight.first, None) is not None:
             self.in_flight_count -= 1
 

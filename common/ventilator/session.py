@@ -157,10 +157,11 @@ class VentilatorSession:
         return False
 
     def _follow_input(self, now: float, state: InputState) -> None:
-        self._expected = self._rules.expected = state.expected
+        self._expected = state.expected
+        self._rules.expect(state.expected)
         is_whole = state.ended and self._rules.caught_up and self._rules.total is None
         if self._reads and is_whole and self._is_the_input(now, state):
-            self._rules.total = self._rules.next_task
+            self._rules.input_ended()
         self._want_input(not state.ended and self.next_read(now) is not None)
         if not self._reads:
             return

@@ -14,6 +14,8 @@ class Speculation:
 
     def __init__(self, settings: DispatchSettings, flights: Flights, crew: Holders) -> None:
         self.copied_count = 0
+        self.candidate: Flight | None = None
+        """What `straggler` gave last: the batch to copy, should it be pushed now."""
         self._settings = settings
         self._flights = flights
         self._crew = crew
@@ -36,16 +38,19 @@ class Speculation:
         overdue = [self._flights.at(first) for first, at in due_at.items() if at <= now]
         if not overdue:
             self._straggles_at = min(due_at.values(), default=None)
-        return min(overdue, key=lambda flight: flight.pushed_at, default=None)
+        self.candidate = min(overdue, key=lambda flight: flight.pushed_at, default=None)
+        return self.candidate
 
     def forget(self) -> None:
         """Copy nothing before `straggler` is asked again."""
-        self._straggles_at = None
+        self._straggles_at = self.candidate = None
 
-    def pushed(self, now: float, flight: Flight) -> None:
-        """A copy of the batch was handed to the tasks link."""
+    def pushed(self, now: float) -> None:
+        """A copy of the candidate was handed to the tasks link."""
+        assert self.candidate is not None
         self.copied_count += 1
-        self._flights.copy(flight, now + self._settings.timing.lease_s)
+        self._flights.copy(self.candidate, now + self._settings.timing.lease_s)
+        self.candidate = None
 
     def refused(self, now: float, name: BatchName) -> None:
         """A copy came back unrun: it is pushed again after a wait that grows."""

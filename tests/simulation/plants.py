@@ -12,14 +12,16 @@ from msgspec.structs import replace as replace_fields
 
 from common.errors import ExitCode
 from common.protocol.codec import slice_arguments
-from common.protocol.messages import Cancel, Halt, Mark, Opened
+from common.protocol.messages import Cancel, Halt, Mark
 from common.sink.collector import Collector
 from common.sink.jobs import Jobs
 from common.sink.registry import Registry
 from common.sink.sqlite_ledger import Ledger
 from common.ventilator import session, speculation, summary
+from common.ventilator.assignments import Assignments
 from common.ventilator.dialog import Dialog
 from common.ventilator.dispatch import Dispatch
+from common.ventilator.earlier_run import EarlierRun
 from common.ventilator.flights import Flight, Flights
 from common.ventilator.holders import Holders
 from common.ventilator.retries import Retry
@@ -290,7 +292,7 @@ def no_lease_expiry(patch: Patch) -> None:
 @plant("pushed again although")
 def beats_do_not_extend_the_lease(patch: Patch) -> None:
     """A lease lives as long as some worker's beat names the batch."""
-    patch.setattr(Dispatch, "_extend", lambda dispatch, now, name: None)
+    patch.setattr(Assignments, "named", lambda assignments, now, name, next_task: None)
 
 
 @plant("a push beyond the crew's capacity")
@@ -304,11 +306,11 @@ def the_window_is_one_too_large(patch: Patch) -> None:
 def a_lost_worker_keeps_its_batches(patch: Patch) -> None:
     """What a lost worker held is pushed again at once."""
 
-    def only_shorter(dispatch: Any, now: float, member: Any, lost: bool) -> list[Any]:
-        dispatch._shorten_unnamed(now)
+    def only_shorter(assignments: Any, now: float, member: Any, lost: bool) -> list[Any]:
+        assignments._shorten_unnamed(now)
         return []
 
-    patch.setattr(Dispatch, "_part_with", only_shorter)
+    patch.setattr(Assignments, "part_with", only_shorter)
 
 
 @plant("quarantined after")
@@ -348,22 +350,15 @@ def marks_run_ahead(patch: Patch) -> None:
 @plant("pushed again although")
 def nothing_is_adopted(patch: Patch) -> None:
     """A ventilator that was started again does not push what living workers hold."""
-    patch.setattr(Dispatch, "_ADOPTABLE_MAX", 0)
+    patch.setattr(EarlierRun, "_ADOPTABLE_MAX", 0)
     patch.setattr(Holders, "is_held", lambda crew, name, is_part: False)
 
 
 @plant("before the crew is known")
 def the_crew_is_not_waited_for(patch: Patch) -> None:
     """A job that is resumed while the sink does not know its whole crew waits for that."""
-    receive = Dispatch.receive
-
-    def hasty(dispatch: Any, now: float, message: Any) -> Any:
-        outputs = receive(dispatch, now, message)
-        if isinstance(message, Opened):
-            dispatch._gathered_at = None
-        return outputs
-
-    patch.setattr(Dispatch, "receive", hasty)
+    opened = EarlierRun.opened
+    patch.setattr(EarlierRun, "opened", lambda earlier, now, message, gather_s: opened(earlier, now, message, 0.0))
 
 
 @plant("counts on workers that are long gone", lasting_crew)
@@ -391,14 +386,14 @@ def a_mark_is_said_again_and_again(patch: Patch) -> None:
 @plant("pushed again although", speculating)
 def a_refused_copy_brings_the_original_back(patch: Patch) -> None:
     """A copy that is refused says nothing of the original."""
-    receive = Dispatch._receive_returned
+    receive = Assignments.returned
 
-    def all_alike(dispatch: Any, now: float, returned: Any) -> None:
-        receive(dispatch, now, replace_fields(returned, batches=returned.batches + returned.copies, copies=[]))
+    def all_alike(assignments: Any, now: float, returned: Any) -> None:
+        receive(assignments, now, replace_fields(returned, batches=returned.batches + returned.copies, copies=[]))
         # Its first word was taken for the copy's.
-        receive(dispatch, now, replace_fields(returned, batches=returned.copies, copies=[]))
+        receive(assignments, now, replace_fields(returned, batches=returned.copies, copies=[]))
 
-    patch.setattr(Dispatch, "_receive_returned", all_alike)
+    patch.setattr(Assignments, "returned", all_alike)
 
 
 @plant("a second copy beside the first", speculating)

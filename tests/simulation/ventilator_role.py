@@ -235,9 +235,9 @@ class Ventilator(Client):
         self.flights_max = max(self.flights_max, len(self.rules._flights))
         if self.farm.weighs:
             self.payload_max = max(self.payload_max, sum(len(bytes(flight.arguments)) for flight in self.flights()))
-            machines = (self.rules, self.rules._flights, self.rules._retries, self.rules._crew)
+            machines = (self.rules, self.rules._flights, self.rules._retries, self.rules._crew, self.rules._earlier)
             sized = [each for machine in machines for each in vars(machine).values() if hasattr(each, "__len__")]
-            self.other_max = max(self.other_max, sum(map(len, sized)) + len(list(self.rules._replayed)))
+            self.other_max = max(self.other_max, sum(map(len, sized)) + len(list(self.rules._earlier._recorded)))
 
     # -- messages -----------------------------------------------------------------------------------------------
 

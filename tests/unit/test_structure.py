@@ -156,9 +156,9 @@ LINES_MAX, FUNCTION_LINES_MAX, ATTRIBUTES_MAX = 450, 60, 20
 LONG_FILES = {"worker.child"}
 """It imports nothing of ours, so it is one file."""
 NOT_YET = {
-    "file": {"ventilator.dispatch"},
+    "file": set(),
     "function": set(),
-    "class": {"ventilator.dispatch"},
+    "class": set(),
 }
 """What is still beyond the limits; it must not grow, and whatever is within them is struck off here."""
 

@@ -60,13 +60,19 @@ def opened() -> Scene:
     return scene
 
 
-def finished() -> Scene:
-    """A job of one task, and its receipt is here."""
+def running() -> Scene:
+    """A job with a crew, nothing of which is read."""
     scene = opened()
     scene.talk.receive(scene.now, Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False))
     scene.talk.receive(scene.now, Crew([Member("w", 1, 0, [], [])], [], [], 0))
+    return scene
+
+
+def finished() -> Scene:
+    """A job of one task, and its receipt is here."""
+    scene = running()
     scene.rules.offer(scene.now, 1, Raw(msgpack.encode([0])))
-    scene.rules.total = 1
+    scene.rules.input_ended()
     scene.talk.receive(scene.now, Receipts("job", 0, 1, [(0, 1)], 1, 0.1, 1, 0, False))
     return scene
 
@@ -156,8 +162,7 @@ def test_the_last_mark_is_said_at_once_and_so_is_the_first_after_the_job_was_ope
 
 
 def test_an_interrupted_job_has_its_batches_recalled_and_reads_no_more() -> None:
-    scene = finished()
-    scene.rules.total = None
+    scene = running()
     assert scene.rules.plan(scene.now) is not None
     assert scene.talk.halt() == [Halt("job")]
     assert scene.rules.plan(scene.now) is None

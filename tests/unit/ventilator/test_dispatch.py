@@ -25,6 +25,7 @@ from common.protocol.messages import (
     Returned,
 )
 from common.ventilator.dispatch import Dispatch, Skip, Take
+from common.ventilator.earlier_run import EarlierRun
 from common.ventilator.settings import DispatchSettings
 
 ONE = DispatchSettings(batch_tasks=1)
@@ -302,7 +303,7 @@ def test_a_resumed_job_skips_what_is_recorded() -> None:
     scene.catch_up()
     assert scene.rules.plan(scene.now) == Skip(20)
     assert scene.go() == [(20, 5), (30, 10), (40, 10), (50, 10)]
-    assert not scene.rules._replayed, "what was skipped is forgotten"
+    assert not scene.rules._earlier._recorded, "what was skipped is forgotten"
 
 
 def test_a_resumed_job_leaves_to_living_workers_what_they_hold() -> None:
@@ -383,8 +384,8 @@ def test_what_a_worker_held_and_gave_up_before_it_was_read_is_pushed(message: Cr
 
 def test_a_worker_can_name_only_so_many_batches_of_an_earlier_run() -> None:
     scene = Scene()
-    scene.crew(held=tuple((10**6 + n, 1) for n in range(Dispatch._ADOPTABLE_MAX + 5)))
-    assert len(scene.rules._adoptable) == Dispatch._ADOPTABLE_MAX
+    scene.crew(held=tuple((10**6 + n, 1) for n in range(EarlierRun._ADOPTABLE_MAX + 5)))
+    assert len(scene.rules._earlier._adoptable) == EarlierRun._ADOPTABLE_MAX
 
 
 def test_a_batch_says_all_that_a_worker_must_know() -> None:
@@ -413,7 +414,8 @@ def test_one_worker_in_five_has_a_place_left_free_unless_there_are_none_beyond_t
     for number in range(9):
         scene.crew(f"v{number}", slots=1, prefetch=1)
     assert scene.rules.window == 2 + 2 + 9 * 2 - 10 // 5
-    scene.rules.total = 0
+    scene.go()
+    scene.rules.input_ended()
     scene.rules.input_scarce(scene.now, True)
     assert scene.rules.window == 2 + 9
     bare = Scene()
@@ -425,7 +427,7 @@ def test_one_worker_in_five_has_a_place_left_free_unless_there_are_none_beyond_t
 def test_a_dry_input_shrinks_the_window_to_the_slots() -> None:
     scene = working()
     scene.go()
-    scene.rules.total = scene.rules.next_task
+    scene.rules.input_ended()
     assert scene.rules.input_scarce(scene.now, True) == [Ask("job", 0, True)]
     assert scene.rules.window == 2
     scene.rules.receive(scene.now, returned((0, 1)))
@@ -466,7 +468,7 @@ def test_an_input_that_pauses_is_scarce_only_after_a_while_and_does_not_flap() -
 def test_a_job_is_finished_when_the_input_is_read_and_every_task_has_its_receipt() -> None:
     scene = working()
     scene.go()
-    scene.rules.total = 4
+    scene.rules.input_ended()
     assert not scene.rules.finished
     scene.receipts((0, 4))
     assert scene.rules.finished
@@ -475,14 +477,13 @@ def test_a_job_is_finished_when_the_input_is_read_and_every_task_has_its_receipt
 def test_a_job_is_not_finished_before_its_whole_input_is_read_or_while_a_task_waits_for_its_retry() -> None:
     scene = working(replace(ONE, retries=1))
     scene.go()
-    scene.rules.total = 5
     scene.receipts((0, 4))
     assert not scene.rules.finished
-    scene.rules.total = 4
+    scene.rules.input_ended()
     assert scene.rules.finished
     scene = working(replace(ONE, retries=1))
     scene.go()
-    scene.rules.total = 4
+    scene.rules.input_ended()
     scene.rules.receive(scene.now, Failed("job", 1, [2]))
     scene.receipts((0, 2), (3, 1))
     assert not scene.rules.finished
@@ -720,13 +721,14 @@ def test_whatever_happens_the_window_holds_and_the_job_ends(
                     scene.crew(living, 2, 1, held=tuple(held))
         elif kind in ("dry", "wet"):
             scene.rules.input_scarce(scene.now, kind == "dry")
-            scene.rules.total = scene.rules.next_task if speculate else None
+            if speculate:
+                scene.rules.input_ended()
         copies = sum(flight.is_copied for flight in scene.rules._flights)
         assert copies <= scene.rules.in_flight_count <= scene.rules.outstanding + copies
         flights = sorted((flight.first, flight.count) for flight in scene.rules._flights)
         assert all(first + count <= after for (first, count), (after, _) in itertools.pairwise(flights))
 
-    scene.rules.total = scene.rules.next_task
+    scene.rules.input_ended()
     scene.crew("last", 4, 4)
     capacity["last"] = 8
     for worker in [worker for worker in alive if worker != "last"]:
@@ -941,7 +943,7 @@ def test_a_new_job_does_not_wait_for_the_crew_to_gather() -> None:
 def test_what_is_prefetched_beyond_the_slots_does_not_make_the_last_batches_smaller() -> None:
     scene = Scene(DispatchSettings())
     scene.catch_up()
-    scene.rules.expected = 80
+    scene.rules.expect(80)
     scene.rules._size._tasks = 1_000
     for prefetch in (4, 50):
         scene.crew("w", slots=4, prefetch=prefetch)
@@ -979,16 +981,19 @@ SPECULATING = replace(ONE, speculate=True)
 LONG_S = SPECULATING.straggler_s
 
 
-def straggling(settings: DispatchSettings = SPECULATING, *, slots: int = 4, named: bool = True) -> Scene:
-    """The input is at its end: task 0 has its receipt, task 1 is in the hands of worker `slow`."""
+def straggling(
+    settings: DispatchSettings = SPECULATING, *, slots: int = 4, named: bool = True, ended: bool = True
+) -> Scene:
+    """The input is at its end, if it has `ended`: task 0 has its receipt, task 1 is in the hands of worker `slow`."""
     scene = Scene(settings)
     scene.catch_up()
     scene.crew("slow", slots=1, prefetch=0)
     scene.crew("quick", slots=slots - 1, prefetch=0)
     scene.rules.offer(scene.now, 1, Raw(msgpack.encode([0])))
     scene.rules.offer(scene.now, 1, Raw(msgpack.encode([1])))
-    scene.rules.total = 2
-    scene.rules.input_scarce(scene.now, True)
+    if ended:
+        scene.rules.input_ended()
+        scene.rules.input_scarce(scene.now, True)
     assert scene.push() == [(0, 1), (1, 1)]
     if named:
         scene.crew("slow", slots=1, prefetch=0, held=((1, 1),), started=((1, 1),))
@@ -1041,8 +1046,7 @@ def test_without_the_option_nothing_is_copied() -> None:
 
 
 def test_nothing_is_copied_before_the_input_is_at_its_end() -> None:
-    scene = straggling()
-    scene.rules.total = None
+    scene = straggling(ended=False)
     scene.after(5)
     assert scene.push() == []
 
@@ -1052,7 +1056,7 @@ def test_nothing_is_copied_before_some_task_was_done() -> None:
     scene.catch_up()
     scene.crew(slots=4)
     scene.rules.offer(scene.now, 1, Raw(msgpack.encode([0])))
-    scene.rules.total = 1
+    scene.rules.input_ended()
     scene.push()
     scene.after(5)
     assert scene.push() == []
@@ -1084,12 +1088,12 @@ def test_what_takes_long_as_all_tasks_do_is_no_straggler() -> None:
 
 
 def test_the_oldest_straggler_is_copied_first() -> None:
-    scene = straggling()
+    scene = straggling(ended=False)
     retry = Failed("job", 1, [1])
     scene.now += 0.01
-    scene.rules.total = None
     scene.rules.offer(scene.now, 1, Raw(msgpack.encode([2])))
-    scene.rules.total = 3
+    scene.rules.input_ended()
+    scene.rules.input_scarce(scene.now, True)
     assert scene.push() == [(2, 1)]
     scene.now += 1
     assert scene.push() == [(1, 1), (2, 1)]
@@ -1225,6 +1229,7 @@ def test_batches_that_are_done_in_no_time_are_not_kept_back_near_the_end(seconds
     scene.position += 1
     receipts = Receipts("job", scene.position - 1, scene.position, [(0, 1)], 1, seconds, 1, 0, False)
     scene.rules.receive(scene.now, receipts)
-    scene.rules.total = scene.rules.next_task
+    scene.go()
+    scene.rules.input_ended()
     scene.rules.input_scarce(scene.now, True)
     assert scene.rules.scarce is scarce

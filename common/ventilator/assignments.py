@@ -1,0 +1,175 @@
+"""Which batches workers have: given to them, named by beats, handed back, lost. No socket, no clock."""
+
+from ..protocol.codec import slice_arguments
+from ..protocol.messages import BatchName, Member, Message, Quarantine, Returned
+from ..task_ranges import TaskRanges
+from .earlier_run import EarlierRun
+from .flights import Flight, Flights, State
+from .holders import Holders
+from .settings import DispatchSettings
+from .speculation import Speculation
+
+
+class Assignments:
+    """The rules by which outstanding batches go to workers and come back."""
+
+    def __init__(
+        self,
+        settings: DispatchSettings,
+        job: str,
+        flights: Flights,
+        crew: Holders,
+        speculation: Speculation,
+        earlier: EarlierRun,
+    ) -> None:
+        self.returned_count = 0
+        self._settings = settings
+        self._timing = settings.timing
+        self._job = job
+        self._flights = flights
+        self._crew = crew
+        self._speculation = speculation
+        self._earlier = earlier
+
+    def insert(self, now: float, flight: Flight, adopted: bool = False) -> None:
+        """Let a new flight be pushed, unless a worker has it from an earlier run of the job."""
+        self._flights.add(flight)
+        may_be_held = self._earlier.resumed or flight.is_part
+        if adopted or (may_be_held and self._crew.is_held(flight.name, flight.is_part)):
+            flight.named = True
+            self._flights.push(flight, now + self._timing.lease_s)
+
+    def next_ready(self, now: float) -> Flight | None:
+        """The batch that may be pushed first; what is recorded of it, or held by a worker, is cut out."""
+        flight = self._flights.next_ready()
+        while flight is not None and (flight.received is not None or self._earlier.cuts(flight)):
+            self._split(now, flight)
+            flight = self._flights.next_ready()
+        return flight
+
+    def pushed(self, now: float) -> None:
+        """The batch that `next_ready` gave was handed to the tasks link."""
+        flight = self._flights.next_ready()
+        assert flight is not None
+        flight.was_pushed, flight.pushed_at = True, now
+        self._flights.push(flight, now + self._timing.lease_s)
+
+    def named(self, now: float, name: BatchName, next_task: int) -> None:
+        """A beat names this batch; `next_task` is the next task of the input."""
+        self._earlier.named(name, next_task)
+        for flight in self._flights.called(name):
+            if flight.was_pushed or self._earlier.resumed:
+                flight.named = True
+                self._flights.push(flight, now + self._timing.lease_s)
+
+    def part_with(self, now: float, member: Member | None, lost: bool) -> list[Message]:
+        """Take back the batches of a worker that left or was lost."""
+        if member is None:
+            return []
+        outputs: list[Message] = []
+        started = set(member.started) if lost else set()
+        for name in member.held:
+            self._lose_one(now, name, lost)
+        for name, flight in self._let_go(member.worker, member.held):
+            flight.suspect = flight.suspect or lost
+            flight.lost_count += name in started and flight.name == name and flight.count == 1
+            if flight.lost_count >= self._settings.quarantine_after:
+                outputs.append(self._quarantine(now, flight, member.worker))
+            else:
+                self._take_back(now, flight)
+        self._shorten_unnamed(now)
+        return outputs
+
+    def returned(self, now: float, returned: Returned) -> None:
+        """A worker hands batches back unrun."""
+        if returned.job != self._job:
+            return
+        for name in returned.copies:
+            self._speculation.refused(now, name)
+        both = [name for name in returned.batches if self._speculation.one_is_back(now, name)]
+        for name in both:
+            self._crew.let_go(returned.worker, name)
+        alone = [name for name in returned.batches if name not in both] if both else returned.batches
+        for _, flight in self._let_go(returned.worker, alone):
+            self.returned_count += 1
+            flight.returns += 1
+            wait_s = self._settings.return_wait(flight.returns, self._settings.return_wait_max_s)
+            self._flights.take_back(flight, now, wait_s)
+
+    def expire(self, now: float, sink_away: bool) -> None:
+        """Take back the batches whose leases have ended; leases stand still while the sink is away."""
+        for flight in self._flights.expired(now):
+            if sink_away:
+                self._flights.lease(flight, now + self._timing.beat_s)
+            else:
+                # Nobody named it: it may have ended a worker before its first beat.
+                flight.suspect = True
+                self._take_back(now, flight)
+
+    def sink_is_back(self, now: float) -> None:
+        """The sink was away, and nobody could name a batch: every lease begins anew."""
+        for flight in self._flights:
+            if flight.state is State.PUSHED:
+                self._flights.lease(flight, max(flight.due_at, now + self._timing.lease_s))
+
+    # -- rules --------------------------------------------------------------------------------------------------------
+
+    def _lose_one(self, now: float, name: BatchName, lost: bool) -> None:
+        """Of a batch and its copy one is gone with its worker: the other goes on, and is not copied if it may kill."""
+        if self._speculation.one_is_back(now, name) and lost:
+            for flight in self._flights.called(name):
+                flight.suspect = True
+
+    def _let_go(self, worker: str, names: list[BatchName]) -> list[tuple[BatchName, Flight]]:
+        """A worker has these batches no more; returns those that nobody else says to hold, each once."""
+        found: dict[int, tuple[BatchName, Flight]] = {}
+        for name in names:
+            self._crew.let_go(worker, name)
+        for name in names:
+            if not self._crew.holders(name):
+                self._earlier.let_go(name)
+            for flight in self._flights.called(name):
+                free = flight.state is State.PUSHED and not self._crew.is_held(flight.name, flight.is_part)
+                # What nobody has named yet is on its way by its own name, whatever becomes of the batch that it was in.
+                was_it = flight.name == name or flight.named
+                # It may be named twice: by its own name, and by that of the batch that it was in.
+                if free and was_it and (flight.name == name or flight.first not in found):
+                    found[flight.first] = name, flight
+        return list(found.values())
+
+    def _shorten_unnamed(self, now: float) -> None:
+        """What no beat ever named may have been on its way to the worker that has left."""
+        ends_at = now + self._timing.unnamed_s
+        for flight in self._flights:
+            if flight.state is State.PUSHED and not flight.named and flight.due_at > ends_at:
+                self._flights.lease(flight, ends_at)
+
+    def _quarantine(self, now: float, flight: Flight, worker: str) -> Quarantine:
+        """Give the task up; should the word be lost, the lease ends, and the next lost worker brings it up again."""
+        self._flights.lease(flight, now + self._timing.lease_s)
+        argument = slice_arguments(flight.arguments, 0, 1)
+        return Quarantine(self._job, flight.first, flight.attempt, worker, flight.lost_count, argument)
+
+    def _take_back(self, now: float, flight: Flight) -> None:
+        """Have a batch back that is in nobody's hands any more."""
+        self._flights.take_back(flight, now)
+        if flight.suspect and flight.count > 1:
+            self._split(now, flight)
+
+    def _split(self, now: float, flight: Flight) -> None:
+        """Replace a flight by flights for its tasks without receipts: several if it is suspect, to find the culprit."""
+        missing = TaskRanges([(flight.first, flight.count)])
+        for first, count in flight.received or ():
+            missing.discard(first, count)
+        cuts = self._earlier.cuts(flight)
+        self._flights.remove(flight)
+        size = -(-flight.count // self._settings.split_parts) if flight.suspect else flight.count
+        for run_first, run_count in missing:
+            first, end = run_first, run_first + run_count
+            while first < end:
+                count = min([first + size, end, *(cut for cut in cuts if cut > first)]) - first
+                arguments = slice_arguments(flight.arguments, first - flight.first, count)
+                part = Flight(first, count, arguments, flight.attempt, is_part=True)
+                part.was_pushed, part.suspect, part.returns = flight.was_pushed, flight.suspect, flight.returns
+                self.insert(now, part)
+                first += count

@@ -1,0 +1,113 @@
+"""What an earlier run of the job has left: what is recorded, how far it had read, and what workers hold of it.
+
+No socket, no clock; `now` is monotonic seconds.
+"""
+
+from ..protocol.messages import BATCH_TASKS_MAX, BatchName, Opened
+from ..task_ranges import TaskRanges
+from .flights import Flight, Flights
+from .holders import Holders
+
+
+class EarlierRun:
+    """For a new job it is empty: nothing is skipped, verified or adopted."""
+
+    _ADOPTABLE_MAX = 100_000
+    """At most how many batches are remembered; it bounds what a lying worker can cost."""
+
+    def __init__(self, flights: Flights, crew: Holders) -> None:
+        self.resumed = False
+        """The job was opened before: workers may hold batches of that run."""
+        self.read_count = 0
+        """How many tasks of the input it had read."""
+        self.gathered_at: float | None = None
+        """When the beats will have named all that workers hold; None: they have."""
+        self._flights = flights
+        self._crew = crew
+        self._recorded = TaskRanges()
+        """Tasks with receipts that this run has not come to yet."""
+        self._adoptable: set[BatchName] = set()
+        """Batches that workers hold and that this run has not come to yet."""
+
+    def opened(self, now: float, opened: Opened, gather_max_s: float) -> None:
+        """The sink has opened the job, and not all receipts are read yet."""
+        self.resumed = opened.resumed
+        self.read_count = opened.mark_count
+        gather_s = min(opened.gather_s, gather_max_s) if opened.resumed else 0.0
+        self.gathered_at = now + gather_s if gather_s else None
+
+    def record(self, first: int, end: int) -> None:
+        """The tasks from `first` to `end - 1`, to which this run has not come yet, have their receipts."""
+        self._recorded.add(first, end - first)
+
+    def passed(self, first: int, count: int) -> None:
+        """This run has read these tasks of the input, or skipped them."""
+        self._recorded.discard(first, count)
+        if self._adoptable:
+            self._adoptable = {name for name in self._adoptable if name[0] + name[1] > first + count}
+
+    # -- what to read -------------------------------------------------------------------------------------------
+
+    def recorded_count(self, at: int) -> int:
+        """How many tasks from this one on are recorded without a gap."""
+        end = self._recorded.end_of_run(at)
+        return 0 if end is None else end - at
+
+    def recorded_within(self, first: int, end: int) -> list[tuple[int, int]]:
+        """What is recorded of the tasks from `first` to `end - 1`."""
+        return self._recorded.within(first, end)
+
+    def adoptable_at(self, task: int) -> BatchName:
+        """The batch of an earlier run that begins with this task; one without tasks if there is none.
+
+        Of several it is the one at the latest attempt, of these the longest.
+        """
+        found = (name for name in self._adoptable if name[0] == task)
+        return max(found, key=lambda name: (name[2], name[1]), default=(task, 0, 0))
+
+    def count_to_bound(self, at: int, count: int) -> int:
+        """At most `count`: how many tasks may be read from here before a batch that a worker holds begins or ends."""
+        stops = [first if first > at else first + length for first, length, _ in self._adoptable if first != at]
+        stops += [self.read_count] if at < self.read_count else []
+        return min([at + count, *stops]) - at
+
+    def count_to_recorded(self, at: int, count: int) -> int:
+        """At most `count`: the same, but also before a recorded task."""
+        start = self._recorded.next_start(at)
+        return self.count_to_bound(at, count if start is None else min(count, start - at))
+
+    # -- what workers hold --------------------------------------------------------------------------------------
+
+    def named(self, name: BatchName, next_task: int) -> None:
+        """A beat names this batch; `next_task` is the next task that this run reads."""
+        if not self.resumed:
+            return
+        # The mark may not have been committed when the sink was killed: also beyond it bounds may differ.
+        self._mark_parts(name)
+        is_ahead = name[0] + name[1] > next_task and name[1] <= BATCH_TASKS_MAX
+        if is_ahead and len(self._adoptable) < self._ADOPTABLE_MAX:
+            self._adoptable.add(name)
+
+    def let_go(self, name: BatchName) -> None:
+        """No worker holds this batch any more."""
+        self._adoptable.discard(name)
+
+    def overlaps(self, flight: Flight) -> bool:
+        """True when a worker holds some of its tasks in a batch with other bounds."""
+        end = flight.first + flight.count
+        return any(
+            first < end and flight.first < first + count and (first, count) != (flight.first, flight.count)
+            for first, count, _ in self._adoptable
+        )
+
+    def cuts(self, flight: Flight) -> list[int]:
+        """Where inside this batch a batch with other bounds begins or ends that a worker holds."""
+        return self._crew.bounds_within(flight.name) if flight.is_part else []
+
+    def _mark_parts(self, name: BatchName) -> None:
+        """A worker holds this batch: mark every outstanding batch that overlaps it as a part."""
+        first, count, attempt = name
+        overlapping = self._flights.overlapping(first, first + count)
+        if not any(flight.name == name for flight in overlapping):
+            for flight in overlapping:
+                flight.is_part = flight.is_part or flight.attempt == attempt
