@@ -93,6 +93,8 @@ class Jobs:
             *self._lines.say(now, known.user, "info", text),
             *self._tell_opened(now, open_job, job, before is not None),
             *self._tell_places(open_job.function),
+            # A new run of the job pushes by its own options what has not started.
+            *(self.halt(open_job) if before is not None and not message.reopens else ()),
         ]
 
     def scarce(self, open_job: OpenJob, scarce: bool) -> list[Output]:

@@ -34,15 +34,14 @@ class Assignments:
     def insert(self, now: float, flight: Flight, adopted: bool = False) -> None:
         """Let a new flight be pushed, unless a worker has it from an earlier run of the job."""
         self._flights.add(flight)
-        may_be_held = self._earlier.resumed or flight.is_part
-        if adopted or (may_be_held and self._crew.is_held(flight.name, flight.is_part)):
+        if adopted or (self._earlier.resumed and self._crew.is_held(flight.name)):
             flight.named = True
             self._flights.push(flight, now + self._timing.lease_s)
 
     def next_ready(self, now: float) -> Flight | None:
-        """The batch that may be pushed first; what is recorded of it, or held by a worker, is cut out."""
+        """The batch that may be pushed first; what is recorded of it is cut out."""
         flight = self._flights.next_ready()
-        while flight is not None and (flight.received is not None or self._earlier.cuts(flight)):
+        while flight is not None and flight.received is not None:
             self._split(now, flight)
             flight = self._flights.next_ready()
         return flight
@@ -57,10 +56,10 @@ class Assignments:
     def named(self, now: float, name: BatchName, next_task: int) -> None:
         """A beat names this batch; `next_task` is the next task of the input."""
         self._earlier.named(name, next_task)
-        for flight in self._flights.called(name):
-            if flight.was_pushed or self._earlier.resumed:
-                flight.named = True
-                self._flights.push(flight, now + self._timing.lease_s)
+        flight = self._flights.find(name)
+        if flight is not None and (flight.was_pushed or self._earlier.resumed):
+            flight.named = True
+            self._flights.push(flight, now + self._timing.lease_s)
 
     def part_with(self, now: float, member: Member | None, lost: bool) -> list[Message]:
         """Take back the batches of a worker that left or was lost."""
@@ -70,9 +69,9 @@ class Assignments:
         started = set(member.started) if lost else set()
         for name in member.held:
             self._lose_one(now, name, lost)
-        for name, flight in self._let_go(member.worker, member.held):
+        for flight in self._let_go(member.worker, member.held):
             flight.suspect = flight.suspect or lost
-            flight.lost_count += name in started and flight.name == name and flight.count == 1
+            flight.lost_count += flight.name in started and flight.count == 1
             if flight.lost_count >= self._settings.quarantine_after:
                 outputs.append(self._quarantine(now, flight, member.worker))
             else:
@@ -90,7 +89,7 @@ class Assignments:
         for name in both:
             self._crew.let_go(returned.worker, name)
         alone = [name for name in returned.batches if name not in both] if both else returned.batches
-        for _, flight in self._let_go(returned.worker, alone):
+        for flight in self._let_go(returned.worker, alone):
             self.returned_count += 1
             flight.returns += 1
             wait_s = self._settings.return_wait(flight.returns, self._settings.return_wait_max_s)
@@ -116,25 +115,19 @@ class Assignments:
 
     def _lose_one(self, now: float, name: BatchName, lost: bool) -> None:
         """Of a batch and its copy one is gone with its worker: the other goes on, and is not copied if it may kill."""
-        if self._speculation.one_is_back(now, name) and lost:
-            for flight in self._flights.called(name):
-                flight.suspect = True
+        if self._speculation.one_is_back(now, name) and lost and (flight := self._flights.find(name)) is not None:
+            flight.suspect = True
 
-    def _let_go(self, worker: str, names: list[BatchName]) -> list[tuple[BatchName, Flight]]:
-        """A worker has these batches no more; returns those that nobody else says to hold, each once."""
-        found: dict[int, tuple[BatchName, Flight]] = {}
+    def _let_go(self, worker: str, names: list[BatchName]) -> list[Flight]:
+        """A worker has these batches no more; returns those that no other worker names, each once."""
+        found: dict[BatchName, Flight] = {}
         for name in names:
             self._crew.let_go(worker, name)
-        for name in names:
-            if not self._crew.holders(name):
+            if not self._crew.is_held(name):
                 self._earlier.let_go(name)
-            for flight in self._flights.called(name):
-                free = flight.state is State.PUSHED and not self._crew.is_held(flight.name, flight.is_part)
-                # What nobody has named yet is on its way by its own name, whatever becomes of the batch that it was in.
-                was_it = flight.name == name or flight.named
-                # It may be named twice: by its own name, and by that of the batch that it was in.
-                if free and was_it and (flight.name == name or flight.first not in found):
-                    found[flight.first] = name, flight
+                flight = self._flights.find(name)
+                if flight is not None and flight.state is State.PUSHED:
+                    found[name] = flight
         return list(found.values())
 
     def _shorten_unnamed(self, now: float) -> None:
@@ -161,15 +154,14 @@ class Assignments:
         missing = TaskRanges([(flight.first, flight.count)])
         for first, count in flight.received or ():
             missing.discard(first, count)
-        cuts = self._earlier.cuts(flight)
         self._flights.remove(flight)
         size = -(-flight.count // self._settings.split_parts) if flight.suspect else flight.count
         for run_first, run_count in missing:
             first, end = run_first, run_first + run_count
             while first < end:
-                count = min([first + size, end, *(cut for cut in cuts if cut > first)]) - first
+                count = min(size, end - first)
                 arguments = slice_arguments(flight.arguments, first - flight.first, count)
-                part = Flight(first, count, arguments, flight.attempt, is_part=True)
+                part = Flight(first, count, arguments, flight.attempt)
                 part.was_pushed, part.suspect, part.returns = flight.was_pushed, flight.suspect, flight.returns
                 self.insert(now, part)
                 first += count

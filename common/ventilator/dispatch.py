@@ -68,7 +68,7 @@ class Dispatch:
         self._flights = Flights(settings.timing.beat_soon_s)
         self._retries = Retries(settings)
         self._speculation = Speculation(settings, self._flights, self._crew)
-        self._earlier = EarlierRun(self._flights, self._crew)
+        self._earlier = EarlierRun()
         self._assignments = Assignments(settings, job, self._flights, self._crew, self._speculation, self._earlier)
         self._cursor = ReceiptCursor(settings.timing, job)
         self._scarce_at: float | None = None
@@ -166,14 +166,14 @@ class Dispatch:
         if self.total is not None or self._phase not in (Phase.VERIFYING, Phase.RUNNING, Phase.SCARCE):
             return None
         at, earlier = self.next_task, self._earlier
-        _, adopted, _ = earlier.adoptable_at(at)
+        held = earlier.adoptable_at(at)
+        adopted = 0 if held is None else held[1]
         recorded = earlier.recorded_count(at)
         if recorded and recorded >= adopted:
             return Skip(earlier.count_to_bound(at, recorded))
         if adopted:
             # Also what is recorded of it: read by parts, it would be another batch than the one that a worker holds.
-            count = earlier.count_to_bound(at, adopted)
-            return Take(count, at_least=count)
+            return Take(adopted, at_least=adopted)
         if self._is_full() and not self.verifying:
             return None
         return Take(earlier.count_to_recorded(at, self.batch_tasks))
@@ -201,11 +201,10 @@ class Dispatch:
     def offer(self, now: float, count: int, arguments: Raw) -> None:
         """The next `count` tasks of the input, their arguments encoded as one array."""
         first, end = self.next_task, self.next_task + count
-        _, adopted, attempt = self._earlier.adoptable_at(first)
-        flight = Flight(first, count, arguments, attempt if adopted == count else self._attempts + 1)
-        # What an earlier run has pushed it may have pushed by other bounds.
-        flight.is_part = self.verifying or self._earlier.overlaps(flight)
-        self._assignments.insert(now, flight, adopted == count)
+        held = self._earlier.adoptable_at(first)
+        is_adopted = held is not None and held[1] == count
+        attempt = held[2] if held is not None and is_adopted else self._attempts + 1
+        self._assignments.insert(now, Flight(first, count, arguments, attempt), is_adopted)
         for start, length in self._earlier.recorded_within(first, end):
             self._flights.settle(start, start + length)
         self._advance(count)

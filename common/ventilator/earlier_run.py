@@ -5,8 +5,6 @@ No socket, no clock; `now` is monotonic seconds.
 
 from ..protocol.messages import BATCH_TASKS_MAX, BatchName, Opened
 from ..task_ranges import TaskRanges
-from .flights import Flight, Flights
-from .holders import Holders
 
 
 class EarlierRun:
@@ -15,15 +13,13 @@ class EarlierRun:
     _ADOPTABLE_MAX = 100_000
     """At most how many batches are remembered; it bounds what a lying worker can cost."""
 
-    def __init__(self, flights: Flights, crew: Holders) -> None:
+    def __init__(self) -> None:
         self.resumed = False
         """The job was opened before: workers may hold batches of that run."""
         self.read_count = 0
         """How many tasks of the input it had read."""
         self.gathered_at: float | None = None
         """When the beats will have named all that workers hold; None: they have."""
-        self._flights = flights
-        self._crew = crew
         self._recorded = TaskRanges()
         """Tasks with receipts that this run has not come to yet."""
         self._adoptable: set[BatchName] = set()
@@ -44,7 +40,7 @@ class EarlierRun:
         """This run has read these tasks of the input, or skipped them."""
         self._recorded.discard(first, count)
         if self._adoptable:
-            self._adoptable = {name for name in self._adoptable if name[0] + name[1] > first + count}
+            self._adoptable = {name for name in self._adoptable if name[0] >= first + count}
 
     # -- what to read -------------------------------------------------------------------------------------------
 
@@ -57,17 +53,22 @@ class EarlierRun:
         """What is recorded of the tasks from `first` to `end - 1`."""
         return self._recorded.within(first, end)
 
-    def adoptable_at(self, task: int) -> BatchName:
-        """The batch of an earlier run that begins with this task; one without tasks if there is none.
+    def adoptable_at(self, task: int) -> BatchName | None:
+        """The batch with this first task that a worker holds, if this run is to read it with the same bounds.
 
-        Of several it is the one at the latest attempt, of these the longest.
+        Of several it is the one at the latest attempt, of these the longest. A batch at a later attempt that begins
+        inside replaces it; and reading must stop where the earlier run had stopped, to compare the inputs.
         """
-        found = (name for name in self._adoptable if name[0] == task)
-        return max(found, key=lambda name: (name[2], name[1]), default=(task, 0, 0))
+        name = max((each for each in self._adoptable if each[0] == task), key=_newest, default=None)
+        if name is None:
+            return None
+        first, end = name[0], name[0] + name[1]
+        is_replaced = any(first < each[0] < end and each[2] > name[2] for each in self._adoptable)
+        return None if is_replaced or first < self.read_count < end else name
 
     def count_to_bound(self, at: int, count: int) -> int:
-        """At most `count`: how many tasks may be read from here before a batch that a worker holds begins or ends."""
-        stops = [first if first > at else first + length for first, length, _ in self._adoptable if first != at]
+        """At most `count`: how many tasks may be read from here before a batch begins that a worker holds."""
+        stops = [first for first, _, _ in self._adoptable if first > at]
         stops += [self.read_count] if at < self.read_count else []
         return min([at + count, *stops]) - at
 
@@ -82,9 +83,7 @@ class EarlierRun:
         """A beat names this batch; `next_task` is the next task that this run reads."""
         if not self.resumed:
             return
-        # The mark may not have been committed when the sink was killed: also beyond it bounds may differ.
-        self._mark_parts(name)
-        is_ahead = name[0] + name[1] > next_task and name[1] <= BATCH_TASKS_MAX
+        is_ahead = name[0] >= next_task and name[1] <= BATCH_TASKS_MAX
         if is_ahead and len(self._adoptable) < self._ADOPTABLE_MAX:
             self._adoptable.add(name)
 
@@ -92,22 +91,6 @@ class EarlierRun:
         """No worker holds this batch any more."""
         self._adoptable.discard(name)
 
-    def overlaps(self, flight: Flight) -> bool:
-        """True when a worker holds some of its tasks in a batch with other bounds."""
-        end = flight.first + flight.count
-        return any(
-            first < end and flight.first < first + count and (first, count) != (flight.first, flight.count)
-            for first, count, _ in self._adoptable
-        )
 
-    def cuts(self, flight: Flight) -> list[int]:
-        """Where inside this batch a batch with other bounds begins or ends that a worker holds."""
-        return self._crew.bounds_within(flight.name) if flight.is_part else []
-
-    def _mark_parts(self, name: BatchName) -> None:
-        """A worker holds this batch: mark every outstanding batch that overlaps it as a part."""
-        first, count, attempt = name
-        overlapping = self._flights.overlapping(first, first + count)
-        if not any(flight.name == name for flight in overlapping):
-            for flight in overlapping:
-                flight.is_part = flight.is_part or flight.attempt == attempt
+def _newest(name: BatchName) -> tuple[int, int]:
+    return name[2], name[1]

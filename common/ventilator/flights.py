@@ -48,8 +48,6 @@ class Flight:
     was_pushed: bool = False
     named: bool = False
     """Some beat has named it since it was pushed."""
-    is_part: bool = False
-    """Somebody may name a batch that has some of its tasks: one that it was in, or one of an earlier run of the job."""
     returns: int = 0
     received: TaskRanges | None = None
     """Those of its tasks that have their receipts."""
@@ -96,25 +94,10 @@ class Flights:
     def __iter__(self) -> Iterator[Flight]:
         return iter(self._by_first.values())
 
-    def called(self, name: BatchName) -> list[Flight]:
-        """The batch of this name, or what is left of it in parts."""
-        first, count, attempt = name
-        flight = self._by_first.get(first)
-        if flight is not None and flight.name == name:
-            return [flight]
-        low, high = bisect_left(self._firsts, first), bisect_left(self._firsts, first + count)
-        inside = [self._by_first[key] for key in self._firsts[low:high]]
-        return [
-            each
-            for each in inside
-            if each.is_part and each.attempt == attempt and each.first + each.count <= first + count
-        ]
-
-    def overlapping(self, first: int, end: int) -> list[Flight]:
-        """The batches that have some of the tasks from `first` to `end - 1`."""
-        low = max(0, bisect_right(self._firsts, first) - 1)
-        found = [self._by_first[key] for key in self._firsts[low : bisect_left(self._firsts, end)]]
-        return [flight for flight in found if first < flight.first + flight.count]
+    def find(self, name: BatchName) -> Flight | None:
+        """The batch of this name."""
+        flight = self._by_first.get(name[0])
+        return flight if flight is not None and flight.name == name else None
 
     def holding(self, task: int) -> Flight | None:
         """The batch that the task is in."""

@@ -59,20 +59,9 @@ class Holders:
         """How many workers' last beats name this batch."""
         return len(self._holders.get(name, ()))
 
-    def is_held(self, name: BatchName, is_part: bool) -> bool:
-        """True when the last beat of somebody in the crew names this batch, or for a part the batch that it was in."""
-        return name in self._holders or (is_part and any(_covers(each, name) for each in self._holders))
-
-    def bounds_within(self, name: BatchName) -> list[int]:
-        """The tasks inside this batch at which a batch begins or ends that somebody in the crew names."""
-        first, end = name[0], name[0] + name[1]
-        return [
-            task
-            for begin, count, attempt in self._holders
-            if attempt == name[2]
-            for task in (begin, begin + count)
-            if first < task < end
-        ]
+    def is_held(self, name: BatchName) -> bool:
+        """True when the last beat of some worker names this batch."""
+        return name in self._holders
 
     def _forget(self, worker: str) -> None:
         member = self._members.pop(worker, None)
@@ -81,7 +70,3 @@ class Holders:
             self.prefetch -= member.prefetch
             for name in islice(member.held, NAMES_MAX):
                 self.let_go(worker, name)
-
-
-def _covers(batch: BatchName, part: BatchName) -> bool:
-    return batch[0] <= part[0] and part[0] + part[1] <= batch[0] + batch[1] and batch[2] == part[2]

@@ -67,6 +67,13 @@ def long_tasks(plan: Plan) -> Plan:
     return replace(plan, jobs=jobs, faults_s=40.0, faults_per_s=0.3)
 
 
+def resuming(plan: Plan) -> Plan:
+    """Batches of several long tasks, some of which fail once, and faults enough to run their job again and again."""
+    tasks = [Task(3.0, failures=number % 2) for number in range(24)]
+    jobs = [replace(job, tasks=tasks, retries=2, batch_tasks=3, trickles=False) for job in plan.jobs]
+    return replace(plan, jobs=jobs, worker_count=3, slots_max=2, faults_s=60.0, faults_per_s=0.7, drain_at=None)
+
+
 def speculating(plan: Plan) -> Plan:
     """Tasks long enough to be copied, poison among them, and a job whose input comes bit by bit."""
     tasks = [Task(0.05), Task(0.05), *[Task(4.0)] * 6, Task(0.5, kills_worker=True)]
@@ -274,6 +281,12 @@ def a_revoked_worker_leaves_in_silence(patch: Patch) -> None:
     patch.setattr(Collector, "roster_changed", in_silence)
 
 
+@plant("recalled from another crew")
+def nothing_is_recalled_for_a_new_run(patch: Patch) -> None:
+    """When a job is resumed, its crew hands back what has not started."""
+    patch.setattr(Jobs, "halt", lambda jobs, open_job: [])
+
+
 # -- the ventilator ---------------------------------------------------------------------------------------------
 
 
@@ -351,7 +364,17 @@ def marks_run_ahead(patch: Patch) -> None:
 def nothing_is_adopted(patch: Patch) -> None:
     """A ventilator that was started again does not push what living workers hold."""
     patch.setattr(EarlierRun, "_ADOPTABLE_MAX", 0)
-    patch.setattr(Holders, "is_held", lambda crew, name, is_part: False)
+    patch.setattr(Holders, "is_held", lambda crew, name: False)
+
+
+@plant("pushed again although", resuming)
+def an_earlier_runs_bounds_are_ignored(patch: Patch) -> None:
+    """A resumed ventilator reads what a worker holds as the batch that the worker names."""
+
+    def to_the_mark(earlier: Any, at: int, count: int) -> int:
+        return min(count, earlier.read_count - at) if at < earlier.read_count else count
+
+    patch.setattr(EarlierRun, "count_to_bound", to_the_mark)
 
 
 @plant("before the crew is known")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import ProtocolError
 from common.protocol.codec import decode_outcomes, decode_results, decode_to_sink, encode
-from common.protocol.messages import Beat, Crew, Message, Open, Receipts, Recorded
+from common.protocol.messages import Beat, Crew, Message, Open, Opened, Recall, Receipts, Recorded
 from common.sink.collector import Collector
 from common.sink.outputs import Output, Send
 from common.sink.settings import CollectorSettings
@@ -40,7 +40,10 @@ class Sink(Role):
             self._beats[label[0]] = label[1]
         user = connection.client.user if connection else self.farm.user_of(peer.decode().rpartition("#")[0])
         was_cancelled = isinstance(message, Open) and self._is_cancelled(message.job)
-        self.perform(self.rules.receive(self.world.now, peer, user, "10.0.0.1", message))
+        outputs = self.rules.receive(self.world.now, peer, user, "10.0.0.1", message)
+        self.perform(outputs)
+        if isinstance(message, Open):
+            self._check_recalled(message, outputs)
         if isinstance(message, Open) and was_cancelled and not self._is_cancelled(message.job):
             self.farm.check_reopened(message.job, peer)
 
@@ -126,6 +129,15 @@ class Sink(Role):
             for first, count in message.runs:
                 for task in range(first, first + count):
                     require(disk.is_recorded(message.job, task), "a receipt before its commit:", (message.job, task))
+
+    def _check_recalled(self, message: Open, outputs: list[Output]) -> None:
+        """A new run of a job has handed back what has not started; a run that opens it again has not."""
+        sent = [output.message for output in outputs if isinstance(output, Send)]
+        recalled = sum(isinstance(each, Recall) for each in sent)
+        for opened in [each for each in sent if isinstance(each, Opened)]:
+            crew = self.rules._registry.crew_of(self.rules._registry.open_jobs[message.job])
+            wanted = len(crew) if opened.resumed and not message.reopens else 0
+            self.world.require(recalled == wanted, "recalled from another crew than the job's:", (recalled, wanted))
 
     def _is_cancelled(self, name: str) -> bool:
         job = self.disk.job(name)

@@ -134,6 +134,25 @@ def test_a_crew_that_is_replaced_while_its_tasks_run_loses_none() -> None:
         assert max(farm.jobs[0].executions.values()) == 2, "what ran past the grace runs elsewhere"
 
 
+def test_a_ventilator_that_is_killed_and_run_again_has_nothing_run_twice() -> None:
+    tasks = [Task(3.0)] * 40
+    for batch_tasks in (1, 3, None):
+        for seed in range(8):
+            job = JobTruth("job0", "work:alpha", tasks, 0, batch_tasks, 3, False)
+            farm = Farm(f"resume {seed}", plan(tasks, jobs=[job]))
+            for at in (5.0, 15.0):
+                farm.world.at(at + seed / 10, kill_ventilator, farm)
+            farm.run()
+            assert farm._started >= 3, "it was not run again"
+            assert set(job.executions.values()) == {1}
+
+
+def kill_ventilator(farm: Farm) -> None:
+    """SIGKILL; the operator runs it again."""
+    for ventilator in list(farm.ventilators.values()):
+        farm.kill_ventilator(ventilator)
+
+
 def test_the_ventilators_memory_does_not_grow_with_the_input() -> None:
     peaks = []
     for count in (1_200, 4_800):

@@ -149,6 +149,10 @@ class Ventilator(Client):
         self._heard_at = 0.0
         self._gathered_at = 0.0
         """Until then the sink may not know who holds what."""
+        self._other_bounds: set[tuple[str, BatchName]] = set()
+        """Batches, by worker, whose tasks may be pushed again by other bounds."""
+        self._contested: set[BatchName] = set()
+        """Batches that overlap with others which workers name: only one of them can be adopted."""
         self._came_back: set[int] = set()
         self._copied_at: dict[BatchName, float] = {}
         """When copies were pushed that have not come back, and are not lost with a worker."""
@@ -253,7 +257,9 @@ class Ventilator(Client):
         if isinstance(message, Crew):
             for member in message.members:
                 capacity = member.slots + member.prefetch
-                self._crew[member.worker] = Said(capacity, label[member.worker] or {}, now)
+                said = Said(capacity, label[member.worker] or {}, now)
+                self._note_other_bounds(member.worker, self._crew.get(member.worker), said)
+                self._crew[member.worker] = said
             popped = {worker: self._crew.pop(worker, None) for worker in (*message.left, *message.lost)}
             for held in [held for said in popped.values() if said is not None for held in said.held.values()]:
                 self._copied_at.pop(_name(held.batch), None)
@@ -297,6 +303,32 @@ class Ventilator(Client):
 
     # -- checks -------------------------------------------------------------------------------------------------
 
+    def _note_other_bounds(self, worker: str, before: Said | None, said: Said) -> None:
+        """Which of the batches that this worker names anew the ventilator cannot adopt under their names.
+
+        It has read their tasks with other bounds, because the worker was away until now; or it will, because the mark
+        of an earlier run lies inside, or batches of earlier runs overlap: of these it adopts one at the latest attempt.
+        """
+        all_held = [held for each in (*self._crew.values(), said) for held in each.held.values()]
+        names = {_name(held.batch) for held in all_held if self._is_its(held)}
+        for key, held in said.held.items():
+            name = _name(held.batch)
+            if not self._is_its(held) or (before is not None and before.held.get(key) is held):
+                continue
+            first, end = name[0], name[0] + name[1]
+            is_read = first < self.rules.next_task and self.rules._flights.find(name) is None
+            self._other_bounds.discard((worker, name))
+            if is_read or first < self.rules._earlier.read_count < end:
+                self._other_bounds.add((worker, name))
+            elif first >= self.rules.next_task:
+                overlapping = {each for each in names if each[0] < end and first < each[0] + each[1]}
+                newest = max(attempt for _, _, attempt in overlapping)
+                if len(overlapping) > 1:
+                    self._contested |= {each for each in overlapping if each[2] < newest or name[2] == newest}
+
+    def _is_its(self, held: HeldBatch) -> bool:
+        return held.batch.job == self.job.name
+
     def _check_push(self, batch: Batch, in_flight_count: int) -> None:
         require, first, count = self.world.require, batch.first, batch.count
         capacity = sum(said.capacity for said in self._crew.values())
@@ -326,14 +358,17 @@ class Ventilator(Client):
             for held in said.held.values():
                 still = worker.rules._held.get(self.job.name, {}).get(held.batch.first) is held
                 its = range(held.batch.first, held.batch.first + held.batch.count)
-                if still and held.batch.attempt == batch.attempt and not tasks.isdisjoint(its):
+                may = _name(held.batch) in self._contested or (name, _name(held.batch)) in self._other_bounds
+                may = may and _name(held.batch) != _name(batch)
+                if still and not may and held.batch.attempt == batch.attempt and not tasks.isdisjoint(its):
                     require(False, f"pushed again although {name} says that it holds it:", (self.job.name, its))
 
     def _check_copy(self, batch: Batch) -> None:
         """A copy is of a batch in somebody's hands, the only one of it, and the last thing to push."""
         rules, require = self.rules, self.world.require
         name = _name(batch)
-        [flight] = rules._flights.called(name)
+        flight = rules._flights.find(name)
+        assert flight is not None
         require(self.job.speculates and self.input.ended, "a copy that nobody asked for:", flight)
         ready = rules._flights.next_ready()
         require(flight.state is State.PUSHED and ready is None, "a copy before the first executions:", flight)
@@ -393,15 +428,9 @@ class Ventilator(Client):
         for batch in [held.batch for said in gone for held in said.held.values()]:
             if batch.job != self.job.name:
                 continue
-            for flight in self.rules._flights.called(_name(batch)):
-                kept = (
-                    flight.state is not State.PUSHED
-                    or flight.first in given_up
-                    or any(
-                        other.job == batch.job and other.first <= flight.first < other.first + other.count
-                        for other in others
-                    )
-                )
+            flight = self.rules._flights.find(_name(batch))
+            if flight is not None and flight.state is State.PUSHED and flight.first not in given_up:
+                kept = any(other.job == batch.job and _name(other) == flight.name for other in others)
                 self.world.require(kept, "a worker is gone and keeps its batch:", (batch.job, flight.name))
 
     def _check_end(self, end: JobEnd, outputs: list[SessionOutput]) -> None:

@@ -230,6 +230,18 @@ def test_halting_recalls_the_crew_of_the_job(scene: Scene) -> None:
     assert scene.send(VERA, Halt("job")) == [Send(b"ada", Recall("job"))]
 
 
+def test_a_new_run_of_a_job_recalls_its_crew_and_one_that_opens_it_again_does_not(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.worker(BOB, (CUBE,))
+    scene.hello(VERA)
+    recalled = []
+    for said in (OPEN, REOPEN, OPEN):
+        outputs = scene.send(VERA, said)
+        assert of(Opened, outputs)
+        recalled.append([peer for peer, _ in of(Recall, outputs)])
+    assert recalled == [[], [], [b"ada"]]
+
+
 @pytest.mark.parametrize(
     "message", [Mark("job", 5, b"", True), Close("job", 0, False), Halt("job"), Ask("job", 0, False)]
 )

@@ -820,25 +820,18 @@ def test_a_batch_that_a_worker_holds_is_waited_for_as_a_whole() -> None:
     assert scene.rules.plan(scene.now) == Take(7, at_least=7)
 
 
-def test_a_worker_that_comes_late_keeps_what_it_names_though_it_was_read_in_parts() -> None:
-    scene = Scene(DispatchSettings(batch_tasks=3), resumed=((0, 1),), mark=6)
-    scene.catch_up()
-    scene.read()
-    scene.crew(held=((0, 4),))
-    assert (1, 3) not in scene.push()
-    scene.rules.receive(scene.now, returned((0, 4)))
-    assert (1, 3) in scene.push()
-
-
-def test_what_a_worker_that_comes_late_names_is_cut_out_of_what_was_read_by_other_bounds() -> None:
+def test_a_worker_that_comes_late_keeps_what_it_names_by_the_bounds_of_this_run_only() -> None:
     scene = Scene(DispatchSettings(batch_tasks=7), resumed=((0, 3),), mark=24)
     scene.catch_up()
     scene.read()
     # Read as 3 to 9, 10 to 16 and 17 to 23.
-    scene.crew(slots=20, held=((2, 7), (8, 1, 2), (11, 2), (15, 4)))
-    assert scene.push() == [(9, 1), (10, 1), (13, 2), (19, 5)]
-    scene.rules.receive(scene.now, returned((2, 7), (15, 4)))
-    assert scene.push() == [(3, 6), (15, 2), (17, 2)]
+    scene.crew(slots=20, held=((2, 7), (10, 7), (15, 4), (17, 7, 2)))
+    assert scene.push() == [(3, 7), (17, 7)]
+    scene.rules.receive(scene.now, returned((2, 7), (10, 7), (15, 4)))
+    assert scene.push() == [(10, 7)]
+    scene.receipts((2, 7), (15, 4))
+    scene.receipts((9, 6), (19, 5))
+    assert scene.rules.outstanding == 0
 
 
 def test_of_two_batches_that_begin_alike_the_longer_one_is_waited_for_whoever_speaks_last() -> None:
@@ -880,28 +873,14 @@ def test_a_returned_batch_is_pushed_but_for_what_another_worker_has_of_it_by_oth
     assert not any(first in (0, 3) for first, _ in scene.push())
 
 
-def test_what_a_worker_that_comes_late_names_is_cut_out_also_beyond_a_mark_that_was_not_committed() -> None:
-    scene = Scene(DispatchSettings(batch_tasks=7), mark=0)
-    scene.catch_up()
-    scene.crew(slots=1, prefetch=2)
-    # Read as 0 to 6, 7 to 13 and 14 to 20.
-    scene.read()
-    scene.crew("late", slots=9, held=((9, 3), (14, 9)))
-    assert scene.push() == [(0, 7), (7, 2), (12, 2)]
-    scene.rules.receive(scene.now, returned((9, 3), (14, 9), worker="late"))
-    assert scene.push() == [(9, 3), (14, 7)]
-
-
-def test_what_is_on_its_way_is_not_pushed_again_when_a_worker_returns_the_larger_batch_that_it_was_in() -> None:
+def test_a_return_of_a_larger_batch_says_nothing_of_what_is_on_its_way() -> None:
     scene = Scene(DispatchSettings(batch_tasks=3))
     scene.catch_up()
     scene.crew(slots=1, prefetch=0)
     assert scene.go() == [(0, 3)]
     scene.crew("dark", slots=1, prefetch=0, held=((0, 9),))
     scene.rules.receive(scene.now, returned((0, 9), worker="dark"))
-    assert (0, 3) in scene.push()
-    scene.rules.receive(scene.now, returned((0, 9), worker="late"))
-    assert scene.push() == []
+    assert (0, 3) not in scene.push()
 
 
 def test_a_batch_as_large_as_a_user_may_ask_for_is_adopted() -> None:
@@ -951,7 +930,7 @@ def test_what_is_prefetched_beyond_the_slots_does_not_make_the_last_batches_smal
         assert scene.rules.batch_tasks == 80 // (2 * 8)
 
 
-def test_a_lost_worker_that_comes_back_keeps_the_parts_that_nobody_else_has_yet() -> None:
+def test_what_a_lost_worker_held_is_run_elsewhere_though_it_comes_back_and_the_first_results_count() -> None:
     scene = Scene(DispatchSettings(batch_tasks=8, split_parts=4))
     scene.rules.receive(scene.now, Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, False, 0.0))
     scene.crew("w", 1, 0)
@@ -960,7 +939,18 @@ def test_a_lost_worker_that_comes_back_keeps_the_parts_that_nobody_else_has_yet(
     scene.crew("w", 1, 0, held=((0, 8),))
     scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
     scene.crew("w", 4, 0, held=((0, 8),))
-    assert scene.push() == []
+    assert scene.push() == [(0, 2), (2, 2), (4, 2), (6, 2)]
+    scene.receipts((0, 8))
+    assert (scene.rules.outstanding, scene.rules.in_flight_count) == (0, 0)
+
+
+def test_one_task_that_a_lost_worker_held_stays_with_it_when_it_is_back_in_time() -> None:
+    scene = working()
+    scene.go()
+    scene.crew(held=((0, 1),))
+    scene.rules.receive(scene.now, Crew([], [], ["w"], 0))
+    scene.crew(held=((0, 1),))
+    assert (0, 1) not in scene.push()
 
 
 def test_a_batch_of_an_earlier_run_is_pushed_at_an_attempt_of_this_one() -> None:
