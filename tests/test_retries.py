@@ -136,7 +136,7 @@ def test_a_task_that_takes_worker_after_worker_down_is_quarantined(pipeline: Pip
     rows = pipeline.query("SELECT task, status FROM results ORDER BY task")
     assert rows == [(n, "failed" if n == 7 else "ok") for n in range(12)]
     [(error,)] = pipeline.query("SELECT error FROM results WHERE task=7")
-    assert error.startswith("argument: 7\nquarantined: it had started on 2 workers that died, the last of them ")
+    assert error.startswith("argument: 7\nquarantined: 2 workers died while running it, the last of them ")
     sink.wait_for("task 7 of job .* is quarantined")
     assert len(workers) <= 5
 

@@ -104,7 +104,7 @@ def test_every_wait_has_a_voice(waits: Waits) -> None:
     long.wait_for("job long: 0 of 1 done, 0 failed, 1 batches outstanding")
     assert processor_s(long) - used_s < 0.5, "waiting costs nothing"
     piped.wait_for("the input has no new line: waiting for the next one, or for its end")
-    follower.wait_for("no new result; waiting for more, as the job has not ended")
+    follower.wait_for("no new result; waiting for more, because the job has not ended")
     for process in (kept, asked):
         process.wait_for("the sink at .* does not answer: results are kept until it is back; still trying")
     assert interrupted.wait() == 130

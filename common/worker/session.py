@@ -156,7 +156,7 @@ class WorkerSession:
         return self._joined(self.holding.take(now, batches))
 
     def malformed(self, address: str, error: ProtocolError) -> list[SessionOutput]:
-        """A ventilator at this address sent something that is no batch."""
+        """A ventilator at this address sent an invalid batch."""
         if address in self._complained:
             return []
         self._complained.add(address)
