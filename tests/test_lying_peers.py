@@ -152,7 +152,7 @@ def test_what_a_key_may_not_do_is_refused_and_named_once(farm: Farm) -> None:
             liar.say(Hello(9, "worker", liar.name))
             liar.say(Hello(PROTOCOL_VERSION, "ventilator", liar.name))
             liar.say(Hello(PROTOCOL_VERSION, "worker", farm.worker_name))
-        assert "speaks protocol 1" in liar.hear(Refused).reason
+        assert f"speaks protocol {PROTOCOL_VERSION}, " in liar.hear(Refused).reason
         liar.greet()
         observer.greet("observer")
         for _ in range(50):
