@@ -1,7 +1,7 @@
 """Seeds that failed once, each with what they found. They run first.
 
-What a seed means depends on `plan.py` and `farm.py`. None of these has the plan any more that it failed with: since then
-operators interrupt ventilators and make mistakes with inputs.
+What a seed means depends on `plan.py` and `farm.py`. None of these has the plan any more that it failed with: since
+then operators interrupt ventilators and make mistakes with inputs.
 """
 
 REGRESSIONS: list[tuple[int, str]] = [
