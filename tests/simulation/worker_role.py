@@ -83,7 +83,9 @@ class Worker(Client):
         self._unreceipted: dict[int, tuple[str, int]] = {}
         """By serial: the batches of results that were sent and have no receipt, unless they were returned."""
         self._owed: set[int] = set()
-        """Of them, those that a new sink must be told in this turn."""
+        """Results that a new sink must be sent, and has not been yet."""
+        self._sink_new_at = -INFINITY
+        """When the worker last learnt of a new sink."""
         self._said_at: dict[int, float] = {}
         """By serial: when results were sent last."""
         self._said_started: dict[tuple[str, int], int] = {}
@@ -234,6 +236,7 @@ class Worker(Client):
                 self._unreceipted.pop(serial, None)
         elif isinstance(message, Welcome) and message.run != self.session._sink_run:
             self._owed = set(self._unreceipted)
+            self._sink_new_at = self.world.now
         self._perform(self.session.receive(self.world.now, message, "sink"))
         if isinstance(message, Places):
             named = {place.port for place in message.places}
@@ -408,8 +411,9 @@ class Worker(Client):
 
     def _note_results(self, results: Results) -> None:
         now, serial, require = self.world.now, results.serial, self.world.require
-        again_at = self._said_at.get(serial, -INFINITY) + self.farm.timing.resend_s
-        fine = now >= again_at or serial in self._owed
+        said_at = self._said_at.get(serial, -INFINITY)
+        # A new sink is also sent once what it need not be: of a batch that was returned since, say.
+        fine = now >= said_at + self.farm.timing.resend_s or said_at < self._sink_new_at or serial in self._owed
         require(fine, f"{self.name} says a result again before its time:", serial)
         require(TOLD_TO_END.encode() not in bytes(results.outcomes), f"{self.name} blames a task for its end:", results)
         self._said_at[serial] = now
