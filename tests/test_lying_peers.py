@@ -160,13 +160,13 @@ def test_what_a_key_may_not_do_is_refused_and_named_once(farm: Farm) -> None:
                 liar.say(message)
             observer.say(open_job)
             observer.say(Beat(1, 9, 9, {"j": [(0, 2, 1)]}, {}))
-        once(farm.sink, "eve at 127.0.0.1 speaks protocol 9, not 1: refused")
+        once(farm.sink, f"eve at 127.0.0.1 speaks protocol 9, not {PROTOCOL_VERSION}: refused")
         once(farm.sink, "key eve is enrolled as worker, not as ventilator")
         once(farm.sink, f"key eve: the name {re.escape(farm.worker_name)} is taken by a worker with another key")
         for word in ("open", "cancel", "quarantine"):
-            once(farm.sink, f"worker eve: a worker may not send {word}")
+            once(farm.sink, f"worker eve: workers may not send {word}")
         for word in ("open", "beat"):
-            once(farm.sink, f"observer peeper: a observer may not send {word}")
+            once(farm.sink, f"observer peeper: observers may not send {word}")
         assert not [message for message in liar.heard if type(message).__name__ in ("Opened", "Dropped", "Roster")]
     assert farm.pipeline.query("SELECT name, state FROM jobs") == [("j", "open")]
     farm.let_go()

@@ -99,7 +99,7 @@ class Collector:
             return self._receive_of_worker(now, peer, known, message)
         if user.role == VENTILATOR and isinstance(message, Open | Ask | Mark | Quarantine | Close | Halt | Cancel):
             return self._receive_of_ventilator(now, peer, known, message)
-        return self._lines.complain(user, f"a {user.role} may not send {type(message).__name__.lower()}")
+        return self._lines.complain(user, f"{user.role}s may not send {type(message).__name__.lower()}")
 
     def results(self, user: User, results: Results) -> list[Output]:
         """Take results that came from `user`; they are written by the next `flush`."""

@@ -116,7 +116,7 @@ def test_what_a_role_may_not_send_has_no_effect_and_is_logged_once(scene: Scene,
     before = replace_job(scene)
     outputs = scene.send(user, message)
     assert [type(output) for output in outputs] == [LogLine]
-    assert f"a {user.role} may not send" in said(outputs)[0]
+    assert f"{user.role}s may not send" in said(outputs)[0]
     assert scene.send(user, message) == []
     scene.sink.tick(scene.now)
     assert replace_job(scene) == before
