@@ -126,8 +126,9 @@ def trickling(plan: Plan) -> Plan:
 
 
 def draining(plan: Plan) -> Plan:
-    """Workers are told to end while their tasks run."""
-    jobs = [replace(job, tasks=[Task(1.0)] * 40, batch_tasks=1) for job in plan.jobs]
+    """Workers are told to end while their tasks run, of which some outlast the grace."""
+    tasks = [Task(1.0), Task(1.0), Task(1.0), Task(8.0)] * 10
+    jobs = [replace(job, tasks=tasks, batch_tasks=1) for job in plan.jobs]
     return replace(plan, jobs=jobs, worker_count=3, slots_max=4, prefetch_max=4, drain_at=4.0, drain_grace_s=3.0)
 
 
@@ -790,7 +791,8 @@ def what_waits_is_kept_by_who_leaves(patch: Patch) -> None:
 @plant("outlives its grace", draining)
 def the_grace_does_not_end(patch: Patch) -> None:
     """What runs past the grace is ended."""
-    patch.setattr(Holding, "_end_grace", lambda holding: [])
+    leave = Holding.leave
+    patch.setattr(Holding, "leave", lambda holding, now, grace_s: leave(holding, now, 10 * grace_s))
 
 
 @plant("does not end at once", draining)

@@ -104,6 +104,7 @@ class Worker(Client):
         """A signal came when it was leaving already."""
         self._awaits = False
         """It waits for a signal, and does nothing else."""
+        self._grace_ends_at = INFINITY
         self._over = False
         self._began_at = self._busy_at = self.world.now
         self._perform(self.session.begin())
@@ -451,7 +452,9 @@ class Worker(Client):
         late = now > max(due_at, self.stalled_until) + LATE_S
         require(was_leaving or not rules.leaving or not late, f"{self.name} leaves late")
         require(not rules.leaving or not rules._turns.count(), f"{self.name} leaves, and keeps what has not started")
-        over_at = INFINITY if rules._leave_by is None else max(rules._leave_by, self.stalled_until) + LATE_S
+        if rules.leaving and self._grace_ends_at == INFINITY:
+            self._grace_ends_at = now + settings.holding.grace_s
+        over_at = max(self._grace_ends_at, self.stalled_until) + LATE_S
         require(self._over or now <= over_at, f"{self.name} outlives its grace")
         require(self._over or not self._told_again, f"{self.name} does not end at once")
         ends_in_order = rules.leaving and self._has_nothing()
