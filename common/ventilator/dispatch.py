@@ -213,15 +213,15 @@ class Dispatch:
         """Say whether the input has nothing to read now (it ended, or it is slow); the answer is what to send.
 
         An input that may go on is scarce once it was dry for `beat_soon_s` seconds on end, until it fills the crew
-        again: each change is told to every worker. Batches that are done in no time are not worth it.
+        again: each change is told to every worker. So is an input at its end whose batches are done in no time: they
+        are not worth it, unless one of them turns out to hang.
         """
-        dry = dry and not self._size.is_short(*self._left_and_window())
-        may_go_on = dry and self.total is None
+        waits = dry and (self.total is None or self._size.is_short(*self._left_and_window()))
         if dry == self.scarce or not self._may_push:
             self._scarce_at = None
-        elif may_go_on and self._scarce_at is None:
+        elif waits and self._scarce_at is None:
             self._scarce_at = now + self._settings.timing.beat_soon_s
-        elif not may_go_on and (dry or self._is_full()):
+        elif not waits and (dry or self._is_full()):
             return self._be_scarce(now, dry)
         return []
 

@@ -1223,3 +1223,7 @@ def test_batches_that_are_done_in_no_time_are_not_kept_back_near_the_end(seconds
     scene.rules.input_ended()
     scene.rules.input_scarce(scene.now, True)
     assert scene.rules.scarce is scarce
+    # Unless one of them hangs: what waits behind it is wanted back.
+    scene.now += scene.rules._settings.timing.beat_soon_s
+    scene.rules.tick(scene.now)
+    assert scene.rules.scarce
