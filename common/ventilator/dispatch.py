@@ -369,6 +369,9 @@ class Dispatch:
     def _receive_receipts(self, now: float, receipts: Receipts) -> list[Message]:
         if not self._cursor.take(receipts):
             return []
+        if receipts.count and self.total is not None:
+            # Short batches still come back: none of them hangs.
+            self._scarce_at = None
         for first, count in receipts.runs:
             self._settle(first, first + count)
         self._close_if_done()

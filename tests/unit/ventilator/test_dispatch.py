@@ -1224,6 +1224,14 @@ def test_batches_that_are_done_in_no_time_are_not_kept_back_near_the_end(seconds
     scene.rules.input_scarce(scene.now, True)
     assert scene.rules.scarce is scarce
     # Unless one of them hangs: what waits behind it is wanted back.
-    scene.now += scene.rules._settings.timing.beat_soon_s
-    scene.rules.tick(scene.now)
+    beat_soon_s = DispatchSettings().timing.beat_soon_s
+    scene.now += beat_soon_s / 2
+    scene.position += 1
+    receipts = Receipts("job", scene.position - 1, scene.position, [(1, 1)], 1, seconds, 2, 0, False)
+    scene.rules.receive(scene.now, receipts)
+    for _ in range(2):
+        assert scene.rules.scarce is scarce
+        scene.rules.input_scarce(scene.now, True)
+        scene.now += beat_soon_s * 0.9
+        scene.rules.tick(scene.now)
     assert scene.rules.scarce
