@@ -10,7 +10,7 @@ class ServiceTimes:
     """What a batch costs around its tasks: messages and wake-ups."""
     _FIRST_S = 0.02
     """What batches are thought to take until enough of them were measured."""
-    _WEIGHT = 1 / 32
+    _WEIGHT = 1 / 8
 
     def __init__(self, settings: HoldingSettings) -> None:
         self._settings = settings

@@ -576,7 +576,7 @@ def test_while_batches_are_done_in_no_time_more_are_held_and_it_is_said_at_once(
 
 def test_a_few_short_batches_say_nothing() -> None:
     made = worker(SHORT)
-    short_job(made, 50)
+    short_job(made, 10)
     assert beat(made, 9.0).prefetch == 1
 
 
