@@ -4,6 +4,7 @@ Each option is spelled out with its reason; `docs/PROTOCOL.md` repeats what a pe
 No socket sets ZMTP heartbeats: libzmq 4.3.5 can abort when one meets a full receive queue (libzmq #3937, #4767).
 """
 
+import ctypes
 import errno
 import os
 import random
@@ -59,8 +60,19 @@ def _call(made: zmq.Socket[bytes], sink_key: str) -> zmq.Socket[bytes]:
     return made
 
 
+def _seed_routing_ids() -> None:
+    """Let the ids that the next ROUTER gives to anonymous peers begin at a number that nobody can know.
+
+    libzmq takes that number from C's `rand`, which it does not seed, and aborts the process when a peer has claimed the
+    id that is next: with the same start in every process, any enrolled key could end the sink (libzmq 4.3.5,
+    src/socket_base.cpp:2113).
+    """
+    ctypes.CDLL(None).srand(ctypes.c_uint(int.from_bytes(os.urandom(4))))
+
+
 def control_server(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
     """The sink's end of the control link."""
+    _seed_routing_ids()
     made = _serve(_socket(ctx, zmq.ROUTER, pair), "control")
     # A peer that does not read loses messages, not the sink its memory; all of them can be asked for again.
     made.sndhwm = 10_000
