@@ -40,7 +40,7 @@ class Skip:
 class Take:
     """Order to the shell: read up to `count` tasks of the input and offer them as one batch.
 
-    Wait until `at_least` so many are there, unless the input ends before: a worker may hold just this batch.
+    Wait until `at_least` tasks are there, unless the input ends before: a worker may hold just this batch.
     """
 
     count: int

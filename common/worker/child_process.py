@@ -22,7 +22,7 @@ class Limits:
 
     memory_bytes: int | None = None
     tasks: int | None = None
-    """A child that has run so many tasks is replaced."""
+    """A child that has run this many tasks is replaced."""
 
 
 @dataclass(slots=True)

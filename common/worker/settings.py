@@ -23,7 +23,7 @@ class HoldingSettings:
     ahead_bytes_max: int = 64 * 1024
     """A slot that runs is given its next order before it asks, if that is no larger; 0: never."""
     stuck_s: float = 0.05
-    """Batches that were thought to be done in no time are not, when none of them was for so long."""
+    """After this long without a finished batch, batches no longer count as short."""
     grace_s: float = 30.0
     """How long running tasks may go on once the worker leaves."""
     timing: Timing = Timing()

@@ -743,7 +743,7 @@ def without_leaving(patch: Patch, why: str) -> None:
 
 @plant("does not leave", told_when)
 def an_idle_worker_stays(patch: Patch) -> None:
-    """A worker with `--exit-when-idle` leaves when it was idle for so long."""
+    """A worker with `--exit-when-idle` leaves after it was idle for that long."""
     without_leaving(patch, "no task")
 
 

@@ -199,7 +199,7 @@ class Ventilator(Client):
             self.send(output)
 
     def _leave(self, end: JobEnd, outputs: list[SessionOutput]) -> None:
-        """`Ventilator.run`, from where its loop ends; the operator mends what can be mended and runs the job again."""
+        """`Ventilator.run`, from where its loop ends; the operator fixes what can be fixed and runs the job again."""
         self.world.note(self.name, "ends", end)
         self._check_end(end, outputs)
         if self.joining.joined:

@@ -53,9 +53,9 @@ FLUSH_S = 0.25
 STUCK_S = 0.08
 """A child that runs one task for so long gives back what it has not started."""
 GROUP_S = 0.15
-"""A signal to a process group reaches all its processes within so long."""
+"""How long a signal to a process group takes to reach all its processes, at most."""
 LATE_S = 0.01
-"""What is due is done within so long, unless the worker was stalled."""
+"""How late something that is due may be done, unless the worker was stalled."""
 TOLD_TO_END = "the task killed its process: the whole group was told to end"
 
 

@@ -1,4 +1,4 @@
-"""The sink's picture of the crew and the running jobs: who is told of whom, and who is missed."""
+"""The sink's picture of the crew and the open jobs: which peers hear of which, and which are missed."""
 
 import pytest
 

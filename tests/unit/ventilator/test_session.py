@@ -42,7 +42,7 @@ def opened(mark: int = 0, digest: bytes = b"", total: int | None = None, resumed
 
 
 class Tasks:
-    """An input of which so many tasks are there, and which may have a bad one."""
+    """An input that has this many tasks, and possibly a bad one."""
 
     source = "tasks"
 
