@@ -103,6 +103,7 @@ class Worker(Client):
         self._told_again = False
         """A signal came when it was leaving already."""
         self._awaits = False
+        self._awaits_until = 0.0
         """It waits for a signal, and does nothing else."""
         self._grace_ends_at = INFINITY
         self._over = False
@@ -149,6 +150,10 @@ class Worker(Client):
         instants = (self.joining.deadline(), self.session.deadline())
         return min((instant for instant in instants if instant is not None), default=None)
 
+    def stall(self, until: float) -> None:
+        """SIGSTOP until then; a SIGCONT does not cut the wait for a signal short."""
+        super().stall(max(until, self._awaits_until) if self._awaits else until)
+
     def go_on(self) -> None:
         """SIGCONT, or the wait for a signal is over."""
         if not self.alive or self.world.now < self.stalled_until:
@@ -191,7 +196,7 @@ class Worker(Client):
         """It is pending from now on, also while the worker is stalled."""
         self._pending_signals.append("SIGTERM")
         if self._awaits:
-            self.stall(self.world.now)
+            super().stall(self.world.now)
         else:
             self.happen(self._take_signals)
 
@@ -329,8 +334,8 @@ class Worker(Client):
         if self._pending_signals:
             self._waited()
         else:
-            self._awaits = True
-            self.stall(max(until, self.stalled_until))
+            self._awaits, self._awaits_until = True, until
+            self.stall(self.stalled_until)
 
     def _send_results(self, order: SendResults) -> None:
         self.sent_count += 1
