@@ -1,24 +1,22 @@
-"""The batches that wait for a slot: a line for each job, and the jobs' turns."""
+"""The batches that wait for a slot: a line for each job. The job that has used least slot time is next."""
 
 from collections import deque
 from collections.abc import Iterator
 
 from .held_batch import HeldBatch
 from .settings import HoldingSettings
+from .slot_time import SlotTime
 
 
 class FairQueue:
-    """Lines of waiting batches by job; jobs are served in turn."""
+    """Lines of waiting batches by job, which share the slots' time in equal parts."""
 
-    def __init__(self, settings: HoldingSettings) -> None:
+    def __init__(self, settings: HoldingSettings, time: SlotTime) -> None:
         self._settings = settings
+        self._time = time
         self._lines: dict[str, deque[HeldBatch]] = {}
-        self._turns: deque[str] = deque()
-
-    @property
-    def nothing(self) -> bool:
-        """True when no job has a turn."""
-        return not self._turns
+        self.patience_until: float | None = None
+        """Until then `next_job` waits for a job that is more urgent than those with waiting batches."""
 
     def count(self) -> int:
         """Waiting batches of all jobs."""
@@ -32,33 +30,39 @@ class FairQueue:
         """The batch that is at the head of the job's line."""
         return self._lines[job][0]
 
-    def append(self, held: HeldBatch) -> None:
+    def append(self, now: float, held: HeldBatch) -> None:
         """The batch waits behind those of its job."""
-        self._line(held.batch.job).append(held)
+        line = self._lines.setdefault(held.batch.job, deque())
+        if not line:
+            self._time.join(now, held.batch.job, (job for job, waiting in self._lines.items() if waiting))
+        line.append(held)
 
     def put_first(self, held: HeldBatch) -> None:
         """The batch waits before those of its job."""
-        self._line(held.batch.job).appendleft(held)
+        self._lines.setdefault(held.batch.job, deque()).appendleft(held)
 
-    def _line(self, job: str) -> deque[HeldBatch]:
-        if job not in self._lines:
-            self._lines[job] = deque()
-            self._turns.append(job)
-        return self._lines[job]
-
-    def next_job(self) -> str | None:
-        """The job whose turn it is, of those with waiting batches."""
-        while self._turns:
-            job = self._turns[0]
-            if self._lines[job]:
-                return job
-            del self._lines[self._turns.popleft()]
+    def next_job(self, now: float) -> str | None:
+        """The job whose turn it is; None when nothing waits, or what waits must be patient."""
+        waiting = [job for job, line in self._lines.items() if line]
+        if len(self._lines) > len(waiting):
+            self._lines = {job: self._lines[job] for job in waiting}
+        if not waiting or not self._time.shared:
+            return waiting[0] if waiting else None
+        due = {job: self._time.due(now, job) for job in waiting}
+        found = min(due, key=due.__getitem__)
+        patience_s = min(self._settings.patience_max_s, self._settings.patience * self._time.order_s(found))
+        # The next batch of a job that is behind is on its way, perhaps, and would wait for all of an order of this one.
+        behind = (job for job in self._time.jobs() if job not in due and self._time.due(now, job) < due[found])
+        until = max((self._time.ended_at(job) + patience_s for job in behind), default=now)
+        if until <= now:
+            return found
+        self.patience_until = until
         return None
 
     def take(self, job: str, sharers: int, batches_max: int) -> list[HeldBatch]:
-        """What a slot is given at once: one batch, or several that are done in no time. It takes the job's turn."""
-        self._turns.rotate(-1)
-        waiting = self._lines[job]
+        """What a slot is given at once: one batch, or several that are done in no time."""
+        # Jobs that have used the same are served in turn.
+        waiting = self._lines[job] = self._lines.pop(job)
         most = min(batches_max, -(-len(waiting) // sharers))
         taken = [waiting.popleft()]
         first = taken[0].batch

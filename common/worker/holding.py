@@ -15,6 +15,7 @@ from .held_batch import HeldBatch
 from .service_times import ServiceTimes
 from .settings import HoldingSettings
 from .slot_orders import KillOrder, RunOrder, SlotOrders
+from .slot_time import SlotTime
 from .unacked import Submit, Unacked
 
 Output = Message | RunOrder | KillOrder | Submit
@@ -30,7 +31,8 @@ class Holding:
         self._settings = settings
         self._worker = worker
         self._orders = SlotOrders()
-        self._turns = FairQueue(settings)
+        self._slot_time = SlotTime()
+        self._turns = FairQueue(settings, self._slot_time)
         self._room = Capacity(settings)
         self._beats = Beats(settings)
         self._held: dict[str, dict[int, HeldBatch]] = {}
@@ -77,12 +79,16 @@ class Holding:
 
     def slot_lost(self, now: float, slot: int, unclear: bool = False) -> list[Output]:
         """A slot's child is gone: what it left undone is run again, task by task when any of them may be to blame."""
+        self._slot_time.end(now, slot)
         self._put_back(self._orders.lost(slot, unclear))
         return self._fill(now)
 
     def slot_done(self, now: float, slot: int) -> list[Output]:
         """A slot's child has done an order, and begins with the next one if it has one."""
+        self._slot_time.end(now, slot)
         self._put_back(self._orders.done(slot))
+        if (job := self._orders.job_of(slot)) is not None:
+            self._slot_time.begin(now, slot, job)
         return self._fill(now)
 
     def outcomes(self, now: float, slot: int, first: int, count: int, seconds: float, outcomes: Raw) -> list[Output]:
@@ -125,6 +131,7 @@ class Holding:
         """
         self._jobs |= jobs
         self._room.scarce = scarce
+        self._slot_time.forget(jobs | self._held.keys())
 
     # -- messages -----------------------------------------------------------------------------------------------
 
@@ -140,22 +147,24 @@ class Holding:
         elif isinstance(message, Recall):
             self._give_back_waiting(message.job, self._room.load[message.job])
         elif isinstance(message, Dropped):
-            return self._drop(message.job)
+            return self._drop(now, message.job)
         return []
 
     def take(self, now: float, batches: Iterable[Batch]) -> list[Output]:
         """Take batches that came together: idle slots share them."""
         for batch in batches:
-            self._receive_batch(batch)
+            self._receive_batch(now, batch)
         return self._fill(now)
 
     def tick(self, now: float) -> list[Output]:
         """Send what is due: returns, results without a receipt, the beat; end what outlived the grace."""
         outputs: list[Output] = []
+        if self._turns.patience_until is not None and now >= self._turns.patience_until:
+            outputs += self._fill(now)
         if not self._orders.idle:
             self._return_surplus(now)
         if self._leave_by is not None and now >= self._leave_by:
-            outputs += self._end_grace()
+            outputs += self._end_grace(now)
         outputs += self._returns.values()
         self._returns.clear()
         outputs += self._unreceipted.overdue(now)
@@ -168,6 +177,8 @@ class Holding:
         instants = [self._beats.next_at()]
         if self._leave_by is not None and not self.empty:
             instants.append(self._leave_by)
+        if self._turns.patience_until is not None:
+            instants.append(self._turns.patience_until)
         if not self._orders.idle and self._turns.count() and self._prefetches_more():
             instants.append(self._times.look_at())
         if (overdue_at := self._unreceipted.deadline()) is not None:
@@ -176,7 +187,7 @@ class Holding:
 
     # -- rules --------------------------------------------------------------------------------------------------
 
-    def _receive_batch(self, batch: Batch) -> None:
+    def _receive_batch(self, now: float, batch: Batch) -> None:
         if batch.job not in self._jobs:
             return
         known = self._held.get(batch.job, {}).get(batch.first)
@@ -189,7 +200,7 @@ class Holding:
             self._held.setdefault(batch.job, {})[batch.first] = held
             self._beats.changed = True
             self._room.load[batch.job] += 1
-            self._turns.append(held)
+            self._turns.append(now, held)
 
     def _prefetches_more(self) -> bool:
         """True while batches are done in no time, as the last beat has said it."""
@@ -200,20 +211,21 @@ class Holding:
         return len(self._orders.idle) > self._turns.count()
 
     def _fill(self, now: float) -> list[Output]:
-        """Give idle slots the waiting batches of all jobs in turn, and then those that run their next order."""
+        """Give idle slots the waiting batches of all jobs by turns, and then those that run their next order."""
         orders: list[Output] = []
         idle = self._orders.idle
-        while idle and (job := self._turns.next_job()) is not None:
+        self._turns.patience_until = None
+        while idle and (job := self._turns.next_job(now)) is not None:
             taken = self._turns.take(job, len(idle), self._times.order_batches())
             orders += self._start(now, idle.popleft(), taken)
-        if not self._turns.nothing and self._settings.ahead_bytes_max:
+        if self._turns.count() and self._settings.ahead_bytes_max:
             for slot in self._orders.without_next():
                 orders += self._start_ahead(now, slot)
         return orders
 
     def _start_ahead(self, now: float, slot: int) -> list[Output]:
         """Give a slot that runs its next order, so that it need not wait for it; what is stuck there comes back."""
-        job = self._turns.next_job()
+        job = self._turns.next_job(now)
         if job is None or job in self._room.scarce:
             return []
         held = self._turns.first(job)
@@ -226,6 +238,8 @@ class Holding:
     def _start(self, now: float, slot: int, taken: list[HeldBatch]) -> list[Output]:
         batch = taken[0].batch
         self._times.began(now)
+        if slot not in self._orders.running:
+            self._slot_time.begin(now, slot, batch.job)
         order = self._orders.give(slot, taken)
         if not batch.suspect:
             return [order]
@@ -317,18 +331,22 @@ class Holding:
         self._return(held.batch)
         self._forget(held)
 
-    def _end_grace(self) -> list[Output]:
+    def _end_grace(self, now: float) -> list[Output]:
         """End and return what still runs. A sink that is away has no receipts to give: they are waited for no more."""
         slots, left = self._orders.end()
+        for slot in slots:
+            self._slot_time.end(now, slot)
         self._put_back(left)
         self._unreceipted.clear()
         self._held.clear()
         return [KillOrder(slot) for slot in slots]
 
-    def _drop(self, job: str) -> list[Output]:
+    def _drop(self, now: float, job: str) -> list[Output]:
         """Forget a cancelled job: what waits, what runs, what has no receipt, and what of it is still to arrive."""
         self._jobs.discard(job)
         slots, others = self._orders.drop(job)
+        for slot in slots:
+            self._slot_time.end(now, slot)
         self._put_back(others)
         self._unreceipted.drop(job)
         self._turns.take_back(job, self._room.load[job])

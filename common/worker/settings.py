@@ -24,6 +24,9 @@ class HoldingSettings:
     """A slot that runs is given its next order before it asks, if that is no larger; 0: never."""
     stuck_s: float = 0.05
     """After this long without a finished batch, batches no longer count as short."""
+    patience: float = 0.02
+    """A slot waits this part of what an order of a job takes for a job whose turn it is and that ran dry just now."""
+    patience_max_s: float = 0.05
     grace_s: float = 30.0
     """How long running tasks may go on once the worker leaves."""
     timing: Timing = Timing()

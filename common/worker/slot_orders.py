@@ -75,6 +75,11 @@ class SlotOrders:
         """The batch that each slot runs."""
         return (orders[0][0] for orders in self.running.values() if orders[0])
 
+    def job_of(self, slot: int) -> str | None:
+        """The job of the order that the slot runs; None when it runs nothing."""
+        orders = self.running.get(slot)
+        return orders[0][0].batch.job if orders and orders[0] else None
+
     def batch_of(self, slot: int, task: int) -> HeldBatch:
         """The batch that the task belongs to, which the slot runs."""
         return next(

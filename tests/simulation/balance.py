@@ -21,6 +21,8 @@ from tests.simulation.worker_role import Worker
 from tests.simulation.world import Weather
 
 LOOPBACK = Weather(delay_s=(0.0001, 0.0005))
+CREW_S = 3.0
+"""By then the crew is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +53,20 @@ class Balance:
     """Turns of all loops that no message caused."""
 
 
-class Level(Farm):
-    """A crew of equals (but for their slowness) that is complete before its job starts."""
+class CalmFarm(Farm):
+    """A crew of equals (but for their slowness) that is complete before the first job starts, in a calm network."""
 
     spins_max = 10_000
     """A large crew has something to do at any moment."""
     return_wait_max_s = DispatchSettings().return_wait_max_s
 
-    def __init__(
-        self, seed: str, crew: Crew, tasks: list[Task], batch_tasks: int | None = None, speculates: bool = False
-    ) -> None:
+    def __init__(self, seed: str, crew: Crew, jobs: list[JobTruth], starts_at: dict[str, float] | None = None) -> None:
         self._crew = crew
         self._slow = iter(crew.slowness)
-        job = JobTruth("job0", "work:alpha", tasks, 0, batch_tasks, 3, False, speculates)
-        super().__init__(seed, _plan(job, crew.worker_count))
+        self._starts_at = starts_at or {}
+        super().__init__(seed, _plan(jobs, crew.worker_count))
+        self.world.weather = LOOPBACK
+        self.world.events_max = 100_000_000
 
     def start_worker(self, liar: bool = False) -> None:
         """One more worker."""
@@ -76,8 +78,9 @@ class Level(Farm):
 
     def start_ventilator(self, job: JobTruth) -> None:
         """The job starts when the crew is there."""
-        if self.world.now < 3.0:
-            self.world.at(3.0, super().start_ventilator, job)
+        at = self._starts_at.get(job.name, CREW_S)
+        if self.world.now < at:
+            self.world.at(at, super().start_ventilator, job)
         else:
             super().start_ventilator(job)
 
@@ -85,11 +88,18 @@ class Level(Farm):
         """A handshake on a quiet machine."""
         self.world.after(worker.dice.uniform(0.002, 0.006), self._connect_tasks, worker, port)
 
+
+class Level(CalmFarm):
+    """One job."""
+
+    def __init__(
+        self, seed: str, crew: Crew, tasks: list[Task], batch_tasks: int | None = None, speculates: bool = False
+    ) -> None:
+        super().__init__(seed, crew, [JobTruth("job0", "work:alpha", tasks, 0, batch_tasks, 3, False, speculates)])
+
     def measure(self) -> Balance:
         """Run the job to its end."""
-        self.world.weather = LOOPBACK
-        self.world.events_max = 100_000_000
-        self.world.run(3.0)
+        self.world.run(CREW_S)
         [truth] = self.jobs
         self.world.run(10_000.0, lambda: bool(self.ventilators))
         ventilator = self.ventilators[truth.name]
@@ -124,9 +134,9 @@ class Level(Farm):
         return sum(role.wake_count for role in self._roles())
 
 
-def _plan(job: JobTruth, worker_count: int) -> Plan:
+def _plan(jobs: list[JobTruth], worker_count: int) -> Plan:
     return Plan(
-        jobs=[job],
+        jobs=jobs,
         worker_count=worker_count,
         slots_max=1,
         prefetch_max=1,
