@@ -16,6 +16,8 @@ import typer
 
 from . import help_page, options
 from .errors import ExitCode, OperatorError
+from .log_writer import LogFormat, LogHandler
+from .plain_text import indented
 
 _UsageError: Any = typer.BadParameter.__base__
 """What typer raises for a wrong command line; it is public in click, which newer typers have inside."""
@@ -86,19 +88,48 @@ def typed_options(context: typer.Context) -> list[str]:
     return found
 
 
-def start_log(role: str) -> None:
+def start_log(role: str, kind: LogFormat = LogFormat.text) -> None:
     """Log lines to stderr; `TRADEWIND_LOG_LEVEL` (debug, info, warning, error) sets the lowest level shown."""
     level = os.environ.get("TRADEWIND_LOG_LEVEL", "info").upper()
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise OperatorError(f"TRADEWIND_LOG_LEVEL is {level}: set it to debug, info, warning or error")
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level,
-        format=f"%(asctime)s {role}: %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
-    logging.getLogger().handlers[0].addFilter(_name_commands)
+    # Not by way of sys.stderr: its lock would stop the loop when the log stops.
+    handler = LogHandler(role, kind, 2, sys.stderr.encoding)
+    handler.addFilter(_name_commands)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+
+
+def _log() -> LogHandler | None:
+    return next((each for each in logging.getLogger().handlers if isinstance(each, LogHandler)), None)
+
+
+def log_format() -> LogFormat:
+    """How log lines look here."""
+    log = _log()
+    return LogFormat.text if log is None else log.kind
+
+
+def show_status(line: str) -> None:
+    """Show a line below the log on the terminal, in place of the last one."""
+    log = _log()
+    assert log is not None
+    log.writer.show(line)
+
+
+def _say_error(role: str, text: str) -> None:
+    """The last words of a command that ends by an error."""
+    log = _log()
+    if log is None:
+        print(f"{role}: {indented(text)}", file=sys.stderr)
+    else:
+        log.say_error(text)
+
+
+def _close_log() -> None:
+    log = _log()
+    if log is not None:
+        logging.getLogger().removeHandler(log)
+        log.writer.close()
 
 
 def _name_commands(record: logging.LogRecord) -> bool:
@@ -121,13 +152,15 @@ def run(app: typer.Typer | Any, role: str = "") -> None:
     try:
         code = command_line.main(prog_name=name, standalone_mode=False)
     except OperatorError as error:
-        print(f"{said_by}: {as_typed(str(error))}", file=sys.stderr)
+        _say_error(said_by, as_typed(str(error)))
         code = ExitCode.WRONG_USE
     except _UsageError as error:
-        print(f"{said_by}: {_in_one_line(error, name)}", file=sys.stderr)
+        _say_error(said_by, _in_one_line(error, name))
         code = ExitCode.WRONG_USE
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
+    finally:
+        _close_log()
     sys.exit(code)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from . import __version__
 from .help_page import CONNECTION, FILES, OTHER
+from .log_writer import LogFormat
 
 _VALUES = {"N": "a whole number", "SLOTS": "a whole number", "PORT": "a port number", "SECONDS": "a number of seconds"}
 """What stands for a metavar in an error message."""
@@ -57,13 +58,7 @@ def port(env: str, text: str, default: str | None = None) -> Any:
 
 def expected(parameter: Any) -> str:
     """The values that an option takes, to say when it was given another one; empty when no words are known."""
-    words = {
-        "N": "a whole number",
-        "SLOTS": "a whole number",
-        "PORT": "a port number",
-        "SECONDS": "a number of seconds",
-    }
-    text = words.get(parameter.metavar, parameter.metavar.replace("|", " or ") if "|" in parameter.metavar else "")
+    text = _VALUES.get(parameter.metavar, parameter.metavar.replace("|", " or ") if "|" in parameter.metavar else "")
     # Newer typers have the limits at the option, older ones at its type.
     least, most = (getattr(parameter, at, getattr(getattr(parameter, "type", None), at, None)) for at in ("min", "max"))
     if most is not None:
@@ -85,6 +80,12 @@ Sink = Annotated[
 Ledger = Annotated[str, option(FILES, "TRADEWIND_LEDGER", "FILE", "The ledger, an SQLite file.")]
 """Not a path: that would spoil an address such as postgresql://host/name."""
 Keys = Annotated[Path, file(FILES, "TRADEWIND_KEYS", "The folder with the sink's keys.", metavar="FOLDER")]
+Log = Annotated[
+    LogFormat,
+    option(
+        OTHER, "TRADEWIND_LOG_FORMAT", "text|json", "How log lines look: text, or a JSON object each.", "--log-format"
+    ),
+]
 Version = Annotated[
     bool,
     typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.", rich_help_panel=OTHER),

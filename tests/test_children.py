@@ -321,7 +321,7 @@ def test_what_a_misdeed_prints_is_logged_in_bounded_whole_lines(deeds: Deeds) ->
     task = {name: BATCH * at + PLACE for at, name in enumerate(NAMES)}
     deeds.worker.wait_for(rf"job j task {task['print_much']}: (much){{2000,2048}} \[cut\]\n")
     deeds.worker.wait_for(rf"job j task {task['print_in_pieces']}: piece piece piece\n")
-    deeds.worker.wait_for(r": \\xff\x1d\x1dpast")
+    deeds.worker.wait_for(r": \\xff\\x1d\\x1dpast")
     assert max(map(len, deeds.worker.err.split("\n"))) < 40_000
 
 

@@ -203,7 +203,7 @@ def test_the_command_that_reads_the_results_works_as_it_is_printed(pipeline: Pip
 def test_a_job_says_at_once_what_it_is(pipeline: Pipeline) -> None:
     pipeline.sink().kill()
     ventilator = pipeline.ventilator("squares:square", "--range", "3", "--job", "j")
-    ventilator.wait_for(r"\A\S+ ventilator: job j: squares:square over range 0:3, sink at 127.0.0.1\n")
+    ventilator.wait_for(r"\A\S+ INFO ventilator: job j: squares:square over range 0:3, sink at 127.0.0.1\n")
 
 
 def test_a_terminal_gets_a_progress_line_and_a_pipe_no_colours(pipeline: Pipeline) -> None:

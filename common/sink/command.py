@@ -14,6 +14,7 @@ import typer
 from .. import console, options
 from ..errors import OperatorError
 from ..help_page import ARGUMENTS, CONNECTION, PRINT, Group
+from ..log_writer import LogFormat
 from ..options import DEFAULT_KEYS, DEFAULT_LEDGER
 from ..protocol.settings import CONTROL_PORT, RESULTS_PORT
 from ..protocol.users import OBSERVER, VENTILATOR, WORKER
@@ -60,6 +61,7 @@ def serve(
     listen: Listen = "*",
     control_port: ControlPort = CONTROL_PORT,
     results_port: ResultsPort = RESULTS_PORT,
+    log_format: options.Log = LogFormat.text,
     version: options.Version = False,
 ) -> None:
     """Collect the results of all jobs, or with a command look after results and keys.
@@ -75,7 +77,7 @@ def serve(
     from .ledgers import open_ledger
     from .loop import Sink, SinkOptions
 
-    console.start_log("sink")
+    console.start_log("sink", log_format)
     opened = open_ledger(ledger)
     try:
         Sink(SinkOptions(ledger, keys, listen, control_port, results_port), opened).run()

@@ -15,6 +15,7 @@ import typer
 from .. import console, options
 from ..errors import ExitCode, OperatorError
 from ..help_page import FAILURES, RUN, TUNING
+from ..log_writer import LogFormat
 from ..options import DEFAULT_LEDGER
 from ..protocol.messages import BATCH_TASKS_MAX
 from ..protocol.users import VENTILATOR
@@ -119,6 +120,7 @@ def ventilate(
     port: Port = None,
     batch: Batch = None,
     speculate: Speculate = False,
+    log_format: options.Log = LogFormat.text,
     version: options.Version = False,
 ) -> None:
     """Run MODULE:FUNCTION for every task of the input, and wait until all results are recorded.
@@ -126,7 +128,7 @@ def ventilate(
     Blank lines are ignored. An interrupted job goes on when it is started again with the same --job: tasks that are in
     the ledger are skipped.
     """
-    console.start_log("ventilator")
+    console.start_log("ventilator", log_format)
     check_together(console.typed_options(context))
     if cancel is not None:
         cancel_job(key, sink, cancel)

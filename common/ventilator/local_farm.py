@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from .. import console
 from ..errors import OperatorError
 
 _TOP = Path(__file__).absolute().parents[2]
@@ -59,7 +60,12 @@ class LocalFarm:
     def _start(self, role: str, *arguments: str) -> None:
         process = subprocess.Popen(
             [sys.executable, *_program(role), *arguments],
-            env={"TRADEWIND_LOG_LEVEL": "warning", **os.environ, "TRADEWIND_PARENT": str(os.getpid())},
+            env={
+                "TRADEWIND_LOG_LEVEL": "warning",
+                **os.environ,
+                "TRADEWIND_LOG_FORMAT": console.log_format(),
+                "TRADEWIND_PARENT": str(os.getpid()),
+            },
             stdin=subprocess.DEVNULL,
             process_group=0,
         )

@@ -15,6 +15,7 @@ import typer
 from .. import console, options
 from ..errors import ExitCode, OperatorError
 from ..help_page import CONNECTION, LEAVING, RUN, TUNING
+from ..log_writer import LogFormat
 from ..protocol.users import WORKER
 from .settings import HoldingSettings
 
@@ -111,6 +112,7 @@ def work(
     prefetch: Prefetch = None,
     max_tasks_per_child: MaxTasksPerChild = None,
     memory_limit: MemoryLimit = None,
+    log_format: options.Log = LogFormat.text,
     version: options.Version = False,
 ) -> None:
     """Run the public functions of modules, or single functions, for the ventilators of a sink.
@@ -118,7 +120,7 @@ def work(
     The worker waits until the sink is there. On SIGTERM or Ctrl-C it returns what has not started, finishes what runs
     (for --grace seconds at most) and leaves. A second signal ends it at once.
     """
-    console.start_log("worker")
+    console.start_log("worker", log_format)
     check_names(modules, name)
     from .child_process import Limits
     from .loop import WorkerOptions

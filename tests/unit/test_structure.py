@@ -19,7 +19,7 @@ MAY_IMPORT = {
 }
 """By folder of common/; the files beside the folders are "". No role imports another one."""
 SHELL = {
-    *("__main__", "command", "console", "help_page", "options"),
+    *("__main__", "command", "console", "help_page", "log_writer", "options"),
     *(f"transport.{name}" for name in ("clock", "polling", "monitor", "sockets", "zap", "sink_link", "key_files")),
     *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "progress", "local_farm")),
     *(f"worker.{name}" for name in ("command", "loop", "slots", "child_process", "child_output", "child")),
