@@ -1,5 +1,6 @@
 """What the sink's commands print: results as JSON lines or CSV, jobs, crew and roster as tables."""
 
+import codecs
 import csv
 import sys
 import time
@@ -8,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..plain_text import ascii_json, in_json, one_line
 from ..protocol.messages import Report
 from ..protocol.users import User
 from .rows import as_json
@@ -18,11 +20,22 @@ _VOICE_S = 5.0
 _COLUMNS = ("task", "status", "value", "error", "attempt", "worker", "seconds")
 
 
+class _Screen:
+    """A terminal as a file: what would control it is shown as an escape. CSV has none, so only terminals get them."""
+
+    def write(self, text: str) -> None:
+        """Print the text, which may have several lines."""
+        sys.stdout.write("\n".join(map(one_line, text.split("\n"))))
+
+
 class _Printer:
     """Rows to standard output."""
 
     def __init__(self, as_csv: bool) -> None:
-        self._csv = csv.writer(sys.stdout, lineterminator="\n") if as_csv else None
+        self._csv = (
+            csv.writer(_Screen() if sys.stdout.isatty() else sys.stdout, lineterminator="\n") if as_csv else None
+        )
+        self._escaped = in_json if codecs.lookup(sys.stdout.encoding).name.startswith("utf") else ascii_json
         if self._csv:
             self._csv.writerow(_COLUMNS)
 
@@ -50,7 +63,7 @@ class _Printer:
             "worker": row.worker,
             "seconds": row.seconds,
         }
-        sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
+        sys.stdout.write(self._escaped(msgspec.json.encode(fields).decode()) + "\n")
 
 
 def print_results(reader: Reader, job: int, as_csv: bool, failed: bool, follow: bool) -> None:
@@ -149,17 +162,20 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], none:
     if not rows:
         print(none)
         return
+    cells = [[one_line(str(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         # Imported here because they take as long to import as the rest of a command.
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
+        from rich.text import Text
 
-        table = Table(*columns, box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*map(str, row))
+        # Folded where the terminal is too narrow: a name that was cut cannot be copied.
+        table = Table(*(Column(name, overflow="fold") for name in columns), box=None, pad_edge=False)
+        for row in cells:
+            # As `Text`, because names are no markup.
+            table.add_row(*map(Text, row))
         Console().print(table)
         return
     # For pipes: tab-separated, whole, one row a line.
-    print("\t".join(columns))
-    for row in rows:
-        print("\t".join(map(str, row)))
+    for line in (columns, *cells):
+        print("\t".join(line))

@@ -1,0 +1,66 @@
+"""What the sink's commands print: others' names neither move the cursor nor count as markup, and break no table."""
+
+import csv
+import io
+import json
+import re
+import sys
+
+import pytest
+
+from common.protocol.messages import JobReport, Report, WorkerReport
+from common.sink import tables
+from common.sink.store import JobSummary, Row
+
+NAMES = ["work:[/x]", "work:[red]ok[/red]", "work:\x1b[31m", "work:\x9b31m", "work:\u202egnp.exe", "work:a\tb\nc\u2028"]
+
+
+class Terminal(io.StringIO):
+    """Standard output that says it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(params=[False, True], ids=["pipe", "terminal"])
+def out(request: pytest.FixtureRequest) -> io.StringIO | io.TextIOWrapper:
+    return Terminal() if request.param else io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
+
+
+def text_of(out: io.StringIO | io.TextIOWrapper) -> str:
+    out.seek(0)
+    return out.read()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_shown_as_it_is_and_on_one_line(out: io.StringIO, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("COLUMNS", "200")
+    tables.print_jobs([JobSummary("j", name, "done", 3, 3, 1, "2026-11-26T06:40:34+00:00", None)])
+    tables.print_report(Report([JobReport("j", name, 0, 0, None, 1)], [WorkerReport("w", name, "::1", 1, 0, 0, 1.0)]))
+    printed = re.sub(r"\x1b\[[\d;]*m", "", text_of(out))  # the heads of the tables are bold
+    shown = tables.one_line(name)
+    assert printed.count(shown) == 3
+    assert all(line.isprintable() for line in printed.replace("\t", "").split("\n"))
+    assert printed.count("\n") == 7
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("as_csv", [False, True])
+def test_results_keep_their_values_and_cannot_control_a_terminal(
+    out: io.StringIO, name: str, as_csv: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", out)
+    printer = tables._Printer(as_csv)
+    printer.print(Row(0, "ok", name, None, None, 1, "w", 0.5))
+    printed = text_of(out)
+    is_terminal = out.isatty()
+    if as_csv:
+        [row] = csv.DictReader(io.StringIO(printed, newline=""))
+        assert row["value"] == ("\n".join(map(tables.one_line, name.split("\n"))) if is_terminal else name)
+    else:
+        assert json.loads(printed)["value"] == name
+    if is_terminal or not as_csv:
+        assert all(line.isprintable() for line in printed.split("\n"))
