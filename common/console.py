@@ -1,5 +1,6 @@
 """What the commands share on the command line and the terminal: how they run, log lines, errors, exit codes."""
 
+import io
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ from .plain_text import indented
 _UsageError: Any = typer.BadParameter.__base__
 """What typer raises for a wrong command line; it is public in click, which newer typers have inside."""
 ROLES = ("sink", "worker", "ventilator")
+_LIBRARIES = ("zmq", "msgspec", "rich")
 _EPILOG = """Exit codes: 0 success, 1 tasks failed, 2 wrong use (the message says what to do), 130 interrupted.
 
 The environment variable TRADEWIND_LOG_LEVEL is debug, info, warning or error."""
@@ -144,6 +146,7 @@ def run(app: typer.Typer | Any, role: str = "") -> None:
     An operator's error becomes one line on stderr and exit code 2.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _open_standard_streams()
     command_line = typer.main.get_command(app) if isinstance(app, typer.Typer) else app
     name = command(role) if _is_module() or _is_script() else Path(sys.argv[0]).name
     if " " in name:
@@ -157,11 +160,23 @@ def run(app: typer.Typer | Any, role: str = "") -> None:
     except _UsageError as error:
         _say_error(said_by, _in_one_line(error, name))
         code = ExitCode.WRONG_USE
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _LIBRARIES:
+            raise
+        _say_error(said_by, f"this Python ({sys.executable}) has no module {error.name}: {_how_to_install()}")
+        code = ExitCode.WRONG_USE
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
     finally:
         _close_log()
     sys.exit(code)
+
+
+def _how_to_install() -> str:
+    if _is_script():
+        top = Path(sys.argv[0]).parent
+        return f"run `make run` in {top} once, and start `{top / '.venv/bin/python'} {sys.argv[0]}`"
+    return "install Tradewind again with pip, which brings what it needs"
 
 
 def _in_one_line(error: Any, name: str) -> str:
@@ -172,6 +187,20 @@ def _in_one_line(error: Any, name: str) -> str:
         option = parameter.opts[0] + (f" (or {parameter.envvar})" if parameter.envvar else "")
         text = f"{option}: give {values}"
     return f"{text}{' ' if text.endswith('?') else '; '}`{help_of} --help` says more"
+
+
+def _open_standard_streams() -> None:
+    """Let no file or socket become a standard stream that is closed, and no character end the printing."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -257,6 +257,8 @@ def open_input(path: str | None, span: str | None) -> Input:
         return RangeInput(*_span(span))
     assert path is not None
     if path == "-":
+        if sys.stdin is None:
+            raise OperatorError("standard input is closed: give it a file or a pipe, or name a file instead of -")
         return LinesInput(sys.stdin.buffer, "standard input", json=False)
     try:
         file = Path(path).open("rb")  # noqa: SIM115
