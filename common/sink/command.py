@@ -148,8 +148,9 @@ def enrol(role: Role, name: NewName, keys: options.Keys = DEFAULT_KEYS, address:
     from .key_folder import KeyFolder
 
     folder = KeyFolder(keys)
-    if not (keys / "sink.key_secret").exists():
-        folder.prepare()
+    folder.prepare()
+    if not folder.local(WORKER).exists():
+        # No sink has run here yet, or its first start has failed.
         folder.prepare_local(sockets.endpoint("127.0.0.1", CONTROL_PORT))
     port = sink_address(folder.certificate(WORKER), None)[1]
     given = address or sockets.endpoint(socket.gethostname(), port)

@@ -1,7 +1,11 @@
 """The sink's key folder: its own pair, the roster, what was revoked."""
 
+import fcntl
 import logging
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import zmq
@@ -28,14 +32,8 @@ class KeyFolder:
                 folder.mkdir(mode=0o700, parents=folder == self.path, exist_ok=True)
                 if folder.stat().st_mode & 0o022:
                     raise OperatorError(f"others can write the key folder {folder}: run `chmod -R go-rwx {self.path}`")
-            if not (self.path / "sink.key_secret").exists():
-                public, secret = _pair()
-                _write(self.path / "sink.key_secret", _text(public, secret, {"name": "sink", "role": "sink"}))
-                _write(
-                    self.path / "sink.key",
-                    _text(public, None, {"name": "sink", "role": "sink"}),
-                    replace=True,
-                )
+            with self._held():
+                self._prepare_sink()
         except OSError as error:
             raise self._unwritable(error) from None
         return self.sink()
@@ -43,8 +41,9 @@ class KeyFolder:
     def prepare_local(self, address: str) -> None:
         """Make this machine's key files, or let them say that the sink is at `address` now. Raises OperatorError."""
         try:
-            for role in ROLES:
-                self._prepare_local(role, address)
+            with self._held():
+                for role in ROLES:
+                    self._prepare_local(role, address)
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -87,13 +86,14 @@ class KeyFolder:
             raise OperatorError(f"there is no role {role}: enrol {', '.join(ROLES[:-1])} or {ROLES[-1]}")
         if not is_name(name):
             raise OperatorError(f"{name!r} is not a name for a key: use letters, digits, dot, dash and underscore")
-        if name in {user.name for user in self.roster().values()}:
-            raise OperatorError(f"{name} is enrolled already: use another name, or revoke it first")
         public, secret = _pair()
         metadata = {"name": name, "role": role, "sink": address, "sink-key": self.sink().public}
         try:
-            _write(out, _text(public, secret, metadata))
-            self._enter(role, name, public)
+            with self._held():
+                if name in {user.name for user in self.roster().values()}:
+                    raise OperatorError(f"{name} is enrolled already: use another name, or revoke it first")
+                _write(out, _text(public, secret, metadata))
+                self._enter(role, name, public)
         except FileExistsError:
             raise OperatorError(f"{out} exists: move it away first") from None
         except OSError as error:
@@ -126,6 +126,27 @@ class KeyFolder:
         """A value that changes whenever the roster does."""
         folders = [self.path / "roster" / role for role in ROLES]
         return tuple(folder.stat().st_mtime_ns for folder in folders)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep others from changing the folder: of two sinks that start at once, one makes the keys."""
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            # Some network file systems lock no folders: then the two must not start at once.
+            with suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def _prepare_sink(self) -> None:
+        path = self.path / "sink.key_secret"
+        metadata = {"name": "sink", "role": "sink"}
+        if not path.exists():
+            public, secret = _pair()
+            _write(path, _text(public, secret, metadata))
+        if not (self.path / "sink.key").exists():
+            _write(self.path / "sink.key", _text(load(path).public, None, metadata), replace=True)
 
     def _prepare_local(self, role: str, address: str) -> None:
         path = self.local(role)
@@ -176,7 +197,8 @@ def _text(public: str, secret: str | None, metadata: dict[str, str]) -> str:
 
 def _write(path: Path, text: str, replace: bool = False) -> None:
     """Write the file with mode 0600, so that nobody sees a part of it. Raises FileExistsError unless `replace`."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # Not the process's number: a container gives the same one again, and a killed process may have left its draft.
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -1,7 +1,11 @@
 """Keys: secrets stay secret, nothing is overwritten, and who is enrolled is what the folder says."""
 
+import fcntl
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ import zmq.auth
 
 from common.errors import OperatorError
 from common.protocol.users import ROLES, User
+from common.sink import command, key_folder
 from common.sink.key_folder import KeyFolder
 from common.transport.key_files import Certificate, is_name, load, load_pair
 
@@ -248,3 +253,59 @@ def test_a_certificate_is_read_whatever_its_order_and_comments(tmp_path: Path) -
     path.write_text(f'# secret-key = "{"c" * 40}"\n\tsecret-key="{"s" * 40}"\n  public-key   =   "{"p" * 40}"\n\n')
     path.chmod(0o600)
     assert load(path) == Certificate(path, "p" * 40, "s" * 40)
+
+
+def test_two_sinks_that_start_at_once_leave_keys_that_are_enrolled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = KeyFolder(tmp_path / "keys")
+    both, pair = threading.Barrier(2), key_folder._pair
+
+    def pair_beside_the_other() -> tuple[str, str]:
+        """Each sink is about to write a pair while the other one is, if nothing keeps it from that."""
+        with suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.1)
+        return pair()
+
+    def prepare(_: int) -> None:
+        folder.prepare()
+        folder.prepare_local(LOCAL)
+
+    monkeypatch.setattr(key_folder, "_pair", pair_beside_the_other)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(prepare, range(2)))
+    certificates = [folder.certificate(role) for role in ROLES]
+    assert folder.roster() == {each.public: User(each.role, each.role, each.public) for each in certificates}
+    assert {each.sink_key for each in certificates} == {folder.sink().public}
+    assert load(folder.path / "sink.key").public == folder.sink().public
+
+
+def test_after_a_first_start_that_failed_machines_can_be_enrolled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sink whose port is taken has made its own pair and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    KeyFolder(Path("keys")).prepare()
+    command.enrol("worker", "ada", Path("keys"), "tcp://sink.example")
+    assert load_pair(Path("ada.key_secret"), "worker").sink == ADDRESS
+
+
+def test_changes_of_the_folder_wait_for_each_other(folder: KeyFolder) -> None:
+    held = os.open(folder.path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(folder.prepare_local, LOCAL)
+        assert not wait([waiting], timeout=0.2).done
+        assert folder.roster() == {}
+        os.close(held)
+        waiting.result(timeout=30)
+    assert set(names(folder)) == set(ROLES)
+
+
+def test_a_draft_that_a_killed_process_left_is_in_nobodys_way(folder: KeyFolder) -> None:
+    for name in ("worker.key_secret", "ada.key_secret"):
+        (folder.path / f".{name}.{os.getpid()}").write_text("half")
+        (folder.path.parent / f".{name}.{os.getpid()}").write_text("half")
+    folder.prepare_local(LOCAL)
+    enrol(folder)
+    assert set(names(folder)) == {*ROLES, "ada"}
