@@ -4,6 +4,7 @@ Write-ahead log with `synchronous=FULL`: when a transaction has ended, a power c
 (https://www.sqlite.org/pragma.html#pragma_synchronous).
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -77,7 +78,7 @@ class SqliteFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._lock = None if path == ":memory:" else _lock(Path(path))
+        self._lock = None if path == ":memory:" else _lock(path)
         try:
             if path != ":memory:" and not Path(path).exists():
                 # It holds the jobs' ticket keys.
@@ -173,11 +174,21 @@ class Transaction:
         return OperatorError(unusable(self._path, error))
 
 
-def _lock(path: Path) -> IO[str]:
-    """Hold `path`.lock as long as this process lives, so that two sinks never write one ledger."""
+def _lock(path: str) -> IO[bytes]:
+    """Hold the ledger's lock file as long as this process lives, so that two sinks never write one ledger.
+
+    The lock is beside the file that links lead to: SQLite keeps its write-ahead log there too.
+    """
+    file = Path(path).resolve()
+    lock_path = file.with_name(file.name + ".lock")
     try:
-        lock = path.with_name(path.name + ".lock").open("w")
+        if file.is_file() and file.stat().st_nlink > 1:
+            raise OperatorError(f"the ledger {path} has several names (hard links), which damages it: copy it with cp")
+        # Neither followed, if it is a link, nor emptied: it may be somebody's file.
+        lock = os.fdopen(os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600), "rb", 0)
     except OSError as error:
+        if error.errno == errno.ELOOP and lock_path.is_symlink():
+            raise OperatorError(f"the lock {lock_path} is a link: remove it, or give another --ledger") from None
         text = f"cannot write the ledger {path}: {error.strerror}; give another path with --ledger"
         raise OperatorError(text) from None
     try:
@@ -188,8 +199,22 @@ def _lock(path: Path) -> IO[str]:
     return lock
 
 
+_ADVICE = {
+    sqlite3.SQLITE_READONLY: "it or its folder cannot be written; give another path with --ledger",
+    sqlite3.SQLITE_CANTOPEN: "its permissions, or those of its folder, forbid it; use a copy of it",
+    sqlite3.SQLITE_PERM: "its permissions forbid it; use a copy of it",
+    sqlite3.SQLITE_BUSY: "end the program that has it locked, or use a copy of it",
+    sqlite3.SQLITE_LOCKED: "end the program that has it locked, or use a copy of it",
+    sqlite3.SQLITE_FULL: "make room there",
+    sqlite3.SQLITE_ERROR: "it is no ledger; give another file with --ledger",
+}
+"""What helps, by SQLite's primary result code; with all others the file may be damaged."""
+
+
 def unusable(path: str, error: sqlite3.Error) -> str:
     """One line for a file that SQLite cannot use as a ledger."""
     if Path(path).is_dir():
         return f"cannot use the ledger {path}: it is a folder; give a file with --ledger"
-    return f"cannot use the ledger {path}: {error}; restore it from a copy, or give another file with --ledger"
+    code = getattr(error, "sqlite_errorcode", -1) & 0xFF
+    advice = _ADVICE.get(code, "restore it from a copy, or give another file with --ledger")
+    return f"cannot use the ledger {path}: {error}; {advice}"

@@ -111,6 +111,55 @@ def test_a_folder_that_cannot_be_written_is_named_in_one_line(path: str) -> None
     assert "\n" not in str(refused.value)
 
 
+def by_a_link(path: Path) -> Path:
+    link = path.parent / "elsewhere" / "other.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    return link
+
+
+def by_a_link_to_its_folder(path: Path) -> Path:
+    link = path.parent.parent / f"{path.parent.name}-link"
+    link.symlink_to(path.parent)
+    return link / path.name
+
+
+@pytest.mark.parametrize("way", [by_a_link, by_a_link_to_its_folder, Path], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("link_first", [False, True])
+def test_two_sinks_never_have_one_ledger_whatever_its_name(tmp_path: Path, way: Any, link_first: bool) -> None:
+    path = tmp_path / "results.db"
+    names = [str(path), str(way(path))]
+    first = Ledger(names[link_first])
+    with pytest.raises(OperatorError, match="in use by another sink"):
+        Ledger(names[not link_first])
+    first.close()
+    Ledger(names[not link_first]).close()
+
+
+def test_a_ledger_with_two_hard_links_is_refused(tmp_path: Path, path: str) -> None:
+    Ledger(path).close()
+    (tmp_path / "second.db").hardlink_to(path)
+    for name in (path, str(tmp_path / "second.db")):
+        with pytest.raises(OperatorError, match="hard links"):
+            Ledger(name)
+
+
+@pytest.mark.parametrize("target", ["precious", "missing"])
+def test_a_lock_that_is_a_link_is_refused_and_its_target_kept(tmp_path: Path, path: str, target: str) -> None:
+    (tmp_path / "precious").write_text("precious")
+    Path(f"{path}.lock").symlink_to(tmp_path / target)
+    with pytest.raises(OperatorError, match=r"the lock .*results\.db\.lock is a link: remove it"):
+        Ledger(path)
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_lock_that_is_somebodys_file_is_not_emptied(path: str) -> None:
+    Path(f"{path}.lock").write_text("precious")
+    Ledger(path).close()
+    assert Path(f"{path}.lock").read_text() == "precious"
+
+
 # -- errors that pass -----------------------------------------------------------------------------------------------
 
 
