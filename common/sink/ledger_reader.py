@@ -11,6 +11,8 @@ from ..errors import OperatorError
 from .sqlite_file import unusable
 from .store import JobSummary, Row
 
+_ASK = "ask its owner for a copy"
+
 
 class LedgerReader:
     """A `Reader`. It reads in pages, so that it does not keep the write-ahead log from being restarted."""
@@ -23,13 +25,64 @@ class LedgerReader:
         if not Path(path).is_file():
             raise OperatorError(f"there is no ledger {path}: start the sink here, or name it with --ledger")
         if not os.access(path, os.R_OK):
-            raise OperatorError(f"cannot read the ledger {path}: its permissions forbid it")
+            raise OperatorError(f"cannot read the ledger {path}: its permissions forbid it; {_ASK}")
         self._path = path
+        self._file = Path(path).resolve()
+        self._seen: tuple[int, ...] | None = None
+        """What the file looked like, if it is read as one that nobody changes."""
         try:
-            self._db = sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)
-            self._db.execute("SELECT count(*) FROM jobs, meta").fetchone()
+            self._db = self._opened()
         except sqlite3.Error as error:
             raise OperatorError(unusable(path, error)) from None
+
+    def _opened(self) -> sqlite3.Connection:
+        """SQLite makes a log and its index beside the file, which it cannot or must not do in folders of others.
+
+        A sink that has ended leaves no log: then the file alone is the ledger.
+        """
+        is_ours = os.access(self._file, os.W_OK) and os.access(self._file.parent, os.W_OK)
+        if not is_ours and not self._log.exists():
+            return self._opened_as_it_is()
+        try:
+            return self._connected("mode=ro")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
+        if self._has_log():
+            raise OperatorError(
+                f"cannot read the ledger {self._path}: its sink runs or was killed, and {self._log.name} beside it"
+                f" cannot be used; {_ASK}, or copy both files into a folder of yours and read that copy"
+            )
+        return self._opened_as_it_is()
+
+    def _opened_as_it_is(self) -> sqlite3.Connection:
+        self._seen = self._look()
+        return self._connected("mode=ro&immutable=1")
+
+    def _connected(self, how: str) -> sqlite3.Connection:
+        db = sqlite3.connect(f"{self._file.as_uri()}?{how}", uri=True)
+        try:
+            db.execute("SELECT count(*) FROM jobs, meta").fetchone()
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db
+
+    @property
+    def _log(self) -> Path:
+        return self._file.with_name(self._file.name + "-wal")
+
+    def _has_log(self) -> bool:
+        return self._log.exists() and self._log.stat().st_size > 0
+
+    def _look(self) -> tuple[int, ...]:
+        found = self._file.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _check_unchanged(self) -> None:
+        """Raise OperatorError if somebody writes what is read as a file that nobody changes."""
+        if self._seen is not None and (self._has_log() or self._look() != self._seen):
+            raise OperatorError(f"a sink has begun to write the ledger {self._path}: run this again when it has ended")
 
     def jobs(self) -> list[JobSummary]:
         """All jobs, oldest first."""
@@ -79,23 +132,29 @@ class LedgerReader:
         """Rows until they weigh enough, and whether these were the last."""
         rows: list[Row] = []
         weight = 0
+        is_cut = False
         try:
             with closing(self._db.execute(sql, values)) as cursor:
                 for row in cursor:
                     rows.append(Row(*row))
                     texts = rows[-1].value, rows[-1].error
                     weight += sum(len(text) for text in texts if isinstance(text, str | bytes))
-                    if weight >= self._PAGE_BYTES:
-                        return rows, False
+                    if is_cut := weight >= self._PAGE_BYTES:
+                        break
         except sqlite3.DatabaseError as error:
+            self._check_unchanged()
             raise OperatorError(unusable(self._path, error)) from None
-        return rows, len(rows) < self._PAGE
+        self._check_unchanged()
+        return rows, not is_cut and len(rows) < self._PAGE
 
     def _query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         try:
-            return self._db.execute(sql, values).fetchall()
+            found = self._db.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
+            self._check_unchanged()
             raise OperatorError(unusable(self._path, error)) from None
+        self._check_unchanged()
+        return found
 
     def close(self) -> None:
         """Close the file."""

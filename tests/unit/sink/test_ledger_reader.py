@@ -1,8 +1,12 @@
 """What only the reader of SQLite has: pages, and plain words for files that it cannot read; see also test_store.py."""
 
 import json
+import multiprocessing
+import os
+import shutil
 import sqlite3
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -99,3 +103,117 @@ def test_what_is_no_ledger_is_refused_in_one_line(tmp_path: Path, content: bytes
 def test_a_folder_is_no_ledger(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="there is no ledger"):
         LedgerReader(str(tmp_path))
+
+
+# -- folders of others ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shelf() -> Iterator[Path]:
+    """A folder that everyone can look into, as those of pytest are not."""
+    made = Path(tempfile.mkdtemp(prefix="tw-shelf-"))
+    made.chmod(0o755)
+    yield made
+    made.chmod(0o755)
+    shutil.rmtree(made)
+
+
+def finished(path: Path) -> None:
+    """A ledger whose sink has ended."""
+    ledger = Ledger(str(path))
+    ledger.open_job("job", "tasks:square", "lines of text")
+    ledger.commit([record([1, 4, 9])], [])
+    ledger.end_job("job", "done", 3)
+    ledger.close()
+    path.with_name(path.name + ".lock").unlink()
+    path.chmod(0o644)
+
+
+def killed(path: Path) -> None:
+    """A ledger whose sink was killed: the last rows are in its log."""
+    draft = path.with_name("draft.db")
+    ledger = Ledger(str(draft))
+    ledger.open_job("job", "tasks:square", "lines of text")
+    ledger.commit([record([1, 4, 9])], [])
+    for end in ("", "-wal"):
+        shutil.copy(f"{draft}{end}", f"{path}{end}")
+        Path(f"{path}{end}").chmod(0o644)
+    ledger.close()
+    draft.unlink()
+
+
+def as_a_stranger(look: Callable[[], object]) -> object:
+    """What `look` returns or how it fails, for a user who owns nothing here."""
+
+    def run() -> None:
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        try:
+            ours.send(look())
+        except OperatorError as error:
+            ours.send(str(error))
+
+    theirs, ours = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    assert theirs.poll(30)
+    found = theirs.recv()
+    process.join()
+    return found
+
+
+def read(path: Path) -> list[object]:
+    reader = LedgerReader(str(path))
+    assert reader.ended(1)
+    return [row.value for row in reader.rows(1, failed=False)]
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o777], ids=["read-only", "shared"])
+def test_a_finished_ledger_in_a_folder_of_others_is_read_and_nothing_is_left_there(shelf: Path, mode: int) -> None:
+    finished(shelf / "results.db")
+    if os.geteuid():
+        (shelf / "results.db").chmod(0o444)
+    shelf.chmod(mode)
+    assert as_a_stranger(lambda: read(shelf / "results.db")) == [1, 4, 9]
+    assert [path.name for path in shelf.iterdir()] == ["results.db"]
+
+
+def test_the_log_of_a_killed_sink_is_not_overlooked(shelf: Path) -> None:
+    killed(shelf / "results.db")
+    shelf.chmod(0o555)
+    found = as_a_stranger(lambda: read(shelf / "results.db"))
+    assert isinstance(found, str)
+    assert "results.db-wal" in found
+    assert "copy both files" in found
+    assert "restore" not in found
+
+
+def test_a_sink_that_begins_to_write_what_is_read_as_it_is_is_noticed(shelf: Path) -> None:
+    finished(shelf / "results.db")
+    reader = LedgerReader(str(shelf / "results.db"))
+    reader._seen = reader._look()
+    reader._db = reader._connected("mode=ro&immutable=1")
+    assert len(list(reader.rows(1, failed=False))) == 3
+    sink = Ledger(str(shelf / "results.db"))
+    sink.commit([record([16], 3)], [])
+    for look in (lambda: reader.ended(1), lambda: list(reader.rows(1, failed=False))):
+        with pytest.raises(OperatorError, match="a sink has begun to write"):
+            look()
+    sink.close()
+    with pytest.raises(OperatorError, match="a sink has begun to write"):
+        reader.jobs()
+    reader.close()
+
+
+def test_an_error_of_sqlite_gets_the_advice_that_helps(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE users (name)")
+    with pytest.raises(OperatorError, match="it is no ledger; give another file") as refused:
+        LedgerReader(str(path))
+    assert "restore" not in str(refused.value)
+    finished(tmp_path / "damaged.db")
+    (tmp_path / "damaged.db").write_bytes(b"x" * 8192)
+    with pytest.raises(OperatorError, match="restore it from a copy"):
+        LedgerReader(str(tmp_path / "damaged.db"))
