@@ -9,6 +9,7 @@ import zmq
 
 from common.protocol.codec import decode_batch, decode_from_sink, encode
 from common.protocol.messages import PROTOCOL_VERSION, Batch, Hello, Message, Welcome
+from common.transport import sockets
 from common.transport.key_files import Certificate, load
 from common.transport.sink_link import sink_address
 from tests.conftest import PATIENCE_S
@@ -42,7 +43,7 @@ class Liar:
         return made
 
     def say(self, message: Message) -> None:
-        self.control.send(encode(message))
+        sockets.send(self.control, encode(message))
 
     def hear(self, kind: type) -> Any:
         """The next message of this kind; what comes before it is kept in `heard`."""

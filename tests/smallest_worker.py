@@ -22,6 +22,7 @@ from msgspec import Raw, msgpack
 
 VERSION = 2
 BEAT_S, SOON_S, HELLO_S, PART_S, RESEND_S, RESEND_MAX_S, GRACE_S = 1.0, 0.25, 0.5, 0.1, 10.0, 60.0, 30.0
+FRAME_BYTES_MAX = 32_768
 VALUE_BYTES_MAX, TASK_BYTES, ERROR_CHARACTERS_MAX, DEPTH_MARGIN = 16_777_216, 64, 10_000, 100
 
 # -- the rules ----------------------------------------------------------------------------------------------------
@@ -243,11 +244,16 @@ class Link:
 
     def say(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(zmq.Again):  # the sink is away: what matters is sent again
-            self.control.send(msgpack.encode(message), zmq.DONTWAIT)
+            self.control.send_multipart(in_frames(msgpack.encode(message)), zmq.DONTWAIT)
 
-    def send_results(self, frame: bytes) -> None:
+    def send_results(self, content: bytes) -> None:
         assert self.results is not None
-        self.results.send(frame)
+        self.results.send_multipart(in_frames(content))
+
+
+def in_frames(content: bytes) -> list[bytes]:
+    """A message to the sink, cut into the frames that it takes."""
+    return [content[at : at + FRAME_BYTES_MAX] for at in range(0, len(content), FRAME_BYTES_MAX)]
 
 
 class Slot:

@@ -28,7 +28,8 @@ from common.protocol.messages import (
     Returned,
     Welcome,
 )
-from common.protocol.settings import ENVELOPE_BYTES, MESSAGE_BYTES_MAX
+from common.protocol.settings import CURVE_BYTES, ENVELOPE_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX
+from common.transport import sockets
 from tests.conftest import Pipeline, Process, wait_until
 from tests.hostile import Liar, packed
 from tests.test_faults import GATE, everything_once, executions
@@ -36,7 +37,6 @@ from tests.test_faults import GATE, everything_once, executions
 RETURNS = int(os.environ.get("LYING_RETURNS", "20000"))
 """So often a liar hands back all twenty batches of the honest job; 50,000 in the soak, which is a million batches."""
 TASKS = 40
-FRAME_BYTES_MAX = MESSAGE_BYTES_MAX + ENVELOPE_BYTES
 NOISE = [b"", b"\x00", b"\xc1" * 100, os.urandom(1_000), b"\x91" * 100_000, b"\x81\xa4type", b'{"type": "hello"}']
 
 
@@ -115,8 +115,8 @@ def test_noise_is_dropped_and_named_once(farm: Farm) -> None:
         assert liar.results is not None
         for _ in range(200):
             for noise in NOISE:
-                liar.control.send(noise)
-                liar.results.send(noise)
+                sockets.send(liar.control, noise)
+                sockets.send(liar.results, noise)
             for link in (liar.control, liar.results):
                 link.send_multipart([b"a", b"", encode(Beat(3, 1, 1, {}, {}))])
                 link.send(encode(Hello(PROTOCOL_VERSION, "worker", liar.name))[:-3])
@@ -129,7 +129,7 @@ def test_noise_is_dropped_and_named_once(farm: Farm) -> None:
     farm.let_go()
 
 
-@pytest.mark.parametrize("size", [FRAME_BYTES_MAX + 1, 4 * FRAME_BYTES_MAX])
+@pytest.mark.parametrize("size", [FRAME_BYTES_MAX + CURVE_BYTES + 1, 4 * MESSAGE_BYTES_MAX])
 def test_an_oversized_frame_cuts_off_only_who_sent_it(farm: Farm, size: int) -> None:
     """libzmq refuses it by itself: the connection is ended, and the peer must greet anew."""
     for kind in ("control", "results"):
@@ -237,7 +237,7 @@ def test_a_ventilators_key_cannot_break_a_worker(farm: Farm) -> None:
             tasks.send_multipart([b"a", b"b"])
             for lie in lies:
                 tasks.send(bytes(packed(good | lie)))
-        tasks.send(bytes(FRAME_BYTES_MAX + 1))
+        tasks.send(bytes(MESSAGE_BYTES_MAX + ENVELOPE_BYTES + 1))
         once(farm.worker, r"a ventilator at 127.0.0.1 sent an invalid batch: .* \(logged once\)")
         results = liar._client(zmq.PUSH, liar.pair.sink_key)
         results.connect(f"tcp://127.0.0.1:{liar.heard[0].results_port}")

@@ -35,8 +35,8 @@ MESSAGES = {
 }
 FROM_SINK = {kind.__struct_config__.tag for kind in messages.FromSink.__args__}
 
-CURVE_BYTES = 33
-FRAME_BYTES_MAX = settings.MESSAGE_BYTES_MAX + settings.ENVELOPE_BYTES - CURVE_BYTES
+MESSAGE_BYTES_MAX = settings.MESSAGE_BYTES_MAX + settings.ENVELOPE_BYTES - settings.CURVE_BYTES
+"""Of a message to whoever connects, which is a single frame."""
 """Tried below on real sockets."""
 PATIENCE_MS = 30_000
 WORDS = {"second": "1", "twice": "2", "five": "5"}
@@ -132,8 +132,10 @@ def test_the_limits(limit: str, kind: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "makers", "values"),
     [
-        ("MAXMSGSIZE", sockets_of("all"), ["maxmsgsize"]),
-        ("HANDSHAKE_IVL", sockets_of("all"), ["handshake_ivl"]),
+        ("MAXMSGSIZE", sockets_of("connect"), ["maxmsgsize"]),
+        ("MAXMSGSIZE", sockets_of("bind"), ["maxmsgsize"]),
+        ("HANDSHAKE_IVL", sockets_of("connect"), ["handshake_ivl"]),
+        ("HANDSHAKE_IVL", sockets_of("bind"), ["handshake_ivl"]),
         ("CONNECT_TIMEOUT", sockets_of("connect"), ["connect_timeout", "reconnect_ivl", "reconnect_ivl_max"]),
         ("BACKLOG", sockets_of("bind"), ["backlog"]),
         ("RCVHWM", sockets_of("all"), ["rcvhwm"]),
@@ -141,6 +143,8 @@ def test_the_limits(limit: str, kind: Any) -> None:
 )
 def test_the_socket_options(option: str, makers: list[Maker], values: list[str]) -> None:
     [said] = re.findall(rf"^\| `{option}`[^|]*\| ([^|]*) \|", DOCUMENT, re.MULTILINE)
+    if "; bind: " in said:
+        said = said.split("; ")[makers == sockets_of("bind")]
     public, secret = zmq.curve_keypair()
     pair = Certificate(TOP, public.decode(), secret.decode(), sink_key=public.decode())
     with zmq.Context() as context:
@@ -229,10 +233,11 @@ def test_the_largest_frame(link: str) -> None:
         zap.answer()
         assert recv_monitor_message(watch)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
         sender, receiver = (server, client) if link == "tasks" else (client, server)
-        sender.send(bytes(FRAME_BYTES_MAX))
+        bytes_max = MESSAGE_BYTES_MAX if link == "tasks" else settings.FRAME_BYTES_MAX
+        sender.send(bytes(bytes_max))
         assert receiver.poll(PATIENCE_MS)
-        assert [len(frame) for frame in receiver.recv_multipart()][-1] == FRAME_BYTES_MAX
-        sender.send(bytes(FRAME_BYTES_MAX + 1))
+        assert [len(frame) for frame in receiver.recv_multipart()][-1] == bytes_max
+        sender.send(bytes(bytes_max + 1))
         sender.send(b"behind it")
         assert watch.poll(PATIENCE_MS)
         assert recv_monitor_message(watch)["event"] == zmq.EVENT_DISCONNECTED
@@ -328,6 +333,7 @@ def test_the_smallest_worker_goes_by_the_same_numbers() -> None:
     assert (timing.resend_s, timing.resend_max_s) == (smallest_worker.RESEND_S, smallest_worker.RESEND_MAX_S)
     assert (Handshake._GREET_S, HoldingSettings(1, 0).grace_s) == (smallest_worker.HELLO_S, smallest_worker.GRACE_S)
     assert smallest_worker.VALUE_BYTES_MAX == settings.MESSAGE_BYTES_MAX
+    assert smallest_worker.FRAME_BYTES_MAX == settings.FRAME_BYTES_MAX
 
 
 def test_the_key_file() -> None:
@@ -350,7 +356,11 @@ def test_the_ticket_vector() -> None:
         (r"at most (\d+) bytes\s*\(16 MiB\)", settings.MESSAGE_BYTES_MAX),
         (r"which is (\d+) \+ \d+", settings.MESSAGE_BYTES_MAX),
         (r"which is \d+ \+ (\d+)", settings.ENVELOPE_BYTES),
-        (r"a frame, everything included \| at most (\d+)", FRAME_BYTES_MAX),
+        (r"a message, everything included \| at most (\d+)", MESSAGE_BYTES_MAX),
+        (r"a frame to the sink \| at most (\d+)", settings.FRAME_BYTES_MAX),
+        (r"link, a frame has at\s+most (\d+) bytes", settings.FRAME_BYTES_MAX),
+        (r"larger than (\d+) bytes into frames", settings.FRAME_BYTES_MAX),
+        (r"At most (\d+) frames make a message", sockets.Inbox.FRAMES_MAX),
         (r"\| int, 1 to ([\d,]+) \| how many tasks", messages.BATCH_TASKS_MAX),
         (r"at once the first (\d+) times", DispatchSettings().returns_free),
         (r"split it \(into up to (\d+)", DispatchSettings().split_parts),
@@ -380,7 +390,7 @@ def test_the_ticket_vector() -> None:
         (r"has a lease of (\d+) s", settings.Timing().lease_s),
         (r"waits no longer than ([\d.]+) s more", settings.Timing().unnamed_s),
         (r"the first (\d+) failed tasks", CollectorSettings().failures_shown),
-        (r"less (\d+) bytes of CURVE", CURVE_BYTES),
+        (r"less (\d+) bytes of CURVE", settings.CURVE_BYTES),
     ],
 )
 def test_numbers(pattern: str, value: float) -> None:

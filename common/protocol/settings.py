@@ -8,7 +8,11 @@ TASKS_PORT = 5557
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 """The size limit of a value or argument, and of a frame without its envelope."""
 ENVELOPE_BYTES = 64 * 1024
-"""How many bytes a frame may have beside its payload: names, tickets, CURVE."""
+"""How many bytes a message may have beside its payload: names, tickets, CURVE."""
+FRAME_BYTES_MAX = 32 * 1024
+"""The size limit of a frame that is sent to whoever binds. A larger message goes there in several frames."""
+CURVE_BYTES = 33
+"""What CURVE adds to each frame."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from .store import Store
 
 log = logging.getLogger(__name__)
 
-_MESSAGES_A_TURN = 1_000
+_CONTROL_FRAMES_A_TURN = 2_000
+_RESULTS_FRAMES_A_TURN = 10_000
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -50,6 +51,8 @@ class Sink:
         self._gate = ZapHandler(self._context, self._admit, self._log_refused, REFUSED_FOR_GOOD)
         self._control = sockets.control_server(self._context, pair)
         self._results = sockets.results_server(self._context, pair)
+        self._control_inbox = sockets.Inbox(self._control, _CONTROL_FRAMES_A_TURN)
+        self._results_inbox = sockets.Inbox(self._results, _RESULTS_FRAMES_A_TURN)
         control_port = sockets.bind(self._control, options.listen, options.control_port, "--control-port")
         results_port = sockets.bind(self._results, options.listen, options.results_port, "--results-port")
         here = "127.0.0.1" if options.listen == "*" else options.listen
@@ -89,29 +92,25 @@ class Sink:
         return look_at if instant is None else min(instant, look_at)
 
     def _take_control(self) -> None:
-        for _ in range(_MESSAGES_A_TURN):
-            try:
-                peer, *frames = self._control.recv_multipart(zmq.DONTWAIT, copy=False)
-            except zmq.Again:
-                return
-            user = self._user(frames[-1]) if frames else None
+        for arrived in self._control_inbox.take():
+            user = self._user(arrived.frame)
             if user is None:
                 continue
             try:
-                message = decode_to_sink(frames[0].buffer if len(frames) == 1 else b"")
+                message = decode_to_sink(arrived.content)
             except ProtocolError as error:
                 self._perform(self._rules.malformed(user, "control", error))
                 continue
-            address = sockets.peer_address(frames[-1])
-            self._perform(self._rules.receive(clock.now(), peer.bytes, user, address, message))
+            address = sockets.peer_address(arrived.frame)
+            self._perform(self._rules.receive(clock.now(), arrived.peer, user, address, message))
 
     def _take_results(self) -> None:
-        for frame, content in sockets.drain(self._results):
-            user = self._user(frame)
+        for arrived in self._results_inbox.take():
+            user = self._user(arrived.frame)
             if user is None:
                 continue
             try:
-                for results in split_results(content):
+                for results in split_results(arrived.content):
                     self._perform(self._rules.results(user, results))
             except ProtocolError as error:
                 self._perform(self._rules.malformed(user, "results", error))

@@ -108,7 +108,7 @@ class SinkLink:
     def send(self, message: Message) -> bool:
         """Send to the sink if it is there now. A caller that needs more must repeat it."""
         try:
-            self._socket.send(encode(message), zmq.DONTWAIT)
+            sockets.send(self._socket, encode(message), zmq.DONTWAIT)
         except zmq.Again:
             return False
         return True

@@ -8,12 +8,14 @@ import ctypes
 import errno
 import os
 import random
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import zmq
 
 from ..errors import OperatorError
-from ..protocol.settings import ENVELOPE_BYTES, MESSAGE_BYTES_MAX
+from ..protocol.settings import CURVE_BYTES, ENVELOPE_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX
 from .key_files import Certificate
 
 _FREE_PORTS = range(20_000, 32_000)
@@ -26,10 +28,6 @@ def _socket(ctx: zmq.Context[Any], kind: int, pair: Certificate) -> zmq.Socket[b
     assert pair.secret is not None
     made.curve_publickey = pair.public.encode()
     made.curve_secretkey = pair.secret.encode()
-    # A stranger must not make us allocate: the limit is enforced before authentication.
-    made.maxmsgsize = MESSAGE_BYTES_MAX + ENVELOPE_BYTES
-    # A peer that connects and says nothing is cut off.
-    made.handshake_ivl = 5_000
     made.ipv6 = True
     # Peers that vanish without a FIN are noticed by the kernel; liveness itself is the beats' work.
     made.tcp_keepalive, made.tcp_keepalive_idle = 1, 30
@@ -41,6 +39,11 @@ def _serve(made: zmq.Socket[bytes], domain: str) -> zmq.Socket[bytes]:
     made.curve_server = True
     made.zap_domain = domain.encode()
     made.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+    # libzmq buffers a frame of this size for each stranger, before it knows who that is. `send` cuts what is larger.
+    made.maxmsgsize = FRAME_BYTES_MAX + CURVE_BYTES
+    # A peer that does not shake hands is cut off. The handshake takes three round trips: with one lost packet that
+    # is less than this even over a satellite.
+    made.handshake_ivl = 3_000
     # No bound socket may stop reading: a heartbeat of a foreign peer would then abort this process.
     made.rcvhwm = 0
     # A crew of a thousand joins at once.
@@ -50,6 +53,10 @@ def _serve(made: zmq.Socket[bytes], domain: str) -> zmq.Socket[bytes]:
 
 def _call(made: zmq.Socket[bytes], sink_key: str) -> zmq.Socket[bytes]:
     made.curve_serverkey = sink_key.encode()
+    # Whoever was called is known by its key before it can send a frame.
+    made.maxmsgsize = MESSAGE_BYTES_MAX + ENVELOPE_BYTES
+    # A server that says nothing is called again.
+    made.handshake_ivl = 5_000
     # What is received is taken off at once; the window bounds how much that is.
     made.rcvhwm = 0
     # After a cut the link is back within about two seconds of the network. A connection that lived through it would
@@ -158,13 +165,92 @@ def bind(made: zmq.Socket[bytes], host: str, port: int, what: str) -> int:
     raise OperatorError(f"no free port found between {_FREE_PORTS.start} and {_FREE_PORTS.stop}")
 
 
-def drain(made: zmq.Socket[bytes], most: int = 10_000) -> list[tuple[zmq.Frame, memoryview]]:
-    """The messages that have come, `most` at most, each as its last frame and its content.
+def send(made: zmq.Socket[bytes], content: bytes, flags: int = 0) -> None:
+    """Send a message to whoever binds: in several frames when it is larger than one may be."""
+    if len(content) <= FRAME_BYTES_MAX:
+        made.send(content, flags)
+        return
+    whole = memoryview(content)
+    made.send_multipart([whole[at : at + FRAME_BYTES_MAX] for at in range(0, len(whole), FRAME_BYTES_MAX)], flags)
 
-    A message of several frames is none of this protocol: its content is given as empty, which is malformed.
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message, whole. `peer` is its routing id where the socket has them; `frame` its last frame."""
+
+    peer: bytes
+    frame: zmq.Frame
+    content: bytes | memoryview
+
+
+class Inbox:
+    """The messages that come to a socket, each joined from its frames.
+
+    A message that is too large, or in too many frames, is given as an empty one, which is malformed. A turn reads a
+    bounded number of frames and bytes, so one peer's message of a million frames does not keep the others waiting.
+    """
+
+    FRAMES_MAX = 1_024
+    """At most how many frames a message may have: twice what the largest one needs."""
+    TURN_BYTES = 4 * 1024 * 1024
+
+    def __init__(self, made: zmq.Socket[bytes], turn_frames: int) -> None:
+        self._socket = made
+        self._turn_frames = turn_frames
+        self._is_routed = made.type == zmq.ROUTER
+        self._peer: bytes | None = None
+        self._begun: list[zmq.Frame] = []
+        """The frames of the message that is being read, while it is not too large."""
+        self._begun_bytes = 0
+        self._begun_count = 0
+
+    def take(self) -> Iterator[Arrived]:
+        """What has come, as far as it is read in one turn."""
+        frame_count = byte_count = 0
+        while frame_count < self._turn_frames and byte_count < self.TURN_BYTES:
+            try:
+                frame = self._socket.recv(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return
+            frame_count += 1
+            if self._is_routed and self._peer is None:
+                self._peer = frame.bytes
+                continue
+            byte_count += len(frame)
+            if not frame.more and not self._begun_count:
+                peer, self._peer = self._peer or b"", None
+                yield Arrived(peer, frame, frame.buffer)
+                continue
+            self._add(frame)
+            if not frame.more:
+                yield self._end(frame)
+
+    def _add(self, frame: zmq.Frame) -> None:
+        self._begun_count += 1
+        self._begun_bytes += len(frame)
+        if self._is_too_large():
+            self._begun.clear()
+        else:
+            self._begun.append(frame)
+
+    def _is_too_large(self) -> bool:
+        return self._begun_count > self.FRAMES_MAX or self._begun_bytes > MESSAGE_BYTES_MAX + ENVELOPE_BYTES
+
+    def _end(self, frame: zmq.Frame) -> Arrived:
+        content = b"" if self._is_too_large() else b"".join([each.buffer for each in self._begun])
+        peer, self._peer = self._peer or b"", None
+        self._begun.clear()
+        self._begun_bytes = self._begun_count = 0
+        return Arrived(peer, frame, content)
+
+
+def drain(made: zmq.Socket[bytes]) -> list[tuple[zmq.Frame, memoryview]]:
+    """The messages that have come from whoever binds, 10,000 at most, each as its last frame and its content.
+
+    They are single frames; the content of others is given as empty, which is malformed.
     """
     found: list[tuple[zmq.Frame, memoryview]] = []
-    while len(found) < most:
+    while len(found) < 10_000:
         try:
             frame = made.recv(zmq.DONTWAIT, copy=False)
             alone = not frame.more

@@ -161,7 +161,7 @@ class Worker:
 
     def _send_results(self, order: SendResults) -> None:
         assert self._results is not None
-        self._results.send(order.frame)
+        sockets.send(self._results, order.frame)
 
     def _connect(self, order: Connect) -> None:
         endpoint = sockets.endpoint(order.host, order.port)

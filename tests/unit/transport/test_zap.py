@@ -43,13 +43,14 @@ class Door:
         self.pair = pair()
         self.server = sockets.results_server(self.context, self.pair)
         self.port = sockets.bind(self.server, "127.0.0.1", 0, "--port")
+        self.inbox = sockets.Inbox(self.server, 100)
         self.poll = polling.Poll()
         self.poll.register(self.gate.socket, self.gate.answer)
         self.poll.register(self.server, self._take)
         self.clients: list[Client] = []
 
     def _take(self) -> None:
-        self.arrived += [(sockets.user_id(frame), bytes(content)) for frame, content in sockets.drain(self.server)]
+        self.arrived += [(sockets.user_id(each.frame), bytes(each.content)) for each in self.inbox.take()]
 
     def until(self, condition: Callable[[], object]) -> None:
         gives_up_at = clock.now() + PATIENCE_S
@@ -191,7 +192,7 @@ def test_without_an_answer_from_the_gate_nobody_comes_in(door: Door) -> None:
     client = door.knock(made)
     assert door.gate.socket.poll(PATIENCE_MS)
     assert client.watch.events() == []
-    assert sockets.drain(door.server) == []
+    assert list(door.inbox.take()) == []
     door.gate.answer()
     door.until(lambda: door.arrived)
 
@@ -237,11 +238,3 @@ def test_what_is_no_curve_key_is_refused_whoever_would_be_admitted(mechanism: by
         asker.close()
         gate.close()
         context.term()
-
-
-def test_a_message_of_several_frames_is_malformed_as_a_whole(door: Door) -> None:
-    made, _ = enrolled(door)
-    client = door.knock(made)
-    client.socket.send_multipart([b"first", b"last"])
-    door.until(lambda: len(door.arrived) == 2)
-    assert [content for _, content in door.arrived] == [b"hello", b""]
