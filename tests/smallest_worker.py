@@ -326,6 +326,8 @@ def called(function: Any, argument: Any) -> tuple[float, str, bytes]:
     """Run time, error or "", and the encoded value of one task."""
     began, value, error = time.monotonic(), msgpack.encode(None), ""
     try:
+        if isinstance(argument, msgpack.Ext):  # the ventilator's reason why the input gave no argument
+            raise ValueError(argument.data.decode("utf-8", "replace"))
         result = function(argument)
         for _ in range(DEPTH_MARGIN):  # so that it is not too deep for the sink
             result = [result]

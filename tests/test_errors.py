@@ -234,20 +234,26 @@ def test_an_input_that_is_not_text_is_said_once_and_leaves_no_job_open(pipeline:
     pipeline.worker("squares")
     (pipeline.folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     ventilator = pipeline.ventilator("squares:square", "picture.png")
-    refused(ventilator, "^ventilator: picture.png:1: the line is not UTF-8 text: ")
-    assert ventilator.err.count("picture.png:1") == 1
+    refused(ventilator, "^ventilator: cannot use picture.png as the input: it is not text")
+    assert ventilator.err.count("it is not text") == 1
     wait_until(lambda: pipeline.query("SELECT state FROM jobs") == [("cancelled",)], "the job is not left open")
 
 
-def test_a_line_that_is_not_json_is_named_and_what_stands_before_it_is_done(pipeline: Pipeline) -> None:
+def test_a_line_that_cannot_be_a_task_fails_with_its_reason_and_no_other_does(pipeline: Pipeline) -> None:
+    """Also when the job is run again, with retries: its function is not called."""
+    pipeline.module("name", "def size(name):\n    open('called', 'a').write(name)\n    return len(name)\n")
     pipeline.sink()
-    pipeline.worker("squares")
-    (pipeline.folder / "in.jsonl").write_text("1\n\n2\n{bad\n3\n")
-    refused(pipeline.ventilator("squares:square", "in.jsonl", "--job", "j"), "in.jsonl:4: the line is not JSON")
-    assert pipeline.query("SELECT value FROM results ORDER BY task") == [(1,), (4,)]
-    (pipeline.folder / "in.jsonl").write_text("1\n\n2\n3\n")
-    assert pipeline.ventilator("squares:square", "in.jsonl", "--job", "j").wait() == 0
-    assert pipeline.query("SELECT value FROM results ORDER BY task") == [(1,), (4,), (9,)]
+    pipeline.worker("name")
+    (pipeline.folder / "names").write_bytes(b"a\n\nb\xe4\nccc\n")
+    arguments = ["name:size", "names", "--job", "j", "--retries", "9", "--batch", "3"]
+    for more in ([], [], ["--retry-failed"]):
+        ventilator = pipeline.ventilator(*arguments, *more)
+        assert ventilator.wait() == 1, ventilator.err
+        ventilator.wait_for("job j is done: 3 tasks recorded, 1 failed")
+        reason = ventilator.wait_for("task 1 failed: (names:3: the line is not UTF-8 text .*)")[1]
+        rows = pipeline.query("SELECT task, status, value, error FROM results ORDER BY task")
+        assert rows == [(0, "ok", 1, None), (1, "failed", None, reason), (2, "ok", 3, None)]
+    assert (pipeline.folder / "called").read_text() == "accc"
 
 
 def test_a_standard_output_that_cannot_be_written(pipeline: Pipeline) -> None:

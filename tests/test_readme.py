@@ -173,7 +173,7 @@ def options(command: Any) -> dict[str, str]:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_page_has_all_options(name: str) -> None:
     section = (TOP / "docs" / "options.md").read_text().split(f"\n## `{name}.py`\n")[1].split("\n## ")[0]
-    rows = dict(re.findall(r"^\| `(--[\w-]+)` \| (?:`(\w+)`)? *\|", section, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(--?[\w-]+)` \| (?:`(\w+)`)? *\|", section, re.MULTILINE))
     common = {"--version", "--install-completion", "--show-completion"}
     wanted = options(COMMANDS[name])
     assert rows == {each: variable for each, variable in wanted.items() if each not in common}

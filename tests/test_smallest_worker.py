@@ -200,3 +200,15 @@ def test_over_ipv6(pipeline: Pipeline) -> None:
     assert pipeline.ventilator(*job).wait() == 0
     assert pipeline.query("SELECT count(*) FROM results") == [(20,)]
     no_trouble(pipeline)
+
+
+def test_it_fails_what_the_input_gave_no_argument_for(pipeline: Pipeline) -> None:
+    sink = pipeline.sink()
+    smallest(pipeline, "squares")
+    joined(sink, 1)
+    (pipeline.folder / "in.jsonl").write_text("2\n{bad\n3\n")
+    assert pipeline.ventilator("squares:square", "in.jsonl").wait() == 1
+    rows = pipeline.query("SELECT value, error FROM results ORDER BY task")
+    assert [value for value, _ in rows] == [4, None, 9]
+    assert "in.jsonl:2: the line is not JSON" in rows[1][1]
+    no_trouble(pipeline)

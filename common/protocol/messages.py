@@ -12,6 +12,8 @@ PROTOCOL_VERSION = 2
 TASK_MAX = 2**53
 BATCH_TASKS_MAX = 100_000
 SECONDS_MAX = 1e9
+UNUSABLE = 127
+"""The MessagePack extension type of an argument that could not be made from the input: it holds the reason as text."""
 
 Index = Annotated[int, Meta(ge=0, le=TASK_MAX)]
 Count = Annotated[int, Meta(ge=0, le=TASK_MAX)]

@@ -82,10 +82,15 @@ def _unfit(values: list[Any]) -> Iterator[tuple[int, str]]:
             yield at, f"the result cannot be stored: {error}"
 
 
+def _as_text(code: int, content: memoryview) -> str:
+    """An extension of an argument, which is the reason why it is unusable."""
+    return bytes(content).decode("utf-8", "replace")
+
+
 def quarantined(quarantine: Quarantine, attempts_before: int = 0) -> RowSet:
     """The failed row of a task that its ventilator has given up on. Raises ProtocolError."""
     try:
-        arguments = msgspec.msgpack.decode(quarantine.argument, type=list[Any])
+        arguments = msgspec.msgpack.decode(quarantine.argument, type=list[Any], ext_hook=_as_text)
         argument = msgspec.json.encode(arguments[0]).decode()
     except (msgspec.MsgspecError, TypeError, ValueError, IndexError, RecursionError) as error:
         raise ProtocolError(f"the argument cannot be shown: {error}") from None

@@ -22,6 +22,7 @@ from ..protocol.users import VENTILATOR
 from .settings import DispatchSettings
 
 if TYPE_CHECKING:
+    from .inputs import Input as OpenedInput
     from .loop import VentilatorOptions
 
 app = console.application()
@@ -30,8 +31,12 @@ DEFAULT_KEY = Path("keys/ventilator.key_secret")
 Function = Annotated[str | None, options.argument(RUN, "MODULE:FUNCTION", "The function to call with each task.")]
 Input = Annotated[
     str | None,
-    options.argument(RUN, "INPUT", "A file with a task per line (.jsonl: a JSON value per line), or - for stdin."),
+    options.argument(
+        RUN, "INPUT", "A file with a task per line (.jsonl, .ndjson: a JSON value per line), or - for stdin."
+    ),
 ]
+Json = Annotated[bool, options.flag(RUN, None, "Each line of the input is a JSON value.", "--json")]
+NulEnds = Annotated[bool, options.flag(RUN, None, "Tasks end with NUL, as `find -print0` writes them.", "-0")]
 Range = Annotated[
     str | None, options.option(RUN, None, "START:STOP", "Use the integers from START to STOP - 1 as tasks.", "--range")
 ]
@@ -107,6 +112,8 @@ def ventilate(
     function: Function = None,
     input_: Input = None,
     range_: Range = None,
+    json: Json = False,
+    nul_ends: NulEnds = False,
     job: JobName = None,
     cancel: Cancelled = None,
     local: Local = None,
@@ -150,20 +157,18 @@ def ventilate(
     from .loop import VentilatorOptions
 
     run = VentilatorOptions(function, key, sink, name, port, retry_failed, settings)
-    raise typer.Exit(run_job(run, input_, range_, local, ledger))
+    from .inputs import open_input
+
+    raise typer.Exit(run_job(run, open_input(input_, range_, json, nul_ends), local, ledger))
 
 
-def run_job(
-    options: "VentilatorOptions", input_: str | None, range_: str | None, local: int | None, ledger: Path
-) -> ExitCode:
+def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | None, ledger: Path) -> ExitCode:
     """Run the job, with `local` on a private sink and worker that write this ledger."""
     from ..transport import polling
     from ..transport.sink_link import wait_for_pair
-    from .inputs import open_input
     from .local_farm import LocalFarm
     from .loop import Ventilator
 
-    opened = open_input(input_, range_)
     farm: LocalFarm | None = None
     poll, signals = polling.Poll(), polling.Signals()
     poll.register(signals, lambda: None)

@@ -1,23 +1,26 @@
 """A job's input, read lazily: lines of a file or of standard input, or a range of integers."""
 
+import codecs
 import hashlib
-import os
-import stat
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Raw
 
 from ..errors import OperatorError
-from ..protocol.messages import TASK_MAX
+from ..protocol.messages import TASK_MAX, UNUSABLE
 from ..protocol.settings import MESSAGE_BYTES_MAX
 from .dispatch import Skip
 from .session import InputState, Reading, VentilatorSession
+from .sources import Source, source_of
+from .unusable import not_lines, reason, too_long
 
-_READ_BYTES = 256 * 1024
 _DEPTH_MARGIN = 100
+_UNFIT = (ValueError, OverflowError, RecursionError)
+"""What decoding a line, or encoding its value, raises."""
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -62,20 +65,18 @@ def read_ahead(opened: Input, session: VentilatorSession, now: float, batch_byte
         session.input_failed(now, error)
 
 
-def encoded(arguments: list[Any], first: int) -> Raw:
-    """The arguments as one MessagePack array. Raises OperatorError when one is too large for a message, ValueError,
-    OverflowError or RecursionError when one cannot be encoded."""
+def encoded(arguments: list[Any]) -> bytes:
+    """The arguments as one MessagePack array. Raises ValueError, OverflowError or RecursionError when one has no form
+    there."""
     # Encoded some levels deeper than they are, because the process that decodes them may allow less depth.
     wrapped: Any = arguments
     for _ in range(_DEPTH_MARGIN):
         wrapped = [wrapped]
-    payload = _encoder.encode(wrapped)[_DEPTH_MARGIN:]
-    if len(payload) > MESSAGE_BYTES_MAX and len(arguments) == 1:
-        raise OperatorError(
-            f"the argument of task {first} has {len(payload)} bytes, but a message holds {MESSAGE_BYTES_MAX}:"
-            " pass a path and let the worker read the file"
-        )
-    return Raw(payload)
+    return _encoder.encode(wrapped)[_DEPTH_MARGIN:]
+
+
+def _digest() -> "hashlib.blake2b":
+    return hashlib.blake2b(digest_size=16)
 
 
 class RangeInput:
@@ -122,38 +123,60 @@ class RangeInput:
         return self._next - self._start, b""
 
 
-class LinesInput:
-    """One task a line: its text, or with `json` the JSON value in it. Lines of white space only are passed over.
+@dataclass(frozen=True, slots=True)
+class LineForm:
+    """What the bytes of an input mean."""
 
-    All of these raise OperatorError for a line that cannot be a task, naming its number.
+    json: bool = False
+    """Each line is a JSON value; otherwise it is its own text."""
+    nul_ends: bool = False
+    """A task ends with NUL, as `find -print0` writes it, and not with the line."""
+
+    @property
+    def kind(self) -> str:
+        """What a resumed job must share."""
+        return "lines of JSON" if self.json else "texts that end with NUL" if self.nul_ends else "lines of text"
+
+    @property
+    def end(self) -> bytes:
+        """What ends a task."""
+        return b"\0" if self.nul_ends else b"\n"
+
+
+class LinesInput:
+    """One task a line: its text, or the JSON value in it. Lines of white space only are passed over.
+
+    A line that cannot be a task takes the place of one all the same: what goes to the worker says why.
     """
 
-    def __init__(self, file: IO[bytes], name: str, json: bool, expect_bytes: int | None = None) -> None:
-        self.source = "lines of JSON" if json else "lines of text"
-        self._file = file
-        self._name = name
-        self._json = json
-        self._descriptor = file.fileno()
+    def __init__(self, source: Source, form: LineForm) -> None:
+        self.source = form.kind
+        self._bytes = source
+        self._form = form
         self._lines: list[tuple[int, bytes]] = []
         self._at = 0
         self._partial: list[bytes] = []
         """The line that has not ended yet, in the pieces in which it came."""
+        self._partial_bytes = 0
+        self._partial_digest = _digest()
+        """Of what was left out of it, because no message holds it."""
+        self._too_long: dict[int, int] = {}
+        """Line numbers and lengths of the lines of which only a digest was kept."""
         self._end_of_file = False
         self._line_count = 0
         self._read_count = 0
         self._read_bytes = 0
-        self._expect_bytes = expect_bytes
         self._taken = 0
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._digest = _digest()
 
     @property
     def expected(self) -> int | None:
         """Tasks of the whole file, estimated from its size; None for a pipe."""
         if self._end_of_file:
             return self._read_count
-        if self._expect_bytes is None or not self._read_bytes:
+        if self._bytes.expect_bytes is None or not self._read_bytes:
             return None
-        return max(self._read_count, int(self._read_count * self._expect_bytes / self._read_bytes))
+        return max(self._read_count, int(self._read_count * self._bytes.expect_bytes / self._read_bytes))
 
     @property
     def ended(self) -> bool:
@@ -162,31 +185,26 @@ class LinesInput:
 
     def fileno(self) -> int | None:
         """The descriptor to wait for, while there may be more to read."""
-        return None if self._end_of_file else self._descriptor
+        return None if self._end_of_file else self._bytes.fileno()
 
     def fill(self) -> None:
-        """Read what is there, once; to be called when `fileno` is readable."""
+        """Read what is there, once; to be called when `fileno` is readable. Raises OperatorError."""
         if self._end_of_file:
             return
         self._lines, self._at = self._lines[self._at :], 0
-        chunk = os.read(self._descriptor, _READ_BYTES)
+        chunk = self._bytes.read()
+        if not self._read_bytes and (problem := not_lines(chunk, self._form.nul_ends)):
+            raise OperatorError(f"cannot use {self._bytes.name} as the input: {problem}")
         self._read_bytes += len(chunk)
         self._end_of_file = not chunk
-        piece, *lines = chunk.split(b"\n")
-        self._partial.append(piece)
+        piece, *lines = chunk.split(self._form.end)
+        self._add_piece(piece)
         if lines:
-            lines, self._partial = [b"".join(self._partial), *lines[:-1]], lines[-1:]
+            self._end_line()
+            self._add_lines(lines[:-1])
+            self._add_piece(lines[-1])
         elif self._end_of_file:
-            lines, self._partial = [b"".join(self._partial)], []
-        if sum(map(len, self._partial)) > MESSAGE_BYTES_MAX:
-            raise OperatorError(
-                f"{self._name}:{self._line_count + len(lines) + 1}: the line is longer than the"
-                f" {MESSAGE_BYTES_MAX} bytes that a message holds: pass a path and let the worker read the file"
-            )
-        for line in lines:
-            self._line_count += 1
-            if line and not line.isspace():
-                self._lines.append((self._line_count, line.removesuffix(b"\r")))
+            self._end_line()
         self._read_count = self._taken + len(self._lines)
 
     def available(self, count: int = 1) -> bool:
@@ -209,11 +227,7 @@ class LinesInput:
             if size > bytes_max and taken:
                 lines = lines[:taken]
                 break
-        arguments = [self._argument(number, line) for number, line in lines]
-        try:
-            payload = encoded(arguments, self._taken)
-        except (ValueError, OverflowError, RecursionError):
-            raise self._unfit(lines, arguments) from None
+        payload = self._encoded(lines)
         self._consume(len(lines))
         return len(lines), payload
 
@@ -221,52 +235,87 @@ class LinesInput:
         """How many tasks were taken or passed over, and the digest of their lines."""
         return self._taken, self._digest.copy().digest()
 
+    def _add_piece(self, piece: bytes) -> None:
+        """More of the line that has not ended yet."""
+        self._partial_bytes += len(piece)
+        if self._partial_bytes > MESSAGE_BYTES_MAX:
+            self._partial_digest.update(b"".join([*self._partial, piece]))
+            self._partial = []
+        else:
+            self._partial.append(piece)
+
+    def _end_line(self) -> None:
+        line, length = b"".join(self._partial), self._partial_bytes
+        self._partial, self._partial_bytes = [], 0
+        if length > MESSAGE_BYTES_MAX:
+            line, self._partial_digest = self._partial_digest.digest(), _digest()
+            self._too_long[self._line_count + 1] = length
+        elif not self._line_count and not self._form.nul_ends:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        self._add_lines([line])
+
+    def _add_lines(self, lines: list[bytes]) -> None:
+        start, text = self._line_count + 1, not self._form.nul_ends
+        self._line_count += len(lines)
+        for number, line in enumerate(lines, start):
+            if line and not (text and line.isspace()):
+                self._lines.append((number, line.removesuffix(b"\r") if text else line))
+
     def _consume(self, count: int) -> None:
         taken = self._lines[self._at : self._at + count]
-        self._digest.update(b"".join([line + b"\n" for _, line in taken]))
+        self._digest.update(b"".join([line + self._form.end for _, line in taken]))
         self._at += count
         self._taken += count
 
-    def _argument(self, number: int, line: bytes) -> Any:
-        try:
-            return msgspec.json.decode(line) if self._json else line.decode()
-        except msgspec.DecodeError as error:
-            raise OperatorError(f"{self._name}:{number}: the line is not JSON: {error}") from None
-        except UnicodeDecodeError as error:
-            raise OperatorError(f"{self._name}:{number}: the line is not UTF-8 text: {error.reason}") from None
-        except RecursionError:
-            raise OperatorError(f"{self._name}:{number}: the line's JSON is nested too deeply") from None
-
-    def _unfit(self, lines: list[tuple[int, bytes]], arguments: list[Any]) -> OperatorError:
-        """Names the first line whose value MessagePack has no form for."""
-        for (number, _), argument in zip(lines, arguments, strict=True):
+    def _encoded(self, lines: list[tuple[int, bytes]]) -> Raw:
+        if not self._too_long:
             try:
-                encoded([argument], 0)
-            except RecursionError:
-                return OperatorError(f"{self._name}:{number}: the line's JSON is nested too deeply")
-            except (ValueError, OverflowError) as error:
-                return OperatorError(f"{self._name}:{number}: the value cannot be sent: {error}")
-        raise AssertionError("every line can be encoded by itself")
+                payload = encoded([self._argument(line) for _, line in lines])
+            except _UNFIT:
+                pass
+            else:
+                if len(lines) > 1 or len(payload) <= MESSAGE_BYTES_MAX:
+                    return Raw(payload)
+        # Some line cannot be a task: each one by itself.
+        return Raw(_encoder.encode([self._argument_or_reason(number, line) for number, line in lines]))
+
+    def _argument(self, line: bytes) -> Any:
+        return msgspec.json.decode(line) if self._form.json else line.decode()
+
+    def _argument_or_reason(self, number: int, line: bytes) -> Raw | msgspec.msgpack.Ext:
+        if number in self._too_long:
+            why = too_long(self._too_long.pop(number), MESSAGE_BYTES_MAX)
+        else:
+            try:
+                argument = encoded([self._argument(line)])[1:]
+            except _UNFIT as error:
+                why = reason(line, error)
+            else:
+                if len(argument) < MESSAGE_BYTES_MAX:
+                    return Raw(argument)
+                why = too_long(len(line), MESSAGE_BYTES_MAX)
+        return msgspec.msgpack.Ext(UNUSABLE, f"{self._bytes.name}:{number}: {why}".encode())
 
 
-def open_input(path: str | None, span: str | None) -> Input:
+def open_input(path: str | None, span: str | None, json: bool = False, nul_ends: bool = False) -> Input:
     """The input that the command line names: a file, `-`, or `--range START:STOP`. Raises OperatorError."""
     if (path is None) == (span is None):
         raise OperatorError("give one input: a file with a task per line, - for standard input, or --range START:STOP")
     if span is not None:
+        if json or nul_ends:
+            raise OperatorError(f"--range has no lines: leave out {'--json' if json else '-0'}")
         return RangeInput(*_span(span))
     assert path is not None
-    if path == "-":
-        if sys.stdin is None:
-            raise OperatorError("standard input is closed: give it a file or a pipe, or name a file instead of -")
-        return LinesInput(sys.stdin.buffer, "standard input", json=False)
+    json = json or path.lower().endswith((".jsonl", ".ndjson"))
+    if json and nul_ends:
+        raise OperatorError("-0 is for text, and JSON values end with their line: leave out -0")
+    if path == "-" and sys.stdin is None:
+        raise OperatorError("standard input is closed: give it a file or a pipe, or name a file instead of -")
     try:
-        file = Path(path).open("rb")  # noqa: SIM115
-        status = os.fstat(file.fileno())
+        file = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115
     except OSError as error:
         raise OperatorError(f"cannot read the input {path}: {error.strerror}") from None
-    regular = stat.S_ISREG(status.st_mode)
-    return LinesInput(file, path, path.endswith(".jsonl"), status.st_size if regular else None)
+    return LinesInput(source_of(file, "standard input" if path == "-" else path), LineForm(json, nul_ends))
 
 
 def _span(span: str) -> tuple[int, int]:

@@ -47,7 +47,8 @@ _ERROR_CHARACTERS_MAX = 50_000
 _LINK_TAKEN = 70
 """The exit code that tells the worker that a task has taken this process's descriptors."""
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[str, list[tuple[int, list[Any]]]])
+_UNUSABLE = 127
+"""The extension type of an argument that could not be made from the input; it holds the reason."""
 
 
 class ChildLimits(msgspec.Struct, frozen=True):
@@ -162,6 +163,31 @@ class Wire:
 
 class Unfit(Exception):
     """A result that cannot be sent; the text says why."""
+
+
+class Unusable(Exception):
+    """Stands in the place of an argument that could not be made from the input; the text says why."""
+
+    do_not_retry = True
+
+
+def _extension(code: int, content: memoryview) -> Any:
+    text = bytes(content)
+    return Unusable(text.decode("utf-8", "replace")) if code == _UNUSABLE else msgspec.msgpack.Ext(code, text)
+
+
+_decoder = msgspec.msgpack.Decoder(tuple[str, list[tuple[int, list[Any]]]], ext_hook=_extension)
+
+
+def _refusing(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The function for arguments of which some are unusable."""
+
+    def _call(argument: Any) -> Any:
+        if type(argument) is Unusable:
+            raise argument
+        return function(argument)
+
+    return _call
 
 
 @dataclass(slots=True)
@@ -518,7 +544,7 @@ def _is_final(error: BaseException) -> bool:
 
 def _described(error: BaseException, limit: object = None) -> str:
     """The traceback from the user's function on."""
-    if type(error) is Unfit:
+    if type(error) in (Unfit, Unusable):
         return str(error)
     try:
         frames = error.__traceback__
@@ -580,7 +606,10 @@ def main() -> None:
             watch.begin()
             while tasks_left and (part := orders.next()) is not None:
                 first, arguments = part[0], part[1][:tasks_left]
-                _run(exposed.functions[name], arguments, outbox, outbox.begin(first), progress, started, printed)
+                function = exposed.functions[name]
+                if Unusable in map(type, arguments):
+                    function = _refusing(function)
+                _run(function, arguments, outbox, outbox.begin(first), progress, started, printed)
                 tasks_left -= len(arguments)
             watch.busy = False
             orders.done(retired=not tasks_left)

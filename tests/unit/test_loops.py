@@ -1,6 +1,5 @@
 """The roles' loops: in which order a turn does things, and what it leaves undone."""
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ from msgspec import Raw
 
 from common.protocol.codec import decode_batch
 from common.protocol.messages import Crew, Member, Opened, Receipts
-from common.protocol.settings import MESSAGE_BYTES_MAX, Timing
+from common.protocol.settings import Timing
 from common.protocol.users import VENTILATOR, WORKER
 from common.transport import clock, polling
 from common.transport.key_files import Certificate
 from common.transport.sink_link import SinkLink
-from common.ventilator.inputs import Input, LinesInput, RangeInput
+from common.ventilator.inputs import Input, LinesInput, RangeInput, open_input
 from common.ventilator.loop import Ventilator, VentilatorOptions
 from common.ventilator.progress import ProgressDisplay
 from common.ventilator.settings import DispatchSettings
@@ -62,7 +61,8 @@ def ventilator(make: Callable[[Input], Ventilator]) -> Ventilator:
 
 def _lines(path: Path, text: str) -> LinesInput:
     path.write_text(text)
-    lines = LinesInput(path.open("rb"), path.name, json=True)
+    lines = open_input(str(path), None)
+    assert isinstance(lines, LinesInput)
     lines.fill()
     lines.fill()
     return lines
@@ -86,7 +86,7 @@ def test_nothing_of_another_input_is_pushed(make: Callable[[Input], Ventilator],
     pushed = _resumed(ventilator, *before.mark(), None)
     ventilator._turn()
     assert ventilator._end is not None
-    assert re.search(r"the input is not the one|the line is not JSON", str(ventilator._end.error))
+    assert "the input is not the one" in str(ventilator._end.error)
     assert pushed == []
 
 
@@ -97,23 +97,6 @@ def test_what_a_resumed_input_has_too_much_is_not_pushed(make: Callable[[Input],
     pushed = _resumed(ventilator, *before.mark(), 3)
     ventilator._turn()
     assert pushed == [1, 2]
-
-
-def test_a_line_that_is_too_long_ends_the_job_like_any_other_mistake(
-    make: Callable[[Input], Ventilator], tmp_path: Path
-) -> None:
-    """It is found while the input is read ahead, outside of the turn that asks for it."""
-    (tmp_path / "long.txt").write_text("1\n" + "x" * (MESSAGE_BYTES_MAX + 1))
-    lines = LinesInput((tmp_path / "long.txt").open("rb"), "long.txt", json=True)
-    lines.fill()
-    ventilator = make(lines)
-    assert _resumed(ventilator, 0, b"", None) == []
-    ventilator._turn()
-    while ventilator._input_polled is not None:
-        ventilator._fill()
-        ventilator._turn()
-    assert ventilator._end is not None
-    assert "long.txt:2: the line is longer than" in str(ventilator._end.error)
 
 
 def test_a_link_to_another_sink_than_the_key_files_rests_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:

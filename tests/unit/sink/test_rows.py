@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from common.errors import ProtocolError
-from common.protocol.messages import Quarantine
+from common.protocol.messages import UNUSABLE, Quarantine
 from common.sink.rows import columns, quarantined, recording
 from tests.unit.builders import record, results
 
@@ -54,6 +54,12 @@ def test_only_a_failure_of_an_earlier_run_gives_way_and_only_to_a_later_attempt(
     assert recording(results([1], attempt=attempt), attempts_before, 9).replaced_attempts == replaced
     given_up = Quarantine("job", 0, attempt, "ada", 3, Raw(b"\x91\x01"))
     assert quarantined(given_up, attempts_before).replaced_attempts == replaced
+
+
+def test_a_task_without_an_argument_can_be_given_up_too() -> None:
+    argument = Raw(msgspec.msgpack.encode([msgspec.msgpack.Ext(UNUSABLE, b"in:3: not JSON")]))
+    made = quarantined(Quarantine("job", 0, 1, "ada", 3, argument))
+    assert made.errors[0].startswith('argument: "in:3: not JSON"')
 
 
 @pytest.mark.parametrize("value", [b"\xa1\xff", b"\x91" * 100_000], ids=["no UTF-8", "deep"])

@@ -14,19 +14,26 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from common.errors import OperatorError
+from common.protocol.messages import UNUSABLE
 from common.ventilator import inputs
-from common.ventilator.inputs import Input, LinesInput, RangeInput, open_input
+from common.ventilator.inputs import Input, LineForm, LinesInput, RangeInput, open_input
+from common.ventilator.sources import PipeSource
 
 BYTES_MAX = 1024 * 1024
+TEXT = LineForm()
 
 
 class Pipe:
     """A pipe that is written to as the test likes, and the input that reads it."""
 
-    def __init__(self, json: bool = False) -> None:
+    def __init__(self, form: LineForm = TEXT) -> None:
         read, self._write = os.pipe()
         self._file = os.fdopen(read, "rb")
-        self.input = LinesInput(self._file, "standard input", json)
+        self.input = LinesInput(PipeSource(self._file, "standard input"), form)
+
+    @property
+    def descriptor(self) -> int:
+        return self._file.fileno()
 
     def write(self, chunk: bytes) -> None:
         assert os.write(self._write, chunk) == len(chunk)
@@ -55,9 +62,18 @@ def is_readable(source: Input) -> bool:
 
 def take(source: Input, count: int = 1_000) -> list[Any]:
     taken, payload = source.take(count, BYTES_MAX)
-    arguments = msgspec.msgpack.decode(payload)
+    arguments = msgspec.msgpack.decode(payload, ext_hook=unusable)
     assert len(arguments) == taken
     return list(arguments)
+
+
+class Unusable(str):
+    """The reason that goes in the place of an argument."""
+
+
+def unusable(code: int, content: memoryview) -> Unusable:
+    assert code == UNUSABLE
+    return Unusable(bytes(content).decode())
 
 
 def take_all(source: Input) -> list[Any]:
@@ -90,7 +106,9 @@ def file_input(folder: Path, content: bytes, name: str = "tasks.txt") -> Input:
         (b"a\r\nb\r", ["a", "b"]),
         (b"\n\na\n \t\r\n\nb\n\n", ["a", "b"]),
         (b"  a b  \n", ["  a b  "]),
-        (b"a\0b\n'\"\\\n", ["a\0b", "'\"\\"]),
+        (b"'\"\\\n", ["'\"\\"]),
+        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb", ["a", "\ufeffb"]),
+        (b"\xef\xbb\xbf\na", ["a"]),
         ("grün\u2028x\n".encode(), ["grün\u2028x"]),
         (b"a\rb\n", ["a\rb"]),
     ],
@@ -110,33 +128,91 @@ def test_lines_of_a_jsonl_file_are_json(tmp_path: Path) -> None:
     assert take_all(source) == [1, "a", {"b": [None, True]}, 2.5]
 
 
+@pytest.mark.parametrize("name", ["t.jsonl", "t.JSONL", "t.ndjson", "t.NdJson"])
+def test_a_file_is_json_by_its_name_in_any_case(tmp_path: Path, name: str) -> None:
+    assert take_all(file_input(tmp_path, b"[1]\n", name)) == [[1]]
+
+
+def test_json_and_nul_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(b"[1]\n2\n")
+    assert take_all(open_input(str(path), None, json=True)) == [[1], 2]
+    path.write_bytes(b"a\nb\0 \0\0c\r\0\xef\xbb\xbfd")
+    source = open_input(str(path), None, nul_ends=True)
+    assert source.source == "texts that end with NUL"
+    assert take_all(source) == ["a\nb", " ", "c\r", "\ufeffd"]
+    for options in ({"json": True}, {"nul_ends": True}):
+        with pytest.raises(OperatorError, match=r"--range has no lines: leave out (--json|-0)"):
+            open_input(None, "3", **options)
+    with pytest.raises(OperatorError, match="leave out -0"):
+        open_input(str(tmp_path / "x.jsonl"), None, nul_ends=True)
+
+
+LATE = b"x\n" * 5_000
+"""So much text stands before a NUL that it does not make the input another kind of file."""
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("t.jsonl", b"1\n\n{nope}\n", "t.jsonl:3: the line is not JSON"),
-        ("t.jsonl", b"1\n2 3\n", "t.jsonl:2: the line is not JSON"),
-        ("t.jsonl", b'"\xff"\n', "t.jsonl:1: the line is not UTF-8"),
-        ("t.jsonl", b'\r\n"\\ud800"', "t.jsonl:2: the line is not JSON"),
-        ("t.jsonl", b"NaN\n", "t.jsonl:1: the line is not JSON"),
-        ("t.txt", b"a\n\nb\xe4\n", "t.txt:3: the line is not UTF-8"),
+        ("t.jsonl", b"1\n\n{nope}\n", 't.jsonl:3: the line is not JSON (object keys must be strings (byte 1)): "{'),
+        ("t.jsonl", b"1\n2 3\n", 't.jsonl:2: the line is not JSON (trailing characters (byte 3)): "2 3"'),
+        ("t.jsonl", b"[1,\n", 't.jsonl:1: the line is not JSON (Input data was truncated): "[1,"'),
+        ("t.jsonl", b'"\xff"\n', "t.jsonl:1: the line is not UTF-8 text (byte 0xff at 2; a file name, or text, in"),
+        ("t.jsonl", b'\r\n"\\ud800"', "t.jsonl:2: the line holds a lone surrogate like \\ud800, which is half of a"),
+        ("t.jsonl", b'"\\udc00x"', "t.jsonl:1: the line holds a lone surrogate like \\ud800, which is half of a"),
+        ("t.jsonl", b'["\\ud83d\\u0041"]', "t.jsonl:1: the line holds a lone surrogate like \\ud800, which is half"),
+        ("t.jsonl", b'{"x": NaN}\n', "t.jsonl:1: the line is not JSON, which has no NaN or Infinity: "),
+        ("t.jsonl", b"[-Infinity]\n", "t.jsonl:1: the line is not JSON, which has no NaN or Infinity: "),
+        ("t.jsonl", b"1e999\n", "t.jsonl:1: the line is not JSON (Number out of range): "),
+        ("t.jsonl", b"123456789012345678901234\n", "t.jsonl:1: the value cannot be sent ("),
+        ("t.jsonl", b"[" * 2_000 + b"]" * 2_000, "t.jsonl:1: the line's JSON is nested too deeply: "),
+        ("t.jsonl", LATE.replace(b"x", b"1") + b"\0\n", "t.jsonl:5001: the line is not JSON (invalid char"),
+        ("t.txt", b"a\n\nb\xe4\r\n", "t.txt:3: the line is not UTF-8 text (byte 0xe4 at 2; a file name, or text, in"),
+        ("t.txt", b"b\xed\xb2\x80\n", "t.txt:1: the line holds a lone surrogate, which is half of a char"),
+        ("t.txt", b"\xc3\n", "t.txt:1: the line is not UTF-8 text (byte 0xc3 at 1;"),
+        ("t.txt", b"\x1b[31m\xff" + b"x" * 99, '"\\x1b[31m\\xff' + "x" * 54 + '..."'),
     ],
 )
-def test_a_line_that_cannot_be_a_task_is_named_by_its_number(
+def test_a_line_that_cannot_be_a_task_is_one_with_a_reason(
     tmp_path: Path, name: str, content: bytes, words: str
 ) -> None:
-    source = file_input(tmp_path, content, name)
-    with pytest.raises(OperatorError, match=words) as error:
-        take_all(source)
-    assert "\n" not in str(error.value)
+    content = content.rstrip(b"\n") + b"\n"
+    good = b'"good"' if name.endswith("jsonl") else b"good"
+    tasks = take_all(file_input(tmp_path, content + good, name))
+    assert tasks[-1] == good.decode().strip('"')
+    assert not isinstance(tasks[-1], Unusable)
+    (reason,) = [task for task in tasks if isinstance(task, Unusable)]
+    assert words in reason
+    assert reason.isprintable()
+    assert len(reason) < 300
 
 
-def test_the_tasks_before_a_wrong_line_can_be_taken(tmp_path: Path) -> None:
-    source = file_input(tmp_path, b"1\n2\nnope\n", "t.jsonl")
-    source.fill()
-    assert take(source, 2) == [1, 2]
-    with pytest.raises(OperatorError, match=r"t\.jsonl:3"):
-        take(source)
-    assert source.mark()[0] == 2
+def test_all_other_lines_of_a_batch_are_as_they_would_be_alone(tmp_path: Path) -> None:
+    source = file_input(tmp_path, b'1\nnope\n{"a": [2.5]}\n\n"\xff"\nnull', "t.jsonl")
+    tasks = take_all(source)
+    assert [type(task) is Unusable for task in tasks] == [False, True, False, True, False]
+    assert tasks[::2] == [1, {"a": [2.5]}, None]
+    assert [source.mark()[0], source.expected] == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x1f\x8b\x08\0\0\0\0\0", r".*compressed \(gzip\): give its text, as in `zcat FILE"),
+        (b"BZh91AY&SY\0", r".*compressed \(bzip2\).*`bzcat"),
+        (b"\xfd7zXZ\0", r".*compressed \(xz\).*`xzcat"),
+        (b"\x28\xb5\x2f\xfd\0", r".*compressed \(Zstandard\).*`zstdcat"),
+        ("a\n".encode("utf-16"), "it is UTF-16 text: convert it, as in `iconv"),
+        (b"./a\0./b c\0", ".*it has NUL bytes; with -0, as `find -print0` writes it"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "it is not text"),
+    ],
+)
+def test_what_has_no_lines_of_text_is_no_input(tmp_path: Path, content: bytes, words: str) -> None:
+    source = file_input(tmp_path, content)
+    with pytest.raises(OperatorError, match=f"cannot use .*tasks.txt as the input: {words}"):
+        source.fill()
+    assert not source.available()
 
 
 def test_a_take_stops_below_its_bytes_but_has_a_task_at_least(pipe: Pipe) -> None:
@@ -153,18 +229,59 @@ def small_messages(monkeypatch: pytest.MonkeyPatch) -> int:
     return 1_000
 
 
-def test_an_endless_line_is_given_up_with_its_number(small_messages: int, pipe: Pipe) -> None:
-    pipe.write(b"a\nb\n" + b"x" * (small_messages + 1))
-    with pytest.raises(OperatorError, match="standard input:3: the line is longer than the 1000 bytes"):
-        pipe.input.fill()
+@pytest.mark.parametrize("pieces", [1, 3, 7])
+def test_a_line_longer_than_a_message_is_passed_over_with_its_number(small_messages: int, pieces: int) -> None:
+    marks = []
+    for letter in (b"x", b"x", b"y"):
+        pipe = Pipe()
+        for _ in range(pieces):
+            pipe.write(letter * (7_000 // pieces))
+            pipe.input.fill()
+            assert sum(map(len, pipe.input._partial)) <= small_messages
+        pipe.write(letter * (7_000 % pieces) + b"\nb\n")
+        pipe.end()
+        tasks = take_all(pipe.input)
+        assert tasks[1:] == ["b"]
+        assert tasks[0] == (
+            "standard input:1: the line has 7000 bytes, but a message holds 1000: pass a path and let the worker read"
+            " the file"
+        )
+        marks.append(pipe.input.mark())
+        pipe.close()
+    assert marks[0] == marks[1] != marks[2]
 
 
-def test_an_argument_too_large_for_a_message_is_named_by_its_task(small_messages: int, pipe: Pipe) -> None:
-    pipe.write(b"\na\n" + b"x" * small_messages + b"\n")
+@pytest.mark.parametrize(("length", "fits"), [(990, True), (996, True), (997, False), (1_000, False), (1_001, False)])
+def test_an_argument_too_large_for_a_message_cannot_be_a_task(
+    small_messages: int, pipe: Pipe, length: int, fits: bool
+) -> None:
+    pipe.write(b"\na\n" + b"x" * length + b"\n")
     pipe.input.fill()
     assert take(pipe.input, 1) == ["a"]
-    with pytest.raises(OperatorError, match="argument of task 1 has 1004 bytes, but a message holds 1000"):
-        take(pipe.input, 1)
+    (task,) = take(pipe.input, 1)
+    assert isinstance(task, Unusable) != fits
+    assert task == "x" * length if fits else "standard input:3: the line has" in task
+
+
+def test_a_file_as_standard_input_counts_from_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").write_bytes(b"a\nb\nc\n")
+    with (tmp_path / "in").open("rb") as file:
+        os.lseek(file.fileno(), 2, os.SEEK_SET)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
+        source = open_input("-", None)
+        source.fill()
+        assert source.expected == 2
+        assert take_all(source) == ["b", "c"]
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "in").open("wb") as only_written:
+        source = LinesInput(PipeSource(only_written, "standard input"), LineForm())
+        with pytest.raises(OperatorError, match="cannot read standard input: Bad file descriptor"):
+            source.fill()
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(OperatorError, match="standard input is closed: give a file or a pipe"):
+        open_input("-", None)
 
 
 # -- how the bytes arrive -------------------------------------------------------------------------------------------
@@ -203,7 +320,7 @@ def test_a_batch_can_be_waited_for_as_a_whole(pipe: Pipe) -> None:
     assert not pipe.input.available(1)
 
 
-LINE = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=6).map(str.encode)
+LINE = st.text(st.characters(codec="utf-8", exclude_characters="\n\0\ufeff"), max_size=6).map(str.encode)
 
 
 @given(lines=st.lists(LINE, max_size=12), last=st.booleans(), draw=st.data())
@@ -239,6 +356,13 @@ def test_tasks_and_mark_do_not_depend_on_chunks_nor_on_how_they_are_taken(
     assert all(task is None or task.encode() == line for task, line in zip(found, tasks, strict=True))
     digest = hashlib.blake2b(b"".join(line + b"\n" for line in tasks), digest_size=16).digest()
     assert pipe.input.mark() == (len(tasks), digest)
+
+
+def test_a_byte_order_mark_may_come_in_pieces(pipe: Pipe) -> None:
+    for piece in (b"\xef", b"\xbb\xbf", b"a\n"):
+        pipe.write(piece)
+        pipe.input.fill()
+    assert take(pipe.input) == ["a"]
 
 
 def test_another_text_has_another_mark() -> None:
@@ -324,5 +448,5 @@ def test_an_input_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> No
 def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> None:
     pipe.write(b"a\n")
     pipe.end()
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(os.fdopen(os.dup(pipe.input._descriptor), "rb")))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(os.fdopen(os.dup(pipe.descriptor), "rb")))
     assert take_all(open_input("-", None)) == ["a"]
