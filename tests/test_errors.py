@@ -256,6 +256,27 @@ def test_a_line_that_cannot_be_a_task_fails_with_its_reason_and_no_other_does(pi
     assert (pipeline.folder / "called").read_text() == "accc"
 
 
+def test_a_file_that_is_cut_while_the_job_runs_is_not_done_and_goes_on_when_it_is_whole(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "gate",
+        "import os, time\n"
+        "def wait(n):\n    open('runs', 'w').close()\n"
+        "    while not os.path.exists('open'):\n        time.sleep(.01)\n",
+    )
+    pipeline.sink()
+    pipeline.worker("gate")
+    (pipeline.folder / "in").write_text(whole := f"{'x' * 999}\n" * 300)
+    ventilator = pipeline.ventilator("gate:wait", "in", "--job", "j", "--batch", "50")
+    wait_until((pipeline.folder / "runs").exists, "a task runs")
+    (pipeline.folder / "in").write_text("")
+    (pipeline.folder / "open").touch()
+    refused(ventilator, "in is shorter than at the start of the job .*: restore it")
+    ventilator.wait_for("job j stopped: [1-9].* tasks are recorded\n.*to go on with it, run .* --job j\n")
+    (pipeline.folder / "in").write_text(whole)
+    assert pipeline.ventilator("gate:wait", "in", "--job", "j").wait() == 0
+    assert pipeline.query("SELECT state, done, failed FROM jobs") == [("done", 300, 0)]
+
+
 def test_a_standard_output_that_cannot_be_written(pipeline: Pipeline) -> None:
     pipeline.sink()
     status = [sys.executable, str(TOP / "sink.py"), "status"]

@@ -1,5 +1,6 @@
 """The roles' loops: in which order a turn does things, and what it leaves undone."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,28 @@ def test_what_a_resumed_input_has_too_much_is_not_pushed(make: Callable[[Input],
     pushed = _resumed(ventilator, *before.mark(), 3)
     ventilator._turn()
     assert pushed == [1, 2]
+
+
+def test_a_file_that_is_cut_ends_the_job_like_any_other_mistake(
+    make: Callable[[Input], Ventilator], tmp_path: Path
+) -> None:
+    """It is found while the input is read ahead, outside of the turn that asks for it."""
+    path = tmp_path / "cut.txt"
+    path.write_text("1\n" * 300_000)
+    lines = open_input(str(path), None)
+    lines.fill()
+    lines.skip(100_000)
+    ventilator = make(lines)
+    os.truncate(path, 0)
+    assert _resumed(ventilator, 0, b"", None) == []
+    while lines.available():
+        lines.skip(100_000)
+    ventilator._turn()
+    while ventilator._input_polled is not None:
+        ventilator._fill()
+        ventilator._turn()
+    assert ventilator._end is not None
+    assert "cut.txt is shorter than at the start" in str(ventilator._end.error)
 
 
 def test_a_link_to_another_sink_than_the_key_files_rests_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -263,6 +263,41 @@ def test_an_argument_too_large_for_a_message_cannot_be_a_task(
     assert task == "x" * length if fits else "standard input:3: the line has" in task
 
 
+# -- a file that does not stay -------------------------------------------------------------------------------------
+
+
+CUT = r"tasks.txt is shorter than at the start of the job \(262144 instead of 300000 bytes\): restore it"
+CHANGED = "tasks.txt was changed while the job read it: tasks may be missing or mixed up"
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [("emptied", CUT), ("cut", CUT), ("rewritten", CHANGED), ("longer", CHANGED), ("replaced", None), ("gone", None)],
+)
+def test_a_file_that_changes_while_it_is_read_is_said_at_its_end(tmp_path: Path, how: str, words: str | None) -> None:
+    source = file_input(tmp_path, b"12345\n" * 50_000)
+    path = tmp_path / "tasks.txt"
+    was = path.stat()
+    source.fill()
+    taken = len(take(source, 100_000))
+    if how in ("emptied", "cut"):
+        os.truncate(path, 0 if how == "emptied" else 1_000)
+    elif how == "gone":
+        path.unlink()
+    elif how == "replaced":
+        (tmp_path / "other").write_bytes(b"")
+        (tmp_path / "other").rename(path)
+    else:
+        path.write_bytes(b"54321\n" * (50_000 + (how == "longer")))
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns + (how == "rewritten")))
+    if words is None:
+        assert taken + len(take_all(source)) == 50_000, "what was opened is still whole"
+    else:
+        with pytest.raises(OperatorError, match=words):
+            take_all(source)
+        assert not source.ended
+
+
 def test_a_file_as_standard_input_counts_from_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").write_bytes(b"a\nb\nc\n")
     with (tmp_path / "in").open("rb") as file:
