@@ -315,7 +315,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(OperatorError, match="cannot read standard input: Bad file descriptor"):
             source.fill()
     monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(OperatorError, match="standard input is closed: give a file or a pipe"):
+    with pytest.raises(OperatorError, match="standard input is closed: give it a file or a pipe"):
         open_input("-", None)
 
 
