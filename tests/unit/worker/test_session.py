@@ -123,6 +123,15 @@ def replace_run(run: str) -> Welcome:
     return Welcome(2, run, 5558, False)
 
 
+def test_what_was_not_sent_yet_goes_to_a_new_sink_once() -> None:
+    made = ready()
+    made.take(1.0, [batch(0)])
+    made.slot_event(1.0, Outcome(0, 0, 1, 1.0, DONE))
+    made.receive(1.0, replace_run("run2"), "sink")
+    [sent] = [output for output in made.tick(1.0) if isinstance(output, SendResults)]
+    assert [results.serial for results in split_results(sent.frame)] == [1]
+
+
 A, B = Connect("a", "sink", 1, "k" * 40), Connect("b", "sink", 2, "k" * 40)
 
 
