@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from . import help_page, options
+from . import help_page, options, own_process
 from .errors import ExitCode, OperatorError
 from .log_writer import LogFormat, LogHandler
 from .plain_text import indented
@@ -145,6 +145,7 @@ def run(app: typer.Typer | Any, role: str = "") -> None:
 
     An operator's error becomes one line on stderr and exit code 2.
     """
+    own_process.take_signals()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _open_standard_streams()
     command_line = typer.main.get_command(app) if isinstance(app, typer.Typer) else app

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .. import console, options
+from .. import console, options, own_process
 from ..errors import OperatorError
 from ..help_page import ARGUMENTS, CONNECTION, PRINT, Group
 from ..log_writer import LogFormat
@@ -78,6 +78,7 @@ def serve(
     from .loop import Sink, SinkOptions
 
     console.start_log("sink", log_format)
+    own_process.hide_memory()
     opened = open_ledger(ledger)
     try:
         Sink(SinkOptions(ledger, keys, listen, control_port, results_port), opened).run()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import console, options
+from .. import console, options, own_process
 from ..errors import ExitCode, OperatorError
 from ..help_page import FAILURES, RUN, TUNING
 from ..log_writer import LogFormat
@@ -136,6 +136,7 @@ def ventilate(
     the ledger are skipped.
     """
     console.start_log("ventilator", log_format)
+    own_process.hide_memory()
     check_together(console.typed_options(context))
     if cancel is not None:
         cancel_job(key, sink, cancel)

@@ -57,6 +57,11 @@ class LocalFarm:
             if process.poll() is not None:
                 raise OperatorError(f"the {role} of --local ended with exit code {process.returncode}: see above")
 
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the sink and the worker."""
+        return [process.pid for _, process in self._processes]
+
     def _start(self, role: str, *arguments: str) -> None:
         process = subprocess.Popen(
             [sys.executable, *_program(role), *arguments],

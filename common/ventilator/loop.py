@@ -6,6 +6,7 @@ from pathlib import Path
 
 import zmq
 
+from .. import own_process
 from ..errors import ExitCode, OperatorError
 from ..log_line import LogLine
 from ..protocol.codec import encode
@@ -117,6 +118,8 @@ class Ventilator:
         standing = self.session.standing
         if self._farm is not None and not standing.crew:
             self._farm.check()
+        if self._farm is not None and own_process.inherits_orphans():
+            own_process.reap_orphans(self._farm.pids)
         assert self._display is not None
         self._display.show(now, standing)
 

@@ -1,13 +1,16 @@
 """One child process of a slot, as its worker sees it."""
 
 import mmap
+import os
 import signal
 import socket
 import struct
 import subprocess
+import tempfile
 from collections import deque
 from dataclasses import dataclass, field
 
+from ..errors import OperatorError
 from .child_output import ChildOutput
 from .held_batch import TaskSlice
 from .slot_orders import RunOrder
@@ -23,6 +26,8 @@ class Limits:
     memory_bytes: int | None = None
     tasks: int | None = None
     """A child that has run this many tasks is replaced."""
+    threads: int | None = None
+    """How many threads numeric libraries start; None leaves that to them."""
 
 
 @dataclass(slots=True)
@@ -91,6 +96,36 @@ class Child:
         """True when the running task's time is over."""
         overdue_at = self.overdue_at()
         return overdue_at is not None and now >= overdue_at
+
+
+def shared_page() -> int:
+    """The descriptor of a page of memory to share with a child. Raises OperatorError.
+
+    Not of a sparse file: where its disk is full, whoever touches it is killed by SIGBUS.
+    """
+    try:
+        page = os.memfd_create("tradewind")
+    except (AttributeError, OSError):
+        # Not Linux, or a sandbox that refuses it.
+        page = _page_of_a_file()
+    else:
+        os.truncate(page, mmap.PAGESIZE)
+    return page
+
+
+def _page_of_a_file() -> int:
+    folder = "the folder for temporary files"
+    try:
+        folder = tempfile.gettempdir()
+        with tempfile.TemporaryFile(buffering=0) as file:
+            if file.write(bytes(mmap.PAGESIZE)) == mmap.PAGESIZE:
+                return os.dup(file.fileno())
+        why = "no space left"
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise OperatorError(
+        f"cannot make a page of shared memory in {folder}: {why}; make room, or set TMPDIR to another folder"
+    )
 
 
 def how_it_ended(returncode: int | None) -> str:

@@ -3,7 +3,7 @@
 What the command needs is imported when it runs, so that `--help` and the shell's completion are quick.
 """
 
-import os
+import logging
 import re
 import resource
 import socket
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import console, options
+from .. import console, options, own_process
 from ..errors import ExitCode, OperatorError
 from ..help_page import CONNECTION, LEAVING, RUN, TUNING
 from ..log_writer import LogFormat
@@ -21,6 +21,8 @@ from .settings import HoldingSettings
 
 if TYPE_CHECKING:
     from .loop import WorkerOptions
+
+log = logging.getLogger(__name__)
 
 app = console.application()
 DEFAULT_KEY = Path("keys/worker.key_secret")
@@ -72,13 +74,6 @@ MemoryLimit = Annotated[
 ]
 
 
-def default_slots() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def size_bytes(text: str | None) -> int | None:
     """A size like 500M or 2G (powers of 1024) in bytes. Raises OperatorError."""
     if text is None:
@@ -121,11 +116,18 @@ def work(
     (for --grace seconds at most) and leaves. A second signal ends it at once.
     """
     console.start_log("worker", log_format)
+    own_process.hide_memory()
     check_names(modules, name)
     from .child_process import Limits
+    from .cores import usable_cores
     from .loop import WorkerOptions
 
-    count = slots or default_slots()
+    cores = usable_cores()
+    count = slots or cores.count
+    threads = max(1, cores.count // count)
+    log.info(
+        "%d slots (%s), threads of numeric libraries in each: %d", count, "--slots" if slots else cores.why, threads
+    )
     options = WorkerOptions(
         modules=modules,
         key=key,
@@ -133,7 +135,7 @@ def work(
         name=name or default_name(),
         exit_when_idle_s=exit_when_idle,
         stop_after_s=stop_after,
-        limits=Limits(size_bytes(memory_limit), max_tasks_per_child),
+        limits=Limits(size_bytes(memory_limit), max_tasks_per_child, threads),
         holding=HoldingSettings(
             slots=count,
             prefetch=count if prefetch is None else prefetch,

@@ -8,7 +8,7 @@ from typing import Any
 
 import zmq
 
-from .. import console
+from .. import console, own_process
 from ..errors import ExitCode, OperatorError, ProtocolError
 from ..log_line import LogLine
 from ..protocol.codec import decode_batch
@@ -116,6 +116,8 @@ class Worker:
     def _tick(self) -> None:
         self._link.tick()
         self._take_slot_events(self._slots.end_overdue(clock.now()))
+        if own_process.inherits_orphans():
+            own_process.reap_orphans(self._slots.pids)
         if console.parent_is_gone():
             self._perform(self._session.parent_gone(clock.now()))
         self._take_signals()

@@ -9,7 +9,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,8 @@ from ..errors import OperatorError
 from ..protocol.messages import Outcomes
 from ..protocol.settings import MESSAGE_BYTES_MAX
 from .child_output import ChildOutput
-from .child_process import Child, Limits, how_it_ended
+from .child_process import Child, Limits, how_it_ended, shared_page
+from .cores import child_environment
 from .slot_events import Broken, Done, Event, GivenBack, Lost, Outcome, Ready
 from .slot_orders import RunOrder
 
@@ -69,6 +69,11 @@ class Slots:
     def fileno(self) -> int:
         """A descriptor that is readable when a child has news."""
         return self._selector.fileno()
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the children."""
+        return [child.process.pid for child in self._children.values()]
 
     def start(self, slots: range) -> None:
         """Start the children of these slots."""
@@ -156,25 +161,27 @@ class Slots:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LINK_BYTES)
         lifeline_theirs, lifeline = os.pipe()
         output, output_theirs = os.pipe()
-        with tempfile.TemporaryFile() as memory:
-            memory.truncate(mmap.PAGESIZE)
-            progress = mmap.mmap(memory.fileno(), mmap.PAGESIZE)
-            orders = {
-                "wire": theirs.fileno(),
-                "lifeline": lifeline_theirs,
-                "progress": memory.fileno(),
-                "value_bytes_max": MESSAGE_BYTES_MAX,
-                "memory_bytes": self._limits.memory_bytes or 0,
-                "tasks_max": self._limits.tasks or 0,
-            }
-            process = subprocess.Popen(
-                [sys.executable, "-P", _PROGRAM, msgspec.json.encode(orders), *self._modules],
-                stdin=subprocess.DEVNULL,
-                stdout=output_theirs,
-                stderr=output_theirs,
-                pass_fds=(theirs.fileno(), lifeline_theirs, memory.fileno()),
-                process_group=0,
-            )
+        page = shared_page()
+        progress = mmap.mmap(page, mmap.PAGESIZE)
+        orders = {
+            "wire": theirs.fileno(),
+            "lifeline": lifeline_theirs,
+            "progress": page,
+            "value_bytes_max": MESSAGE_BYTES_MAX,
+            "memory_bytes": self._limits.memory_bytes or 0,
+            "tasks_max": self._limits.tasks or 0,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-P", _PROGRAM, msgspec.json.encode(orders), *self._modules],
+            env=child_environment(os.environ, self._limits.threads),
+            stdin=subprocess.DEVNULL,
+            stdout=output_theirs,
+            stderr=output_theirs,
+            pass_fds=(theirs.fileno(), lifeline_theirs, page),
+            # A process group to end, and no terminal: a task that asks there would be stopped for ever.
+            start_new_session=True,
+        )
+        os.close(page)
         theirs.close()
         os.close(lifeline_theirs)
         os.close(output_theirs)
