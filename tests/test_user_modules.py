@@ -35,6 +35,40 @@ def test_the_child_imports_nothing_of_ours(pipeline: Pipeline) -> None:
     assert pipeline.query("SELECT value FROM results ORDER BY job") == [("[]",), (str(pipeline.folder),)]
 
 
+PATCHED = """
+import os, threading, time
+assert threading.enumerate() == [threading.main_thread()], "gevent and eventlet patch what no thread has used yet"
+
+def _for_greenlets_only(*_):
+    raise RuntimeError("called from a thread without greenlets")
+
+_sleep = time.sleep
+for module, names in ((os, ("read", "write")), (threading, ("Thread", "Lock", "RLock")), (time, ("sleep",))):
+    for name in names:
+        setattr(module, name, _for_greenlets_only)
+
+def wait(n):
+    print("patched", n)
+    _sleep(n)
+    return n
+"""
+
+
+def test_modules_may_be_called_as_pythons_own_and_patch_these(pipeline: Pipeline) -> None:
+    pipeline.module("select", "def mine(n):\n    return n\n")
+    pipeline.module("patched", PATCHED)
+    pipeline.sink()
+    worker = pipeline.worker("select", "patched", "--slots", "1")
+    worker.wait_for("exposing patched:wait, select:mine in 1 slots")
+    jsonl = pipeline.folder / "times.jsonl"
+    jsonl.write_text("0.3\n0\n0\n")
+    # What waits behind the long one is given back, and what is done is said, by the child's other thread.
+    ventilator = pipeline.ventilator("patched:wait", "times.jsonl", "--batch", "3")
+    assert ventilator.wait() == 0, worker.err
+    worker.wait_for("task 2: patched 0\n")
+    assert worker.popen.poll() is None, worker.err
+
+
 def test_only_what_the_operator_named_is_run(pipeline: Pipeline) -> None:
     pipeline.module(
         "api",

@@ -7,9 +7,19 @@ goes through a socket pair, in frames of a 4-byte length and MessagePack.
 
 from __future__ import annotations
 
+import sys
+
+_FRESH = frozenset(sys.modules)
+"""The modules that any program has before its first line."""
+
+import ast
 import contextlib
 import errno
+import functools
 import importlib
+import importlib.machinery
+import importlib.util
+import inspect
 import io
 import mmap
 import os
@@ -18,16 +28,15 @@ import select
 import signal
 import socket
 import struct
-import sys
-import threading
 import time
 import traceback
+from _thread import allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, cast, get_origin
 
 import msgspec
 
@@ -49,6 +58,8 @@ _LINK_TAKEN = 70
 _encoder = msgspec.msgpack.Encoder()
 _UNUSABLE = 127
 """The extension type of an argument that could not be made from the input; it holds the reason."""
+_read, _write, _poll = os.read, os.write, select.poll
+"""As they are before the user's modules may replace them: gevent and eventlet do, for greenlets of one thread."""
 
 
 class ChildLimits(msgspec.Struct, frozen=True):
@@ -67,13 +78,47 @@ class Exposed:
 
     def __init__(self, specs: list[str]) -> None:
         self.functions: dict[str, Callable[[Any], Any]] = {}
+        self.left_out: list[str] = []
+        """What a module has under a name of its own, and what was made elsewhere."""
         for spec in specs:
             module_name, _, name = spec.partition(":")
+            if hidden := _hidden_file(module_name):
+                raise LookupError(hidden)
             module = importlib.import_module(module_name)
             if name:
                 self.functions[spec] = _function(module, name)
             else:
-                self.functions.update(_public_functions(module))
+                functions, others = _public_functions(module)
+                self.functions |= functions
+                self.left_out += others
+
+
+def _own_file(name: str) -> str | None:
+    """The file of the module of this name in the current folder."""
+    found = importlib.machinery.PathFinder.find_spec(name.partition(".")[0], [str(Path.cwd())])
+    # Without a loader it is a folder that happens to have that name.
+    return None if found is None or found.loader is None else found.origin
+
+
+def _forget_namesakes() -> None:
+    """Let the user's own modules be found, whatever this program has imported under their names."""
+    for name in [name for name in sys.modules if "." not in name and name not in _FRESH]:
+        if name not in sys.builtin_module_names and _own_file(name):
+            for each in [each for each in sys.modules if each.partition(".")[0] == name]:
+                del sys.modules[each]
+
+
+def _hidden_file(name: str) -> str | None:
+    """Why the user's module of this name cannot be found; None when it can, or when there is none."""
+    name = name.partition(".")[0]
+    own = _own_file(name)
+    try:
+        found = importlib.util.find_spec(name) if own else None
+    except ValueError:
+        return None
+    if own is None or found is None or found.origin == own:
+        return None
+    return f"Python finds a module {name} of its own before {own}: rename that file"
 
 
 def _function(module: ModuleType, name: str) -> Callable[[Any], Any]:
@@ -85,21 +130,65 @@ def _function(module: ModuleType, name: str) -> Callable[[Any], Any]:
     return cast("Callable[[Any], Any]", function)
 
 
-def _public_functions(module: ModuleType) -> dict[str, Callable[[Any], Any]]:
-    names = getattr(module, "__all__", None)
-    if names is None:
-        names = [name for name in vars(module) if not name.startswith("_")]
-    found = {}
-    for name in names:
+def _public_functions(module: ModuleType) -> tuple[dict[str, Callable[[Any], Any]], list[str]]:
+    """What `__all__` names, or else what the module makes itself; and what looks like it and is not taken.
+
+    A class is no function, and neither is a type.
+    """
+    exported = getattr(module, "__all__", None)
+    defined, assigned = _bound_names(module)
+    found, others = {}, []
+    for name in vars(module) if exported is None else exported:
         value = getattr(module, name, None)
-        own = getattr(value, "__module__", None) == module.__name__
-        if own and callable(value) and not isinstance(value, type):
+        if (exported is None and name.startswith("_")) or not callable(value):
+            continue
+        if isinstance(value, type) or get_origin(value) is not None:
+            continue
+        its_own = name in defined or _comes_from(module, value)
+        if exported is not None or its_own or (name in assigned and isinstance(value, functools.partial)):
             found[f"{module.__name__}:{name}"] = value
+        elif name in assigned:
+            others.append(f"{module.__name__}:{name}")
     if not found:
-        raise LookupError(
-            f"module {module.__name__} defines no public function: write one whose name does not begin with _"
-        )
-    return found
+        raise LookupError(_no_function(module, exported is not None))
+    return found, others
+
+
+def _bound_names(module: ModuleType) -> tuple[set[str], set[str]]:
+    """The names that `def` gives, whatever a decorator makes of it, and those that `=` gives, in the module itself."""
+    try:
+        blocks: list[list[ast.stmt]] = [ast.parse(inspect.getsource(module)).body]
+    except (OSError, TypeError, SyntaxError):
+        return set(), set()
+    defined, assigned = set(), set()
+    while blocks:
+        for node in blocks.pop():
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                defined.add(node.name)
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                assigned |= {target.id for target in targets if isinstance(target, ast.Name)}
+            elif isinstance(node, ast.If | ast.Try | ast.With):
+                blocks += [getattr(node, part, []) for part in ("body", "orelse", "finalbody")]
+            blocks += [handler.body for handler in getattr(node, "handlers", ())]
+    return defined, assigned
+
+
+def _comes_from(module: ModuleType, value: Any) -> bool:
+    """True for a function that was defined in the module, also below its decorators."""
+    with contextlib.suppress(Exception):
+        value = inspect.unwrap(value)
+    return getattr(value, "__module__", None) == module.__name__
+
+
+def _no_function(module: ModuleType, exports: bool) -> str:
+    if exports:
+        return f"__all__ of module {module.__name__} names no function"
+    name = module.__name__
+    return (
+        f"module {name} makes no public function itself: write one whose name does not begin with _,"
+        f" or name one that it has from elsewhere, as {name}:FUNCTION"
+    )
 
 
 class Wire:
@@ -109,8 +198,8 @@ class Wire:
         self.descriptor = descriptor
         self._socket = socket.socket(fileno=descriptor)
         self._file = os.fstat(descriptor)
-        self._lock = threading.Lock()
-        self._reading = threading.Lock()
+        self._lock = allocate_lock()
+        self._reading = allocate_lock()
         self._unread = bytearray()
         self.forked = False
         """True in a process that a task has forked: it must never run the next task."""
@@ -215,7 +304,7 @@ class MemoryLimit:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._lifted = 0
         self._hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         self._set(count)
@@ -244,7 +333,7 @@ class Outbox:
         """Encoded bytes of the values that were not sent, except plain ones."""
         self.wire = wire
         self._value_bytes_max = value_bytes_max
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._before: list[PartOutcomes] = []
         self._before_count = 0
         self.part = PartOutcomes(0)
@@ -353,7 +442,7 @@ class TaskOutput(io.RawIOBase):
         mark = b"\x1d%d\x1d" % self._progress[0]
         rest = memoryview(b"".join(mark + line for line in bytes(text).splitlines(keepends=True)))
         while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+            rest = rest[_write(self._descriptor, rest) :]
         return len(text)
 
 
@@ -380,7 +469,7 @@ class OrderQueue:
     def __init__(self, outbox: Outbox, progress: memoryview[int]) -> None:
         self._outbox = outbox
         self._progress = progress
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._parts: deque[tuple[int, list[Any]]] = deque()
 
     def begin(self, parts: list[tuple[int, list[Any]]]) -> None:
@@ -416,12 +505,14 @@ class OrderQueue:
             self._outbox.flush({"retired": True} if retired else {"done": True})
 
 
-class ParentWatch(threading.Thread):
+class ParentWatch:
     """Sends outcomes that wait behind a slow task, gives back what has not begun, and ends the process group when the
-    worker is gone."""
+    worker is gone.
+
+    It does so in a thread of its own, which `threading` does not know: that module is the user's to change.
+    """
 
     def __init__(self, lifeline: int, outbox: Outbox, orders: OrderQueue, progress: memoryview[int]) -> None:
-        super().__init__(daemon=True, name="tradewind")
         self._lifeline = lifeline
         self._pipe = os.fstat(lifeline)
         self._outbox = outbox
@@ -431,13 +522,16 @@ class ParentWatch(threading.Thread):
         self._parked = False
         self.busy = False
 
+    def start(self) -> None:
+        start_new_thread(self._run, ())
+
     def begin(self) -> None:
         self.busy = True
         if self._parked:
             self._parked = False
-            os.write(self._wake, b".")
+            _write(self._wake, b".")
 
-    def run(self) -> None:
+    def _run(self) -> None:
         try:
             self._watch()
         except OSError:
@@ -448,7 +542,7 @@ class ParentWatch(threading.Thread):
         with contextlib.suppress(OSError):
             # A descriptor that a task has closed may be another file by now.
             if os.path.samestat(os.fstat(self._lifeline), self._pipe):
-                lifeline = select.poll()
+                lifeline = _poll()
                 lifeline.register(self._lifeline, select.POLLIN)
                 if lifeline.poll(_LAST_S * 1000):
                     os.killpg(0, signal.SIGKILL)
@@ -457,7 +551,7 @@ class ParentWatch(threading.Thread):
     def _watch(self) -> None:
         idle, running = 0, -1
         # Not `select`, for which the numbers of a worker with many slots are too high.
-        news = select.poll()
+        news = _poll()
         for descriptor in (self._lifeline, self._woken):
             news.register(descriptor, select.POLLIN)
         while True:
@@ -468,7 +562,7 @@ class ParentWatch(threading.Thread):
             if self._lifeline in ready:
                 self.end()
             if self._woken in ready:
-                os.read(self._woken, 64)
+                _read(self._woken, 64)
             idle = 0 if self.busy else idle + 1
             before, running = running, self._progress[0]
             if self.busy:
@@ -565,6 +659,8 @@ def _broken(error: BaseException, specs: list[str]) -> str:
         spec.partition(":")[0] == error.name or spec.startswith(f"{error.name}.") for spec in specs
     ):
         return f"module {error.name} not found: it is not in {Path.cwd()} nor on Python's module path"
+    if isinstance(error, ImportError) and error.name and (hidden := _hidden_file(error.name)):
+        return f"the module cannot be imported: {error}: {hidden}"
     frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
     if isinstance(error, LookupError) and frames[-1] == __file__:
         return str(error.args[0])
@@ -593,11 +689,12 @@ def main() -> None:
     try:
         if limits.memory_bytes:
             outbox.limit = MemoryLimit(limits.memory_bytes)
+        _forget_namesakes()
         exposed = Exposed(specs)
     except BaseException as error:
         wire.send({"broken": _broken(error, specs)})
         return
-    wire.send({"ready": sorted(exposed.functions)})
+    wire.send({"ready": sorted(exposed.functions), "left_out": sorted({*exposed.left_out} - exposed.functions.keys())})
     tasks_left = limits.tasks_max or sys.maxsize
     try:
         while tasks_left and (order := _next_order(outbox)) is not None:

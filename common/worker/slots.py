@@ -40,6 +40,7 @@ class _Said(msgspec.Struct, frozen=True):
     """One frame from a child: ready, broken, given back, or outcomes with how the order ended."""
 
     ready: list[str] | None = None
+    left_out: list[str] = []
     broken: str | None = None
     outcomes: list[tuple[int, int, float, Raw]] | None = None
     given_back: list[int] | None = None
@@ -242,6 +243,8 @@ class Slots:
     def _event(self, child: Child, said: _Said) -> list[Event]:
         if said.ready is not None:
             child.ready = True
+            if said.left_out and not self._was_ready:
+                log.info("not exposed, because made elsewhere: %s; name them to expose them", ", ".join(said.left_out))
             self._was_ready = True
             self._failed_starts = 0
             return [Ready(child.slot, said.ready)]
