@@ -132,7 +132,9 @@ class LogWriter:
             self._waiting_bytes = self._dropped_count = 0
             erase = _ERASE if self._shown_status else b""
             self._shown_status = self._status
-            return b"".join([erase, *lines, self._shown_status])
+            # The cursor goes back to its beginning: what others write to the terminal covers it.
+            status = self._shown_status + b"\r" if self._shown_status else b""
+            return b"".join([erase, *lines, status])
 
     def _put(self, content: bytes) -> None:
         while content:

@@ -25,6 +25,11 @@ def indented(text: str) -> str:
     return "\n    ".join(_HARMFUL.sub(_escape_but_tab, line) for line in re.split("\r?\n", text.rstrip()))
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """The count with its noun."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def in_json(text: str) -> str:
     """JSON with the same value, whose strings have escapes of JSON for such characters."""
     return text if text.isprintable() else _HARMFUL.sub(_escape_in_json, text)

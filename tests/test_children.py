@@ -400,6 +400,10 @@ def fine(n):
 """
 
 
+HANGS = r"job \S+: \d/3, .*\n(.*\n)*.*job \S+: \d/3, "
+"""Progress was logged twice, which takes 20 seconds."""
+
+
 def ends_or(ventilator: Process, other: Process, sign: str) -> int:
     """Wait until the ventilator ends; fail at once when `other` says what it says when it waits in vain."""
     wait_until(lambda: ventilator.popen.poll() is not None or re.search(sign, other.err), "the job ends, or hangs")
@@ -424,7 +428,7 @@ def test_a_task_that_writes_into_the_link_costs_only_itself(pipeline: Pipeline) 
     pipeline.worker("sabotage", "--slots", "1")
     options = ["--range", "3", "--batch", "3", "--timeout", "1.5"]
     ventilator = pipeline.ventilator("sabotage:write_into_the_link", *options)
-    assert ends_or(ventilator, ventilator, "1 batches outstanding, 0/s") in (0, 1)
+    assert ends_or(ventilator, ventilator, HANGS) in (0, 1)
     rows = dict(pipeline.query("SELECT task, status FROM results"))
     assert (rows[0], rows[2]) == ("ok", "ok")
 
@@ -438,7 +442,7 @@ def test_a_child_that_was_stopped_when_idle_is_replaced(pipeline: Pipeline) -> N
     stat = Path(f"/proc/{(pipeline.folder / 'pid').read_text()}/stat")
     wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the child has stopped")
     ventilator = pipeline.ventilator("sabotage:fine", "--range", "3", "--batch", "3", "--timeout", "1.5")
-    assert ends_or(ventilator, ventilator, "1 batches outstanding, 0/s") in (0, 1)
+    assert ends_or(ventilator, ventilator, HANGS) in (0, 1)
 
 
 def test_a_module_whose_import_ends_the_process_is_named(pipeline: Pipeline) -> None:

@@ -100,7 +100,7 @@ def test_a_key_of_the_wrong_role(pipeline: Pipeline) -> None:
 def test_a_revoked_key_is_cut_off_while_it_works(pipeline: Pipeline) -> None:
     sink = pipeline.sink()
     worker = pipeline.worker("squares")
-    sink.wait_for("joined with 1 functions")
+    sink.wait_for("joined with 1 function")
     assert pipeline.run("sink", "revoke", "worker").wait() == 0
     refused(worker, "refuses: key worker was revoked")
     sink.wait_for("key worker was revoked: .* is cut off")

@@ -81,7 +81,7 @@ def test_local_works_beside_modules_with_our_names(installed: Installed, command
     path = f"{installed.project}{os.pathsep}{installed.site}"
     done = installed.run(*typed, "mine:add", "--range", "3", "--local", "1", PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
-    assert "3 tasks recorded, 0 failed" in done.stderr
+    assert "3 tasks ok, 0 failed" in done.stderr
     assert f"results: {results.replace('python', sys.executable)} mine-add-" in done.stderr
 
 

@@ -101,7 +101,7 @@ def test_every_wait_has_a_voice(waits: Waits) -> None:
     others = r"workers here \(\d\) expose other functions: check the name, or"
     abandoned.wait_for(f"no worker exposes left:wait; {others} start one with `{typed('worker')} left`; waiting")
     leaving.wait_for("still finishing running tasks, or waiting for their receipts; a second signal leaves at once")
-    long.wait_for("job long: 0 of 1 done, 0 failed, 1 batches outstanding")
+    long.wait_for("job long: 0/1, 0%, 0/s, 0 failed, 1 worker with 3 slots, 1 batch outstanding")
     assert processor_s(long) - used_s < 0.5, "waiting costs nothing"
     piped.wait_for("the input has no new line: waiting for the next one, or for its end")
     follower.wait_for("no new result; waiting for more, because the job has not ended")

@@ -7,6 +7,7 @@ else here (crew, places, open links) from hellos and beats.
 from dataclasses import dataclass
 
 from ..errors import ProtocolError
+from ..plain_text import counted
 from ..protocol.messages import (
     PROTOCOL_VERSION,
     Again,
@@ -219,7 +220,9 @@ class Collector:
             if worker is None:
                 worker = BeatingWorker(known.name, known.user, peer, known.address)
                 self._registry.join(now, worker)
-                text = f"worker {worker.name} at {known.address} joined with {len(message.functions)} functions"
+                text = (
+                    f"worker {worker.name} at {known.address} joined with {counted(len(message.functions), 'function')}"
+                )
                 outputs += self._lines.say(now, known.user, "info", text)
             before = self._registry.open_jobs_for(worker)
             self._registry.expose(worker, frozenset(message.functions))

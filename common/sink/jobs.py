@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from itertools import islice
 
+from ..plain_text import counted
 from ..protocol.messages import (
     Cancel,
     Close,
@@ -88,7 +89,9 @@ class Jobs:
             heard_at=now,
             retry_failed=message.retry_failed,
         )
-        text = f"job {job.name} ({job.function}) opened from {known.address}: {job.done} tasks already recorded"
+        text = (
+            f"job {job.name} ({job.function}) opened from {known.address}: {counted(job.done, 'task')} already recorded"
+        )
         return [
             *self._lines.say(now, known.user, "info", text),
             *self._tell_opened(now, open_job, job, before is not None),
@@ -194,7 +197,7 @@ class Jobs:
             (task, error.strip().rpartition("\n")[2])
             for task, error in self._ledger.failures(open_job.job, self._settings.failures_shown)
         ]
-        text = f"job {open_job.job} is done: {job.done} tasks recorded, {job.failed} failed"
+        text = f"job {open_job.job} is done: {counted(job.done - job.failed, 'task')} ok, {job.failed:,} failed"
         return [
             *self._lines.say(now, open_job.user, "info", text),
             Send(open_job.peer, Closed(open_job.job, job.done, job.failed, failures)),

@@ -35,6 +35,10 @@ class Input(Protocol):
         """How many tasks there are, as far as that is known."""
 
     @property
+    def is_estimate(self) -> bool:
+        """True while `expected` is estimated from the part that was read."""
+
+    @property
     def ended(self) -> bool:
         """True once the last task was taken."""
 
@@ -49,7 +53,7 @@ class Input(Protocol):
 def state_of(opened: Input) -> InputState:
     """How far it was read."""
     count, digest = opened.mark()
-    return InputState(count, digest, opened.ended, opened.expected)
+    return InputState(count, digest, opened.ended, opened.expected, opened.is_estimate)
 
 
 def read_ahead(opened: Input, session: VentilatorSession, now: float, batch_bytes_max: int) -> None:
@@ -85,6 +89,7 @@ class RangeInput:
     def __init__(self, start: int, stop: int) -> None:
         self.source = f"range {start}:{stop}"
         self.expected = stop - start
+        self.is_estimate = False
         self._start = start
         self._next = start
         self._stop = stop
@@ -176,7 +181,14 @@ class LinesInput:
             return self._read_count
         if self._bytes.expect_bytes is None or not self._read_bytes:
             return None
+        if self._bytes.expect_bytes == self._read_bytes:
+            return self._read_count + any(piece and not piece.isspace() for piece in self._partial)
         return max(self._read_count, int(self._read_count * self._bytes.expect_bytes / self._read_bytes))
+
+    @property
+    def is_estimate(self) -> bool:
+        """True while `expected` is estimated from the part that was read."""
+        return not self._end_of_file and self._bytes.expect_bytes != self._read_bytes
 
     @property
     def ended(self) -> bool:

@@ -42,6 +42,8 @@ class InputState:
     ended: bool
     expected: int | None
     """Tasks of the whole input, as far as that is known."""
+    is_estimate: bool = False
+    """They were estimated from a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class VentilatorSession:
         self._talk = Dialog(settings, self._rules, request.job, request.function, request.source, request.retry_failed)
         self._outputs: list[SessionOutput] = []
         """For the end of this turn."""
-        self._expected: int | None = None
+        self._expected: tuple[int | None, bool] = None, False
         self._wants_input = False
         self._input_error: OperatorError | None = None
         self._open_voice = WaitVoice(settings.timing.voice_s)
@@ -157,7 +159,7 @@ class VentilatorSession:
         return False
 
     def _follow_input(self, now: float, state: InputState) -> None:
-        self._expected = state.expected
+        self._expected = state.expected, state.is_estimate
         self._rules.expect(state.expected)
         is_whole = state.ended and self._rules.caught_up and self._rules.total is None
         if self._reads and is_whole and self._is_the_input(now, state):
@@ -248,8 +250,17 @@ class VentilatorSession:
     def standing(self) -> Standing:
         """How the job stands."""
         rules = self._rules
-        total = self._expected if rules.total is None else rules.total
-        return Standing(rules.done_count, rules.failed_count, total, rules.outstanding, rules.crew_count, rules.slots)
+        total, is_estimate = self._expected if rules.total is None else (rules.total, False)
+        return Standing(
+            rules.done_count,
+            rules.failed_count,
+            total,
+            rules.outstanding,
+            rules.crew_count,
+            rules.slots,
+            is_estimate,
+            rules.caught_up,
+        )
 
     def _log(self, level: str, text: str) -> None:
         self._outputs.append(LogLine(level, text))

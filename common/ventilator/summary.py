@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ..errors import ExitCode, OperatorError
 from ..log_line import LogLine
+from ..plain_text import counted
 from ..protocol.messages import Closed
 
 
@@ -18,6 +19,10 @@ class Standing:
     outstanding: int
     crew: int
     slots: int
+    is_estimate: bool = False
+    """The total was estimated from a part of the input."""
+    is_counted: bool = True
+    """What earlier runs have recorded is among the `done`; before, they grow faster than any crew works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,10 @@ def stopped(job: str, standing: Standing, error: OperatorError | None) -> JobEnd
     code = ExitCode.INTERRUPTED if error is None else ExitCode.WRONG_USE
     if error is not None and not standing.done:
         return JobEnd(code, [], error)
-    of = "" if standing.total is None else f" of {standing.total}"
+    of = "" if standing.total is None else f" of {'~' if standing.is_estimate else ''}{standing.total}"
+    failed = f", {standing.failed} of them failed" if standing.failed else ""
     lines = [
-        LogLine("info", f"job {job} stopped: {standing.done}{of} tasks are recorded"),
+        LogLine("info", f"job {job} stopped: {standing.done}{of} tasks are recorded{failed}"),
         LogLine("info", f"to go on with it, run the same command with --job {job}"),
     ]
     return JobEnd(code, lines, error)
@@ -69,8 +75,9 @@ def stopped(job: str, standing: Standing, error: OperatorError | None) -> JobEnd
 
 def done(job: str, closed: Closed, seconds: float, ledger: str | None) -> JobEnd:
     """Every task is recorded, and the sink has closed the job."""
-    pace = f"in {duration(seconds)}, {closed.done / seconds:,.0f} tasks/s" if seconds else ""
-    lines = [LogLine("info", f"job {job} is done: {closed.done} tasks recorded, {closed.failed} failed, {pace}")]
+    pace = f", in {duration(seconds)}, {rate_text(closed.done / seconds)}" if seconds else ""
+    fine = counted(closed.done - closed.failed, "task")
+    lines = [LogLine("info", f"job {job} is done: {fine} ok, {closed.failed:,} failed{pace}")]
     lines += [LogLine("warning", f"task {task} failed: {error}") for task, error in closed.failures]
     if closed.failed > len(closed.failures):
         lines.append(LogLine("warning", f"and {closed.failed - len(closed.failures)} more"))
@@ -89,4 +96,13 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86400:,} d {whole % 86400 // 3600:02} h"
+
+
+def rate_text(rate: float) -> str:
+    """A rate for people: slow ones by the minute or the hour."""
+    if not rate or rate >= 1:
+        return f"{rate:,.0f}/s" if not rate or rate >= 100 else f"{rate:.1f}/s"
+    return f"{rate * 60:.1f}/min" if rate * 60 >= 1 else f"{rate * 3600:.2g}/h"

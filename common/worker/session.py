@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import ProtocolError
 from ..log_line import LogLine
+from ..plain_text import counted
 from ..protocol.codec import join_results
 from ..protocol.handshake import Fail
 from ..protocol.messages import Batch, FromSink, Message, Offer, Place, Places, Recorded, Welcome
@@ -125,7 +126,7 @@ class WorkerSession:
             return self._receive_places(message.places, sink_host)
         said: list[SessionOutput] = []
         if isinstance(message, Recorded) and message.refused:
-            text = f"the sink refuses {len(message.refused)} results: it does not know their job"
+            text = f"the sink refuses {counted(len(message.refused), 'result')} of a job that it does not know"
             said.append(LogLine("warning", text))
         return said + self._joined(self.holding.receive(now, message))
 
@@ -214,7 +215,7 @@ class WorkerSession:
             self.holding.expose(frozenset(ready.functions))
             slots = self._settings.holding.slots
             outputs.append(StartSlots(range(1, slots)))
-            outputs.append(LogLine("info", f"exposing {', '.join(ready.functions)} in {slots} slots"))
+            outputs.append(LogLine("info", f"exposing {', '.join(ready.functions)} in {counted(slots, 'slot')}"))
             if self._sink_run is not None:
                 outputs.append(Offer(ready.functions))
         return outputs + self._joined(self.holding.slot_idle(now, ready.slot))

@@ -99,11 +99,11 @@ def test_the_status_stands_below_the_last_line(pipe: tuple[int, int]) -> None:
             seen += os.read(pipe[0], 1000)
 
     writer.show("1/3")
-    wait_for(b"1/3")
+    wait_for(b"1/3\r")
     writer.write("a line")
-    wait_for(b"a line\n1/3")
+    wait_for(b"a line\n1/3\r")
     writer.show("2/3")
-    wait_for(b"2/3")
+    wait_for(b"2/3\r")
     writer.close()
     wait_for(b"\r\x1b[K")
-    assert seen == b"1/3\r\x1b[Ka line\n1/3\r\x1b[K2/3\r\x1b[K"
+    assert seen == b"1/3\r\r\x1b[Ka line\n1/3\r\r\x1b[K2/3\r\r\x1b[K"

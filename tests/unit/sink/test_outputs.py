@@ -44,7 +44,7 @@ def test_what_a_key_does_again_and_again_does_not_fill_the_log(scene: Scene, act
     lines = [line for _ in range(2 * LogLimiter.A_MINUTE_MAX) for line in said(act(scene))]
     assert len(lines) <= LogLimiter.A_MINUTE_MAX + 1
     assert len([line for line in lines if "lines a minute: the rest of this minute is not logged" in line]) == 1
-    assert "worker bob at 10.0.0.1 joined with 1 functions" in said(scene.worker(BOB))
+    assert "worker bob at 10.0.0.1 joined with 1 function" in said(scene.worker(BOB))
     scene.now += 60
     assert said(act(scene)) != []
     later = [line for _ in range(2 * LogLimiter.A_MINUTE_MAX) for line in said(act(scene))]

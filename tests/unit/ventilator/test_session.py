@@ -8,6 +8,7 @@ from msgspec import Raw, msgpack
 
 from common.errors import ExitCode, OperatorError
 from common.log_line import LogLine
+from common.plain_text import counted
 from common.protocol.messages import (
     Ask,
     Cancel,
@@ -49,6 +50,7 @@ class Tasks:
     def __init__(self, count: int, bad_at: int | None = None, ended: bool = True, digest: bytes = b"d") -> None:
         self.count, self.bad_at, self.is_whole, self.digest = count, bad_at, ended, digest
         self.expected = count if ended else None
+        self.is_estimate = False
         self.next = 0
 
     @property
@@ -397,7 +399,7 @@ def test_a_job_that_is_done(closed: Closed, ledger: str | None, code: ExitCode, 
     scene.turn(closed)
     assert scene.end is not None and (scene.end.code, scene.end.error) == (code, None)
     assert said(scene.end) == [
-        f"info: job job is done: 3 tasks recorded, {closed.failed} failed, in 4 s, 1 tasks/s",
+        f"info: job job is done: {counted(3 - closed.failed, 'task')} ok, {closed.failed} failed, in 4 s, 45.0/min",
         *lines,
     ]
     assert scene.end.lines[0] == LogLine("debug", "4.0000 s, 3 pushes, 0 returns, 0 copies")

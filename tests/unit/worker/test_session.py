@@ -168,7 +168,7 @@ def test_it_pulls_from_the_places_that_the_sink_names(
 def test_results_that_the_sink_refuses_are_said() -> None:
     made = busy()
     assert words(made.receive(0.0, Recorded([], [1, 2]), "sink")) == [
-        "the sink refuses 2 results: it does not know their job"
+        "the sink refuses 2 results of a job that it does not know"
     ]
     assert words(made.receive(0.0, Recorded([1], []), "sink")) == []
 
