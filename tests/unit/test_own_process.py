@@ -59,9 +59,9 @@ def test_orphans_are_reaped_and_the_children_of_others_left_to_them() -> None:
     program = (
         "import ctypes, os, subprocess, time\n"
         "ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n"  # PR_SET_CHILD_SUBREAPER, as process 1 is one.
-        "ours = subprocess.Popen(['sleep', '600'])\n"
-        "shell = subprocess.Popen(['sh', '-c', 'sh -c \"exit 3\" & echo $!'], stdout=subprocess.PIPE)\n"
-        "orphan = int(shell.stdout.readline()); shell.wait()\n"
+        "ours = subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL)\n"
+        "shell = subprocess.Popen(['sh', '-c', 'sleep 60 & echo $!'], stdout=subprocess.PIPE)\n"
+        "orphan = int(shell.stdout.readline()); shell.wait(); os.kill(orphan, 9)\n"
         "os.waitid(os.P_PID, orphan, os.WEXITED | os.WNOWAIT)\n"
         "own_process.reap_orphans([ours.pid])\n"
         "print(os.path.exists(f'/proc/{orphan}'), ours.poll())\n"
