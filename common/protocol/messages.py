@@ -347,7 +347,7 @@ class Roster(Message, frozen=True):
 
 
 class Closed(Message, frozen=True):
-    """Answer to `Close`: the job's counts and its first failures (task, last line of the error)."""
+    """Answer to `Close`: the job's counts and its first failures (task, headline of the error)."""
 
     job: Name
     done: Count

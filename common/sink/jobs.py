@@ -16,6 +16,7 @@ from ..protocol.messages import (
     Roster,
 )
 from ..protocol.users import WORKER, User
+from .headline import headline
 from .job_rules import stays_done, why_not_open
 from .outputs import LogLimiter, Output, Send, refusal
 from .registry import OpenJob, Peer, Registry
@@ -194,7 +195,7 @@ class Jobs:
         except LedgerStuck as error:
             return self._lines.say(now, open_job.user, "error", f"the ledger cannot close job {open_job.job}: {error}")
         failures = [
-            (task, error.strip().rpartition("\n")[2])
+            (task, headline(error))
             for task, error in self._ledger.failures(open_job.job, self._settings.failures_shown)
         ]
         text = f"job {open_job.job} is done: {counted(job.done - job.failed, 'task')} ok, {job.failed:,} failed"
