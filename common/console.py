@@ -24,7 +24,8 @@ _UsageError: Any = typer.BadParameter.__base__
 """What typer raises for a wrong command line; it is public in click, which newer typers have inside."""
 ROLES = ("sink", "worker", "ventilator")
 _LIBRARIES = ("zmq", "msgspec", "rich")
-_EPILOG = """Exit codes: 0 success, 1 tasks failed, 2 wrong use (the message says what to do), 130 interrupted.
+_EPILOG = """Exit codes: 0 success, 1 tasks failed, 2 wrong use (the message says what to do), 3 the job was cancelled,
+130 interrupted.
 
 The environment variable TRADEWIND_LOG_LEVEL is debug, info, warning or error."""
 
@@ -157,7 +158,7 @@ def run(app: typer.Typer | Any, role: str = "") -> None:
         code = command_line.main(prog_name=name, standalone_mode=False)
     except OperatorError as error:
         _say_error(said_by, as_typed(str(error)))
-        code = ExitCode.WRONG_USE
+        code = error.code
     except _UsageError as error:
         _say_error(said_by, _in_one_line(error, name))
         code = ExitCode.WRONG_USE

@@ -9,14 +9,23 @@ class ExitCode(IntEnum):
     OK = 0
     TASKS_FAILED = 1
     WRONG_USE = 2
+    CANCELLED = 3
     INTERRUPTED = 130
 
 
 class OperatorError(Exception):
     """A mistake of the operator, or a fault of the machine: one plain line that says what is wrong and what to do.
 
-    Any shell module may raise it. The commands print its text as one line and exit with `WRONG_USE`.
+    Any shell module may raise it. The commands print its text as one line and exit with its code.
     """
+
+    code = ExitCode.WRONG_USE
+
+
+class JobCancelled(OperatorError):
+    """Another command cancelled the job."""
+
+    code = ExitCode.CANCELLED
 
 
 class ProtocolError(Exception):

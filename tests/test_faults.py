@@ -159,7 +159,7 @@ def test_a_cancelled_job_ends_everywhere(pipeline: Pipeline) -> None:
     ventilator = pipeline.ventilator("gate:wait", "--range", "9", "--job", "j", "--batch", "1")
     wait_until(lambda: executions(pipeline), "a task runs")
     assert pipeline.run("sink", "cancel", "j").out == "job j is cancelled\n"
-    assert ventilator.wait() == 2
+    assert ventilator.wait() == 3
     ventilator.wait_for("job j was cancelled")
     assert pipeline.query("SELECT state, done FROM jobs") == [("cancelled", 0)]
     (pipeline.folder / "open").touch()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 
+from common.errors import ExitCode
 from common.sink.command import app as sink_app
 from common.ventilator.command import app as ventilator_app
 from common.worker.command import app as worker_app
@@ -181,6 +182,14 @@ def test_the_options_page_has_all_options(name: str) -> None:
         assert set(re.findall(r"`(--[\w-]+)`", line)) == options(COMMANDS[name].commands[subcommand]).keys()
     listed = set(re.findall(r"^\| `([a-z]+)", section, re.MULTILINE))
     assert listed == set(getattr(COMMANDS[name], "commands", {}))
+
+
+def test_the_exit_codes_are_in_the_pages_and_in_every_help() -> None:
+    [table] = re.findall(r"^## Exit codes\n(.*)", (TOP / "docs" / "when-something-stops.md").read_text(), re.M | re.S)
+    codes = {code.value for code in ExitCode}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.M)} == codes
+    for command in COMMANDS.values():
+        assert {int(code) for code in re.findall(r"(\d+) [a-z]", command.epilog.split("\n\n")[0])} == codes
 
 
 @pytest.mark.parametrize("page", [*TOP.glob("*.md"), *(TOP / "docs").glob("*.md")], ids=lambda page: page.name)

@@ -250,6 +250,6 @@ def test_a_job_is_cancelled_from_another_terminal(pipeline: Pipeline) -> None:
     ventilator = pipeline.ventilator("sleep:long", "--range", "9", "--job", "j")
     wait_until(lambda: (pipeline.folder / "runs").exists(), "a task runs")
     assert pipeline.run("ventilator", "--cancel", "j").out == "job j is cancelled\n"
-    assert ventilator.wait() == 2
+    assert ventilator.wait() == 3
     nothing = pipeline.run("ventilator", "--cancel", "nosuch")
     assert (nothing.wait(), "there is no job nosuch" in nothing.err) == (2, True)

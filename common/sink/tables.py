@@ -95,13 +95,13 @@ def print_results(reader: Reader, job: int, as_csv: bool, failed: bool, follow: 
 def print_jobs(jobs: Iterable[JobSummary]) -> None:
     """All jobs of a ledger."""
     _print_table(
-        ("job", "function", "state", "done", "failed", "total", "opened (UTC)", "ended (UTC)"),
+        ("job", "function", "state", "ok", "failed", "total", "opened (UTC)", "ended (UTC)"),
         [
             (
                 job.name,
                 job.function,
                 job.state,
-                job.done,
+                job.done - job.failed,
                 job.failed,
                 "?" if job.total is None else job.total,
                 job.opened_at.removesuffix("+00:00"),
@@ -133,12 +133,12 @@ def print_report(report: Report) -> None:
     )
     print()
     _print_table(
-        ("job", "function", "done", "failed", "total", "workers"),
+        ("job", "function", "ok", "failed", "total", "workers"),
         [
             (
                 each.job,
                 each.function,
-                each.done,
+                each.done - each.failed,
                 each.failed,
                 "?" if each.total is None else each.total,
                 each.workers,

@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass, field
 
-from ..errors import ExitCode, OperatorError
+from ..errors import ExitCode, JobCancelled, OperatorError
 from ..log_line import LogLine
 from ..plain_text import counted
 from ..protocol.messages import Closed
@@ -36,7 +36,7 @@ class JobEnd:
 
 def mistake(error: OperatorError) -> JobEnd:
     """The job cannot go on, and there is nothing to sum up."""
-    return JobEnd(ExitCode.WRONG_USE, [], error)
+    return JobEnd(error.code, [], error)
 
 
 def another_input(job: str) -> OperatorError:
@@ -48,7 +48,7 @@ def another_input(job: str) -> OperatorError:
 
 def cancelled(job: str) -> OperatorError:
     """Somebody has cancelled the job."""
-    return OperatorError(f"job {job} was cancelled; its recorded results stay in the ledger")
+    return JobCancelled(f"job {job} was cancelled; its recorded results stay in the ledger")
 
 
 def no_worker(function: str, others: int, job: str) -> OperatorError:

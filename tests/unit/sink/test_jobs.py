@@ -120,7 +120,7 @@ def test_a_job_that_is_opened_behind_its_own_close_stays_done_unless_failed_task
 def test_closing_twice_is_answered_twice_and_done_once(scene: Scene) -> None:
     scene.worker()
     scene.ventilator()
-    scene.deliver(scene.batch([1, None], errors={1: "Traceback\nValueError: no"}))
+    scene.deliver(scene.batch([1, None], errors={1: "Traceback (most recent call last):\n  ...\nValueError: no"}))
     scene.sink.flush(scene.now)
     closed = Closed("job", 2, 1, [(1, "ValueError: no")])
     assert to(VERA, scene.send(VERA, Close("job", 2, False))) == [closed]

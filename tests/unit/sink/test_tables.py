@@ -64,3 +64,16 @@ def test_results_keep_their_values_and_cannot_control_a_terminal(
         assert json.loads(printed)["value"] == name
     if is_terminal or not as_csv:
         assert all(line.isprintable() for line in printed.split("\n"))
+
+
+def test_tasks_that_are_ok_and_failed_ones_are_told_apart(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tables.print_jobs([JobSummary("j", "m:f", "open", 9, 5, 2, "2026-11-26T06:40:34+00:00", None)])
+    tables.print_report(Report([JobReport("j", "m:f", 5, 2, 9, 1)], []))
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert dict(zip(lines[0], lines[1], strict=True)) | {"state": ""} == {
+        "job": "j", "function": "m:f", "state": "", "ok": "3", "failed": "2", "total": "9",
+        "opened (UTC)": "2026-11-26T06:40:34", "ended (UTC)": "",
+    }  # fmt: skip
+    assert lines[-2:] == [["job", "function", "ok", "failed", "total", "workers"], ["j", "m:f", "3", "2", "9", "1"]]

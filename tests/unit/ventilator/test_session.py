@@ -138,7 +138,7 @@ class Scene:
     def error(self) -> str:
         """Of the end, which is a mistake."""
         assert self.end is not None and self.end.error is not None
-        assert self.end.code is ExitCode.WRONG_USE
+        assert self.end.code is self.end.error.code
         return str(self.end.error)
 
     def sent(self, kind: type[Message]) -> list[SessionOutput]:
@@ -406,20 +406,22 @@ def test_a_job_that_is_done(closed: Closed, ledger: str | None, code: ExitCode, 
 
 
 @pytest.mark.parametrize(
-    ("message", "error"),
+    ("message", "error", "code"),
     [
-        (Dropped("job"), "job job was cancelled; its recorded results stay in the ledger"),
+        (Dropped("job"), "job job was cancelled; its recorded results stay in the ledger", ExitCode.CANCELLED),
         (
             Opened("job", "other", b"k" * 32, 0, b"", None, 0, True, 0.0),
             "the sink now has another ledger, without the recorded results of this job",
+            ExitCode.WRONG_USE,
         ),
     ],
     ids=["cancelled", "another ledger"],
 )
-def test_a_job_that_cannot_go_on_ends_with_one_line(message: FromSink, error: str) -> None:
+def test_a_job_that_cannot_go_on_ends_with_one_line(message: FromSink, error: str, code: ExitCode) -> None:
     scene = running()
     scene.turn(message, LARGE_CREW)
     assert scene.error() == error
+    assert scene.end is not None and scene.end.code is code
     assert scene.pushed == [0, 1]
     assert said(scene.end) == scene.sent(Cancel) == []
     assert scene.session.next_push(scene.now) is None
