@@ -6,6 +6,7 @@ Usage: python tests/smallest_worker.py KEY_FILE MODULE
 
 import contextlib
 import importlib
+import json
 import multiprocessing
 import os
 import re
@@ -23,7 +24,7 @@ from msgspec import Raw, msgpack
 VERSION = 2
 BEAT_S, SOON_S, HELLO_S, PART_S, RESEND_S, RESEND_MAX_S, GRACE_S = 1.0, 0.25, 0.5, 0.1, 10.0, 60.0, 30.0
 FRAME_BYTES_MAX = 32_768
-VALUE_BYTES_MAX, TASK_BYTES, ERROR_CHARACTERS_MAX, DEPTH_MARGIN = 16_777_216, 64, 10_000, 100
+VALUE_BYTES_MAX, TASK_BYTES, ERROR_CHARACTERS_MAX, JSON_EXT = 16_777_216, 64, 10_000, 1
 
 # -- the rules ----------------------------------------------------------------------------------------------------
 
@@ -161,11 +162,12 @@ class Worker:
         message = {"type": "results", "job": held.job, "worker": self.name, "serial": self.serial}
         message |= {"first": batch["first"] + batch["count"] - len(held.left) - len(outcomes), "count": len(outcomes)}
         message |= {"batch": held.name[:2], "attempt": batch["attempt"], "ticket": batch["ticket"]}
-        message["outcomes"] = {
+        made = {
             "values": [Raw(value) for value, _, _ in outcomes],
             "seconds": [seconds for _, seconds, _ in outcomes],
             "errors": [(offset, error, False) for offset, (_, _, error) in enumerate(outcomes) if error],
         }
+        message["outcomes"] = msgpack.encode(made)
         held.serials.add(self.serial)
         self.unacked[self.serial] = [held, msgpack.encode([message]), now, RESEND_S]  # `tick` sends it
 
@@ -329,9 +331,10 @@ def called(function: Any, argument: Any) -> tuple[float, str, bytes]:
         if isinstance(argument, msgpack.Ext):  # the ventilator's reason why the input gave no argument
             raise ValueError(argument.data.decode("utf-8", "replace"))
         result = function(argument)
-        for _ in range(DEPTH_MARGIN):  # so that it is not too deep for the sink
-            result = [result]
-        value = msgpack.encode(result)[DEPTH_MARGIN:]
+        if not isinstance(result, bool | int | float | str | bytes | None):
+            text = json.dumps(result, allow_nan=False)
+            result = msgpack.Ext(JSON_EXT, text.encode())
+        value = msgpack.encode(result)
         if len(value) > VALUE_BYTES_MAX:
             raise ValueError(f"the result has {len(value)} bytes, a message holds {VALUE_BYTES_MAX}")
     except BaseException:

@@ -91,7 +91,7 @@ def once(process: Process, pattern: str) -> None:
 
 
 def result(liar: Liar, job: str, batch: tuple[int, int], ticket: bytes, values: list, **fields: object) -> bytes:
-    outcomes = packed(Outcomes(values, [1e9] * len(values), []))
+    outcomes = bytes(packed(Outcomes(values, [1e9] * len(values), [])))
     said = {"worker": liar.name, "serial": 1, "first": batch[0], "count": len(values), "attempt": 1} | fields
     made = Results(job=job, batch=batch, ticket=ticket, outcomes=outcomes, **said)  # type: ignore[arg-type]
     return join_results([encode(made)])

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import zmq
+from msgspec.msgpack import Ext
 from zmq.utils.monitor import recv_monitor_message
 
 from common.errors import ProtocolError
@@ -52,14 +53,20 @@ def sockets_of(side: str) -> list[Maker]:
     return {"bind": bind, "connect": connect, "all": bind + connect}[side]
 
 
+WRITTEN: dict[str, Callable[[Any], Any]] = {
+    "hex": bytes.fromhex,
+    "packed": lambda value: msgspec.msgpack.encode(unhex(value)),
+    "json": lambda text: Ext(messages.JSON_EXT, text.encode()),
+}
+
+
 def unhex(value: Any) -> Any:
-    """An example's JSON with {"hex": ...} as bytes."""
+    """An example's JSON with {"hex": ...}, {"packed": ...} and {"json": ...} as what they stand for."""
     if isinstance(value, dict):
-        return (
-            bytes.fromhex(value["hex"])
-            if value.keys() == {"hex"}
-            else {key: unhex(each) for key, each in value.items()}
-        )
+        [key, *others] = value
+        if key in WRITTEN and not others:
+            return WRITTEN[key](value[key])
+        return {key: unhex(each) for key, each in value.items()}
     return [unhex(each) for each in value] if isinstance(value, list) else value
 
 
@@ -68,7 +75,9 @@ def decode(name: str, frame: bytes) -> Message:
         return codec.decode_batch(frame)
     if MESSAGES[name] is Results:
         results = codec.decode_results(frame)
-        codec.decode_outcomes(results)
+        outcomes = codec.decode_outcomes(results)
+        assert msgspec.msgpack.encode(outcomes) == results.outcomes
+        recording(results)
         return results
     return codec.decode_from_sink(frame) if name in FROM_SINK else codec.decode_to_sink(frame)
 
@@ -259,17 +268,19 @@ def curve_pair() -> Certificate:
 
 
 def recorded(value: bytes) -> str:
-    """What the sink makes of a task's encoded value: recorded, failed, refused or dropped."""
+    """What the sink makes of a task's encoded value: recorded, or failed; or its worker's outcomes are lost."""
     outcomes = b"\x83\xa6values\x91" + value + b"\xa7seconds\x91\x00\xa6errors\x90"
-    results = Results("j", "w", 1, 0, 1, 1, (0, 1), bytes(16), msgspec.Raw(outcomes))
-    try:
-        [decoded] = codec.split_results(codec.join_results([codec.encode(results)]))
-    except ProtocolError:
-        return "dropped"
+    results = Results("j", "w", 1, 0, 1, 1, (0, 1), bytes(16), outcomes)
+    [decoded] = codec.split_results(codec.join_results([codec.encode(results)]))
+    assert isinstance(decoded, Results)
     try:
         return "failed" if recording(decoded).errors else "recorded"
     except ProtocolError:
-        return "refused"
+        return "all failed"
+
+
+def json_text(text: bytes) -> bytes:
+    return msgspec.msgpack.encode(Ext(messages.JSON_EXT, text))
 
 
 def batch_of(argument: bytes) -> bytes:
@@ -280,23 +291,14 @@ def batch_of(argument: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("line", "values"),
     [
-        ("integers | -2^63 to 2^64 - 1", {-(2**63): "recorded", 2**64 - 1: "recorded"}),
-        ("text | valid UTF-8", {b"\xa1\xff": "refused", b"\xa3\xed\xa0\x80": "refused", "é\0": "recorded"}),
-        ("floats | 64 or 32 bits", {b"\xca\x3f\x80\x00\x00": "recorded", 1.5: "recorded", float("nan"): "recorded"}),
         (
-            "keys of maps | `str`, int, float or `bin` | nil or a boolean: that task is recorded as failed."
-            " An array or a map: the results are `refused`",
-            {
-                b"\x81\xa1a\x01": "recorded",
-                b"\x81\x01\x01": "recorded",
-                b"\x81\xca\x3f\x80\x00\x00\x01": "recorded",
-                b"\x81\xc4\x01a\x01": "recorded",
-                b"\x81\xc0\x01": "failed",
-                b"\x81\xc3\x01": "failed",
-                b"\x81\x80\x01": "refused",
-            },
+            "integers | -2^63 to 2^64 - 1",
+            {-(2**63): "recorded", 2**64 - 1: "recorded", json_text(b"9" * 99): "recorded"},
         ),
-        ("extension types | none | that task is recorded as failed", {b"\xd4\x05\x00": "failed"}),
+        ("text | valid UTF-8", {b"\xa1\xff": "failed", b"\xa3\xed\xa0\x80": "failed", "é\0": "recorded"}),
+        ("floats | 64 or 32 bits", {b"\xca\x3f\x80\x00\x00": "recorded", 1.5: "recorded", float("nan"): "recorded"}),
+        ("arrays and maps | as JSON text", {json_text(b"[{}]"): "recorded", b"\x90": "failed", b"\x80": "failed"}),
+        ("other extension types | none", {b"\xd4\x05\x00": "failed"}),
     ],
 )
 def test_what_can_be_recorded(line: str, values: dict[Any, str]) -> None:
@@ -305,11 +307,13 @@ def test_what_can_be_recorded(line: str, values: dict[Any, str]) -> None:
     assert {value: recorded(encoded[value]) for value in values} == values
 
 
-@pytest.mark.parametrize(("head", "kind"), [(b"\x91", "arrays"), (b"\x81\xa1k", "maps")])
-def test_how_deep_a_value_may_be(head: bytes, kind: str) -> None:
+@pytest.mark.parametrize(("head", "end"), [(b"\x91", b""), (b"\x81\xa1k", b""), (b"[", b"]"), (b'{"k":', b"}")])
+def test_how_deep_a_value_may_be(head: bytes, end: bytes) -> None:
     [levels] = re.findall(r"^\| nesting \| (\d+) levels", DOCUMENT, re.MULTILINE)
-    assert recorded(head * int(levels) + b"\x01") == "recorded"
-    assert recorded(head * 1_000 + b"\x01") == "dropped"
+    if end:
+        assert recorded(json_text(head * int(levels) + b"1" + end * int(levels))) == "recorded"
+        assert recorded(json_text(head * 1_000 + b"1" + end * 1_000)) == "failed"
+        return
     decoded = codec.decode_batch(batch_of(head * int(levels) + b"\x01"))
     assert codec.slice_arguments(decoded.arguments, 0, 1)
     with pytest.raises(ProtocolError):
@@ -391,6 +395,9 @@ def test_the_ticket_vector() -> None:
         (r"waits no longer than ([\d.]+) s more", settings.Timing().unnamed_s),
         (r"the first (\d+) failed tasks", CollectorSettings().failures_shown),
         (r"less (\d+) bytes of CURVE", settings.CURVE_BYTES),
+        (r"maps in a message of the results link \| ([\d,]+) \|", messages.RESULTS_IN_FRAME_MAX),
+        (r"an array of 1 to ([\d,]+) such maps", messages.RESULTS_IN_FRAME_MAX),
+        (r"an extension of type (\d+)\. The ledger", messages.JSON_EXT),
     ],
 )
 def test_numbers(pattern: str, value: float) -> None:

@@ -216,9 +216,9 @@ def test_a_part_comes_back_that_the_worker_takes_for_the_running_one() -> None:
         payload = msgpack.encode(said)
         return slots.heard(struct.pack("<I", len(payload)) + payload)
 
-    assert [type(event) for event in heard(outcomes=[(0, 1, 0.1, {})])] == [Outcome]
+    assert [type(event) for event in heard(outcomes=[(0, 1, 0.1, b"\x80")])] == [Outcome]
     assert heard(given_back=[4], orders_back=0) == [GivenBack(0, [4], 0)]
-    assert [type(event) for event in heard(outcomes=[(6, 1, 0.1, {})], done=True)] == [Outcome, Done]
+    assert [type(event) for event in heard(outcomes=[(6, 1, 0.1, b"\x80")], done=True)] == [Outcome, Done]
     slots.close()
 
 

@@ -22,7 +22,7 @@ FAULTS = (
     "    if n == 3:\n        time.sleep(600)\n"
     "    if n == 4:\n        return object()\n"
     "    if n == 5:\n        return b'x' * 16777216\n"
-    "    if n == 6:\n        return {None: 1}\n"
+    "    if n == 6:\n        return [float('nan')]\n"
     "    if n == 7:\n        return 'x' * 16777211\n"
     "    return n\n"
 )
@@ -124,9 +124,9 @@ def test_every_failure_is_that_of_its_task(pipeline: Pipeline) -> None:
     assert shown[1] == "ValueError: no"
     assert shown[2] == "the task ended its process"
     assert shown[3] == "the task ran longer than its timeout of 0.5 seconds"
-    assert "Encoding objects of type object" in shown[4]
+    assert "Object of type object is not JSON serializable" in shown[4]
     assert shown[5] == "ValueError: the result has 16777221 bytes, a message holds 16777216"
-    assert "the result cannot be stored" in shown[6]
+    assert "Out of range float values are not JSON compliant" in shown[6]
     no_trouble(pipeline)
 
 

@@ -1,13 +1,28 @@
 """Messages to frames and back (MessagePack). Frames are checked only here."""
 
 import hashlib
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw, Struct
+from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError
-from .messages import TASK_MAX, Batch, FromSink, Message, Outcomes, Results, ToSink
+from .messages import (
+    BATCH_TASKS_MAX,
+    RESULTS_IN_FRAME_MAX,
+    TASK_MAX,
+    Batch,
+    FromSink,
+    Index,
+    Message,
+    Name,
+    Outcomes,
+    Results,
+    ToSink,
+)
+
+T = TypeVar("T")
 
 _SHOWN_CHARACTERS = 200
 
@@ -16,16 +31,38 @@ _to_sink: msgspec.msgpack.Decoder[ToSink] = msgspec.msgpack.Decoder(ToSink)
 _from_sink: msgspec.msgpack.Decoder[FromSink] = msgspec.msgpack.Decoder(FromSink)
 _batch = msgspec.msgpack.Decoder(Batch)
 _results = msgspec.msgpack.Decoder(Results)
-_outcomes = msgspec.msgpack.Decoder(Outcomes)
 _arguments = msgspec.msgpack.Decoder(list[Raw])
+
+
+class _RawOutcomes(Outcomes, frozen=True, gc=False):
+    """Outcomes whose values are not read yet."""
+
+    values: Raw  # type: ignore[assignment]
+
+
+class BadResults(Struct, frozen=True):
+    """Results that are none, from which one can still read who is to be told."""
+
+    worker: Name
+    serial: Index
+    reason: str = ""
+
+
+_outcomes = msgspec.msgpack.Decoder(_RawOutcomes)
+_bad_results = msgspec.msgpack.Decoder(BadResults)
+_results_frame = msgspec.msgpack.Decoder(Annotated[list[Raw], Meta(max_length=RESULTS_IN_FRAME_MAX)])
+_Some = Annotated[list[T], Meta(max_length=BATCH_TASKS_MAX)]
+_values = (
+    msgspec.msgpack.Decoder(_Some[None | bool | int | float | str | Ext]),
+    msgspec.msgpack.Decoder(_Some[None | bool | int | float | bytes | Ext]),
+)
+"""Two, because msgspec tells str from bytes in no union."""
+_each_value = msgspec.msgpack.Decoder(_Some[Raw])
 
 
 def encode(message: Message) -> bytes:
     """Any message as the one frame that carries it."""
     return _encoder.encode(message)
-
-
-T = TypeVar("T")
 
 
 def _decoded(decoder: "msgspec.msgpack.Decoder[T]", frame: bytes | memoryview | Raw) -> T:
@@ -84,19 +121,54 @@ def join_results(frames: list[bytes]) -> bytes:
     return head + b"".join(frames)
 
 
-def split_results(frame: bytes | memoryview) -> list[Results]:
-    """The messages of a frame of the results link. Raises ProtocolError."""
-    return [decode_results(each) for each in _decoded(_arguments, frame)]
+def split_results(frame: bytes | memoryview) -> list[Results | BadResults]:
+    """The messages of a frame of the results link. Raises ProtocolError when one does not even say whose it is."""
+    return [_results_or_bad(each) for each in _decoded(_results_frame, frame)]
+
+
+def _results_or_bad(each: Raw) -> Results | BadResults:
+    try:
+        return decode_results(each)
+    except ProtocolError as error:
+        bad = _decoded(_bad_results, each)
+        return BadResults(bad.worker, bad.serial, str(error))
 
 
 def decode_outcomes(results: Results) -> Outcomes:
-    """The outcomes of a results message. Raises ProtocolError when they do not fit its count."""
-    outcomes = _decoded(_outcomes, results.outcomes)
-    if not len(outcomes.values) == len(outcomes.seconds) == results.count:
+    """The outcomes of a results message. Raises ProtocolError when they do not fit its count.
+
+    When a value cannot be read, all values are left as Raw, for `decode_value`.
+    """
+    raw = _decoded(_outcomes, results.outcomes)
+    values = _decoded_values(raw.values)
+    if not len(values) == len(raw.seconds) == results.count:
         raise ProtocolError("the outcomes are not as many as the tasks")
-    if any(offset >= results.count for offset, _, _ in outcomes.errors):
+    if any(offset >= results.count for offset, _, _ in raw.errors):
         raise ProtocolError("an error belongs to no task of the message")
-    return outcomes
+    if any(offset >= results.count for offset, _ in raw.exact):
+        raise ProtocolError("an exact value belongs to no task of the message")
+    return Outcomes(values, raw.seconds, raw.errors, raw.exact)
+
+
+def _decoded_values(values: Raw) -> list[Any]:
+    for decoder in _values:
+        try:
+            return decoder.decode(values)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return _decoded(_each_value, values)
+
+
+def decode_value(value: Raw) -> Any:
+    """One value of `Outcomes`: a plain one, or an extension. Raises ProtocolError."""
+    for decoder in _values:
+        try:
+            return decoder.decode(b"\x91" + bytes(value))[0]
+        except UnicodeDecodeError:
+            raise ProtocolError("text that is not valid UTF-8") from None
+        except msgspec.DecodeError:
+            continue
+    raise ProtocolError("an array or a map that is not JSON text (extension type 1)")
 
 
 def slice_arguments(arguments: bytes | Raw, offset: int, count: int) -> Raw:

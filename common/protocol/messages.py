@@ -11,6 +11,9 @@ from msgspec import Meta, Raw, Struct
 PROTOCOL_VERSION = 2
 TASK_MAX = 2**53
 BATCH_TASKS_MAX = 100_000
+RESULTS_IN_FRAME_MAX = 1_000
+JSON_EXT = 1
+"""The MessagePack extension type of a value as JSON text."""
 SECONDS_MAX = 1e9
 UNUSABLE = 127
 """The MessagePack extension type of an argument that could not be made from the input: it holds the reason as text."""
@@ -80,18 +83,22 @@ class Results(Message, frozen=True):
     attempt: Attempt
     batch: BatchRange
     ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
-    outcomes: Raw
+    outcomes: bytes
+    """Encoded `Outcomes`: whose they are is known before they are read."""
 
 
 class Outcomes(Struct, frozen=True, gc=False):
-    """What `Results.outcomes` holds: values and run times in task order, and the errors by offset.
+    """What `Results.outcomes` holds: values and run times in task order, errors and exact values by offset.
 
-    An error is (offset, text, final); a final one is not to be retried.
+    A value is None, a bool, int, float, str or bytes, or `Ext(JSON_EXT, text)` for everything else. Where that cannot
+    give the result back, `exact` has it too (`values.py`). An error is (offset, text, final); a final one is not to be
+    retried.
     """
 
     values: list[Any]
-    seconds: list[Seconds]
-    errors: list[tuple[Index, Text, bool]]
+    seconds: Annotated[list[Seconds], Meta(max_length=BATCH_TASKS_MAX)]
+    errors: Annotated[list[tuple[Index, Text, bool]], Meta(max_length=BATCH_TASKS_MAX)]
+    exact: Annotated[list[tuple[Index, bytes]], Meta(max_length=BATCH_TASKS_MAX)] = []
 
 
 # -- the control link, to the sink ------------------------------------------------------------------------------

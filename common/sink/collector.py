@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import ProtocolError
 from ..plain_text import counted
+from ..protocol.codec import BadResults
 from ..protocol.messages import (
     PROTOCOL_VERSION,
     Again,
@@ -102,7 +103,7 @@ class Collector:
             return self._receive_of_ventilator(now, peer, known, message)
         return self._lines.complain(user, f"{user.role}s may not send {type(message).__name__.lower()}")
 
-    def results(self, user: User, results: Results) -> list[Output]:
+    def results(self, user: User, results: Results | BadResults) -> list[Output]:
         """Take results that came from `user`; they are written by the next `flush`."""
         if self._roster.get(user.key) != user or user.role != WORKER:
             return self._lines.complain(user, "results are not recorded: the key is revoked, or is not a worker's")
@@ -110,7 +111,13 @@ class Collector:
 
     def malformed(self, user: User, link: str, error: ProtocolError) -> list[Output]:
         """Take note that `user` sent something that is no message of the protocol."""
-        return self._lines.complain(user, f"malformed message on the {link} link", str(error))
+        outputs = self._lines.complain(user, f"malformed message on the {link} link", str(error))
+        if link == "results":
+            # Whose results they are cannot be read: unless it is told, its worker sends them for ever.
+            reason = f"a worker with key {user.name} sent results that cannot be read: {error}"
+            workers = [worker for worker in self._registry.workers.values() if worker.user == user]
+            outputs += [Send(worker.peer, refusal(reason)) for worker in workers]
+        return outputs
 
     def flush(self, now: float) -> list[Output]:
         """Commit what has come since the last time, then give the receipts."""

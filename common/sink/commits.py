@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 from ..errors import ProtocolError
 from ..log_line import LogLine
-from ..protocol.codec import ticket
+from ..protocol.codec import BadResults, ticket
 from ..protocol.messages import Mark, Quarantine, Recorded, Results
 from ..protocol.users import User
 from .job_rules import next_mark
 from .outputs import LogLimiter, Output, Send
 from .registry import Registry
-from .rows import RowSet, quarantined, recording
+from .rows import RowSet, failing, quarantined, recording
 from .settings import CollectorSettings
 from .store import LedgerStuck, Store
 
@@ -43,22 +43,26 @@ class Commits:
         self._registry = registry
         self._lines = lines
 
-    def results(self, user: User, results: Results) -> list[Output]:
+    def results(self, user: User, results: Results | BadResults) -> list[Output]:
         """Take results that came from `user`, a worker."""
         known = self._registry.workers.get(results.worker)
         if known is not None and known.user.key != user.key:
             return self._lines.complain(user, "results in the name of another worker are not recorded", results.worker)
+        if isinstance(results, BadResults):
+            return self._refuse(user, results, "malformed results", results.reason)
         job = self._ledger.job(results.job)
         if job is None:
             return self._refuse(user, results, "results for a job that this ledger does not have", results.job)
         if results.ticket != ticket(job.ticket_key, *results.batch, results.attempt):
             return self._refuse(user, results, "results for a batch that was never pushed", f"job {results.job}")
+        outputs: list[Output] = []
         try:
             recorded = recording(results, job.attempts, job.attempts_max)
-            self.pending.recordings[results.worker, results.serial] = recorded
         except ProtocolError as error:
-            return self._refuse(user, results, "malformed results", str(error))
-        return []
+            recorded = failing(results, str(error), job.attempts, job.attempts_max)
+            outputs = self._lines.complain(user, "outcomes that cannot be read", str(error))
+        self.pending.recordings[results.worker, results.serial] = recorded
+        return outputs
 
     def quarantine(self, now: float, user: User, message: Quarantine) -> list[Output]:
         """Take a task that `user`, the ventilator of its job, has given up on."""
@@ -107,7 +111,7 @@ class Commits:
             told.setdefault(worker, []).append(serial)
         return [output for name, serials in told.items() for output in self._tell(name, serials, [])]
 
-    def _refuse(self, user: User, results: Results, fault: str, detail: str) -> list[Output]:
+    def _refuse(self, user: User, results: Results | BadResults, fault: str, detail: str) -> list[Output]:
         return self._lines.complain(user, fault, detail) + self._tell(results.worker, [], [results.serial])
 
     def _tell(self, name: str, serials: list[int], refused: list[int]) -> list[Output]:

@@ -19,7 +19,7 @@ class LedgerReader:
 
     _PAGE = 5_000
     _PAGE_BYTES = 16 * 1024 * 1024
-    _COLUMNS = "task, status, value, json, error, attempt, worker, seconds"
+    _COLUMNS = "task, status, value, json, error, attempt, worker, seconds, exact"
 
     def __init__(self, path: str) -> None:
         if not Path(path).is_file():
@@ -32,6 +32,9 @@ class LedgerReader:
         """What the file looked like, if it is read as one that nobody changes."""
         try:
             self._db = self._opened()
+            if not self._db.execute("SELECT 1 FROM pragma_table_info('results') WHERE name='exact'").fetchone():
+                # Of version 1, which no sink of a later version has opened since.
+                self._COLUMNS = self._COLUMNS.replace("exact", "NULL")
         except sqlite3.Error as error:
             raise OperatorError(unusable(path, error)) from None
 
@@ -137,7 +140,7 @@ class LedgerReader:
             with closing(self._db.execute(sql, values)) as cursor:
                 for row in cursor:
                     rows.append(Row(*row))
-                    texts = rows[-1].value, rows[-1].error
+                    texts = rows[-1].value, rows[-1].error, rows[-1].exact
                     weight += sum(len(text) for text in texts if isinstance(text, str | bytes))
                     if is_cut := weight >= self._PAGE_BYTES:
                         break

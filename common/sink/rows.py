@@ -1,18 +1,24 @@
-"""Results checked and turned into what SQLite stores: numbers and strings as such, everything else as JSON text."""
+"""Results checked and turned into what SQLite stores: numbers, text and bytes as such, everything else as JSON text.
+
+Where that cannot give a result back, its exact value is stored beside it, as its worker has encoded it (`values.py`).
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import Raw
+from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError
-from ..protocol.codec import decode_outcomes
-from ..protocol.messages import Quarantine, Results
+from ..protocol.codec import decode_outcomes, decode_value
+from ..protocol.messages import JSON_EXT, Quarantine, Results
 
 _INTEGER_MAX = 2**63 - 1
-_UNFIT = (TypeError, ValueError, RecursionError, OverflowError)
+_json = msgspec.json.Decoder(Raw)
+"""Checks JSON and makes nothing of it: 16 MiB of brackets would take a gigabyte."""
 _ARGUMENT_CHARACTERS = 2_000
 
 
@@ -31,15 +37,19 @@ class RowSet:
     """Offsets of failed tasks that are retried: they get no row."""
     replaced_attempts: int = 0
     """A failed row of an attempt up to this one is replaced; all other rows stay."""
+    exact: dict[int, bytes] = field(default_factory=dict)
+    """The `exact` column by offset; NULL for all others."""
 
     def rows(self, low: int, high: int) -> Iterator[tuple[Any, ...]]:
-        """(task, value, seconds[, json]) for the offsets from `low` to `high - 1`."""
+        """(task, value, seconds[, json, exact]) for the offsets from `low` to `high - 1`."""
         columns = [range(self.results.first + low, self.results.first + high), self.stored[low:high]]
-        columns += [self.seconds[low:high]] + ([self.json[low:high]] if self.json else [])
+        columns += [self.seconds[low:high]]
+        if self.json:
+            columns += [self.json[low:high], [self.exact.get(at) for at in range(low, high)]]
         return zip(*columns, strict=True)
 
     def picked(self, offsets: Iterable[int]) -> Iterator[tuple[Any, ...]]:
-        """(task, value, seconds[, json]) for these offsets."""
+        """(task, value, seconds[, json, exact]) for these offsets."""
         return (row for offset in offsets for row in self.rows(offset, offset + 1))
 
 
@@ -48,15 +58,16 @@ def recording(results: Results, attempts_before: int = 0, attempts_max: int = 1)
 
     A failure is recorded at attempt `attempts_max`, or when it is final. Before that the task is retried. A failure in
     an earlier run of the job, at one of the `attempts_before`, is always retried, and a failed row of these attempts
-    is replaced. A value that JSON cannot hold is a final failure of its task.
+    is replaced. A value that cannot be stored is a final failure of its task.
     """
     outcomes = decode_outcomes(results)
+    exact = dict(outcomes.exact)
     unfit: dict[int, str] = {}
     try:
-        stored, json = columns(outcomes.values)
-    except _UNFIT:
+        stored, json = columns(outcomes.values, exact)
+    except ProtocolError:
         unfit = dict(_unfit(outcomes.values))
-        stored, json = columns([None if at in unfit else value for at, value in enumerate(outcomes.values)])
+        stored, json = columns([None if at in unfit else value for at, value in enumerate(outcomes.values)], exact)
     failed = {offset: error for offset, error, _ in outcomes.errors} | unfit
     final = {offset for offset, _, is_final in outcomes.errors if is_final} | unfit.keys()
     if results.attempt <= attempts_before:
@@ -65,7 +76,19 @@ def recording(results: Results, attempts_before: int = 0, attempts_max: int = 1)
         final = set(failed)
     errors = {offset: error for offset, error in failed.items() if offset in final}
     again = frozenset(failed.keys() - final)
-    return RowSet(results, stored, json, outcomes.seconds, errors, again, _replaced(results, attempts_before))
+    if exact and not json:
+        json = [None] * results.count
+    return RowSet(results, stored, json, outcomes.seconds, errors, again, _replaced(results, attempts_before), exact)
+
+
+def failing(results: Results, reason: str, attempts_before: int = 0, attempts_max: int = 1) -> RowSet:
+    """Every task of a message whose outcomes cannot be read fails: refused, they would be run and sent for ever."""
+    count = results.count
+    failed = dict.fromkeys(range(count), f"the worker's outcomes cannot be read: {reason}")
+    is_last = attempts_before < results.attempt >= attempts_max
+    errors, again = (failed, frozenset[int]()) if is_last else ({}, frozenset(failed))
+    nothing = [None] * count
+    return RowSet(results, nothing, None, [0.0] * count, errors, again, _replaced(results, attempts_before))
 
 
 def _replaced(results: Results, attempts_before: int) -> int:
@@ -78,7 +101,7 @@ def _unfit(values: list[Any]) -> Iterator[tuple[int, str]]:
     for at, value in enumerate(values):
         try:
             _column(value)
-        except _UNFIT as error:
+        except ProtocolError as error:
             yield at, f"the result cannot be stored: {error}"
 
 
@@ -108,15 +131,16 @@ def quarantined(quarantine: Quarantine, attempts_before: int = 0) -> RowSet:
         attempt=quarantine.attempt,
         batch=(task, 1),
         ticket=bytes(16),
-        outcomes=msgspec.Raw(b""),
+        outcomes=b"",
     )
     return RowSet(results, [None], None, [0.0], {0: text}, replaced_attempts=_replaced(results, attempts_before))
 
 
-def columns(values: list[Any]) -> tuple[Sequence[Any], list[int | None] | None]:
+def columns(values: list[Any], exact: dict[int, bytes]) -> tuple[Sequence[Any], list[int | None] | None]:
     """The `value` column for these values, and the `json` column, or None when that is NULL for all.
 
-    Lists of one plain type, the common case, are passed on without checking each value.
+    Lists of one plain type, the common case, are passed on without checking each value. NaN is added to `exact`.
+    Raises ProtocolError.
     """
     kinds = set(map(type, values))
     if (
@@ -127,24 +151,45 @@ def columns(values: list[Any]) -> tuple[Sequence[Any], list[int | None] | None]:
         or (kinds == {float} and not any(map(math.isnan, values)))
     ):
         return values, None
+    for at, value in enumerate(values):
+        if type(value) is float and math.isnan(value):
+            exact[at] = msgspec.msgpack.encode(value)
     pairs = [_column(value) for value in values]
     return [stored for stored, _ in pairs], [json for _, json in pairs]
 
 
 def _column(value: Any) -> tuple[Any, int | None]:
+    if type(value) is Raw:
+        value = decode_value(value)
     kind = type(value)
-    if kind in (str, bytes, type(None)):
-        return value, None
-    if kind is int and value <= _INTEGER_MAX:
+    if kind in (str, bytes, type(None)) or (kind is int and value <= _INTEGER_MAX):
         return value, None
     if kind is float:
         # SQLite would store NaN as NULL.
-        return ("NaN", 1) if math.isnan(value) else (value, None)
+        return ('"NaN"', 1) if math.isnan(value) else (value, None)
+    if kind is Ext:
+        return _json_text(value), 1
     return msgspec.json.encode(value).decode(), 1
+
+
+def _json_text(value: Ext) -> str:
+    """JSON text on one line. Raises ProtocolError."""
+    if value.code != JSON_EXT:
+        raise ProtocolError(f"MessagePack extension type {value.code} is no value")
+    try:
+        _json.decode(value.data)
+        text = bytes(value.data).decode()
+    except RecursionError:
+        raise ProtocolError("it is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"it is not JSON: {error}") from None
+    # In JSON these are white space between tokens; whoever prints results prints one a line.
+    return text.replace("\n", " ").replace("\r", " ")
 
 
 def as_json(stored: Any, json: int | None) -> str:
     """A stored value as JSON text. What JSON has no form for is a string: bytes as base64, NaN, Infinity, -Infinity."""
+    # A ledger of version 1 has NaN without quotation marks.
     if json and stored != "NaN":
         return str(stored)
     if isinstance(stored, float) and math.isinf(stored):

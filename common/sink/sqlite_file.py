@@ -16,7 +16,7 @@ from typing import IO
 from ..errors import OperatorError
 from .store import LedgerStuck
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_S = 0.1
 """How long a write waits for another program's lock. The sink reads no messages meanwhile; it retries later."""
 _CHECK_SAID_BYTES = 100 * 1024 * 1024
@@ -60,6 +60,7 @@ CREATE TABLE results (
     attempt INTEGER NOT NULL,
     worker TEXT NOT NULL,
     seconds REAL NOT NULL,
+    exact BLOB,
     PRIMARY KEY (job, task)
 ) WITHOUT ROWID;
 CREATE TABLE receipts (
@@ -71,6 +72,8 @@ CREATE TABLE receipts (
 );
 CREATE INDEX receipts_of_job ON receipts (job, position);
 """
+_VERSIONS = {"1": ["ALTER TABLE results ADD COLUMN exact BLOB"], "2": []}
+"""What brings a ledger of each version to the present one. Readers go without: they must read all versions."""
 
 
 class SqliteFile:
@@ -121,14 +124,31 @@ class SqliteFile:
             self.db.execute("INSERT INTO meta VALUES ('version', ?)", (str(SCHEMA_VERSION),))
             self.db.execute("COMMIT")
         meta = dict(self.db.execute("SELECT key, value FROM meta"))
-        if meta.get("version") != str(SCHEMA_VERSION):
+        if meta.get("version") not in _VERSIONS:
             raise OperatorError(f"{self._path} is not a ledger of this version: give another file with --ledger")
         if self._path != ":memory:" and Path(self._path).stat().st_size > _CHECK_SAID_BYTES:
             log.info("checking the ledger %s; it is large, so this takes a while", self._path)
         damage = self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if damage != "ok":
             raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[0]})")
+        self._migrate(meta["version"])
         return str(meta["ledger"])
+
+    def _migrate(self, version: str) -> None:
+        """Bring a ledger of an earlier version to this one, in one transaction."""
+        later = _VERSIONS[version]
+        if later:
+            self.db.execute("BEGIN IMMEDIATE")
+            for statement in later:
+                self.db.execute(statement)
+            self.db.execute("UPDATE meta SET value=? WHERE key='version'", (str(SCHEMA_VERSION),))
+            self.db.execute("COMMIT")
+            log.info(
+                "the ledger %s is now of version %d; version %s was that of older releases",
+                self._path,
+                SCHEMA_VERSION,
+                version,
+            )
 
     def _unlock(self) -> None:
         if self._lock is not None:

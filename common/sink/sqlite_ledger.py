@@ -149,7 +149,7 @@ class Ledger:
         if plain:
             self._db.execute("SAVEPOINT together")
             rows = (row for each in plain for row in each.rows(0, each.results.count))
-            inserted = self._db.executemany(_insertion(job, plain[0], "INSERT OR IGNORE", "NULL"), rows).rowcount
+            inserted = self._db.executemany(_insertion(job, plain[0], "INSERT OR IGNORE"), rows).rowcount
             if inserted == sum(each.results.count for each in plain):
                 runs = [(each.results.first, each.results.count, sum(each.seconds), 0) for each in plain]
             else:
@@ -200,7 +200,7 @@ class Ledger:
                 [(results.first + at, error, row_set.seconds[at]) for at, error in errors.items()],
             )
         rows = row_set.rows(low, high) if not errors else row_set.picked(fine)
-        self._db.executemany(_insertion(job, row_set, "INSERT", "?" if row_set.json else "NULL"), rows)
+        self._db.executemany(_insertion(job, row_set, "INSERT"), rows)
         seconds = row_set.seconds[low:high]
         return first, end - first, sum(seconds), len(errors)
 
@@ -244,6 +244,7 @@ def _fixed(job: Job, row_set: RowSet) -> str:
     return f"{job.job}, {row_set.results.attempt}, '{worker}'"
 
 
-def _insertion(job: Job, row_set: RowSet, how: str, json: str) -> str:
-    columns = "job, attempt, worker, task, status, value, seconds, json"
-    return f"{how} INTO results ({columns}) VALUES ({_fixed(job, row_set)}, ?, 'ok', ?, ?, {json})"
+def _insertion(job: Job, row_set: RowSet, how: str) -> str:
+    columns = "job, attempt, worker, task, status, value, seconds"
+    more, values = (", json, exact", ", ?, ?") if row_set.json else ("", "")
+    return f"{how} INTO results ({columns}{more}) VALUES ({_fixed(job, row_set)}, ?, 'ok', ?, ?{values})"

@@ -119,11 +119,13 @@ class Row:
     """`ok` or `failed`."""
     value: Any
     json: int | None
-    """1 when `value` is JSON text, or NaN as text; `rows.as_json` tells."""
+    """1 when `value` is JSON text; `rows.as_json` tells."""
     error: str | None
     attempt: int
     worker: str
     seconds: float
+    exact: bytes | None = None
+    """The result as `values.restored` reads it, where `value` cannot give it back."""
 
 
 @dataclass(frozen=True, slots=True)

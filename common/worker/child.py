@@ -55,6 +55,10 @@ _FLUSH_BYTES = 1024 * 1024
 _ERROR_CHARACTERS_MAX = 50_000
 _LINK_TAKEN = 70
 """The exit code that tells the worker that a task has taken this process's descriptors."""
+_JSON_EXT = 1
+"""The extension type of a value as JSON text; docs/PROTOCOL.md has it too."""
+_LEVELS_SURE = 900
+"""With fewer brackets than this a value cannot be nested too deeply."""
 _encoder = msgspec.msgpack.Encoder()
 _UNUSABLE = 127
 """The extension type of an argument that could not be made from the input; it holds the reason."""
@@ -357,7 +361,7 @@ class Outbox:
                     self.wire.send({"outcomes": said, **(ending or {})})
             self._before, self._before_count, self.size = [], 0, 0
 
-    def _said(self, part: PartOutcomes) -> tuple[int, int, float, dict[str, Any]]:
+    def _said(self, part: PartOutcomes) -> tuple[int, int, float, bytes]:
         low, high = part.sent, len(part.seconds)
         part.sent = high
         values, seconds = part.values[low:high], part.seconds[low:high]
@@ -367,7 +371,7 @@ class Outbox:
         except Exception:
             values = [self._checked(at, value, errors) for at, value in enumerate(values)]
         errors_said = [(at, text, at + low in part.final) for at, text in errors.items()]
-        outcomes = {"values": values, "seconds": seconds, "errors": errors_said}
+        outcomes = _encoder.encode({"values": values, "seconds": seconds, "errors": errors_said})
         return part.first + low, high - low, sum(seconds), outcomes
 
     def _checked(self, at: int, value: Any, errors: dict[int, str]) -> Any:
@@ -396,16 +400,17 @@ class Outbox:
                 self._check_size(len(value) + _HEADER_BYTES)
                 encoded = _encoder.encode(value)
             else:
-                # Encoded some levels deeper than it is: whoever decodes it has less room for depth than this process.
-                encoded = _encoder.encode(_deeper(value))[_DEPTH_MARGIN:]
-                msgspec.json.encode(value)
+                text = msgspec.json.encode(value)
+                if text.count(b"[") + text.count(b"{") >= _LEVELS_SURE:
+                    _check_depth(text)
+                encoded = _encoder.encode(msgspec.msgpack.Ext(_JSON_EXT, text))
         except RecursionError:
             raise Unfit("the result is nested too deeply, or contains itself") from None
         except (Unfit, MemoryError):
             raise
         except Exception as error:
             kind = type(value).__qualname__
-            raise Unfit(f"the result, of type {kind}, cannot be encoded as MessagePack: {error}") from None
+            raise Unfit(f"the result, of type {kind}, cannot be sent: {error}") from None
         self._check_size(len(encoded))
         return encoded
 
@@ -417,11 +422,9 @@ class Outbox:
             )
 
 
-def _deeper(value: Any) -> Any:
-    """The value inside lists; each is one byte before the value's own encoding."""
-    for _ in range(_DEPTH_MARGIN):
-        value = [value]
-    return value
+def _check_depth(text: bytes) -> None:
+    """Raise RecursionError for JSON that whoever reads it, with less room for depth than this process, could not."""
+    msgspec.json.decode(b"[" * _DEPTH_MARGIN + text + b"]" * _DEPTH_MARGIN, type=msgspec.Raw)
 
 
 class TaskOutput(io.RawIOBase):

@@ -5,8 +5,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from msgspec import Raw
-
 from ..protocol.messages import Batch, Beat, Dropped, FromSink, Heard, Message, Recall, Recorded, Results, Returned
 from .beats import Beats
 from .capacity import Capacity
@@ -91,7 +89,7 @@ class Holding:
             self._slot_time.begin(now, slot, job)
         return self._fill(now)
 
-    def outcomes(self, now: float, slot: int, first: int, count: int, seconds: float, outcomes: Raw) -> list[Output]:
+    def outcomes(self, now: float, slot: int, first: int, count: int, seconds: float, outcomes: bytes) -> list[Output]:
         """A slot has outcomes (encoded `Outcomes`) for the tasks from `first` on, which ran for `seconds` seconds."""
         held = self._orders.batch_of(slot, first)
         held.settle(first, count)
@@ -264,7 +262,7 @@ class Holding:
             if wanted > 2 * said or said > 2 * wanted:
                 self._beats.due_at = now
 
-    def _submit(self, now: float, held: HeldBatch, first: int, count: int, outcomes: Raw) -> Submit:
+    def _submit(self, now: float, held: HeldBatch, first: int, count: int, outcomes: bytes) -> Submit:
         batch = held.batch
         self._serial += 1
         held.unreceipted_count += 1

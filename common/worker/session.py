@@ -11,7 +11,17 @@ from ..log_line import LogLine
 from ..plain_text import counted
 from ..protocol.codec import join_results
 from ..protocol.handshake import Fail
-from ..protocol.messages import Batch, FromSink, Message, Offer, Place, Places, Recorded, Welcome
+from ..protocol.messages import (
+    RESULTS_IN_FRAME_MAX,
+    Batch,
+    FromSink,
+    Message,
+    Offer,
+    Place,
+    Places,
+    Recorded,
+    Welcome,
+)
 from .holding import Holding
 from .holding import Output as HoldingOutput
 from .settings import SessionSettings
@@ -296,7 +306,8 @@ class WorkerSession:
             if not isinstance(output, Submit):
                 kept.append(output)
                 continue
-            if self._outgoing_bytes + len(output.frame) > OUTGOING_BYTES_MAX:
+            is_full = len(self._outgoing) == RESULTS_IN_FRAME_MAX
+            if is_full or self._outgoing_bytes + len(output.frame) > OUTGOING_BYTES_MAX:
                 kept += self._send_results()
             self._outgoing.append(output.frame)
             self._outgoing_bytes += len(output.frame)

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from msgspec import Raw
-
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -29,7 +27,7 @@ class Outcome:
     first: int
     count: int
     seconds: float
-    outcomes: Raw
+    outcomes: bytes
     by_sigterm: bool = False
     """Its child was ended by SIGTERM, which may have been meant for the worker and all its children."""
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-from msgspec import Raw
 
 from ..errors import OperatorError
 from ..protocol.messages import Outcomes
@@ -42,7 +41,7 @@ class _Said(msgspec.Struct, frozen=True):
     ready: list[str] | None = None
     left_out: list[str] = []
     broken: str | None = None
-    outcomes: list[tuple[int, int, float, Raw]] | None = None
+    outcomes: list[tuple[int, int, float, bytes]] | None = None
     given_back: list[int] | None = None
     orders_back: int = 0
     done: bool = False
@@ -281,7 +280,7 @@ class Slots:
         child.begin_order()
         return Done(child.slot)
 
-    def _outcome(self, child: Child, first: int, count: int, seconds: float, outcomes: Raw) -> Outcome:
+    def _outcome(self, child: Child, first: int, count: int, seconds: float, outcomes: bytes) -> Outcome:
         if not child.parts or first != child.reported or count < 1:
             raise ValueError("outcomes of other tasks")
         end = child.parts[0].first + child.parts[0].count
@@ -324,7 +323,7 @@ class Slots:
         text = f"the task {cause}"
         seconds = order.timeout_s if timed_out and order.timeout_s else 0.0
         outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[seconds], errors=[(0, text, False)]))
-        return [Outcome(child.slot, blamed, 1, seconds, Raw(outcomes), by_sigterm), lost]
+        return [Outcome(child.slot, blamed, 1, seconds, outcomes, by_sigterm), lost]
 
     def _replace(self, child: Child) -> Lost:
         self._end(child)

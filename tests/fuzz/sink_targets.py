@@ -1,15 +1,18 @@
 """The sink under lies: enrolled keys of every role that say anything, in any order, on control and results."""
 
 import math
+from typing import Any
 
 import msgspec
 from msgspec import Raw
+from msgspec.msgpack import Ext
 
 from common.errors import ProtocolError
 from common.log_line import LogLine
-from common.protocol.codec import decode_from_sink, decode_results, encode, ticket
+from common.protocol.codec import decode_from_sink, encode, join_results, split_results, ticket
 from common.protocol.codec import decode_to_sink as decode_at_sink
 from common.protocol.messages import (
+    JSON_EXT,
     PROTOCOL_VERSION,
     Ask,
     Beat,
@@ -95,7 +98,8 @@ class SinkShell:
 
     def results(self, user: User, frame: bytes) -> list[Output]:
         try:
-            return self.perform(self.rules.results(user, decode_results(frame)))
+            split = split_results(join_results([frame]))
+            return [output for results in split for output in self.perform(self.rules.results(user, results))]
         except ProtocolError as error:
             return self.perform(self.rules.malformed(user, "results", error))
 
@@ -120,7 +124,7 @@ class SinkShell:
         opened = say(b"v", ventilator, encode(Open("honest", "honest:f", "range", 5557, 0, False, False)))
         assert any(isinstance(output, Send) and isinstance(output.message, Opened) for output in opened)
         self.sent.clear()
-        two = Raw(msgspec.msgpack.encode(Outcomes([1, 2], [0.1, 0.1], [])))
+        two = msgspec.msgpack.encode(Outcomes([1, 2], [0.1, 0.1], []))
         right = self.ticket((0, 2), 1, "honest")
         self.results(worker, encode(Results("honest", "honest.1", 7, 0, 2, 1, (0, 2), right, two)))
         self.pass_time(0.0)
@@ -133,14 +137,24 @@ class SinkShell:
         self.ledger.close()
 
 
-def outcomes(draw: Draw, count: int) -> Raw:
+def outcomes(draw: Draw, count: int) -> bytes:
     count = min(count, 5)
     if draw.often():
-        values = [draw.pick(VALUES) for _ in range(count)]
+        values = [_value(draw) for _ in range(count)]
         seconds = [draw.pick((0.25, 1e9, 0.0)) for _ in range(count)]
         errors = [(draw.below(count + 1), "no\x00", bool(draw.below(2))) for _ in range(draw.below(3))]
-        return Raw(msgspec.msgpack.encode({"values": values, "seconds": seconds, "errors": errors}))
-    return Raw(packed(draw))
+        exact = [(draw.below(count + 1), b"\xc0") for _ in range(draw.below(2))]
+        return msgspec.msgpack.encode({"values": values, "seconds": seconds, "errors": errors, "exact": exact})
+    return packed(draw)
+
+
+def _value(draw: Draw) -> Any:
+    """A value as a worker sends it: JSON text for arrays and maps, or the map itself, or an extension of no meaning."""
+    value = draw.pick(VALUES)
+    if not isinstance(value, list | dict):
+        return value
+    text = draw.pick((b"[[{}]]", b'{"a":1}', b"[", b"", b'"\xff"', draw.taken(5)))
+    return draw.pick((Ext(JSON_EXT, text), Ext(JSON_EXT, text), Ext(draw.below(5), packed(draw)), value))
 
 
 def results_frame(draw: Draw, shell: SinkShell) -> bytes:

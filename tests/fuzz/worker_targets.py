@@ -28,11 +28,11 @@ from tests.fuzz.draw import FUNCTIONS, JOBS, Draw, frame_of, index, kinds_of, me
 
 SLOTS, PREFETCH = 2, 1
 _FROM_SINK = kinds_of(FromSink)
-_ERROR = Raw(msgspec.msgpack.encode(Outcomes([None], [0.0], [(0, "died", False)])))
+_ERROR = msgspec.msgpack.encode(Outcomes([None], [0.0], [(0, "died", False)]))
 
 
-def _outcomes(count: int) -> Raw:
-    return Raw(msgspec.msgpack.encode(Outcomes([None] * count, [0.0] * count, [])))
+def _outcomes(count: int) -> bytes:
+    return msgspec.msgpack.encode(Outcomes([None] * count, [0.0] * count, []))
 
 
 class HoldingShell:
@@ -100,7 +100,7 @@ class HoldingShell:
             del self.orders[slot]
         self.perform(self.rules.slot_done(self.now, slot))
 
-    def _say(self, slot: int, first: int, count: int, outcomes: Raw) -> None:
+    def _say(self, slot: int, first: int, count: int, outcomes: bytes) -> None:
         self.perform(self.rules.outcomes(self.now, slot, first, count, count * 1e-4, outcomes))
 
     def get_stuck(self, slot: int) -> None:
@@ -198,8 +198,8 @@ class BareSlots(Slots):
 
 
 def _said(draw: Draw) -> bytes:
-    outcomes = {"outcomes": [(index(draw), index(draw), 0.5, draw.pick(({"values": []}, None, [1])))]}
-    good = {"outcomes": [(draw.below(3) * 2, 2, 0.5, {})]}
+    outcomes = {"outcomes": [(index(draw), index(draw), 0.5, draw.pick((b"\x80", None, [1])))]}
+    good = {"outcomes": [(draw.below(3) * 2, 2, 0.5, b"")]}
     back = {"given_back": [draw.pick((6, 0, 9))]}
     said = draw.pick(
         (good, outcomes, back, {"done": True}, {"ready": ["m:f"]}, {"retired": True}, {}, {"broken": "text"})

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Raw
 from msgspec.msgpack import encode as packed
 
 from common.log_line import LogLine
@@ -387,7 +386,7 @@ class Worker(Client):
         """A child says outcomes."""
         if self.is_current(child) and outcomes.values:
             count, seconds = len(outcomes.values), sum(outcomes.seconds)
-            raw = Raw(packed(outcomes))
+            raw = packed(outcomes)
             self._report(Outcome(child.order.slot, first, count, seconds, raw, by_sigterm))
 
     def done(self, child: Child) -> None:

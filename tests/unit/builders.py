@@ -8,8 +8,9 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec import inspect as shape
+from msgspec.msgpack import Ext
 
-from common.protocol.messages import Outcomes, Results
+from common.protocol.messages import JSON_EXT, Outcomes, Results
 from common.sink.rows import RowSet, recording
 
 TICKET = b"t" * 16
@@ -34,9 +35,11 @@ def results(
     errors: dict[int, str] | None = None,
     batch: tuple[int, int] | None = None,
     ticket: bytes = TICKET,
+    exact: dict[int, bytes] | None = None,
 ) -> Results:
     """A results message with these values; `errors` goes by offset. Each task took a quarter of a second."""
-    outcomes = Outcomes(values, [0.25] * len(values), [(at, text, False) for at, text in (errors or {}).items()])
+    said = [(at, text, False) for at, text in (errors or {}).items()]
+    outcomes = Outcomes(list(map(sent, values)), [0.25] * len(values), said, list((exact or {}).items()))
     return Results(
         job=job,
         worker=worker,
@@ -46,8 +49,13 @@ def results(
         attempt=attempt,
         batch=batch or (first, len(values)),
         ticket=ticket,
-        outcomes=Raw(msgspec.msgpack.encode(outcomes)),
+        outcomes=msgspec.msgpack.encode(outcomes),
     )
+
+
+def sent(value: Any) -> Any:
+    """A value as `Outcomes` has it: arrays and maps are JSON text."""
+    return Ext(JSON_EXT, msgspec.json.encode(value)) if isinstance(value, list | dict) else value
 
 
 def record(values: list[Any], first: int = 0, attempts_before: int = 0, **fields: Any) -> RowSet:

@@ -71,7 +71,7 @@ def test_invented_jobs_do_not_fill_the_worker() -> None:
 def _deeper(frames: int, rules: Holding) -> None:
     if frames:
         return _deeper(frames - 1, rules)
-    rules.outcomes(0.0, 0, 0, 1, 0.0, Raw(b"\xc0"))
+    rules.outcomes(0.0, 0, 0, 1, 0.0, b"\xc0")
     rules.slot_idle(0.0, 0)
     return None
 

@@ -116,7 +116,8 @@ def _write(kept: MemoryJob, row_set: RowSet) -> None:
         json = row_set.json[offset] if row_set.json and error is None else None
         value = row_set.stored[offset] if error is None else None
         status = "ok" if error is None else "failed"
-        kept.rows[task] = Row(task, status, value, json, error, results.attempt, results.worker, seconds)
+        exact = row_set.exact.get(offset) if error is None else None
+        kept.rows[task] = Row(task, status, value, json, error, results.attempt, results.worker, seconds, exact)
         kept.receipts.append((task, seconds))
     failed = sum(row.status == "failed" for row in kept.rows.values())
     kept.job = replace(kept.job, done=len(kept.rows), failed=failed)

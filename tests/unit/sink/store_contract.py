@@ -258,6 +258,12 @@ class StoreContract:
             Row(7, "ok", "true", 1, None, 2, "bob", 0.25),
         ]
 
+    def test_exact_values_are_kept_beside_the_readable_ones(self, at: At) -> None:
+        at.commit(record([1, [2], None, "four"], exact={1: b"two", 2: b"failed", 3: b"four"}, errors={2: "no"}))
+        at.commit(*[record([n], 4 + n, exact={0: b"%d" % n} if n % 2 else {}) for n in range(6)])
+        exact = [None, b"two", None, b"four", None, b"1", None, b"3", None, b"5"]
+        assert [row.exact for row in at.rows()] == exact
+
     def test_strings_cannot_break_out_of_their_statement(self, at: At) -> None:
         nasty = "'; DROP TABLE results; --\x00\"\n"
         worker = "o'neil', 0, 0, 0); --"  # Names with NUL do not get past the decoder.

@@ -4,20 +4,25 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Raw
 
+from common.errors import ProtocolError
+from common.protocol.codec import BadResults, encode, split_results
 from common.protocol.messages import (
     Ask,
+    Failed,
     Goodbye,
     Mark,
+    Open,
     Opened,
+    Outcomes,
     Receipts,
     Recorded,
+    Refused,
     Results,
 )
 from common.sink.collector import Collector
 from common.sink.outputs import Send
-from tests.unit.sink.scene import ADA, BOB, ROSTER, SETTINGS, VERA, Scene, levels, of, said, to
+from tests.unit.sink.scene import ADA, BOB, ROSTER, SETTINGS, SQUARE, VERA, Scene, levels, of, said, to
 
 
 def test_a_receipt_is_given_only_after_the_commit(scene: Scene) -> None:
@@ -74,15 +79,14 @@ def of_an_unknown_job(scene: Scene) -> Results:
     return msgspec.structs.replace(scene.batch([1]), job="nosuch")
 
 
-def malformed(scene: Scene) -> Results:
-    return msgspec.structs.replace(scene.batch([1]), outcomes=Raw(b"\xc0"))
+def malformed(scene: Scene) -> BadResults:
+    fields = msgspec.msgpack.decode(encode(scene.batch([1]))) | {"count": "many"}
+    [bad] = split_results(msgspec.msgpack.encode([fields]))
+    assert isinstance(bad, BadResults)
+    return bad
 
 
-def too_few(scene: Scene) -> Results:
-    return msgspec.structs.replace(scene.batch([1]), outcomes=scene.batch([1, 2]).outcomes)
-
-
-REFUSED = [forged, of_another_batch, of_an_unknown_job, malformed, too_few]
+REFUSED = [forged, of_another_batch, of_an_unknown_job, malformed]
 
 
 @pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
@@ -96,6 +100,46 @@ def test_results_that_cannot_be_recorded_are_refused_and_complained_of_once(scen
     assert scene.deliver(second) == [Send(b"ada", Recorded([], [second.serial]))]
     assert scene.sink.flush(scene.now) == []
     assert scene.row_count() == 0
+
+
+NO_OUTCOMES = [b"", b"\xc0", b"\x80", b"\x91" * 100_000, msgspec.msgpack.encode(Outcomes([1], [0.0], [], []))]
+
+
+@pytest.mark.parametrize("outcomes", NO_OUTCOMES, ids=["nothing", "nil", "empty", "deep", "too few"])
+def test_outcomes_that_cannot_be_read_fail_their_tasks_and_no_others_and_get_a_receipt(
+    scene: Scene, outcomes: bytes
+) -> None:
+    """Refused, they would be run and sent again for ever."""
+    scene.worker()
+    scene.ventilator()
+    bad, good = scene.batch([1, 2]), scene.batch([3], 2)
+    outputs = scene.deliver(msgspec.structs.replace(bad, outcomes=outcomes), good)
+    assert levels(outputs) == ["warning"]
+    assert to(ADA, scene.sink.flush(scene.now)) == [Recorded([bad.serial, good.serial], [])]
+    rows = scene.ledger.inspect("SELECT task, status, error FROM results ORDER BY task")
+    assert [(task, status) for task, status, _ in rows] == [(0, "failed"), (1, "failed"), (2, "ok")]
+    assert rows[0][2].startswith("the worker's outcomes cannot be read: ")
+    assert scene.deliver(msgspec.structs.replace(bad, outcomes=outcomes)) == [], "logged once"
+
+
+def test_outcomes_that_cannot_be_read_are_retried_like_other_failures(scene: Scene) -> None:
+    scene.worker()
+    scene.hello(VERA)
+    scene.send(VERA, Open("job", SQUARE, "lines of text", 5557, 1, False, False))
+    scene.deliver(msgspec.structs.replace(scene.batch([1]), outcomes=b"\xc0"))
+    outputs = scene.sink.flush(scene.now)
+    assert of(Failed, outputs) == [(b"vera", Failed("job", 1, [0]))]
+    assert scene.row_count() == 0
+
+
+def test_whoever_sends_what_names_no_worker_is_told_and_no_other_key(scene: Scene) -> None:
+    scene.worker(ADA)
+    scene.worker(BOB)
+    outputs = scene.sink.malformed(ADA, "results", ProtocolError("no array"))
+    assert [type(message) for message in to(ADA, outputs)] == [Refused]
+    assert to(BOB, outputs) == []
+    assert "key ada sent results that cannot be read: no array" in to(ADA, outputs)[0].reason  # type: ignore[attr-defined]
+    assert of(Refused, scene.sink.malformed(ADA, "control", ProtocolError("no map"))) == []
 
 
 def test_results_of_a_worker_that_has_left_are_recorded(scene: Scene) -> None:

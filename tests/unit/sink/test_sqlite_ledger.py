@@ -1,5 +1,6 @@
 """What only the SQLite ledger has: its file, its pages, its lock, and its errors. test_store.py holds the contract."""
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 
 from common.errors import OperatorError
 from common.sink.ledger_reader import LedgerReader
+from common.sink.rows import as_json
+from common.sink.sqlite_file import SCHEMA_VERSION
 from common.sink.sqlite_ledger import Ledger
-from common.sink.store import Job, LedgerStuck
+from common.sink.store import Job, LedgerStuck, Row
 from tests.unit.builders import record
 
 
@@ -158,6 +161,61 @@ def test_a_lock_that_is_somebodys_file_is_not_emptied(path: str) -> None:
     Path(f"{path}.lock").write_text("precious")
     Ledger(path).close()
     assert Path(f"{path}.lock").read_text() == "precious"
+
+
+# -- ledgers of earlier versions --------------------------------------------------------------------------------------
+
+OLD_VALUES = [1, "two", 3.5, None, b"five", "[6,null]", "NaN", None]
+
+
+@pytest.fixture
+def old(path: str) -> str:
+    """A ledger that was written by the code of version 1."""
+    shutil.copy(Path(__file__).with_name("version_1.ledger"), path)
+    return path
+
+
+def read(path: str) -> list[Row]:
+    reader = LedgerReader(path)
+    try:
+        return list(reader.rows(1, failed=False))
+    finally:
+        reader.close()
+
+
+def test_a_reader_reads_a_ledger_of_version_1_as_it_is(old: str) -> None:
+    before = Path(old).read_bytes()
+    rows = read(old)
+    assert [row.value for row in rows] == OLD_VALUES
+    assert [row.exact for row in rows] == [None] * 8
+    assert as_json(rows[6].value, rows[6].json) == '"NaN"'
+    assert Path(old).read_bytes() == before
+
+
+def test_a_sink_brings_a_ledger_of_version_1_to_this_one_and_goes_on_with_it(old: str) -> None:
+    reader = LedgerReader(old)
+    for count in (8, 9):  # It is brought there once.
+        ledger = Ledger(old)
+        assert ledger.inspect("SELECT value FROM meta WHERE key='version'") == [(str(SCHEMA_VERSION),)]
+        assert counts(ledger) == (count, "open")
+        ledger.commit([record(["new"], 8, exact={0: b"exact"})], [])
+        ledger.close()
+    assert [(row.value, row.exact) for row in read(old)] == [
+        *((value, None) for value in OLD_VALUES),
+        ("new", b"exact"),
+    ]
+    assert [row.value for row in reader.rows(1, failed=False)] == [*OLD_VALUES, "new"], "one that was opened before"
+    reader.close()
+
+
+def test_a_migrated_ledger_has_the_tables_of_a_new_one(old: str, tmp_path: Path) -> None:
+    shapes = []
+    for path in (old, str(tmp_path / "new.db")):
+        ledger = Ledger(path)
+        tables = [name for (name,) in ledger.inspect("SELECT name FROM sqlite_master WHERE type='table'")]
+        shapes.append({name: ledger.inspect(f"PRAGMA table_info({name})") for name in tables})
+        ledger.close()
+    assert shapes[0] == shapes[1]
 
 
 # -- errors that pass -----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from common.worker.unacked import Submit
 
 SETTINGS = HoldingSettings(slots=2, prefetch=1, ahead_bytes_max=0)
 T = SETTINGS.timing
-DONE = Raw(b"\xc0")
+DONE = b"\xc0"
 
 
 def batch(

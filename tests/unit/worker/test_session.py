@@ -30,7 +30,7 @@ from common.worker.slot_orders import KillOrder, RunOrder
 
 SETTINGS = SessionSettings(["m"], None, None, HoldingSettings(slots=2, prefetch=2, grace_s=30.0))
 VOICE_S = SETTINGS.holding.timing.voice_s
-DONE = Raw(msgpack.encode(Outcomes([None], [1.0], [])))
+DONE = msgpack.encode(Outcomes([None], [1.0], []))
 WELCOME = Welcome(2, "run1", 5558, False)
 
 
