@@ -221,9 +221,3 @@ def pipe_may_close() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise OperatorError(f"cannot write to standard output: {error.strerror}; print to another place") from None
-
-
-def parent_is_gone() -> bool:
-    """True when the process that started this one has died; `TRADEWIND_PARENT` names it."""
-    parent = os.environ.get("TRADEWIND_PARENT")
-    return parent is not None and parent != str(os.getppid())

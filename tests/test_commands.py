@@ -7,10 +7,12 @@ import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -193,6 +195,59 @@ def test_local_brings_its_own_sink_and_worker_and_leaves_the_ledger(pipeline: Pi
     broken = pipeline.run("ventilator", "nosuch:f", "--range", "3", "--local", "2")
     assert broken.wait() == 2
     assert "module nosuch not found" in broken.err
+
+
+NAPS = """
+import os, pathlib, time
+
+def nap(n):
+    pathlib.Path("draft").write_text(f"{os.getpid()} {os.getppid()}")
+    os.replace("draft", "pids")
+    time.sleep(3600)
+"""
+
+
+def is_gone(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def is_free(ledger: Path) -> bool:
+    """True when no sink has it."""
+    with ledger.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the processes are watched in /proc")
+@pytest.mark.parametrize("how", [["SIGKILL"], ["SIGHUP"], ["SIGINT", "SIGINT"]], ids=" ".join)
+def test_whatever_ends_the_ventilator_of_a_local_farm_nothing_is_left(pipeline: Pipeline, how: list[str]) -> None:
+    pipeline.module("naps", NAPS)
+    temporary = pipeline.folder / "tmp"
+    temporary.mkdir()
+    ventilator = pipeline.start(
+        "ventilator", "naps:nap", "--range", "3", "--local", "1", "--port", "0", TMPDIR=str(temporary)
+    )
+    wait_until((pipeline.folder / "pids").exists, "a task runs")
+    child, worker = (pipeline.folder / "pids").read_text().split()
+    assert [path.name[:10] for path in temporary.iterdir()] == ["tradewind-"]
+    for name in how[:-1]:
+        ventilator.signal(signal.Signals[name])
+        ventilator.wait_for("again to leave at once")
+    ventilator.signal(signal.Signals[how[-1]])
+    told_at = time.monotonic()
+    ventilator.wait()
+    for pid in (child, worker):
+        wait_until(lambda pid=pid: is_gone(pid), "the worker is gone")
+    wait_until(lambda: is_free(pipeline.folder / "results.db.lock"), "the sink is gone")
+    wait_until(lambda: not list(temporary.iterdir()), "the keys are gone")
+    # It takes half a second. A worker that waits for its task takes 30, and a sink that is waited for 10.
+    assert time.monotonic() < told_at + 8, ventilator.err
 
 
 def test_the_command_that_reads_the_results_works_as_it_is_printed(pipeline: Pipeline) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import zmq
 
-from .. import console
 from ..errors import ProtocolError
 from ..log_line import LogLine
 from ..protocol.codec import decode_to_sink, encode, split_results
 from ..protocol.users import User
 from ..transport import clock, polling, sockets
+from ..transport.parent import Parent
 from ..transport.zap import REFUSED_FOR_GOOD, ZapHandler
 from .collector import Collector
 from .key_folder import KeyFolder
@@ -68,12 +68,13 @@ class Sink:
     def run(self) -> None:
         """Serve until SIGTERM or Ctrl-C."""
         poll, signals = polling.Poll(), polling.Signals()
+        parent = Parent(poll)
         poll.register(signals, lambda: None)
         poll.register(self._gate.socket, self._gate.answer)
         poll.register(self._control, self._take_control)
         poll.register(self._results, self._take_results)
         try:
-            while not signals.received() and not console.parent_is_gone():
+            while not signals.received() and not parent.gone:
                 poll.wait(self._deadline())
                 self._perform(self._rules.tick(clock.now()))
                 self._look_at_roster_now_and_then()
@@ -85,6 +86,7 @@ class Sink:
             self._results.close()
             self._gate.close()
             self._context.term()
+            parent.clean_up()
 
     def _deadline(self) -> float:
         instant = self._rules.deadline()

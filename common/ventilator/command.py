@@ -60,8 +60,9 @@ Local = Annotated[
     ),
 ]
 LocalLedger = Annotated[
-    Path, options.file(RUN, "TRADEWIND_LEDGER", "With --local: the ledger to write, an SQLite file.")
+    str, options.option(RUN, "TRADEWIND_LEDGER", "FILE", "With --local: the ledger to write, an SQLite file.")
 ]
+"""Not a path, like the sink's own."""
 Retries = Annotated[
     int, options.count(FAILURES, "TRADEWIND_RETRIES", "How many times a failed task is retried.", least=0, most=1_000)
 ]
@@ -117,7 +118,7 @@ def ventilate(
     job: JobName = None,
     cancel: Cancelled = None,
     local: Local = None,
-    ledger: LocalLedger = DEFAULT_LEDGER,
+    ledger: LocalLedger = str(DEFAULT_LEDGER),
     retries: Retries = 0,
     timeout: Timeout = None,
     quarantine_after: QuarantineAfter = 3,
@@ -163,7 +164,7 @@ def ventilate(
     raise typer.Exit(run_job(run, open_input(input_, range_, json, nul_ends), local, ledger))
 
 
-def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | None, ledger: Path) -> ExitCode:
+def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | None, ledger: str) -> ExitCode:
     """Run the job, with `local` on a private sink and worker that write this ledger."""
     from ..transport import polling
     from ..transport.sink_link import wait_for_pair
@@ -177,7 +178,7 @@ def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | No
         if local is not None:
             farm = LocalFarm([options.function], ledger, local)
             key = stack.enter_context(farm)
-            options = replace(options, key=key, sink=None, ledger=None if ledger == DEFAULT_LEDGER else ledger)
+            options = replace(options, key=key, sink=None, ledger=None if ledger == str(DEFAULT_LEDGER) else ledger)
         is_default = options.key == DEFAULT_KEY
         timing = options.dispatch.timing
         certificate = wait_for_pair(options.key, VENTILATOR, poll, is_default, lambda: bool(signals.received()), timing)

@@ -5,16 +5,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from .. import console
 from ..errors import OperatorError
+from ..transport import clock
+from ..transport.parent import FOLDER
 
 _TOP = Path(__file__).absolute().parents[2]
 """Where the package is; its folder may be a link, which has another name than the folder it leads to."""
-_LEAVE_S = 10
+_LEAVE_S = {"worker": 1.5, "sink": 10.0}
+"""How long each may take to leave before it is killed. The worker has nothing left that counts; the last commit of the
+sink takes as long as the disk does."""
 _LOOK_S = 0.02
 
 
@@ -24,7 +29,7 @@ class LocalFarm:
     Raises OperatorError when one of them cannot start; that process has logged why.
     """
 
-    def __init__(self, modules: list[str], ledger: Path, slots: int) -> None:
+    def __init__(self, modules: list[str], ledger: str, slots: int) -> None:
         self._modules = modules
         self._ledger = ledger
         self._slots = slots
@@ -34,15 +39,16 @@ class LocalFarm:
     def __enter__(self) -> Path:
         """Returns the ventilator's key file."""
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-"))
+        self._stack.callback(_end, self._processes)
         keys = Path(folder) / "keys"
         ports = ["--listen", "127.0.0.1", "--control-port", "0", "--results-port", "0"]
         try:
-            self._start("sink", "--ledger", str(self._ledger), "--keys", str(keys), *ports)
+            self._start(folder, "sink", "--ledger", self._ledger, "--keys", str(keys), *ports)
             while not (keys / "ventilator.key_secret").exists():
                 self.check()
                 time.sleep(_LOOK_S)
             key = keys / "worker.key_secret"
-            self._start("worker", *self._modules, "--key", str(key), "--slots", str(self._slots))
+            self._start(folder, "worker", *self._modules, "--key", str(key), "--slots", str(self._slots))
         except BaseException:
             self._stack.close()
             raise
@@ -62,20 +68,19 @@ class LocalFarm:
         """The process ids of the sink and the worker."""
         return [process.pid for _, process in self._processes]
 
-    def _start(self, role: str, *arguments: str) -> None:
+    def _start(self, folder: str, role: str, *arguments: str) -> None:
         process = subprocess.Popen(
             [sys.executable, *_program(role), *arguments],
             env={
                 "TRADEWIND_LOG_LEVEL": "warning",
                 **os.environ,
                 "TRADEWIND_LOG_FORMAT": console.log_format(),
-                "TRADEWIND_PARENT": str(os.getpid()),
+                FOLDER: folder,
             },
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             process_group=0,
         )
         self._processes.append((role, process))
-        self._stack.callback(_end, process)
 
 
 def _program(role: str) -> list[str]:
@@ -87,10 +92,15 @@ def _program(role: str) -> list[str]:
     return ["-P", "-c", start]
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_LEAVE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _end(processes: Sequence[tuple[str, subprocess.Popen[bytes]]]) -> None:
+    """Close what they hold of this process: that is their sign to leave."""
+    closed_at = clock.now()
+    for _, process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+    for role, process in reversed(processes):
+        try:
+            process.wait(max(0.0, closed_at + _LEAVE_S[role] - clock.now()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -37,7 +37,7 @@ class VentilatorOptions:
     port: int | None
     retry_failed: bool
     dispatch: DispatchSettings
-    ledger: Path | None = None
+    ledger: str | None = None
     """Where the results are, if that is known here and not the default."""
 
 
@@ -53,8 +53,7 @@ class Ventilator:
         signals: polling.Signals,
         farm: LocalFarm | None,
     ) -> None:
-        ledger = None if options.ledger is None else str(options.ledger)
-        request = JobRequest(options.job, options.function, opened.source, options.retry_failed, ledger)
+        request = JobRequest(options.job, options.function, opened.source, options.retry_failed, options.ledger)
         self.session = VentilatorSession(clock.now(), options.dispatch, request)
         self._farm = farm
         self._options = options

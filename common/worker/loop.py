@@ -8,7 +8,7 @@ from typing import Any
 
 import zmq
 
-from .. import console, own_process
+from .. import own_process
 from ..errors import ExitCode, OperatorError, ProtocolError
 from ..log_line import LogLine
 from ..protocol.codec import decode_batch
@@ -17,6 +17,7 @@ from ..protocol.messages import FromSink
 from ..transport import clock, polling, sockets
 from ..transport import sink_link as link
 from ..transport.key_files import Certificate
+from ..transport.parent import Parent
 from .child_process import Limits
 from .session import (
     AwaitSignal,
@@ -60,7 +61,7 @@ class Worker:
         self._certificate = certificate
         self._poll = poll
         self._signals = signals
-        self._beat_s = options.holding.timing.beat_s
+        self._parent = Parent(poll)
         self._over = False
         name = f"{options.name}.{sockets.process_tag()}"
         settings = SessionSettings(options.modules, options.exit_when_idle_s, options.stop_after_s, options.holding)
@@ -109,6 +110,7 @@ class Worker:
             if self._results is not None:
                 self._results.close()
             self._context.term()
+            self._parent.clean_up()
         return ExitCode.OK
 
     # -- what happens -------------------------------------------------------------------------------------------
@@ -118,16 +120,14 @@ class Worker:
         self._take_slot_events(self._slots.end_overdue(clock.now()))
         if own_process.inherits_orphans():
             own_process.reap_orphans(self._slots.pids)
-        if console.parent_is_gone():
-            self._perform(self._session.parent_gone(clock.now()))
+        if self._parent.gone:
+            self._perform(self._session.parent_gone())
         self._take_signals()
         self._perform(self._session.tick(clock.now()))
 
     def _deadline(self) -> float | None:
-        # At least once a beat: nothing wakes the loop when the parent is gone.
-        parts = (self._link, self._slots, self._session)
-        instants = [*(part.deadline() for part in parts), clock.now() + self._beat_s]
-        return min(instant for instant in instants if instant is not None)
+        instants = [part.deadline() for part in (self._link, self._slots, self._session)]
+        return min((instant for instant in instants if instant is not None), default=None)
 
     def _take_slot_events(self, events: Iterable[Event]) -> None:
         for event in events:

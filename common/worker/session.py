@@ -242,15 +242,14 @@ class WorkerSession:
         text = f"{name}: returning what has not started, finishing what runs; again to leave at once"
         return self._leave(now, text)
 
-    def parent_gone(self, now: float) -> list[SessionOutput]:
-        """The process that started this worker for itself has died."""
-        return self._leave(now)
+    def parent_gone(self) -> list[SessionOutput]:
+        """The process that started this worker for itself has ended: nobody wants what still runs."""
+        return [End()]
 
-    def _leave(self, now: float, text: str | None = None) -> list[SessionOutput]:
+    def _leave(self, now: float, text: str) -> list[SessionOutput]:
         if self.holding.leaving:
             return []
-        said: list[SessionOutput] = [] if text is None else [LogLine("info", text)]
-        return said + self._joined(self.holding.leave(now, self._settings.holding.grace_s))
+        return [LogLine("info", text), *self._joined(self.holding.leave(now, self._settings.holding.grace_s))]
 
     # -- time ---------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,10 @@ MAY_IMPORT = {
 """By folder of common/; the files beside the folders are "". No role imports another one."""
 SHELL = {
     *("__main__", "command", "console", "help_page", "log_writer", "options", "own_process"),
-    *(f"transport.{name}" for name in ("clock", "polling", "monitor", "sockets", "zap", "sink_link", "key_files")),
+    *(
+        f"transport.{name}"
+        for name in ("clock", "polling", "monitor", "sockets", "zap", "sink_link", "key_files", "parent")
+    ),
     *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "sources", "progress", "local_farm")),
     *(f"worker.{name}" for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores")),
     *(f"sink.{name}" for name in ("command", "loop", "key_folder", "roster_watch", "tables")),

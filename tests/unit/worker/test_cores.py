@@ -58,7 +58,7 @@ def test_cores_that_the_process_may_not_use_do_not_count(tmp_path: Path, monkeyp
 
 
 def test_a_child_gets_its_share_of_threads_and_nothing_of_ours() -> None:
-    found = child_environment({"PATH": "/bin", "TRADEWIND_KEY": "key", "TRADEWIND_PARENT": "1"}, 2)
+    found = child_environment({"PATH": "/bin", "TRADEWIND_KEY": "key", "TRADEWIND_PRIVATE_FOLDER": "folder"}, 2)
     assert found.pop("PATH") == "/bin"
     assert set(found.values()) == {"2"}
     assert {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"} <= found.keys()

@@ -217,10 +217,9 @@ IN_ORDER = "returning what has not started, finishing what runs"
     ("settings", "told", "says"),
     [
         (SETTINGS, lambda made: made.signalled(1.0, "SIGTERM"), [f"SIGTERM: {IN_ORDER}; again to leave at once"]),
-        (SETTINGS, lambda made: made.parent_gone(1.0), []),
         (replace(SETTINGS, stop_after_s=1.0), lambda made: made.tick(1.0), [f"the time is over: {IN_ORDER}"]),
     ],
-    ids=["signal", "parent", "stop after"],
+    ids=["signal", "stop after"],
 )
 def test_it_leaves_in_order(
     settings: SessionSettings, told: Callable[[WorkerSession], list[SessionOutput]], says: list[str]
@@ -235,6 +234,10 @@ def test_it_leaves_in_order(
     assert End not in kinds(made.tick(2.0)), "it waits for its receipts"
     made.receive(3.0, Recorded([1, 2], []), "sink")
     assert End() in made.tick(3.0)
+
+
+def test_a_worker_whose_parent_is_gone_leaves_at_once() -> None:
+    assert busy().parent_gone() == [End()]
 
 
 def test_the_second_signal_ends_it_at_once() -> None:
