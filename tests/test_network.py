@@ -1,6 +1,7 @@
 """Three machines, each a network namespace with its own address: the worker joins by its enrolment file alone."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,41 +20,69 @@ def network() -> Iterator[Network]:
         yield made
 
 
-def test_a_worker_on_another_machine_joins_by_its_enrolment_file_alone(network: Network, tmp_path: Path) -> None:
-    folders = {host: tmp_path / host for host in network.addresses}
-    for folder in folders.values():
-        folder.mkdir()
-    env = {name: value for name, value in os.environ.items() if not name.startswith("TRADEWIND_")}
-    started: list[Process] = []
+class Machines:
+    """Commands that run on the hosts of a network, a folder each. A worker and a ventilator are enrolled."""
 
-    def start(host: str, script: str, *arguments: str) -> Process:
-        command = [*network.inside(host), sys.executable, str(TOP / f"{script}.py"), *arguments]
-        started.append(Process(command, folders[host], f"{script}-{len(started)}", env, subprocess.DEVNULL))
-        return started[-1]
-
-    try:
-        sink = start("sink", "sink")
-        sink.wait_for("listening at all addresses, ports 5559 and 5558")
+    def __init__(self, network: Network, folder: Path) -> None:
+        self._network = network
+        self.folders = {host: folder / host for host in network.addresses}
+        self._env = {name: value for name, value in os.environ.items() if not name.startswith("TRADEWIND_")}
+        self._started: list[Process] = []
+        for each in self.folders.values():
+            each.mkdir()
+        self.sink = self.start("sink", "sink")
+        self.sink.wait_for("listening at all addresses, ports 5559 and 5558")
+        address = f"tcp://{network.addresses['sink']}:5559"
         for role, machine in [("worker", "lab1"), ("ventilator", "desk")]:
-            enrol = start(
-                "sink", "sink", "enrol", role, machine, "--address", f"tcp://{network.addresses['sink']}:5559"
-            )
+            enrol = self.start("sink", "sink", "enrol", role, machine, "--address", address)
             assert enrol.wait() == 0, enrol.err
-            shutil.move(folders["sink"] / f"{machine}.key_secret", folders[role])
-        (folders["worker"] / "squares.py").write_text("def square(n):\n    return n * n\n")
-        start("worker", "worker", "squares", "--key", "lab1.key_secret")
-        ventilator = start("ventilator", "ventilator", "squares:square", "--range", "5000", "--key", "desk.key_secret")
-        assert ventilator.wait() == 0, ventilator.err
-        sink.wait_for(rf"worker \S+ at {network.addresses['worker']} joined")
-        results = start("sink", "sink", "results", "--format", "csv")
-        assert results.wait() == 0
-        assert len(results.out.splitlines()) == 5001
+            shutil.move(self.folders["sink"] / f"{machine}.key_secret", self.folders[role])
+        (self.folders["worker"] / "squares.py").write_text("def square(n):\n    return n * n\n")
 
-        # A ventilator on the sink's own machine: workers elsewhere find it at the sink's address.
-        beside = start("sink", "ventilator", "squares:square", "--range", "100")
-        assert beside.wait() == 0, beside.err
-    finally:
-        for process in started:
+    def start(self, host: str, script: str, *arguments: str) -> Process:
+        command = [*self._network.inside(host), sys.executable, str(TOP / f"{script}.py"), *arguments]
+        tag = f"{script}-{len(self._started)}"
+        self._started.append(Process(command, self.folders[host], tag, self._env, subprocess.DEVNULL))
+        return self._started[-1]
+
+    def close(self) -> None:
+        for process in self._started:
             if process.popen.poll() is None:
                 process.popen.kill()
             process.popen.wait()
+
+
+@pytest.fixture
+def machines(network: Network, tmp_path: Path) -> Iterator[Machines]:
+    made = Machines(network, tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_worker_on_another_machine_joins_by_its_enrolment_file_alone(machines: Machines, network: Network) -> None:
+    machines.start("worker", "worker", "squares", "--key", "lab1.key_secret")
+    job = ["squares:square", "--range", "5000", "--key", "desk.key_secret"]
+    ventilator = machines.start("ventilator", "ventilator", *job)
+    assert ventilator.wait() == 0, ventilator.err
+    machines.sink.wait_for(rf"worker \S+ at {network.addresses['worker']} joined")
+    results = machines.start("sink", "sink", "results", "--format", "csv")
+    assert results.wait() == 0
+    assert len(results.out.splitlines()) == 5001
+
+    # A ventilator on the sink's own machine: workers elsewhere find it at the sink's address.
+    beside = machines.start("sink", "ventilator", "squares:square", "--range", "100")
+    assert beside.wait() == 0, beside.err
+
+
+def test_a_ventilator_that_a_worker_cannot_reach_is_said_at_both_ends(machines: Machines, network: Network) -> None:
+    network.silence("ventilator", ["worker"])
+    worker = machines.start("worker", "worker", "squares", "--key", "lab1.key_secret")
+    job = ["squares:square", "--range", "50", "--key", "desk.key_secret"]
+    ventilator = machines.start("ventilator", "ventilator", *job)
+    address = rf"{re.escape(network.addresses['ventilator'])}:5557"
+    ventilator.wait_for(rf"worker \S+ cannot connect to this ventilator at {address}: let workers connect to that port")
+    worker.wait_for(rf"cannot reach the ventilator of job \S+ at {address}: nothing answers there")
+    assert "pulling" not in worker.err
+    network.heal("ventilator")
+    worker.wait_for(rf"pulling the tasks of job \S+ from {address}")
+    assert ventilator.wait() == 0, ventilator.err

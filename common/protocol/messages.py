@@ -4,7 +4,7 @@
 where they enter, and trusted afterwards. Nothing is ever unpickled.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
@@ -36,6 +36,10 @@ Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
 Slots = Annotated[int, Meta(ge=1, le=100_000)]
 Prefetch = Annotated[int, Meta(ge=0, le=100_000)]
 Text = Annotated[str, Meta(max_length=100_000)]
+Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:%_-]*\Z", max_length=255)]
+"""A name or an address, an IPv6 address without brackets."""
+Obstacle = Literal["silence", "name", "handshake"]
+"""Why a link does not come up: nothing answers, the name has no address, something answers that is not the peer."""
 
 
 HELD_MAX = 200_000
@@ -144,6 +148,16 @@ class Returned(Message, frozen=True):
     copies: BatchNames
 
 
+class Unreachable(Message, frozen=True):
+    """A worker cannot connect to the tasks link of a job; the sink passes it on to the job's ventilator."""
+
+    job: Name
+    worker: Name
+    host: Host
+    port: Port
+    obstacle: Obstacle
+
+
 class Goodbye(Message, frozen=True):
     """A worker leaves, or a ventilator closes its link."""
 
@@ -220,12 +234,15 @@ class Query(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
-    """Answer to `Hello`. `run` is new each time the sink starts."""
+    """Answer to `Hello`. `run` is new each time the sink starts.
+
+    `loopback` is the loopback address that the sink listens at, empty when other machines can reach it.
+    """
 
     version: int
     run: str
     results_port: Port
-    loopback: bool
+    loopback: Host
 
 
 class Refused(Message, frozen=True):
@@ -392,7 +409,22 @@ class Report(Message, frozen=True):
     workers: list[WorkerReport]
 
 
-ToSink = Hello | Offer | Beat | Returned | Goodbye | Open | Ask | Mark | Quarantine | Close | Halt | Cancel | Query
+ToSink = (
+    Hello
+    | Offer
+    | Beat
+    | Returned
+    | Unreachable
+    | Goodbye
+    | Open
+    | Ask
+    | Mark
+    | Quarantine
+    | Close
+    | Halt
+    | Cancel
+    | Query
+)
 FromSink = (
     Welcome
     | Refused
@@ -407,6 +439,7 @@ FromSink = (
     | Failed
     | Crew
     | Returned
+    | Unreachable
     | Roster
     | Closed
     | Report

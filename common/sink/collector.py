@@ -30,6 +30,7 @@ from ..protocol.messages import (
     Results,
     Returned,
     ToSink,
+    Unreachable,
     Welcome,
 )
 from ..protocol.users import VENTILATOR, WORKER, User
@@ -97,7 +98,7 @@ class Collector:
             return [Send(peer, self._report(now))]
         if isinstance(message, Goodbye):
             return self._receive_goodbye(now, peer, known)
-        if user.role == WORKER and isinstance(message, Offer | Beat | Returned):
+        if user.role == WORKER and isinstance(message, Offer | Beat | Returned | Unreachable):
             return self._receive_of_worker(now, peer, known, message)
         if user.role == VENTILATOR and isinstance(message, Open | Ask | Mark | Quarantine | Close | Halt | Cancel):
             return self._receive_of_ventilator(now, peer, known, message)
@@ -216,7 +217,7 @@ class Collector:
     # -- workers ------------------------------------------------------------------------------------------------
 
     def _receive_of_worker(
-        self, now: float, peer: bytes, known: Peer, message: Offer | Beat | Returned
+        self, now: float, peer: bytes, known: Peer, message: Offer | Beat | Returned | Unreachable
     ) -> list[Output]:
         worker = self._registry.workers.get(known.name)
         if worker is not None and worker.user.key != known.user.key:
@@ -246,9 +247,9 @@ class Collector:
             return outputs
         if worker is None:
             return [Send(peer, Again())]
-        if isinstance(message, Returned):
+        if isinstance(message, Returned | Unreachable):
             if message.worker != worker.name:
-                fault = "batches returned in the name of another worker"
+                fault = f"{type(message).__name__.lower()} in the name of another worker"
                 return self._lines.complain(known.user, fault, message.worker)
             open_job = self._registry.open_jobs.get(message.job)
             return [] if open_job is None else [Send(open_job.peer, message)]

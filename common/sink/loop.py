@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 _CONTROL_FRAMES_A_TURN = 2_000
 _RESULTS_FRAMES_A_TURN = 10_000
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +54,15 @@ class Sink:
         self._results_inbox = sockets.Inbox(self._results, _RESULTS_FRAMES_A_TURN)
         control_port = sockets.bind(self._control, options.listen, options.control_port, "--control-port")
         results_port = sockets.bind(self._results, options.listen, options.results_port, "--results-port")
-        here = "127.0.0.1" if options.listen == "*" else options.listen
+        address = sockets.bound_address(self._control)
+        here = "127.0.0.1" if address.is_unspecified else options.listen
         folder.prepare_local(sockets.endpoint(here, control_port))
         self._watch = RosterWatch(folder)
-        settings = CollectorSettings(results_port=results_port, loopback=options.listen in _LOOPBACK)
+        settings = CollectorSettings(results_port=results_port, loopback=str(address) if address.is_loopback else "")
         self._rules = Collector(clock.now(), settings, ledger, secrets.token_hex(8), self._watch.roster)
         self._timing = settings.timing
         self._roster_at = clock.now()
-        where = "all addresses" if options.listen == "*" else options.listen
+        where = "all addresses" if address.is_unspecified else options.listen
         log.info("listening at %s, ports %d and %d; ledger %s", where, control_port, results_port, options.ledger)
 
     def run(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from ..protocol.messages import BatchName, Beat, JobReport, Member, Place, Places, Report, WorkerReport
 from ..protocol.settings import Timing
@@ -63,7 +64,7 @@ class OpenJob:
 
     def place(self) -> Place:
         """Where workers find this job's tasks; a ventilator beside the sink is found where the sink is."""
-        host = "" if self.address in ("127.0.0.1", "::1") else self.address
+        host = "" if ip_address(self.address.partition("%")[0]).is_loopback else self.address
         return Place(self.job, host, self.port, self.user.key, self.scarce)
 
 

@@ -10,8 +10,8 @@ class CollectorSettings:
     """The sink's rules."""
 
     results_port: int = RESULTS_PORT
-    loopback: bool = False
-    """True when the sink listens on the loopback interface only."""
+    loopback: str = ""
+    """The loopback address that the sink listens at; empty when other machines can reach it."""
     receipts_page: int = 10_000
     """Task ranges in one answer to a ventilator."""
     failures_shown: int = 5

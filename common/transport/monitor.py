@@ -1,9 +1,23 @@
 """What happens to a socket's connections, and whether a name has an address."""
 
+import errno
+import ipaddress
 import socket
 import threading
 
 import zmq
+
+from ..protocol.handshake import LinkEvent
+from .sockets import host_and_port
+
+_LINK_EVENTS = {
+    zmq.EVENT_HANDSHAKE_SUCCEEDED: LinkEvent.CONNECTED,
+    zmq.EVENT_CONNECT_RETRIED: LinkEvent.NOBODY,
+    zmq.EVENT_DISCONNECTED: LinkEvent.CUT,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: LinkEvent.KEY_REFUSED,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: LinkEvent.BAD_HANDSHAKE,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: LinkEvent.NO_TRADEWIND,
+}
 
 
 class NameLookup:
@@ -60,3 +74,37 @@ class SocketMonitor:
         """Stop watching; to be called before the watched socket is closed."""
         self._watched.disable_monitor()
         self.socket.close()
+
+
+class LinkMonitor:
+    """The same for a socket that connects, in the words of the rules."""
+
+    def __init__(self, watched: zmq.Socket[bytes]) -> None:
+        self._monitor = SocketMonitor(watched, sum(_LINK_EVENTS))
+        self.socket = self._monitor.socket
+        self._lookups: dict[str, NameLookup] = {}
+
+    def events(self) -> list[tuple[LinkEvent, str, int]]:
+        """(event, host, port) of all that happened since the last call."""
+        return [self._seen(*event) for event in self._monitor.events()]
+
+    def _seen(self, event: int, value: int, endpoint: str) -> tuple[LinkEvent, str, int]:
+        host, port = host_and_port(endpoint)
+        seen = _LINK_EVENTS[zmq.Event(event)]
+        if seen is LinkEvent.BAD_HANDSHAKE and value != errno.EPIPE:
+            # A peer with another key hangs up. A reset, or no answer, says nothing about keys.
+            seen = LinkEvent.NOBODY
+        if seen is LinkEvent.NOBODY and not self._has_address(host):
+            seen = LinkEvent.NO_SUCH_NAME
+        return seen, host, port
+
+    def _has_address(self, host: str) -> bool:
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return self._lookups.setdefault(host, NameLookup(host)).found()
+        return True
+
+    def close(self) -> None:
+        """Stop watching; to be called before the watched socket is closed."""
+        self._monitor.close()

@@ -1,6 +1,5 @@
 """The control link from a worker's, ventilator's or observer's side: a socket, its monitor, the rules of joining."""
 
-import errno
 import logging
 import re
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import zmq
 from ..errors import OperatorError, ProtocolError
 from ..log_line import LogLine
 from ..protocol.codec import decode_from_sink, encode
-from ..protocol.handshake import Fail, Handshake, LinkEvent, Output
+from ..protocol.handshake import Fail, Handshake, Output
 from ..protocol.messages import FromSink, Goodbye, Message, Welcome
 from ..protocol.settings import CONTROL_PORT, Timing
 from . import clock, monitor, polling, sockets
@@ -22,14 +21,6 @@ from .key_files import Certificate, is_missing, load_pair
 log = logging.getLogger(__name__)
 
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:%_-]*")
-_EVENTS = {
-    zmq.EVENT_HANDSHAKE_SUCCEEDED: LinkEvent.CONNECTED,
-    zmq.EVENT_CONNECT_RETRIED: LinkEvent.NOBODY,
-    zmq.EVENT_DISCONNECTED: LinkEvent.CUT,
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: LinkEvent.KEY_REFUSED,
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: LinkEvent.BAD_HANDSHAKE,
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: LinkEvent.NO_TRADEWIND,
-}
 
 
 def sink_address(certificate: Certificate, override: str | None) -> tuple[str, int]:
@@ -82,9 +73,8 @@ class SinkLink:
         self._timing = timing
         self._receiver = receiver
         self._rules = Handshake(timing, certificate.role, name, self._endpoint, str(certificate.path))
-        self._lookup = monitor.NameLookup(self.host)
         self._socket = sockets.control_client(context, certificate)
-        self._watch = monitor.SocketMonitor(self._socket, sum(_EVENTS))
+        self._watch = monitor.LinkMonitor(self._socket)
         self._socket.connect(self._endpoint)
 
     @property
@@ -131,7 +121,6 @@ class SinkLink:
             self._socket.disconnect(self._endpoint)
             self._socket.connect(endpoint)
             self._endpoint = endpoint
-            self._lookup = monitor.NameLookup(self.host)
             self._rules.moved(endpoint)
 
     def deadline(self) -> float | None:
@@ -147,13 +136,7 @@ class SinkLink:
         self._socket.close()
 
     def _take_events(self) -> None:
-        for event, value, _ in self._watch.events():
-            seen = _EVENTS[zmq.Event(event)]
-            if seen is LinkEvent.BAD_HANDSHAKE and value != errno.EPIPE:
-                # A sink with another key hangs up. A reset, or no answer, says nothing about keys.
-                seen = LinkEvent.NOBODY
-            if seen is LinkEvent.NOBODY and not self._lookup.found():
-                seen = LinkEvent.NO_SUCH_NAME
+        for seen, _, _ in self._watch.events():
             self._perform(self._rules.event(clock.now(), seen))
 
     def _receive(self) -> None:

@@ -6,9 +6,10 @@ No socket sets ZMTP heartbeats: libzmq 4.3.5 can abort when one meets a full rec
 
 import ctypes
 import errno
+import ipaddress
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,14 +147,30 @@ def endpoint(host: str, port: int) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
-def bind(made: zmq.Socket[bytes], host: str, port: int, what: str) -> int:
-    """Bind to a port, or to a free one when it is 0; returns the port. Raises OperatorError naming `what` option."""
-    ports = [port] if port else random.sample(_FREE_PORTS, 100)
+def bound_address(made: zmq.Socket[bytes]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Where the socket listens, whatever name was bound."""
+    host = host_and_port(made.getsockopt_string(zmq.LAST_ENDPOINT))[0]
+    return ipaddress.ip_address(host.removeprefix("::ffff:").partition("%")[0])
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The parts of a ZeroMQ address, as `endpoint` joins them."""
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def bind(made: zmq.Socket[bytes], host: str, port: int, what: str, others: Sequence[int] = ()) -> int:
+    """Bind to a port, or to a free one when it is 0; returns the port. Raises OperatorError naming `what` option.
+
+    When the port is in use, the first of `others` that is free is taken, or another free one when none is.
+    """
+    free = random.sample(_FREE_PORTS, 100)
+    ports = [port, *others, *(free if others else ())] if port else free
     for each in ports:
         try:
             made.bind(endpoint(host, each))
         except zmq.ZMQError as error:
-            if error.errno == zmq.EADDRINUSE and not port:
+            if error.errno == zmq.EADDRINUSE and len(ports) > 1:
                 continue
             if error.errno == zmq.EADDRINUSE:
                 raise OperatorError(f"port {port} is in use: stop that program, or give another with {what}") from None

@@ -83,7 +83,7 @@ RetryFailed = Annotated[
     bool, options.flag(FAILURES, None, "With --job: run the failed tasks of that job again.", "--retry-failed")
 ]
 Port = Annotated[
-    int | None, options.port("TRADEWIND_PORT", "The port of the tasks link.", default="5557, or a free one")
+    int | None, options.port("TRADEWIND_PORT", "The port of the tasks link.", default="5557, or from 5560 on")
 ]
 Batch = Annotated[
     int | None,

@@ -11,7 +11,7 @@ from ..errors import ExitCode, OperatorError
 from ..log_line import LogLine
 from ..protocol.codec import encode
 from ..protocol.messages import FromSink, Roster, Welcome
-from ..protocol.settings import TASKS_PORT
+from ..protocol.settings import MORE_TASKS_PORTS, TASKS_PORT
 from ..transport import clock, polling, sockets
 from ..transport import sink_link as link
 from ..transport.key_files import Certificate
@@ -177,19 +177,17 @@ class Ventilator:
         else:
             self.session.receive(clock.now(), message)
 
-    def _bind(self, loopback: bool) -> None:
+    def _bind(self, loopback: str) -> None:
         """Listen for workers: where the sink listens on this machine only, so does the ventilator."""
         if self._port:
             return
-        host = "127.0.0.1" if loopback else "*"
-        wanted = self._options.port
-        if wanted is None:
-            try:
-                self._port = sockets.bind(self._tasks, host, TASKS_PORT, "--port")
-            except OperatorError:
-                self._port = sockets.bind(self._tasks, host, 0, "--port")
+        host = loopback or "*"
+        if self._options.port is None:
+            self._port = sockets.bind(self._tasks, host, TASKS_PORT, "--port", MORE_TASKS_PORTS)
+            if self._port != TASKS_PORT:
+                log.info("port %d is in use: workers find this ventilator at port %d", TASKS_PORT, self._port)
         else:
-            self._port = sockets.bind(self._tasks, host, wanted, "--port")
+            self._port = sockets.bind(self._tasks, host, self._options.port, "--port")
         self._tasks_endpoint = sockets.endpoint(host, self._port)
 
     def _take_roster(self, keys: frozenset[str]) -> None:

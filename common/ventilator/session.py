@@ -6,10 +6,11 @@ from msgspec import Raw
 
 from ..errors import OperatorError
 from ..log_line import LogLine
-from ..protocol.messages import Batch, Cancel, FromSink, Message, Opened
+from ..protocol.messages import Batch, Cancel, FromSink, Message, Opened, Unreachable
 from . import summary
 from .dialog import Dialog
 from .dispatch import Dispatch, Skip, Take
+from .out_of_reach import OutOfReach
 from .settings import DispatchSettings
 from .summary import JobEnd, Standing
 from .wait_voice import WaitVoice
@@ -95,6 +96,7 @@ class VentilatorSession:
         self._open_voice = WaitVoice(settings.timing.voice_s)
         self._crew_voice = WaitVoice(settings.timing.voice_s)
         self._input_voice = WaitVoice(settings.timing.voice_s)
+        self._out_of_reach = OutOfReach(settings.timing.voice_s)
         self._leaves_at: float | None = None
         """Set once the job is interrupted: then it ends, whatever still runs."""
         self._started_at = now
@@ -109,7 +111,10 @@ class VentilatorSession:
 
     def receive(self, now: float, message: FromSink) -> None:
         """Take a message of the sink."""
-        self._outputs += self._talk.receive(now, message)
+        if isinstance(message, Unreachable):
+            self._out_of_reach.take(now, message)
+        else:
+            self._outputs += self._talk.receive(now, message)
 
     def interrupt(self, now: float, signal: str) -> None:
         """Stop: wait for what runs, but not for ever; the second time do not wait."""
@@ -204,7 +209,12 @@ class VentilatorSession:
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
         voices = (self._open_voice, self._crew_voice, self._input_voice)
-        instants = (self._talk.deadline(), self._leaves_at, *(voice.due_at for voice in voices))
+        instants = (
+            self._talk.deadline(),
+            self._leaves_at,
+            self._out_of_reach.due_at,
+            *(voice.due_at for voice in voices),
+        )
         return min((instant for instant in instants if instant is not None), default=None)
 
     def _end_if_over(self, now: float) -> JobEnd | None:
@@ -268,6 +278,7 @@ class VentilatorSession:
     def _speak(self, now: float, sink_away: bool) -> None:
         """Say what the job waits for, while it waits for somebody."""
         rules, request = self._rules, self._request
+        self._outputs += self._out_of_reach.tick(now)
         if self._open_voice.is_due(now, not sink_away and not rules.caught_up):
             self._log("warning", f"waiting for the sink to open job {request.job}: its log says why it has not")
         if self._crew_voice.is_due(now, not sink_away and rules.caught_up and not rules.crew_count):

@@ -14,7 +14,7 @@ from ..log_line import LogLine
 from ..protocol.codec import decode_batch
 from ..protocol.handshake import Fail
 from ..protocol.messages import FromSink
-from ..transport import clock, polling, sockets
+from ..transport import clock, monitor, polling, sockets
 from ..transport import sink_link as link
 from ..transport.key_files import Certificate
 from ..transport.parent import Parent
@@ -69,6 +69,7 @@ class Worker:
         self._slots = Slots(options.modules, options.limits)
         self._context = zmq.Context()
         self._tasks = sockets.tasks_client(self._context, certificate)
+        self._tasks_watch = monitor.LinkMonitor(self._tasks)
         self._results: zmq.Socket[bytes] | None = None
         self._link = link.SinkLink(
             self._context,
@@ -96,6 +97,7 @@ class Worker:
         """Work until told to leave. Raises OperatorError when that will never be possible."""
         self._poll.register(self._slots, lambda: self._take_slot_events(self._slots.events()))
         self._poll.register(self._tasks, self._take_batches)
+        self._poll.register(self._tasks_watch.socket, self._take_link_events)
         self._link.register(self._poll)
         try:
             self._perform(self._session.begin())
@@ -106,6 +108,7 @@ class Worker:
         finally:
             self._slots.close()
             self._link.close()
+            self._tasks_watch.close()
             self._tasks.close()
             if self._results is not None:
                 self._results.close()
@@ -146,6 +149,10 @@ class Worker:
                 self._perform(self._session.malformed(sockets.peer_address(frame), error))
         self._perform(self._session.take(clock.now(), batches))
 
+    def _take_link_events(self) -> None:
+        for event, host, port in self._tasks_watch.events():
+            self._perform(self._session.link_event(clock.now(), host, port, event))
+
     def _receive(self, message: FromSink) -> None:
         self._perform(self._session.receive(clock.now(), message, self._link.host))
 
@@ -166,9 +173,7 @@ class Worker:
         sockets.send(self._results, order.frame)
 
     def _connect(self, order: Connect) -> None:
-        endpoint = sockets.endpoint(order.host, order.port)
-        log.info("pulling the tasks of job %s from %s", order.job, endpoint)
-        sockets.connect_tasks(self._tasks, endpoint, order.key)
+        sockets.connect_tasks(self._tasks, sockets.endpoint(order.host, order.port), order.key)
 
     def _await_signal(self, order: AwaitSignal) -> None:
         self._signals.pending(max(0.0, order.until - clock.now()))

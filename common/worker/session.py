@@ -10,7 +10,7 @@ from ..errors import ProtocolError
 from ..log_line import LogLine
 from ..plain_text import counted
 from ..protocol.codec import join_results
-from ..protocol.handshake import Fail
+from ..protocol.handshake import Fail, LinkEvent
 from ..protocol.messages import (
     RESULTS_IN_FRAME_MAX,
     Batch,
@@ -27,6 +27,7 @@ from .holding import Output as HoldingOutput
 from .settings import SessionSettings
 from .slot_events import Broken, Done, Event, GivenBack, Lost, Outcome, Ready
 from .slot_orders import KillOrder, RunOrder
+from .tasks_links import TasksLinks
 from .unacked import Submit
 
 TOGETHER_S = 0.2
@@ -114,6 +115,7 @@ class WorkerSession:
         """None while the first child imports the modules."""
         self._sink_run: str | None = None
         self._places: dict[tuple[str, int, str], Place] = {}
+        self._links = TasksLinks(self._timing, name)
         self._complained: set[str] = set()
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
@@ -133,7 +135,7 @@ class WorkerSession:
         if isinstance(message, Places):
             jobs = frozenset(place.job for place in message.places)
             self.holding.places(jobs, frozenset(place.job for place in message.places if place.scarce))
-            return self._receive_places(message.places, sink_host)
+            return self._receive_places(now, message.places, sink_host)
         said: list[SessionOutput] = []
         if isinstance(message, Recorded) and message.refused:
             text = f"the sink refuses {counted(len(message.refused), 'result')} of a job that it does not know"
@@ -151,14 +153,18 @@ class WorkerSession:
         self._outgoing, self._outgoing_bytes = [], 0
         return outputs + self._joined(self.holding.sink_restarted(now))
 
-    def _receive_places(self, places: Sequence[Place], sink_host: str) -> list[SessionOutput]:
+    def _receive_places(self, now: float, places: Sequence[Place], sink_host: str) -> list[SessionOutput]:
         wanted = {(place.host or sink_host, place.port, place.key): place for place in places}
         # Two ventilators may claim the same address; letting go of it lets go of both.
         gone = dict.fromkeys(key[:2] for key in self._places if key not in wanted)
         kept = {key: place for key, place in self._places.items() if key[:2] not in gone}
         self._places = wanted
-        outputs: list[SessionOutput] = [Disconnect(*address) for address in gone]
+        outputs: list[SessionOutput] = []
+        for address in gone:
+            self._links.disconnect(address)
+            outputs.append(Disconnect(*address))
         for host, port, key in [each for each in wanted if each not in kept]:
+            self._links.connect(now, (host, port), wanted[host, port, key].job)
             outputs.append(Connect(wanted[host, port, key].job, host, port, key))
         return outputs
 
@@ -167,6 +173,10 @@ class WorkerSession:
     def take(self, now: float, batches: Iterable[Batch]) -> list[SessionOutput]:
         """Take batches that came together."""
         return self._joined(self.holding.take(now, batches))
+
+    def link_event(self, now: float, host: str, port: int, event: LinkEvent) -> list[SessionOutput]:
+        """Take what the monitor of the tasks socket has seen."""
+        return [*self._links.event(now, (host, port), event)]
 
     def malformed(self, address: str, error: ProtocolError) -> list[SessionOutput]:
         """A ventilator at this address sent an invalid batch."""
@@ -268,13 +278,15 @@ class WorkerSession:
             outputs += self._leave(now, "the time is over: returning what has not started, finishing what runs")
         outputs += self._send_results()
         outputs += self._speak(now)
+        outputs += self._links.tick(now)
         if self.holding.leaving and (self.holding.empty or self._functions is None):
             outputs.append(End())
         return outputs
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
-        instants: list[float] = []
+        links = self._links.deadline()
+        instants: list[float] = [] if links is None else [links]
         if self._functions is not None:
             instants.append(self.holding.deadline())
         if self._stop_at is not None and not self.holding.leaving:

@@ -336,6 +336,7 @@ class Farm:
         channel = _tasks_channel(self.world, name, worker)
         ventilator.pullers.append((worker, channel))
         ventilator.happen(_nothing)
+        worker.happen(worker.tasks_connected, port)
 
     def rebind(self, ventilator: Ventilator) -> None:
         """A key was revoked: everybody connects anew, and what was on its way is lost."""

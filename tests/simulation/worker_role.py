@@ -11,7 +11,7 @@ from msgspec.msgpack import encode as packed
 
 from common.log_line import LogLine
 from common.protocol.codec import decode_batch, encode, split_results
-from common.protocol.handshake import Fail
+from common.protocol.handshake import Fail, LinkEvent
 from common.protocol.messages import (
     Beat,
     Dropped,
@@ -91,8 +91,8 @@ class Worker(Client):
         """The first beat that named a batch as started, by its serial."""
         self._heard_serial = 0
         self._returned_count = 0
-        self._ports: set[int] = set()
-        """Where it pulls tasks."""
+        self._ports: dict[int, str] = {}
+        """Where it pulls tasks: the ports, and their hosts."""
         self._orders: dict[int, int] = {}
         self._children: dict[int, Child] = {}
         """Those that run an order."""
@@ -245,11 +245,16 @@ class Worker(Client):
         self._perform(self.session.receive(self.world.now, message, "sink"))
         if isinstance(message, Places):
             named = {place.port for place in message.places}
-            self.world.require(self._ports == named, f"{self.name} pulls from other places than these:", named)
+            self.world.require(self._ports.keys() == named, f"{self.name} pulls from other places than these:", named)
 
     def take_batch(self, frame: bytes, label: Any) -> None:
         """A frame of the tasks link."""
         self._perform(self.session.take(self.world.now, [decode_batch(frame)]))
+
+    def tasks_connected(self, port: int) -> None:
+        """The monitor of the tasks socket has seen the ventilator that listens there."""
+        if self.wants(port):
+            self._perform(self.session.link_event(self.world.now, self._ports[port], port, LinkEvent.CONNECTED))
 
     def call_results(self) -> None:
         """Connect the results link to the sink that is there, and send what has waited."""
@@ -317,10 +322,10 @@ class Worker(Client):
             self.results_cut()
             self.call_results()
         elif isinstance(order, Connect):
-            self._ports.add(order.port)
+            self._ports[order.port] = order.host
             self.farm.connect_tasks(self, order.port)
         elif isinstance(order, Disconnect):
-            self._ports.discard(order.port)
+            self._ports.pop(order.port, None)
             self.farm.disconnect_tasks(self, order.port)
         elif isinstance(order, AwaitSignal):
             self._await_signal(order.until)

@@ -88,6 +88,8 @@ def _any_of(kind: shape.Type) -> st.SearchStrategy[Any]:
             return st.booleans()
         case shape.NoneType():
             return st.none()
+        case shape.LiteralType():
+            return st.sampled_from(kind.values)
         case shape.RawType():
             return VALUES.map(lambda value: Raw(msgspec.msgpack.encode(value)))
         case shape.UnionType():

@@ -179,6 +179,7 @@ def test_children_that_end_together_by_sigterm_hold_up_their_worker_once(monkeyp
     assert taken == list(range(50))
     assert signals.now <= TOGETHER_S
     worker._link.close()
+    worker._tasks_watch.close()
     worker._tasks.close()
     worker._slots.close()
     worker._context.term()

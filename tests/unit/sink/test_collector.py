@@ -26,6 +26,7 @@ from common.protocol.messages import (
     Returned,
     Roster,
     ToSink,
+    Unreachable,
     Welcome,
 )
 from common.protocol.users import User
@@ -50,7 +51,7 @@ from tests.unit.sink.scene import (
 
 
 def test_a_hello_is_welcomed(scene: Scene) -> None:
-    assert to(ADA, scene.hello(ADA)) == [Welcome(PROTOCOL_VERSION, "run", SETTINGS.results_port, False)]
+    assert to(ADA, scene.hello(ADA)) == [Welcome(PROTOCOL_VERSION, "run", SETTINGS.results_port, "")]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,12 @@ def test_a_worker_that_beats_before_it_offered_is_asked_to_begin_anew(scene: Sce
     assert to(ADA, scene.send(ADA, BEAT)) == [Again()]
 
 
-WORKERS_OWN: list[ToSink] = [Offer([SQUARE]), BEAT, Returned("job", "ada", [(0, 1, 1)], [])]
+WORKERS_OWN: list[ToSink] = [
+    Offer([SQUARE]),
+    BEAT,
+    Returned("job", "ada", [(0, 1, 1)], []),
+    Unreachable("job", "ada", "192.0.2.7", 5557, "silence"),
+]
 VENTILATORS_OWN: list[ToSink] = [
     Open("job", SQUARE, "lines of text", 5557, 0, False, False),
     Ask("job", 0, False),

@@ -16,6 +16,7 @@ from common.protocol.messages import (
     Report,
     Returned,
     Roster,
+    Unreachable,
 )
 from common.protocol.users import User
 from common.sink.outputs import Send
@@ -53,9 +54,10 @@ def test_places_are_told_when_a_job_opens_and_when_its_ventilator_leaves(scene: 
     assert of(Places, scene.send(VERA, Goodbye())) == [(b"ada", Places([]))]
 
 
-def test_a_ventilator_beside_the_sink_is_found_where_the_sink_is(scene: Scene) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "::1"])
+def test_a_ventilator_beside_the_sink_is_found_where_the_sink_is(scene: Scene, address: str) -> None:
     scene.worker()
-    scene.host = "127.0.0.1"
+    scene.host = address
     ((_, places),) = of(Places, scene.ventilator())
     assert [place.host for place in places.places] == [""]  # type: ignore[attr-defined]
 
@@ -87,6 +89,18 @@ def test_a_return_goes_to_the_jobs_ventilator_only(scene: Scene) -> None:
     returned = Returned("cubes", "ada", [(0, 5, 1)], [])
     assert scene.send(ADA, returned) == [Send(b"vito", returned)]
     assert scene.send(ADA, Returned("nosuch", "ada", [(0, 5, 1)], [])) == []
+
+
+def test_a_link_that_does_not_come_up_is_said_to_the_jobs_ventilator_only(scene: Scene) -> None:
+    scene.ventilator(VERA, "squares")
+    scene.ventilator(VITO, "cubes", CUBE)
+    scene.worker(ADA, (SQUARE, CUBE))
+    unreachable = Unreachable("cubes", "ada", "192.0.2.7", 5557, "silence")
+    assert scene.send(ADA, unreachable) == [Send(b"vito", unreachable)]
+    assert scene.send(ADA, Unreachable("nosuch", "ada", "192.0.2.7", 5557, "silence")) == []
+    outputs = scene.send(ADA, Unreachable("cubes", "bob", "192.0.2.7", 5557, "silence"))
+    assert of(Unreachable, outputs) == []
+    assert said(outputs) == ["worker ada: unreachable in the name of another worker: bob (logged once)"]
 
 
 def test_a_silent_worker_is_parted_with_after_gone_s(scene: Scene) -> None:

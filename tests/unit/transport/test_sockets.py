@@ -3,10 +3,14 @@
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from threading import Event
 
 import pytest
+import zmq
 
+from common.errors import OperatorError
+from common.transport import sockets
 from common.transport.monitor import NameLookup
 from tests.conftest import PATIENCE_S, TOP, wait_until
 
@@ -63,3 +67,53 @@ def test_the_ids_of_anonymous_peers_begin_elsewhere_in_each_process() -> None:
     ids = [subprocess.check_output(command, cwd=TOP, text=True, timeout=PATIENCE_S).strip() for _ in range(3)]
     assert all(len(each) == 10 and each.startswith("00") for each in ids)
     assert len(set(ids)) == 3
+
+
+@pytest.fixture
+def bound() -> Iterator["zmq.Socket[bytes]"]:
+    """A socket to bind. `bind` does not look at what it is, so it may do without keys."""
+    with zmq.Context() as context, context.socket(zmq.PUSH) as made:
+        made.ipv6 = True
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "is_loopback"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.2", "127.0.0.2", True),
+        pytest.param("::1", "::1", True, marks=pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")),
+        ("*", "::", False),
+        ("0.0.0.0", "0.0.0.0", False),
+    ],
+)
+def test_where_a_socket_listens_is_known_by_its_address(
+    bound: "zmq.Socket[bytes]", host: str, address: str, is_loopback: bool
+) -> None:
+    sockets.bind(bound, host, 0, "--port")
+    found = sockets.bound_address(bound)
+    assert str(found) == address
+    assert (found.is_loopback, found.is_unspecified) == (is_loopback, not is_loopback)
+
+
+def test_a_name_is_bound_at_the_address_that_it_has(bound: "zmq.Socket[bytes]") -> None:
+    """`localhost` is an IPv6 address on many machines, and an IPv4 address on others."""
+    sockets.bind(bound, "localhost", 0, "--port")
+    assert sockets.bound_address(bound).is_loopback
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:5557", "tcp://[fe80::1%eth0]:5557", "tcp://Some.Host:1"])
+def test_addresses_are_taken_apart_as_they_were_joined(address: str) -> None:
+    assert sockets.endpoint(*sockets.host_and_port(address)) == address
+
+
+def test_a_port_in_use_is_passed_over_only_where_others_may_be_taken() -> None:
+    with zmq.Context() as context, context.socket(zmq.PUSH) as first, context.socket(zmq.PUSH) as second:
+        taken = sockets.bind(first, "127.0.0.1", 0, "--port")
+        also_taken = sockets.bind(first, "127.0.0.1", 0, "--port")
+        with pytest.raises(OperatorError, match=f"port {taken} is in use: .* give another with --port"):
+            sockets.bind(second, "127.0.0.1", taken, "--port")
+        free = sockets.bind(second, "127.0.0.1", 0, "--port")
+        second.unbind(sockets.endpoint("127.0.0.1", free))
+        assert sockets.bind(second, "127.0.0.1", taken, "--port", [also_taken, free]) == free
+        assert sockets.bind(second, "127.0.0.1", taken, "--port", [also_taken]) not in (taken, also_taken)

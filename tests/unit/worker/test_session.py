@@ -9,8 +9,8 @@ from msgspec import Raw, msgpack
 from common.errors import ProtocolError
 from common.log_line import LogLine
 from common.protocol.codec import split_results, ticket
-from common.protocol.handshake import Fail
-from common.protocol.messages import Batch, Offer, Outcomes, Place, Places, Recorded, Returned, Welcome
+from common.protocol.handshake import Fail, LinkEvent
+from common.protocol.messages import Batch, Offer, Outcomes, Place, Places, Recorded, Returned, Unreachable, Welcome
 from common.worker import session as module
 from common.worker.session import (
     TOGETHER_S,
@@ -31,7 +31,7 @@ from common.worker.slot_orders import KillOrder, RunOrder
 SETTINGS = SessionSettings(["m"], None, None, HoldingSettings(slots=2, prefetch=2, grace_s=30.0))
 VOICE_S = SETTINGS.holding.timing.voice_s
 DONE = msgpack.encode(Outcomes([None], [1.0], []))
-WELCOME = Welcome(2, "run1", 5558, False)
+WELCOME = Welcome(2, "run1", 5558, "")
 
 
 def batch(first: int, job: str = "job") -> Batch:
@@ -53,6 +53,7 @@ def ready(settings: SessionSettings = SETTINGS) -> WorkerSession:
     for slot in range(settings.holding.slots):
         made.slot_event(0.0, Ready(slot, ["m:f"]))
     made.receive(0.0, Places([place()]), "sink")
+    made.link_event(0.0, "sink", 5557, LinkEvent.CONNECTED)
     made.tick(0.0)
     return made
 
@@ -120,7 +121,7 @@ def test_a_sink_that_was_started_again_gets_a_new_results_socket_and_the_results
 
 
 def replace_run(run: str) -> Welcome:
-    return Welcome(2, run, 5558, False)
+    return Welcome(2, run, 5558, "")
 
 
 def test_what_was_not_sent_yet_goes_to_a_new_sink_once() -> None:
@@ -163,6 +164,24 @@ def test_it_pulls_from_the_places_that_the_sink_names(
     made = importing()
     made.receive(0.0, Places(before), "sink")
     assert made.receive(0.0, Places(after), "sink") == outputs
+
+
+def test_places_that_cannot_be_reached_are_said_until_they_are_no_longer_named() -> None:
+    made = ready()
+    made.receive(1.0, Places([place(), place("other", "::1", 5560)]), "sink")
+    made.link_event(1.1, "::1", 5560, LinkEvent.NOBODY)
+    due_at = 1.0 + VOICE_S
+    assert made.deadline() <= due_at  # type: ignore[operator]
+    outputs = made.tick(due_at)
+    assert [each for each in outputs if isinstance(each, Unreachable)] == [
+        Unreachable("other", "w", "::1", 5560, "silence")
+    ]
+    assert words(outputs) == [
+        "cannot reach the ventilator of job other at [::1]:5560: nothing answers there, or a firewall is in between;"
+        " it is told so; still trying"
+    ]
+    made.receive(due_at, Places([place()]), "sink")
+    assert words(made.tick(100.0)) == []
 
 
 def test_results_that_the_sink_refuses_are_said() -> None:

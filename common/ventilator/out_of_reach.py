@@ -1,0 +1,44 @@
+"""Which workers cannot connect to this ventilator, and when that is said. No socket, no clock."""
+
+from ..log_line import LogLine
+from ..protocol.messages import Obstacle, Unreachable
+
+_GATHER_S = 1.0
+"""How long to wait for others before the first is named: a firewall keeps all of them out."""
+_NAMED_MAX = 3
+_WORDS: dict[Obstacle, str] = {
+    "silence": "let workers connect to that port (firewall, NAT), or run the ventilator where they can",
+    "name": "that name has no address there: enrol those workers with the sink's address",
+    "handshake": "something else answers there, or does not know their keys",
+}
+
+
+class OutOfReach:
+    """Workers say so again, more and more seldom, while it lasts. What they say together is one line."""
+
+    def __init__(self, voice_s: float) -> None:
+        self.due_at: float | None = None
+        """When to say it next."""
+        self._voice_s = voice_s
+        self._said_at = float("-inf")
+        self._workers: dict[tuple[str, int, Obstacle], dict[str, None]] = {}
+
+    def take(self, now: float, message: Unreachable) -> None:
+        """A worker cannot connect."""
+        self._workers.setdefault((message.host, message.port, message.obstacle), {})[message.worker] = None
+        if self.due_at is None:
+            self.due_at = max(now + _GATHER_S, self._said_at + 2 * self._voice_s)
+
+    def tick(self, now: float) -> list[LogLine]:
+        """Say it, when that is due."""
+        if self.due_at is None or now < self.due_at:
+            return []
+        self._said_at, self.due_at = now, None
+        found, self._workers = self._workers, {}
+        return [self._line(*at, list(workers)) for at, workers in found.items()]
+
+    def _line(self, host: str, port: int, obstacle: Obstacle, workers: list[str]) -> LogLine:
+        more = f" and {len(workers) - _NAMED_MAX} more" if len(workers) > _NAMED_MAX else ""
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        who = f"worker{'s' if len(workers) > 1 else ''} {', '.join(workers[:_NAMED_MAX])}{more}"
+        return LogLine("warning", f"{who} cannot connect to this ventilator at {where}: {_WORDS[obstacle]}")

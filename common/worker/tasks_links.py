@@ -1,0 +1,93 @@
+"""The links to ventilators: which of them are up, and what is said of those that are not. No socket, no clock."""
+
+from dataclasses import dataclass
+
+from ..log_line import LogLine
+from ..protocol.handshake import LinkEvent
+from ..protocol.messages import Obstacle, Unreachable
+from ..protocol.settings import Timing
+
+_OBSTACLES: dict[LinkEvent, Obstacle] = {
+    LinkEvent.NOBODY: "silence",
+    LinkEvent.CUT: "silence",
+    LinkEvent.NO_SUCH_NAME: "name",
+    LinkEvent.KEY_REFUSED: "handshake",
+    LinkEvent.BAD_HANDSHAKE: "handshake",
+    LinkEvent.NO_TRADEWIND: "handshake",
+}
+_WORDS: dict[Obstacle, str] = {
+    "silence": "nothing answers there, or a firewall is in between",
+    "name": "that name has no address here",
+    "handshake": "what answers there is not that ventilator, or does not know this worker's key",
+}
+_SAY_MAX_S = 600.0
+"""The longest time between two lines about one link; it begins with `voice_s` and doubles."""
+
+Address = tuple[str, int]
+"""Host and port."""
+
+
+@dataclass(slots=True)
+class _Link:
+    jobs: list[str]
+    say_at: float | None
+    """When to say that it is not up; None while it is."""
+    wait_s: float
+    obstacle: Obstacle = "silence"
+
+
+class TasksLinks:
+    """A link that is not up is mentioned, to the log and to the job's ventilator, and again while that lasts."""
+
+    def __init__(self, timing: Timing, worker: str) -> None:
+        self._voice_s = timing.voice_s
+        # By then the sink has noticed that a ventilator is gone, and names its place no longer.
+        self._cut_s = timing.gone_s + timing.voice_s
+        self._worker = worker
+        self._links: dict[Address, _Link] = {}
+
+    def connect(self, now: float, address: Address, job: str) -> None:
+        """The tasks of this job are pulled from there too."""
+        known = self._links.setdefault(address, _Link([], now + self._voice_s, self._voice_s))
+        known.jobs.append(job)
+
+    def disconnect(self, address: Address) -> None:
+        """Nothing is pulled from there any more."""
+        self._links.pop(address, None)
+
+    def event(self, now: float, address: Address, event: LinkEvent) -> list[LogLine]:
+        """Take what the monitor has seen."""
+        link = self._links.get(address)
+        if link is None:
+            return []
+        if event is LinkEvent.CONNECTED:
+            was_down, link.say_at, link.wait_s = link.say_at is not None, None, self._voice_s
+            text = f"pulling the tasks of job {', '.join(link.jobs)} from {_endpoint(address)}"
+            return [LogLine("info", text)] if was_down else []
+        if link.say_at is None and event is LinkEvent.CUT:
+            link.say_at = now + self._cut_s
+        link.obstacle = _OBSTACLES[event]
+        return []
+
+    def tick(self, now: float) -> list[LogLine | Unreachable]:
+        """Say which links are not up, when that is due."""
+        outputs: list[LogLine | Unreachable] = []
+        for address, link in self._links.items():
+            if link.say_at is None or now < link.say_at:
+                continue
+            link.say_at, link.wait_s = now + 2 * link.wait_s, min(2 * link.wait_s, _SAY_MAX_S / 2)
+            for job in link.jobs:
+                outputs.append(Unreachable(job, self._worker, *address, link.obstacle))
+                where = f"the ventilator of job {job} at {_endpoint(address)}"
+                text = f"cannot reach {where}: {_WORDS[link.obstacle]}; it is told so; still trying"
+                outputs.append(LogLine("warning", text))
+        return outputs
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        return min((link.say_at for link in self._links.values() if link.say_at is not None), default=None)
+
+
+def _endpoint(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
