@@ -8,7 +8,7 @@ from typing import Any
 
 import zmq
 
-from .. import own_process
+from .. import descriptors, own_process
 from ..errors import ExitCode, OperatorError, ProtocolError
 from ..log_line import LogLine
 from ..protocol.codec import decode_batch
@@ -58,6 +58,7 @@ class Worker:
     def __init__(
         self, options: WorkerOptions, certificate: Certificate, poll: polling.Poll, signals: polling.Signals
     ) -> None:
+        descriptors.raise_limit()
         self._certificate = certificate
         self._poll = poll
         self._signals = signals

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from .. import descriptors
 from ..errors import OperatorError
 from ..protocol.messages import Outcomes
 from ..protocol.settings import MESSAGE_BYTES_MAX
@@ -171,16 +172,17 @@ class Slots:
             "memory_bytes": self._limits.memory_bytes or 0,
             "tasks_max": self._limits.tasks or 0,
         }
-        process = subprocess.Popen(
-            [sys.executable, "-P", _PROGRAM, msgspec.json.encode(orders), *self._modules],
-            env=child_environment(os.environ, self._limits.threads),
-            stdin=subprocess.DEVNULL,
-            stdout=output_theirs,
-            stderr=output_theirs,
-            pass_fds=(theirs.fileno(), lifeline_theirs, page),
-            # A process group to end, and no terminal: a task that asks there would be stopped for ever.
-            start_new_session=True,
-        )
+        with descriptors.as_started():
+            process = subprocess.Popen(
+                [sys.executable, "-P", _PROGRAM, msgspec.json.encode(orders), *self._modules],
+                env=child_environment(os.environ, self._limits.threads),
+                stdin=subprocess.DEVNULL,
+                stdout=output_theirs,
+                stderr=output_theirs,
+                pass_fds=(theirs.fileno(), lifeline_theirs, page),
+                # A process group to end, and no terminal: a task that asks there would be stopped for ever.
+                start_new_session=True,
+            )
         os.close(page)
         theirs.close()
         os.close(lifeline_theirs)

@@ -19,7 +19,7 @@ MAY_IMPORT = {
 }
 """By folder of common/; the files beside the folders are "". No role imports another one."""
 SHELL = {
-    *("__main__", "command", "console", "help_page", "log_writer", "options", "own_process"),
+    *("__main__", "command", "console", "descriptors", "help_page", "log_writer", "options", "own_process"),
     *(
         f"transport.{name}"
         for name in ("clock", "polling", "monitor", "sockets", "zap", "sink_link", "key_files", "parent")
