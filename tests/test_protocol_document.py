@@ -16,11 +16,12 @@ from common.errors import ProtocolError
 from common.protocol import codec, messages, settings
 from common.protocol.handshake import Handshake
 from common.protocol.messages import Batch, Message, Results
+from common.sink.roster_watch import HANDSHAKES_A_MINUTE_MAX
 from common.sink.rows import recording
 from common.sink.settings import CollectorSettings
-from common.transport import sockets
+from common.transport import doorstep, sockets
 from common.transport.key_files import Certificate
-from common.transport.zap import REFUSED_FOR_GOOD, ZapHandler
+from common.transport.zap import ADMITTED, ZapHandler
 from common.ventilator.dialog import Dialog
 from common.ventilator.settings import DispatchSettings
 from common.worker.settings import HoldingSettings
@@ -232,7 +233,7 @@ def test_the_largest_frame(link: str) -> None:
     pair, server_pair = curve_pair(), curve_pair()
     pair = replace(pair, sink_key=server_pair.public)
     with zmq.Context() as context:
-        zap = ZapHandler(context, lambda *_: True, lambda *_: None, REFUSED_FOR_GOOD)
+        zap = ZapHandler(context, lambda *_: ADMITTED, lambda *_: None)
         server: zmq.Socket[bytes] = getattr(sockets, f"{link}_server")(context, server_pair)
         port = sockets.bind(server, "127.0.0.1", 0, "--port")
         client: zmq.Socket[bytes] = getattr(sockets, f"{link}_client")(context, pair)
@@ -394,6 +395,12 @@ def test_the_ticket_vector() -> None:
         (r"has a lease of (\d+) s", settings.Timing().lease_s),
         (r"waits no longer than ([\d.]+) s more", settings.Timing().unnamed_s),
         (r"the first (\d+) failed tasks", CollectorSettings().failures_shown),
+        (r"a key (\d+) times a minute on each link", HANDSHAKES_A_MINUTE_MAX),
+        (r"is let in ([\d,]+) times a minute", HANDSHAKES_A_MINUTE_MAX),
+        (r"and comes within (\d+) s, or", doorstep.GREETING_S),
+        (r"holds a claim for (\d+) s", doorstep.GREETING_S),
+        (r"have not shown a key \((\d+) in a process", doorstep.WAITING_MAX),
+        (r"`HANDSHAKE_IVL` \| connect: 5000; bind: (\d+)", doorstep.HANDSHAKE_S * 1000),
         (r"less (\d+) bytes of CURVE", settings.CURVE_BYTES),
         (r"maps in a message of the results link \| ([\d,]+) \|", messages.RESULTS_IN_FRAME_MAX),
         (r"an array of 1 to ([\d,]+) such maps", messages.RESULTS_IN_FRAME_MAX),

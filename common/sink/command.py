@@ -168,7 +168,7 @@ def roster(keys: options.Keys = DEFAULT_KEYS) -> None:
     from . import tables
     from .key_folder import KeyFolder
 
-    users = KeyFolder(keys).made().roster().values()
+    users = KeyFolder(keys).made().enrolled().values()
     with console.pipe_may_close():
         tables.print_roster(users)
 

@@ -1,5 +1,6 @@
 """The sink's key folder: its own pair, the roster, what was revoked."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -15,6 +16,9 @@ from ..protocol.users import ROLES, User
 from ..transport.key_files import Certificate, is_missing, is_name, load
 
 log = logging.getLogger(__name__)
+
+_FOR_NOW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
+"""What keeps a file from being read without being its own fault."""
 
 
 class KeyFolder:
@@ -90,7 +94,7 @@ class KeyFolder:
         metadata = {"name": name, "role": role, "sink": address, "sink-key": self.sink().public}
         try:
             with self._held():
-                if name in {user.name for user in self.roster().values()}:
+                if name in {user.name for user in self.enrolled().values()}:
                     raise OperatorError(f"{name} is enrolled already: use another name, or revoke it first")
                 _write(out, _text(public, secret, metadata))
                 self._enter(role, name, public)
@@ -101,25 +105,32 @@ class KeyFolder:
 
     def revoke(self, name: str) -> User:
         """Strike a name out of the roster. Raises OperatorError when it is not in it."""
-        for user in self.roster().values():
+        for user in self.enrolled().values():
             if user.name == name:
                 (self.path / "roster" / user.role / f"{name}.key").replace(self.path / "revoked" / f"{name}.key")
                 return user
         raise OperatorError(f"{name} is not enrolled: `python sink.py roster` lists the enrolled keys")
 
     def roster(self) -> dict[str, User]:
-        """All who are enrolled, by public key."""
+        """All who are enrolled, by public key. Raises OSError when the machine cannot read it now."""
         users = {}
         for role in ROLES:
-            for path in sorted((self.path / "roster" / role).glob("*.key")):
+            for path in _key_files(self.path / "roster" / role):
                 certificate = _loaded(path)
                 if certificate is not None:
                     users[certificate.public] = User(role, path.stem, certificate.public)
         return users
 
+    def enrolled(self) -> dict[str, User]:
+        """The same for a command. Raises OperatorError."""
+        try:
+            return self.roster()
+        except OSError as error:
+            raise OperatorError(f"cannot read the key folder {self.path}: {error.strerror}") from None
+
     def revoked(self) -> dict[str, str]:
-        """The names of revoked keys, by public key."""
-        found = ((_loaded(path), path.stem) for path in (self.path / "revoked").glob("*.key"))
+        """The names of revoked keys, by public key. Raises OSError."""
+        found = ((_loaded(path), path.stem) for path in _key_files(self.path / "revoked"))
         return {certificate.public: name for certificate, name in found if certificate is not None}
 
     def stamp(self) -> tuple[int, ...]:
@@ -169,11 +180,21 @@ class KeyFolder:
         _write(path, _text(public, None, {"name": name, "role": role}), replace=True)
 
 
+def _key_files(folder: Path) -> list[Path]:
+    # Not `glob`: it takes a folder that cannot be read for an empty one, and everyone in it for revoked.
+    return sorted(each for each in folder.iterdir() if each.suffix == ".key")
+
+
 def _loaded(path: Path) -> Certificate | None:
-    """A file of the roster; None when it was revoked in this moment, or is broken: that must not end a sink."""
+    """A file of the roster; None when it was revoked in this moment, or is broken: that must not end a sink.
+
+    Raises OSError when the machine is out of descriptors or memory: no key is lost by that.
+    """
     try:
         return load(path)
     except OperatorError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FOR_NOW:
+            raise error.__cause__ from None
         if path.exists():
             log.warning("left out of the roster: %s", error)
         return None

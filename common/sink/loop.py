@@ -8,13 +8,18 @@ from pathlib import Path
 
 import zmq
 
+from .. import descriptors
 from ..errors import ProtocolError
 from ..log_line import LogLine
 from ..protocol.codec import decode_to_sink, encode, split_results
+from ..protocol.messages import Hello
 from ..protocol.users import User
 from ..transport import clock, polling, sockets
+from ..transport.connections import hang_up
+from ..transport.door import Door
+from ..transport.doorstep import GivenIds
 from ..transport.parent import Parent
-from ..transport.zap import REFUSED_FOR_GOOD, ZapHandler
+from ..transport.zap import ADMITTED, ZapHandler
 from .collector import Collector
 from .key_folder import KeyFolder
 from .outputs import Output
@@ -26,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _CONTROL_FRAMES_A_TURN = 2_000
 _RESULTS_FRAMES_A_TURN = 10_000
+_LOOK_SOON_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +49,18 @@ class Sink:
     """Sockets, keys and signals around the rules of `Collector`."""
 
     def __init__(self, options: SinkOptions, ledger: Store) -> None:
+        descriptors_max = descriptors.raise_limit()
         folder = KeyFolder(options.keys)
         pair = folder.prepare()
         self._context = zmq.Context()
         # The handler stands before the first socket that needs it.
-        self._gate = ZapHandler(self._context, self._admit, self._log_refused, REFUSED_FOR_GOOD)
+        self._gate = ZapHandler(self._context, self._judge, self._log_refused)
         self._control = sockets.control_server(self._context, pair)
         self._results = sockets.results_server(self._context, pair)
         self._control_inbox = sockets.Inbox(self._control, _CONTROL_FRAMES_A_TURN)
         self._results_inbox = sockets.Inbox(self._results, _RESULTS_FRAMES_A_TURN)
+        self._door = Door(descriptors_max, self._control, self._results)
+        self._given_ids = GivenIds(sockets.next_routing_id(self._context, self._control))
         control_port = sockets.bind(self._control, options.listen, options.control_port, "--control-port")
         results_port = sockets.bind(self._results, options.listen, options.results_port, "--results-port")
         address = sockets.bound_address(self._control)
@@ -61,7 +70,7 @@ class Sink:
         settings = CollectorSettings(results_port=results_port, loopback=str(address) if address.is_loopback else "")
         self._rules = Collector(clock.now(), settings, ledger, secrets.token_hex(8), self._watch.roster)
         self._timing = settings.timing
-        self._roster_at = clock.now()
+        self._looked_at = clock.now()
         where = "all addresses" if address.is_unspecified else options.listen
         log.info("listening at %s, ports %d and %d; ledger %s", where, control_port, results_port, options.ledger)
 
@@ -71,6 +80,7 @@ class Sink:
         parent = Parent(poll)
         poll.register(signals, lambda: None)
         poll.register(self._gate.socket, self._gate.answer)
+        self._door.register(poll)
         poll.register(self._control, self._take_control)
         poll.register(self._results, self._take_results)
         try:
@@ -78,10 +88,12 @@ class Sink:
                 poll.wait(self._deadline())
                 self._perform(self._rules.tick(clock.now()))
                 self._look_at_roster_now_and_then()
+                self._door.tick()
             self._take_results()
             self._perform(self._rules.flush(clock.now()))
             log.info("leaving; all recorded results are in the ledger")
         finally:
+            self._door.close()
             self._control.close()
             self._results.close()
             self._gate.close()
@@ -90,8 +102,12 @@ class Sink:
 
     def _deadline(self) -> float:
         instant = self._rules.deadline()
-        look_at = self._roster_at + self._timing.beat_s
+        look_at = self._look_at()
         return look_at if instant is None else min(instant, look_at)
+
+    def _look_at(self) -> float:
+        """When to look at the roster next: soon when a key waits for it that may have been enrolled a moment ago."""
+        return self._looked_at + (_LOOK_SOON_S if self._gate.waiting else self._timing.beat_s)
 
     def _take_control(self) -> None:
         for arrived in self._control_inbox.take():
@@ -104,6 +120,8 @@ class Sink:
                 self._perform(self._rules.malformed(user, "control", error))
                 continue
             address = sockets.peer_address(arrived.frame)
+            if isinstance(message, Hello) and not self._greets_rightly(arrived, user, address):
+                continue
             self._perform(self._rules.receive(clock.now(), arrived.peer, user, address, message))
 
     def _take_results(self) -> None:
@@ -129,22 +147,31 @@ class Sink:
 
     # -- keys ---------------------------------------------------------------------------------------------------
 
-    def _admit(self, link: str, key: str) -> bool:
-        if not self._watch.admits(link, key):
-            # It may have been enrolled a moment ago.
-            self._look_at_roster()
-        return self._watch.admits(link, key)
+    def _judge(self, link: str, key: str, address: str, has_looked: bool) -> str | None:
+        verdict = self._watch.judge(clock.now(), link, key, has_looked)
+        if verdict is not None:
+            self._door.showed_key(address)
+        if verdict == ADMITTED and link == "control":
+            self._given_ids.one_more()
+        return verdict
+
+    def _greets_rightly(self, arrived: sockets.Arrived, user: User, address: str) -> bool:
+        """Whether whoever says hello has the routing id that it was given. One that claims an id is cut off."""
+        descriptor = sockets.descriptor(arrived.frame)
+        self._door.rules.greeted(descriptor)
+        if self._given_ids.include(arrived.peer):
+            return True
+        hang_up(descriptor)
+        self._perform(self._rules.malformed(user, "control", ProtocolError(f"{address} sets a routing id")))
+        return False
 
     def _log_refused(self, link: str, key: str, address: str) -> None:
-        text = self._watch.refused(link, key, address)
-        if text is not None:
-            log.warning(text)
+        self._watch.refused(clock.now(), link, key, address)
 
     def _look_at_roster_now_and_then(self) -> None:
-        if clock.now() >= self._roster_at + self._timing.beat_s:
-            self._roster_at = clock.now()
-            self._look_at_roster()
-
-    def _look_at_roster(self) -> None:
-        if self._watch.look():
+        if clock.now() < self._look_at():
+            return
+        self._looked_at = clock.now()
+        if self._watch.look(clock.now()):
             self._perform(self._rules.roster_changed(clock.now(), self._watch.roster))
+        self._gate.answer_waiting()

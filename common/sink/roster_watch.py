@@ -1,13 +1,27 @@
 """Which keys the sink lets in: the roster, read again when the key folder has changed."""
 
+import logging
+
+from ..log_line import LineBudget
 from ..protocol.users import ROLES, WORKER, User
+from ..transport.zap import ADMITTED, REFUSED_FOR_GOOD, REFUSED_FOR_NOW
 from .key_folder import KeyFolder
 
+log = logging.getLogger(__name__)
+
 _ROLES_OF = {"control": ROLES, "results": (WORKER,)}
+HANDSHAKES_A_MINUTE_MAX = 2_000
+"""At most how often one key may connect to one link in a minute: twice a crew of a thousand that shares a key.
+
+An enrolled peer that claims the id that libzmq gives next ends the process. It cannot foresee that id, a claim is held
+for 10 s at most (`GREETING_S`), and with this bound it must try for about 18 days without a pause to meet one.
+"""
+_UNKNOWN_LINES_A_MINUTE = 10
+_KNOWN_LINES_A_MINUTE = 50
 
 
 class RosterWatch:
-    """The roster of a key folder as a running sink knows it."""
+    """The roster of a key folder as a running sink knows it. Files are read when it begins, and by `look`."""
 
     def __init__(self, folder: KeyFolder) -> None:
         self._folder = folder
@@ -16,34 +30,57 @@ class RosterWatch:
         self.roster = folder.roster()
         self._known = dict(self.roster)
         """By public key: everyone in the roster since the sink started, the revoked ones included."""
-        self._refused: set[str] = set()
+        self._revoked = folder.revoked()
+        """Names by public key: who had been revoked before."""
+        self._handshakes: dict[tuple[str, str], tuple[float, int]] = {}
+        """By key and link: when its current minute began, and how often it has connected since."""
+        self._unknown_lines = LineBudget(_UNKNOWN_LINES_A_MINUTE)
+        self._known_lines = LineBudget(_KNOWN_LINES_A_MINUTE)
+        self._trouble_lines = LineBudget(1)
 
-    def look(self) -> bool:
-        """Read the roster again if its folder has changed; True when it has."""
-        stamp = self._folder.stamp()
-        if stamp == self._stamp:
+    def look(self, now: float) -> bool:
+        """Read the roster again if its folder has changed; True when it has. What cannot be read stays as it was."""
+        try:
+            stamp = self._folder.stamp()
+            if stamp == self._stamp:
+                return False
+            roster = self._folder.roster()
+        except OSError as error:
+            text = f"cannot read the roster in {self._folder.path}: {error.strerror}; the last one stays in force"
+            self._log(self._trouble_lines.say(now, text))
             return False
-        self._stamp = stamp
-        self.roster = self._folder.roster()
-        self._known.update(self.roster)
-        self._refused.clear()
+        self._stamp, self.roster = stamp, roster
+        self._known.update(roster)
         return True
 
     def user(self, key: str) -> User | None:
         """The user with this public key, which may have been revoked since it connected."""
         return self._known.get(key)
 
-    def admits(self, link: str, key: str) -> bool:
-        """True when the key may connect to this link."""
+    def judge(self, now: float, link: str, key: str, has_looked: bool) -> str | None:
+        """The verdict on a key that connects to this link; None when it may have been enrolled since the last look."""
         user = self.roster.get(key)
-        return user is not None and user.role in _ROLES_OF[link]
+        if user is None or user.role not in _ROLES_OF[link]:
+            return REFUSED_FOR_GOOD if has_looked else None
+        began_at, count = self._handshakes.get((key, link), (now, 0))
+        if now >= began_at + 60:
+            began_at, count = now, 0
+        self._handshakes[key, link] = began_at, count + 1
+        return ADMITTED if count < HANDSHAKES_A_MINUTE_MAX else REFUSED_FOR_NOW
 
-    def refused(self, link: str, key: str, address: str) -> str | None:
-        """The log line for a key that was refused; None when it was logged before."""
-        if key in self._refused:
-            return None
-        self._refused.add(key)
+    def refused(self, now: float, link: str, key: str, address: str) -> None:
+        """Log that a key was refused, unless this minute has had enough of that."""
+        user = self.roster.get(key)
+        if user is not None and user.role in _ROLES_OF[link]:
+            often = f"it has connected {HANDSHAKES_A_MINUTE_MAX} times in this minute, and has to wait"
+            self._log(self._known_lines.say(now, f"{user.role} {user.name} at {address}, {link} link: {often}"))
+            return
         user = self._known.get(key)
-        known_as = f"{user.role} {user.name}" if user else self._folder.revoked().get(key)
+        known_as = f"{user.role} {user.name}" if user else self._revoked.get(key)
+        budget = self._known_lines if known_as else self._unknown_lines
         who = f"the key of {known_as}" if known_as else f"an unknown key ({key[:8]}...)"
-        return f"refused {who} from {address} on the {link} link (logged once)"
+        self._log(budget.say(now, f"refused {who} from {address} on the {link} link"))
+
+    def _log(self, lines: list[str]) -> None:
+        for line in lines:
+            log.warning(line)

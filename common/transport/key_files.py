@@ -43,7 +43,7 @@ def load(path: Path) -> Certificate:
         mode = path.stat().st_mode
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise OperatorError(f"cannot read the key file {path}: {reason}") from None
+        raise OperatorError(f"cannot read the key file {path}: {reason}") from error
     fields = {}
     for line in text.splitlines():
         match = None if line.lstrip().startswith("#") else _LINE.match(line)

@@ -279,6 +279,24 @@ def drain(made: zmq.Socket[bytes]) -> list[tuple[zmq.Frame, memoryview]]:
     return found
 
 
+def next_routing_id(ctx: zmq.Context[Any], router: zmq.Socket[bytes]) -> bytes:
+    """The id that this ROUTER gives to its next peer, who takes it: a socket of our own, inside this process."""
+    address = f"inproc://next-id-{id(router)}"
+    router.bind(address)
+    with ctx.socket(zmq.DEALER) as peer:
+        peer.linger = 0
+        peer.connect(address)
+        peer.send(b"")
+        found = router.recv_multipart()[0]
+    router.unbind(address)
+    return found
+
+
+def descriptor(frame: zmq.Frame) -> int:
+    """The descriptor of the connection that a frame came over."""
+    return int(frame.get(zmq.SRCFD))
+
+
 def user_id(frame: zmq.Frame) -> str | None:
     """The key that the ZAP handler admitted on the connection that this frame came over; None means hostile."""
     try:

@@ -6,6 +6,7 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
+ADMITTED = "200"
 REFUSED_FOR_GOOD = "400"
 REFUSED_FOR_NOW = "300"
 _VERSION = b"1.0"
@@ -14,42 +15,68 @@ _VERSION = b"1.0"
 class ZapHandler:
     """Answers libzmq's question for each new connection; without it a CURVE server would admit every key.
 
-    `admit` gets the socket's domain and the client's public key (Z85) and says whether it may connect; `refused` gets
-    the same and the client's address when it may not. The User-Id of an admitted connection is its key.
+    `judge` gets the socket's domain, the client's public key (Z85) and its address, and gives one of the verdicts
+    above, or None when it must look first: `answer_waiting` asks it once more, with True as its last argument.
+    `refused` gets domain, key and address when it is not admitted. The User-Id of an admitted connection is its key.
     """
+
+    WAITING_MAX = 1_000
+    """At most how many questions wait for a look. Others are told to come again."""
 
     def __init__(
         self,
         context: zmq.Context[Any],
-        admit: Callable[[str, str], bool],
+        judge: Callable[[str, str, str, bool], str | None],
         refused: Callable[[str, str, str], None],
-        refusal: str,
     ) -> None:
-        self.socket: zmq.Socket[bytes] = context.socket(zmq.REP)
+        self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.linger = 0
+        # Each question gets its answer, however many connections ask at once.
+        self.socket.rcvhwm = self.socket.sndhwm = 0
         # An inproc socket cannot be reached from outside this process, so this one has no CURVE.
         self.socket.bind("inproc://zeromq.zap.01")
-        self._admit = admit
+        self._judge = judge
         self._refused = refused
-        self._refusal = refusal
+        self._waiting: list[list[bytes]] = []
+
+    @property
+    def waiting(self) -> bool:
+        """True while a question waits for `answer_waiting`."""
+        return bool(self._waiting)
 
     def answer(self) -> None:
-        """Answer every question that has come."""
+        """Answer every question that has come, except those that must wait."""
         while True:
             try:
                 question = self.socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            self.socket.send_multipart(self._verdict(question))
+            self._answer(question, False)
 
-    def _verdict(self, question: list[bytes]) -> list[bytes]:
-        _, request, domain, address, _, mechanism, *credentials = question
+    def answer_waiting(self) -> None:
+        """Answer the questions that waited."""
+        waiting, self._waiting = self._waiting, []
+        for question in waiting:
+            self._answer(question, True)
+
+    def _answer(self, question: list[bytes], has_waited: bool) -> None:
+        asker, _, _, request, domain, address, _, mechanism, *credentials = question
+        verdict: str | None = REFUSED_FOR_GOOD
+        user = b""
         if mechanism == b"CURVE" and len(credentials) == 1 and len(credentials[0]) == 32:
             key = z85.encode(credentials[0]).decode()
-            if self._admit(domain.decode(), key):
-                return [_VERSION, request, b"200", b"", key.encode(), b""]
-            self._refused(domain.decode(), key, address.decode().removeprefix("::ffff:"))
-        return [_VERSION, request, self._refusal.encode(), b"refused", b"", b""]
+            where = address.decode().removeprefix("::ffff:")
+            verdict = self._judge(domain.decode(), key, where, has_waited)
+            if verdict is None and not has_waited and len(self._waiting) < self.WAITING_MAX:
+                self._waiting.append(question)
+                return
+            if verdict == ADMITTED:
+                user = key.encode()
+            else:
+                self._refused(domain.decode(), key, where)
+        code = verdict or REFUSED_FOR_NOW
+        text = b"" if verdict == ADMITTED else b"refused"
+        self.socket.send_multipart([asker, b"", _VERSION, request, code.encode(), text, user, b""])
 
     def close(self) -> None:
         """To be called after the last server socket was closed."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import zmq
 
-from .. import own_process
+from .. import descriptors, own_process
 from ..errors import ExitCode, OperatorError
 from ..log_line import LogLine
 from ..protocol.codec import encode
@@ -14,8 +14,9 @@ from ..protocol.messages import FromSink, Roster, Welcome
 from ..protocol.settings import MORE_TASKS_PORTS, TASKS_PORT
 from ..transport import clock, polling, sockets
 from ..transport import sink_link as link
+from ..transport.door import Door
 from ..transport.key_files import Certificate
-from ..transport.zap import REFUSED_FOR_NOW, ZapHandler
+from ..transport.zap import ADMITTED, REFUSED_FOR_NOW, ZapHandler
 from .inputs import Input, read_ahead, state_of
 from .local_farm import LocalFarm
 from .progress import ProgressDisplay
@@ -24,6 +25,9 @@ from .settings import DispatchSettings
 from .summary import JobEnd
 
 log = logging.getLogger(__name__)
+
+_LISTENING_DESCRIPTORS = 4
+"""How many descriptors libzmq needs at a time to end listening, and to begin again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,13 @@ class Ventilator:
         self._poll = poll
         self._signals = signals
         self._worker_keys: frozenset[str] = frozenset()
+        self._listens_anew = False
         self._input_polled: int | None = None
         self._context = zmq.Context()
         # The handler stands before the first socket that needs it.
-        self._gate = ZapHandler(self._context, self._admit, self._say_refused, REFUSED_FOR_NOW)
+        self._gate = ZapHandler(self._context, self._judge, self._say_refused)
         self._tasks = sockets.tasks_server(self._context, certificate)
+        self._door = Door(descriptors.raise_limit(), self._tasks)
         self._tasks_endpoint = ""
         self._port = 0
         self._link = link.SinkLink(
@@ -83,6 +89,7 @@ class Ventilator:
         """Run the job to its end. Raises OperatorError when that will never be possible."""
         self._link.register(self._poll)
         self._poll.register(self._gate.socket, self._gate.answer)
+        self._door.register(self._poll)
         job, function = self._options.job, self._options.function
         log.info("job %s: %s over %s, sink at %s", job, function, self._input.source, self._link.host)
         self._display = ProgressDisplay(job)
@@ -95,6 +102,7 @@ class Ventilator:
         finally:
             self._display.close()
             self._link.close()
+            self._door.close()
             self._tasks.close()
             self._gate.close()
             self._context.term()
@@ -109,6 +117,8 @@ class Ventilator:
     def _turn(self) -> None:
         now = clock.now()
         self._link.tick()
+        if self._listens_anew:
+            self._listen_anew()
         read_ahead(self._input, self.session, now, self._options.dispatch.batch_bytes_max)
         outputs = self.session.tick(now, self._link.away(), state_of(self._input))
         # A slot may wait for what is pushed, nobody for the next question.
@@ -193,13 +203,19 @@ class Ventilator:
     def _take_roster(self, keys: frozenset[str]) -> None:
         revoked = self._worker_keys - keys
         self._worker_keys = keys
-        if revoked:
-            # Live connections do not ask the gate again: all are made anew, and the leases bring back what was queued.
+        self._listens_anew = self._listens_anew or bool(revoked)
+
+    def _listen_anew(self) -> None:
+        """Live connections do not ask the gate again: all are made anew, and the leases bring back what was queued."""
+        # libzmq aborts the process when it finds no descriptor left for this.
+        if descriptors.spare(_LISTENING_DESCRIPTORS):
+            self._listens_anew = False
             self._tasks.unbind(self._tasks_endpoint)
             self._tasks.bind(self._tasks_endpoint)
 
-    def _admit(self, domain: str, key: str) -> bool:
-        return key in self._worker_keys
+    def _judge(self, domain: str, key: str, address: str, has_waited: bool) -> str:
+        self._door.showed_key(address)
+        return ADMITTED if key in self._worker_keys else REFUSED_FOR_NOW
 
     def _say_refused(self, domain: str, key: str, address: str) -> None:
         log.debug("refused key %s... from %s for now: it is not enrolled as a worker", key[:8], address)

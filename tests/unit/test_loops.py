@@ -49,6 +49,7 @@ def make() -> Iterator[Callable[[Input], Ventilator]]:
     yield _make
     for each in made:
         each._link.close()
+        each._door.close()
         each._tasks.close()
         each._gate.close()
         each._context.term()

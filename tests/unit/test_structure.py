@@ -22,7 +22,18 @@ SHELL = {
     *("__main__", "command", "console", "descriptors", "help_page", "log_writer", "options", "own_process"),
     *(
         f"transport.{name}"
-        for name in ("clock", "polling", "monitor", "sockets", "zap", "sink_link", "key_files", "parent")
+        for name in (
+            "clock",
+            "polling",
+            "monitor",
+            "sockets",
+            "zap",
+            "sink_link",
+            "key_files",
+            "parent",
+            "door",
+            "connections",
+        )
     ),
     *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "sources", "progress", "local_farm")),
     *(f"worker.{name}" for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores")),
@@ -33,7 +44,7 @@ SHELL = {
 OUTSIDE = {"zmq", "time", "os", "random", "threading", "logging", "socket", "subprocess", "sqlite3", "asyncio"}
 ONLY = {
     "zmq": {"transport.sockets", "transport.polling", "transport.monitor", "transport.zap", "transport.sink_link",
-            "sink.key_folder", "ventilator.loop", "worker.loop", "sink.loop"},
+            "transport.door", "sink.key_folder", "ventilator.loop", "worker.loop", "sink.loop"},
     "sqlite3": {"sink.sqlite_file", "sink.ledger_reader"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm"},
     "pickle": set(), "marshal": set(), "shelve": set(), "dill": set(), "cloudpickle": set(),

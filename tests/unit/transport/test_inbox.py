@@ -8,7 +8,7 @@ import zmq
 
 from common.protocol.settings import ENVELOPE_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX
 from common.transport import sockets
-from common.transport.zap import REFUSED_FOR_GOOD, ZapHandler
+from common.transport.zap import ADMITTED, ZapHandler
 from tests.unit.transport.test_zap import PATIENCE_MS, pair
 
 WHOLE_MAX = MESSAGE_BYTES_MAX + ENVELOPE_BYTES
@@ -19,7 +19,7 @@ class Link:
 
     def __init__(self, name: str) -> None:
         self.context = zmq.Context()
-        self.gate = ZapHandler(self.context, lambda *_: True, lambda *_: None, REFUSED_FOR_GOOD)
+        self.gate = ZapHandler(self.context, lambda *_: ADMITTED, lambda *_: None)
         server_pair = pair()
         self.server: zmq.Socket[bytes] = getattr(sockets, f"{name}_server")(self.context, server_pair)
         self.inbox = sockets.Inbox(self.server, 200)

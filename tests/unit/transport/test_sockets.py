@@ -38,7 +38,7 @@ FIRST_ID = """
 import zmq
 from common.transport import sockets
 from common.transport.key_files import Certificate
-from common.transport.zap import REFUSED_FOR_GOOD, ZapHandler
+from common.transport.zap import ADMITTED, ZapHandler
 from pathlib import Path
 
 def pair(sink_key=""):
@@ -46,7 +46,7 @@ def pair(sink_key=""):
     return Certificate(Path("none"), public.decode(), secret.decode(), sink_key=sink_key)
 
 context, sink = zmq.Context(), pair()
-handler = ZapHandler(context, lambda domain, key: True, lambda *who: None, REFUSED_FOR_GOOD)
+handler = ZapHandler(context, lambda *_: ADMITTED, lambda *_: None)
 server = sockets.control_server(context, sink)
 port = sockets.bind(server, "127.0.0.1", 0, "--port")
 client = sockets.control_client(context, pair(sink.public))

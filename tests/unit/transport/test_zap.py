@@ -8,7 +8,7 @@ import zmq
 
 from common.transport import clock, monitor, polling, sockets
 from common.transport.key_files import Certificate
-from common.transport.zap import REFUSED_FOR_GOOD, REFUSED_FOR_NOW, ZapHandler
+from common.transport.zap import ADMITTED, REFUSED_FOR_GOOD, REFUSED_FOR_NOW, ZapHandler
 
 PATIENCE_S = 10.0
 PATIENCE_MS = 10_000
@@ -36,9 +36,8 @@ class Door:
         self.arrived: list[tuple[str | None, bytes]] = []
         self.gate = ZapHandler(
             self.context,
-            lambda domain, key: domain == "results" and key in self.admitted,
+            lambda domain, key, *_: ADMITTED if domain == "results" and key in self.admitted else refusal,
             lambda *who: self.refused.append(who),
-            refusal,
         )
         self.pair = pair()
         self.server = sockets.results_server(self.context, self.pair)
@@ -223,7 +222,7 @@ def test_a_key_that_is_struck_out_cannot_come_back(door: Door) -> None:
 )
 def test_what_is_no_curve_key_is_refused_whoever_would_be_admitted(mechanism: bytes, credentials: list[bytes]) -> None:
     context = zmq.Context()
-    gate = ZapHandler(context, lambda *_: True, lambda *_: None, REFUSED_FOR_GOOD)
+    gate = ZapHandler(context, lambda *_: ADMITTED, lambda *_: None)
     asker = context.socket(zmq.REQ)
     asker.linger = 0
     try:

@@ -1,0 +1,72 @@
+"""Watches the connections to the sockets that we bind, and hangs up on those that `Doorstep` does not let wait."""
+
+import logging
+
+import zmq
+
+from ..log_line import LineBudget
+from . import clock, polling
+from .connections import address_of, hang_up
+from .doorstep import Doorstep
+from .monitor import SocketMonitor
+
+log = logging.getLogger(__name__)
+
+_EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_ACCEPT_FAILED | zmq.EVENT_DISCONNECTED
+
+
+class Door:
+    """The connections to bound sockets. To be made before they are bound."""
+
+    def __init__(self, descriptors_max: int, *bound: zmq.Socket[bytes]) -> None:
+        self.rules = Doorstep(descriptors_max)
+        self._descriptors_max = descriptors_max
+        self._watches = [(SocketMonitor(each, _EVENTS), each.type == zmq.ROUTER) for each in bound]
+        self._full_lines, self._silent_lines = LineBudget(1), LineBudget(1)
+
+    def register(self, poll: polling.Poll) -> None:
+        """Let `poll` drive it."""
+        for watch, _ in self._watches:
+            poll.register(watch.socket, self.look)
+
+    def look(self) -> None:
+        """Take what has happened, and hang up on whoever may not stay."""
+        for watch, greets in self._watches:
+            unwanted: dict[int, str] = {}
+            for event, value, _ in watch.events():
+                if event == zmq.EVENT_ACCEPT_FAILED:
+                    self._say_full(f"libzmq cannot accept connections: {zmq.strerror(value)}")
+                    continue
+                unwanted.pop(value, None)
+                if event == zmq.EVENT_DISCONNECTED:
+                    self.rules.gone(value)
+                    continue
+                why = self.rules.accepted(clock.now(), value, address_of(value), greets)
+                if why is not None:
+                    unwanted[value] = why
+            # Last, because a descriptor may stand for another connection by now.
+            for descriptor, why in unwanted.items():
+                hang_up(descriptor)
+                self._say_full(f"hung up on a connection: {why}")
+
+    def showed_key(self, address: str) -> None:
+        """A connection from this address has shown its key."""
+        # What libzmq has accepted before it asked for the key counts first.
+        self.look()
+        self.rules.showed_key(address)
+
+    def tick(self) -> None:
+        """Hang up on connections that say nothing."""
+        for descriptor in self.rules.overdue(clock.now()):
+            hang_up(descriptor)
+            for line in self._silent_lines.say(clock.now(), "hung up on a connection that did not say hello"):
+                log.warning(line)
+
+    def close(self) -> None:
+        """To be called before the sockets are closed."""
+        for watch, _ in self._watches:
+            watch.close()
+
+    def _say_full(self, text: str) -> None:
+        for line in self._full_lines.say(clock.now(), f"{text} (the limit is {self._descriptors_max} descriptors)"):
+            log.warning(line)

@@ -1,0 +1,143 @@
+"""Strangers at the door, on real CURVE sockets: a few may wait, the others are hung up on, and who is in stays in."""
+
+import errno
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import zmq
+
+from common.transport import clock, polling, sockets
+from common.transport.connections import hang_up
+from common.transport.door import Door
+from common.transport.doorstep import GREETING_S, GivenIds
+from common.transport.zap import ADMITTED, ZapHandler
+from tests.unit.transport.test_zap import PATIENCE_S, pair
+
+DESCRIPTORS_MAX = 1_000_000
+"""More than this process has; the bound on those that wait is set by hand."""
+
+
+class House:
+    """A control socket with its gate and its door, in one loop."""
+
+    def __init__(self) -> None:
+        self.context = zmq.Context()
+        self.gate = ZapHandler(self.context, self._judge, lambda *_: None)
+        self.pair = pair()
+        self.server = sockets.control_server(self.context, self.pair)
+        self.door = Door(DESCRIPTORS_MAX, self.server)
+        self.door.rules.waiting_max, self.door.rules.address_max = 8, 4
+        self.ids = GivenIds(sockets.next_routing_id(self.context, self.server))
+        self.port = sockets.bind(self.server, "127.0.0.1", 0, "--port")
+        self.inbox = sockets.Inbox(self.server, 100)
+        self.arrived: list[sockets.Arrived] = []
+        self.poll = polling.Poll()
+        self.poll.register(self.gate.socket, self.gate.answer)
+        self.poll.register(self.server, lambda: self.arrived.extend(self.inbox.take()))
+        self.door.register(self.poll)
+        self.clients: list[zmq.Socket[bytes]] = []
+        self.strangers: list[socket.socket] = []
+
+    def _judge(self, link: str, key: str, address: str, has_waited: bool) -> str:
+        self.door.showed_key(address)
+        self.ids.one_more()
+        return ADMITTED
+
+    def until(self, condition: Callable[[], object]) -> None:
+        gives_up_at = clock.now() + PATIENCE_S
+        while not condition():
+            assert clock.now() < gives_up_at, "it never happened"
+            self.poll.wait(clock.now() + 0.02)
+
+    def client(self, routing_id: bytes = b"") -> "zmq.Socket[bytes]":
+        made = sockets.control_client(self.context, replace(pair(), sink_key=self.pair.public))
+        if routing_id:
+            made.setsockopt(zmq.ROUTING_ID, routing_id)
+        made.connect(sockets.endpoint("127.0.0.1", self.port))
+        self.clients.append(made)
+        return made
+
+    def hear(self, made: "zmq.Socket[bytes]", content: bytes) -> sockets.Arrived:
+        self.until(lambda: made.poll(0, zmq.POLLOUT))
+        made.send(content)
+        self.until(lambda: any(each.content == content for each in self.arrived))
+        return next(each for each in self.arrived if each.content == content)
+
+    def stranger(self) -> socket.socket:
+        made = socket.create_connection(("127.0.0.1", self.port))
+        made.setblocking(False)
+        self.strangers.append(made)
+        return made
+
+    def close(self) -> None:
+        self.door.close()
+        for each in (*self.clients, self.server):
+            each.close(0)
+        for stranger in self.strangers:
+            stranger.close()
+        self.gate.close()
+        self.context.term()
+
+
+@pytest.fixture
+def house(caplog: pytest.LogCaptureFixture) -> Iterator[House]:
+    caplog.set_level(logging.INFO)
+    made = House()
+    yield made
+    made.close()
+
+
+def is_cut(stranger: socket.socket) -> bool:
+    try:
+        while stranger.recv(100):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        assert error.errno == errno.ECONNRESET, "a reset says nothing of keys"
+    return True
+
+
+def test_a_few_strangers_wait_and_who_is_in_stays_in(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    inside = house.client()
+    house.hear(inside, b"before")
+    for _ in range(30):
+        house.stranger()
+    house.until(lambda: sum(map(is_cut, house.strangers)) == 26)
+    house.hear(inside, b"during")
+    assert [message for message in caplog.messages if "hung up" in message] == [
+        "hung up on a connection: 4 others from there have not shown a key yet"
+        f" (the limit is {DESCRIPTORS_MAX} descriptors)"
+    ]
+    for stranger in house.strangers:
+        stranger.close()
+    house.hear(house.client(), b"after")
+
+
+def test_who_does_not_say_hello_in_time_is_hung_up_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    greeting, silent = house.client(), house.client()
+    house.door.rules.greeted(sockets.descriptor(house.hear(greeting, b"hello").frame))
+    house.until(lambda: silent.poll(0, zmq.POLLOUT))
+    later = clock.now() + GREETING_S
+    monkeypatch.setattr(clock, "now", lambda: later)
+    house.door.tick()
+    monkeypatch.undo()
+    house.until(lambda: not silent.poll(0, zmq.POLLOUT) or len(house.door.rules._silent) == 1)
+    house.hear(greeting, b"still here")
+
+
+def test_a_claimed_id_is_told_from_a_given_one_and_cut_off(house: House) -> None:
+    honest = [house.hear(house.client(), b"honest %d" % number) for number in range(3)]
+    ahead = b"\0" + ((int.from_bytes(honest[-1].peer[1:]) + 20) % 2**32).to_bytes(4)
+    claimed = [house.client(ahead), house.client(b"mine")]
+    liars = [house.hear(made, b"liar %d" % number) for number, made in enumerate(claimed)]
+    assert all(house.ids.include(each.peer) for each in honest)
+    assert not any(house.ids.include(each.peer) for each in liars)
+    for each in liars:
+        hang_up(sockets.descriptor(each.frame))
+    for made in claimed:
+        house.until(lambda made=made: not made.poll(0, zmq.POLLOUT))
+    house.hear(house.client(), b"next")
