@@ -99,14 +99,16 @@ def test_jobs_and_status(pipeline: Pipeline) -> None:
     pipeline.worker("gate", "squares", "--slots", "2", "--name", "lab1")
     sink.wait_for("joined")
     assert "no running job" in pipeline.run("sink", "status").out
-    ventilator = pipeline.ventilator("gate:wait", "--range", "2", "--job", "j")
-    wait_until(lambda: "\t2\t2\t2\t" in pipeline.run("sink", "status").out, "two of two slots run")
+    (pipeline.folder / "in.txt").write_text("line\n" * 40)
+    ventilator = pipeline.ventilator("gate:wait", "in.txt", "--job", "j", "--batch", "1")
+    wait_until(lambda: "\t2\t2\t4\t" in pipeline.run("sink", "status").out, "two of two slots run")
     status = pipeline.run("sink", "status").out
-    assert re.search(r"lab1\.\S+\tworker\t127\.0\.0\.1\t2\t2\t2\t", status), status
-    assert "j\tgate:wait\t0\t0\t2\t1" in status
+    assert re.search(r"lab1\.\S+\tworker\t127\.0\.0\.1\t2\t2\t4\t", status), status
+    assert "j\tgate:wait\t0\t0\t40\t1" in status, "the total is known although most of the input was not taken"
+    assert "j\tgate:wait\topen\t0\t0\t40\t" in pipeline.run("sink", "jobs").out
     (pipeline.folder / "open").touch()
     assert ventilator.wait() == 0
-    assert "j\tgate:wait\tdone\t2\t0\t2\t" in pipeline.run("sink", "jobs").out
+    assert "j\tgate:wait\tdone\t40\t0\t40\t" in pipeline.run("sink", "jobs").out
 
 
 def test_enrol_roster_revoke(pipeline: Pipeline) -> None:

@@ -187,12 +187,12 @@ class Ask(Message, frozen=True):
 
 
 class Mark(Message, frozen=True):
-    """How much input a ventilator has read: `count` tasks whose text has this digest; `ended` when that is all."""
+    """How much input a ventilator has read: `count` tasks whose text has this digest, of `total` if that is known."""
 
     job: Name
     count: Count
     digest: Annotated[bytes, Meta(max_length=32)]
-    ended: bool
+    total: Count | None
 
 
 class Quarantine(Message, frozen=True):

@@ -28,8 +28,10 @@ def stays_done(job: Job, message: Open) -> bool:
 def next_mark(job: Job, waiting: Mark | None, mark: Mark) -> Mark | None:
     """The mark to commit after `mark` has come, when `waiting` was to be committed.
 
-    A mark never goes back, and a total that is known stays.
+    A mark never goes back, and the total of an input that was read to its end stays.
     """
-    if mark.count < job.mark_count or (waiting is not None and (waiting.ended or mark.count < waiting.count)):
+    if mark.count < job.mark_count or (
+        waiting is not None and (waiting.count == waiting.total or mark.count < waiting.count)
+    ):
         return waiting
-    return mark if job.total is None else replace(mark, ended=False)
+    return mark if job.read_total is None else replace(mark, total=None)

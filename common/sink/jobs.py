@@ -163,7 +163,7 @@ class Jobs:
             ticket_key=job.ticket_key,
             mark_count=job.mark_count,
             mark_digest=job.mark_digest,
-            total=job.total,
+            total=job.read_total,
             attempts=job.attempts,
             resumed=resumed,
             gather_s=max(0.0, self._gathered_at - now),

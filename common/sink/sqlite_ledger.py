@@ -75,7 +75,7 @@ class Ledger:
             for mark in marks:
                 self._db.execute(
                     "UPDATE jobs SET mark_count=?, mark_digest=?, total=coalesce(?, total) WHERE name=?",
-                    (mark.count, mark.digest, mark.count if mark.ended else None, mark.job),
+                    (mark.count, mark.digest, mark.total, mark.job),
                 )
         for name in recorded.keys() | {mark.job for mark in marks}:
             self._written(name)

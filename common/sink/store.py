@@ -27,6 +27,7 @@ class Job:
     state: str
     """`open`, `done` or `cancelled`."""
     total: int | None
+    """How many tasks it has, as far as that is known: see `read_total` too."""
     done: int
     """How many tasks have a row, the failed ones included."""
     failed: int
@@ -36,6 +37,12 @@ class Job:
     retries: int
     attempts: int
     """The highest attempt of the runs whose failures this run repeats; its own attempts count on from there."""
+
+    @property
+    def read_total(self) -> int | None:
+        """The total, once the input was read to its end; before that, a file may still grow."""
+        was_read = self.total is not None and (self.mark_count >= self.total or self.state == "done")
+        return self.total if was_read else None
 
     @property
     def attempts_max(self) -> int:
@@ -90,7 +97,7 @@ class Store(Protocol):
         attempt up to the row set's `replaced_attempts` is replaced. Tasks in `again` are passed over. Each row that is
         written gets a receipt, at positions above all earlier ones; what wrote no row gives none.
 
-        A mark sets the job's `mark_count` and `mark_digest`, and its total when it says `ended`.
+        A mark sets the job's `mark_count` and `mark_digest`, and its total unless that is None.
         """
 
     def receipts(self, name: str, after: int, limit: int, skipped_attempts: int) -> Page:

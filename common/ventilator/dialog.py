@@ -69,13 +69,13 @@ class Dialog:
             or (before.total is not None and (count > before.total or (ended and count < before.total)))
         )
 
-    def mark(self, count: int, digest: bytes, ended: bool) -> None:
+    def mark(self, count: int, digest: bytes, total: int | None) -> None:
         """Take note how far the input was read; the sink hears of it now and then."""
-        mark = Mark(self._job, count, digest, ended)
+        mark = Mark(self._job, count, digest, total)
         if mark in (self._mark, self._said):
             return
         self._mark = mark
-        if ended:
+        if count == total:
             self._marked_at = float("-inf")
 
     def halt(self) -> list[Message]:

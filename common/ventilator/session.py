@@ -173,7 +173,8 @@ class VentilatorSession:
         if not self._reads:
             return
         if not self._rules.verifying:
-            self._talk.mark(state.count, state.digest, self._rules.total is not None)
+            expected = None if state.is_estimate else state.expected
+            self._talk.mark(state.count, state.digest, expected if self._rules.total is None else self._rules.total)
         dry = state.ended or (self._wants_input and state.expected is None)
         self._outputs += self._rules.input_scarce(now, dry)
 

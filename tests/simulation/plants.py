@@ -358,7 +358,7 @@ def a_failure_of_an_earlier_attempt_counts(patch: Patch) -> None:
 def marks_run_ahead(patch: Patch) -> None:
     """A mark says what was read, and no more."""
     mark = Dialog.mark
-    patch.setattr(Dialog, "mark", lambda talk, count, digest, ended: mark(talk, count + 1, digest, ended))
+    patch.setattr(Dialog, "mark", lambda talk, count, digest, total: mark(talk, count + 1, digest, total))
 
 
 @plant("pushed again although")
@@ -401,8 +401,8 @@ def leases_run_while_the_sink_is_away(patch: Patch) -> None:
 def a_mark_is_said_again_and_again(patch: Patch) -> None:
     """A mark that was said is not said again."""
 
-    def every_time(talk: Any, count: int, digest: bytes, ended: bool) -> None:
-        talk._mark = Mark(talk._job, count, digest, ended)
+    def every_time(talk: Any, count: int, digest: bytes, total: int | None) -> None:
+        talk._mark = Mark(talk._job, count, digest, total)
 
     patch.setattr(Dialog, "mark", every_time)
 

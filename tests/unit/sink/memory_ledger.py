@@ -72,7 +72,7 @@ class MemoryLedger:
             _write(jobs[row_set.results.job], row_set)
         for mark in marks:
             kept = jobs[mark.job]
-            total = mark.count if mark.ended else kept.job.total
+            total = kept.job.total if mark.total is None else mark.total
             kept.job = replace(kept.job, mark_count=mark.count, mark_digest=mark.digest, total=total)
         self._place.jobs = jobs
 

@@ -118,7 +118,7 @@ class StoreContract:
         assert [len(key) for key in keys] == [32, 32, 32]
 
     def test_a_job_opened_again_takes_retries_and_attempts_and_keeps_the_rest(self, at: At) -> None:
-        at.commit(record([1, None], errors={1: "no"}), marks=(Mark("job", 9, b"nine", True),))
+        at.commit(record([1, None], errors={1: "no"}), marks=(Mark("job", 9, b"nine", 9),))
         before = at.job()
         again = at.ledger.open_job("job", "tasks:cube", "another input", 5, 4)
         assert (again.retries, again.attempts) == (5, 4)
@@ -144,7 +144,7 @@ class StoreContract:
 
     def test_a_job_is_a_value_that_later_writes_do_not_change(self, at: At) -> None:
         before = at.job()
-        at.commit(record([1]), marks=(Mark("job", 1, b"one", True),))
+        at.commit(record([1]), marks=(Mark("job", 1, b"one", 1),))
         at.ledger.end_job("job", "done", 1)
         assert (before.state, before.done, before.mark_count, before.total) == ("open", 0, 0, None)
         assert (at.job().state, at.job().done, at.job().mark_count, at.job().total) == ("done", 1, 1, 1)
@@ -339,16 +339,16 @@ class StoreContract:
     # -- marks ----------------------------------------------------------------------------------------------------
 
     def test_a_mark_is_set_and_a_total_with_the_mark_that_ends(self, at: At) -> None:
-        at.commit(marks=(Mark("job", 4, b"four", False),))
+        at.commit(marks=(Mark("job", 4, b"four", None),))
         assert (at.job().mark_count, at.job().mark_digest, at.job().total) == (4, b"four", None)
-        at.commit(marks=(Mark("job", 10, b"ten", True),))
-        at.commit(marks=(Mark("job", 9, b"nine", False),))
+        at.commit(marks=(Mark("job", 10, b"ten", 10),))
+        at.commit(marks=(Mark("job", 9, b"nine", None),))
         assert (at.job().mark_count, at.job().mark_digest, at.job().total) == (9, b"nine", 10)
 
     # -- it stays -------------------------------------------------------------------------------------------------
 
     def test_a_ledger_opened_again_has_all_that_was_committed(self, at: At) -> None:
-        at.commit(record([1, None], 5, errors={1: "no"}), marks=(Mark("job", 9, b"nine", True),))
+        at.commit(record([1, None], 5, errors={1: "no"}), marks=(Mark("job", 9, b"nine", 9),))
         at.ledger.end_job("job", "done", 9)
         before, page, rows = at.job(), at.receipts(), at.rows()
         at.ledger.close()
@@ -374,7 +374,7 @@ class StoreContract:
         at.commit(record(["small"]))
         at.place.fill(at.ledger)
         batch = record(["s"], 1), record([BIG], 2), record([None], 3, errors={0: "no"})
-        mark = Mark("job", 4, b"four", True)
+        mark = Mark("job", 4, b"four", 4)
         before, page = at.job(), at.receipts()
         for _ in range(2):
             with pytest.raises(LedgerStuck):

@@ -103,7 +103,7 @@ WORKERS_OWN: list[ToSink] = [
 VENTILATORS_OWN: list[ToSink] = [
     Open("job", SQUARE, "lines of text", 5557, 0, False, False),
     Ask("job", 0, False),
-    Mark("job", 5, b"", True),
+    Mark("job", 5, b"", 5),
     Close("job", 0, False),
     Halt("job"),
     Cancel("job"),

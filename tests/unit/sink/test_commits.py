@@ -210,8 +210,8 @@ def test_a_stuck_ledger_is_tried_again_at_the_deadline_and_not_before(scene: Sce
 
 def test_a_mark_is_remembered_for_the_next_run(scene: Scene) -> None:
     scene.ventilator()
-    scene.send(VERA, Mark("job", 10, b"digest", True))
-    scene.send(VERA, Mark("job", 4, b"earlier", False))
+    scene.send(VERA, Mark("job", 10, b"digest", 10))
+    scene.send(VERA, Mark("job", 4, b"earlier", None))
     scene.sink.flush(scene.now)
     ((_, opened),) = of(Opened, scene.ventilator())
     assert isinstance(opened, Opened)

@@ -52,8 +52,8 @@ def test_a_job_that_is_done_stays_done_unless_failed_or_missing_tasks_are_to_run
     assert stays_done(job, opening(retry_failed=retry_failed)) == stays
 
 
-def mark(count: int, ended: bool = False) -> Mark:
-    return Mark("job", count, b"digest %d" % count, ended)
+def mark(count: int, total: int | None = None) -> Mark:
+    return Mark("job", count, b"digest %d" % count, total)
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,18 @@ def mark(count: int, ended: bool = False) -> Mark:
     [
         (None, None, mark(4), None),
         (None, None, mark(5), mark(5)),
-        (None, None, mark(9, True), mark(9, True)),
+        (None, None, mark(9, 9), mark(9, 9)),
         (None, mark(8), mark(7), mark(8)),
         (None, mark(8), mark(9), mark(9)),
-        (None, mark(8), mark(8, True), mark(8, True)),
-        (None, mark(8, True), mark(8), mark(8, True)),
+        (None, mark(8), mark(8, 8), mark(8, 8)),
+        (None, mark(8, 8), mark(8), mark(8, 8)),
         (None, mark(8), mark(4), mark(8)),
-        (7, None, mark(9, True), mark(9)),
+        (5, None, mark(9, 9), mark(9)),
+        (7, None, mark(6, 8), mark(6, 8)),
+        (7, None, mark(9, 9), mark(9, 9)),
     ],
 )
-def test_a_mark_never_goes_back_and_a_total_stays(
+def test_a_mark_never_goes_back_and_the_total_of_a_read_input_stays(
     total: int | None, waiting: Mark | None, come: Mark, wanted: Mark | None
 ) -> None:
     assert next_mark(replace(JOB, total=total), waiting, come) == wanted

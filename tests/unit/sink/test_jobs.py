@@ -242,9 +242,7 @@ def test_a_new_run_of_a_job_recalls_its_crew_and_one_that_opens_it_again_does_no
     assert recalled == [[], [], [b"ada"]]
 
 
-@pytest.mark.parametrize(
-    "message", [Mark("job", 5, b"", True), Close("job", 0, False), Halt("job"), Ask("job", 0, False)]
-)
+@pytest.mark.parametrize("message", [Mark("job", 5, b"", 5), Close("job", 0, False), Halt("job"), Ask("job", 0, False)])
 def test_another_ventilator_cannot_act_for_a_job(scene: Scene, message: ToSink) -> None:
     scene.ventilator(VERA)
     scene.hello(VITO)

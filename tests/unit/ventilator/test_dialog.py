@@ -132,9 +132,9 @@ def test_the_newest_mark_is_said_now_and_then() -> None:
     scene = opened()
     said = []
     for count in range(100):
-        scene.talk.mark(count, b"%d" % count, False)
+        scene.talk.mark(count, b"%d" % count, None)
         for mark in of(Mark, scene.after(MARK_S / 8)):
-            assert mark == Mark("job", count, b"%d" % count, False)
+            assert mark == Mark("job", count, b"%d" % count, None)
             said.append(count)
     assert said == [0, *range(7, 100, 8)]
     assert [mark.count for mark in of(Mark, scene.after(10))] == [99]
@@ -143,22 +143,22 @@ def test_the_newest_mark_is_said_now_and_then() -> None:
 def test_a_mark_is_kept_until_the_job_is_open() -> None:
     scene = Scene()
     scene.welcome()
-    scene.talk.mark(7, b"d", False)
+    scene.talk.mark(7, b"d", None)
     assert of(Mark, scene.after(10)) == []
     scene.talk.receive(scene.now, OPENED)
-    assert of(Mark, scene.talk.tick(scene.now)) == [Mark("job", 7, b"d", False)]
+    assert of(Mark, scene.talk.tick(scene.now)) == [Mark("job", 7, b"d", None)]
 
 
 def test_the_last_mark_is_said_at_once_and_so_is_the_first_after_the_job_was_opened_again() -> None:
     scene = opened()
-    scene.talk.mark(6, b"d", False)
+    scene.talk.mark(6, b"d", None)
     scene.talk.tick(scene.now)
     scene.welcome()
     scene.talk.receive(scene.now, OPENED)
-    scene.talk.mark(7, b"e", False)
-    assert of(Mark, scene.talk.tick(scene.now)) == [Mark("job", 7, b"e", False)]
-    scene.talk.mark(8, b"f", True)
-    assert of(Mark, scene.talk.tick(scene.now)) == [Mark("job", 8, b"f", True)]
+    scene.talk.mark(7, b"e", None)
+    assert of(Mark, scene.talk.tick(scene.now)) == [Mark("job", 7, b"e", None)]
+    scene.talk.mark(8, b"f", 8)
+    assert of(Mark, scene.talk.tick(scene.now)) == [Mark("job", 8, b"f", 8)]
 
 
 def test_an_interrupted_job_has_its_batches_recalled_and_reads_no_more() -> None:

@@ -417,6 +417,10 @@ def test_the_length_of_a_file_is_guessed_and_that_of_a_pipe_is_not(tmp_path: Pat
     assert source.expected is None
     source.fill()
     assert source.expected == pytest.approx(200_000, rel=0.01)
+    assert source.is_estimate
+    whole = file_input(tmp_path, b"line\n\nlast")
+    whole.fill()
+    assert (whole.expected, whole.is_estimate, whole.ended) == (2, False, False), "its last byte was read"
     pipe.write(b"line\n")
     pipe.input.fill()
     assert pipe.input.expected is None

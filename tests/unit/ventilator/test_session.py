@@ -318,7 +318,7 @@ def test_while_it_is_not_known_to_be_the_same_input_nothing_is_pushed_and_nothin
     scene.tasks.count = 5
     scene.turn()
     assert scene.pushed == [0, 1, 2, 3, 4]
-    assert scene.sent(Mark) == [Mark("job", 5, b"d", False)]
+    assert scene.sent(Mark) == [Mark("job", 5, b"d", None)]
 
 
 def test_an_input_that_has_grown_is_refused_once_the_tasks_that_it_had_are_recorded() -> None:
@@ -352,12 +352,24 @@ def test_a_slow_input_that_leaves_slots_idle_is_said_to_the_crew() -> None:
     assert scene.sent(Ask)[-1] == Ask("job", 0, True)
 
 
+def test_an_estimate_is_no_total_for_the_sink() -> None:
+    tasks = Tasks(4)
+    tasks.is_estimate = True
+    scene = Scene(tasks)
+    scene.open(opened())
+    assert scene.sent(Mark) == [Mark("job", 2, b"d", None)]
+    assert (scene.session.standing.total, scene.session.standing.is_estimate) == (4, True)
+    scene.turn(scene.receipts([0, 1]))
+    assert scene.sent(Mark)[-1] == Mark("job", 4, b"d", 4)
+    assert not scene.session.standing.is_estimate
+
+
 def test_marks_follow_the_input_once_it_is_the_right_one() -> None:
     scene = Scene(Tasks(4))
     scene.open(opened())
-    assert scene.sent(Mark) == [Mark("job", 2, b"d", False)]
+    assert scene.sent(Mark) == [Mark("job", 2, b"d", 4)]
     scene.turn(scene.receipts([0, 1]))
-    assert scene.sent(Mark)[-1] == Mark("job", 4, b"d", True), "at once, as it is the last"
+    assert scene.sent(Mark)[-1] == Mark("job", 4, b"d", 4), "at once, as it is the last"
     assert scene.sent(Ask)[-1] == Ask("job", 2, True), "and the crew has slots to spare"
 
 
