@@ -1,6 +1,5 @@
 """How many descriptors this process may have: raised at its start, and as it was for whatever it starts."""
 
-import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,20 +40,6 @@ def as_started() -> Iterator[None]:
     finally:
         if lowered:
             _set(raised)
-
-
-def spare(count: int) -> bool:
-    """Whether this many more can be opened now."""
-    opened: list[int] = []
-    try:
-        while len(opened) < count:
-            opened.append(os.open(os.devnull, os.O_RDONLY))
-    except OSError:
-        return False
-    finally:
-        for each in opened:
-            os.close(each)
-    return True
 
 
 def _set(limit: int) -> bool:

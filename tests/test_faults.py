@@ -37,6 +37,23 @@ def test_without_faults_each_task_is_executed_exactly_once(pipeline: Pipeline) -
     assert sorted(executions(pipeline)) == list(range(2000))
 
 
+def test_a_stopped_worker_does_not_swallow_a_job(pipeline: Pipeline) -> None:
+    """It takes no batch, returns none and is still connected: pushes go on going to it, until it is cut off."""
+    pipeline.module("sleep", SLEEP.replace(".05", ".005"))
+    sink = pipeline.sink()
+    stopped = pipeline.worker("sleep", "--slots", "2", "--name", "stopped")
+    pipeline.worker("sleep", "--slots", "2", "--name", "healthy")
+    for name in ("stopped", "healthy"):
+        sink.wait_for(f"worker {name}.* joined")
+    ventilator = pipeline.ventilator("sleep:sleep", "--range", "600", "--batch", "1", "--job", "j")
+    wait_until(lambda: pipeline.query("SELECT 1 FROM jobs WHERE done > 20"), "both run something")
+    stopped.signal(signal.SIGSTOP)
+    # With leases alone it gets done with four batches in ten seconds.
+    assert ventilator.wait() == 0, ventilator.err
+    stopped.signal(signal.SIGCONT)
+    everything_once(pipeline, 600)
+
+
 def test_a_killed_worker_loses_nothing(pipeline: Pipeline) -> None:
     pipeline.module("gate", GATE)
     sink = pipeline.sink()

@@ -13,6 +13,19 @@ import pytest
 from tests.conftest import TOP, Process
 from tests.namespaces import Network, network_of
 
+SQUARES = (
+    "import os, time\n"
+    "def square(n):\n    return n * n\n"
+    "def wait(n):\n    while not os.path.exists('open'):\n        time.sleep(.01)\n"
+)
+
+
+SQUARES = (
+    "import os, time\n"
+    "def square(n):\n    return n * n\n"
+    "def wait(n):\n    while not os.path.exists('open'):\n        time.sleep(.01)\n"
+)
+
 
 @pytest.fixture
 def network() -> Iterator[Network]:
@@ -33,11 +46,11 @@ class Machines:
         self.sink = self.start("sink", "sink")
         self.sink.wait_for("listening at all addresses, ports 5559 and 5558")
         address = f"tcp://{network.addresses['sink']}:5559"
-        for role, machine in [("worker", "lab1"), ("ventilator", "desk")]:
+        for role, machine in [("worker", "lab1"), ("worker", "lab2"), ("ventilator", "desk")]:
             enrol = self.start("sink", "sink", "enrol", role, machine, "--address", address)
             assert enrol.wait() == 0, enrol.err
             shutil.move(self.folders["sink"] / f"{machine}.key_secret", self.folders[role])
-        (self.folders["worker"] / "squares.py").write_text("def square(n):\n    return n * n\n")
+        (self.folders["worker"] / "squares.py").write_text(SQUARES)
 
     def start(self, host: str, script: str, *arguments: str) -> Process:
         command = [*self._network.inside(host), sys.executable, str(TOP / f"{script}.py"), *arguments]
@@ -85,4 +98,17 @@ def test_a_ventilator_that_a_worker_cannot_reach_is_said_at_both_ends(machines: 
     assert "pulling" not in worker.err
     network.heal("ventilator")
     worker.wait_for(rf"pulling the tasks of job \S+ from {address}")
+    assert ventilator.wait() == 0, ventilator.err
+
+
+def test_a_ventilator_at_all_addresses_outlives_a_revoked_key(machines: Machines) -> None:
+    for machine in ("lab1", "lab2"):
+        worker = machines.start("worker", "worker", "squares", "--key", f"{machine}.key_secret")
+        worker.wait_for("exposing")
+    ventilator = machines.start("ventilator", "ventilator", "squares:wait", "--range", "4", "--key", "desk.key_secret")
+    worker.wait_for("pulling the tasks")
+    assert machines.start("sink", "sink", "revoke", "lab2").wait() == 0
+    # The ventilator has been told before.
+    assert worker.wait() == 2, worker.err
+    (machines.folders["worker"] / "open").touch()
     assert ventilator.wait() == 0, ventilator.err

@@ -22,6 +22,7 @@ class Door:
         self.rules = Doorstep(descriptors_max)
         self._descriptors_max = descriptors_max
         self._watches = [(SocketMonitor(each, _EVENTS), each.type == zmq.ROUTER) for each in bound]
+        self._open: set[int] = set()
         self._full_lines, self._silent_lines = LineBudget(1), LineBudget(1)
 
     def register(self, poll: polling.Poll) -> None:
@@ -39,8 +40,10 @@ class Door:
                     continue
                 unwanted.pop(value, None)
                 if event == zmq.EVENT_DISCONNECTED:
+                    self._open.discard(value)
                     self.rules.gone(value)
                     continue
+                self._open.add(value)
                 why = self.rules.accepted(clock.now(), value, address_of(value), greets)
                 if why is not None:
                     unwanted[value] = why
@@ -61,6 +64,22 @@ class Door:
             hang_up(descriptor)
             for line in self._silent_lines.say(clock.now(), "hung up on a connection that did not say hello"):
                 log.warning(line)
+
+    @property
+    def open_count(self) -> int:
+        """How many connections there are now, strangers' included."""
+        self.look()
+        return len(self._open)
+
+    def hang_up_on_all(self) -> None:
+        """End all connections: who may connects anew.
+
+        Not by unbinding: libzmq 4.3.5 then leaves peers in their handshake with connections that are open and dead, and
+        the port may still be in use when it is bound again.
+        """
+        self.look()
+        for descriptor in self._open:
+            hang_up(descriptor)
 
     def close(self) -> None:
         """To be called before the sockets are closed."""

@@ -1,5 +1,7 @@
 """Which batches workers have: given to them, named by beats, handed back, lost. No socket, no clock."""
 
+from dataclasses import dataclass
+
 from ..protocol.codec import slice_arguments
 from ..protocol.messages import BatchName, Member, Message, Quarantine, Returned
 from ..task_ranges import TaskRanges
@@ -8,6 +10,16 @@ from .flights import Flight, Flights, State
 from .holders import Holders
 from .settings import DispatchSettings
 from .speculation import Speculation
+
+
+@dataclass(frozen=True, slots=True)
+class CutLinks:
+    """Order to the shell: cut all connections of the tasks link if there are more than `living`.
+
+    One of them is then a stopped worker's, to which every other batch would be pushed. Who lives connects anew.
+    """
+
+    living: int
 
 
 class Assignments:
@@ -51,7 +63,9 @@ class Assignments:
         flight = self._flights.next_ready()
         assert flight is not None
         flight.was_pushed, flight.pushed_at = True, now
-        self._flights.push(flight, now + self._timing.lease_s)
+        # Who misses its beats may get it: then no beat will ever name it.
+        lease_s = self._timing.unnamed_s if self._crew.quiet else self._timing.lease_s
+        self._flights.push(flight, now + lease_s)
 
     def named(self, now: float, name: BatchName, next_task: int) -> None:
         """A beat names this batch; `next_task` is the next task of the input."""
@@ -61,11 +75,25 @@ class Assignments:
             flight.named = True
             self._flights.push(flight, now + self._timing.lease_s)
 
-    def part_with(self, now: float, member: Member | None, lost: bool) -> list[Message]:
+    def look_for_quiet(self, now: float) -> list[Message | CutLinks]:
+        """The sink speaks, and some worker has missed its beats: what was pushed to it waits no longer than it must."""
+        if not self._crew.fall_quiet(now - self._timing.silence_s):
+            return []
+        for flight in self._unnamed():
+            self._shorten(flight, max(now, flight.pushed_at + self._timing.unnamed_s))
+        return [self._cut()]
+
+    def sink_was_slow(self, now: float) -> None:
+        """It may have beats that it has not passed on: everyone's silence counts from now."""
+        self._crew.excuse(now)
+
+    def part_with(
+        self, now: float, member: Member | None, lost: bool, was_quiet: bool = False
+    ) -> list[Message | CutLinks]:
         """Take back the batches of a worker that left or was lost."""
         if member is None:
             return []
-        outputs: list[Message] = []
+        outputs: list[Message | CutLinks] = [self._cut()] if lost and not was_quiet else []
         started = set(member.started) if lost else set()
         for name in member.held:
             self._lose_one(now, name, lost)
@@ -76,7 +104,9 @@ class Assignments:
                 outputs.append(self._quarantine(now, flight, member.worker))
             else:
                 self._take_back(now, flight)
-        self._shorten_unnamed(now)
+        for flight in self._unnamed():
+            # It may have been on its way to this worker.
+            self._shorten(flight, now + self._timing.unnamed_s)
         return outputs
 
     def returned(self, now: float, returned: Returned) -> None:
@@ -130,12 +160,16 @@ class Assignments:
                     found[name] = flight
         return list(found.values())
 
-    def _shorten_unnamed(self, now: float) -> None:
-        """What no beat ever named may have been on its way to the worker that has left."""
-        ends_at = now + self._timing.unnamed_s
-        for flight in self._flights:
-            if flight.state is State.PUSHED and not flight.named and flight.due_at > ends_at:
-                self._flights.lease(flight, ends_at)
+    def _cut(self) -> CutLinks:
+        return CutLinks(len(self._crew) - len(self._crew.quiet))
+
+    def _unnamed(self) -> list[Flight]:
+        """What the crew was given and no beat ever named."""
+        return [flight for flight in self._flights if flight.state is State.PUSHED and not flight.named]
+
+    def _shorten(self, flight: Flight, ends_at: float) -> None:
+        if flight.due_at > ends_at:
+            self._flights.lease(flight, ends_at)
 
     def _quarantine(self, now: float, flight: Flight, worker: str) -> Quarantine:
         """Give the task up; should the word be lost, the lease ends, and the next lost worker brings it up again."""

@@ -1,6 +1,7 @@
 """A ventilator's talk with its sink: open the job, ask for receipts, close it. No socket, no clock."""
 
 from ..protocol.messages import Close, Closed, FromSink, Halt, Mark, Message, Open, Opened
+from .assignments import CutLinks
 from .dispatch import Dispatch
 from .settings import DispatchSettings
 
@@ -40,7 +41,7 @@ class Dialog:
         self._repeat_at = now + self._REPEAT_S
         return [self._open]
 
-    def receive(self, now: float, message: FromSink) -> list[Message]:
+    def receive(self, now: float, message: FromSink) -> list[Message | CutLinks]:
         """Take a message of the sink."""
         if isinstance(message, Opened):
             if self.opened is not None and self.opened.ledger != message.ledger:

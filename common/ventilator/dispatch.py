@@ -1,5 +1,6 @@
 """The ventilator's rules: window, leases and returns. No socket, no clock; `now` is monotonic seconds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from msgspec import Raw
@@ -16,7 +17,7 @@ from ..protocol.messages import (
     Receipts,
     Returned,
 )
-from .assignments import Assignments
+from .assignments import Assignments, CutLinks
 from .batch_size import BatchSize
 from .earlier_run import EarlierRun
 from .flights import Flight, Flights
@@ -264,9 +265,12 @@ class Dispatch:
 
     # -- messages -----------------------------------------------------------------------------------------------
 
-    def receive(self, now: float, message: FromSink) -> list[Message]:
-        """Take a message of the sink; the answer is what to send to it."""
+    def receive(self, now: float, message: FromSink) -> list[Message | CutLinks]:
+        """Take a message of the sink; the answer is what to send to it, and whether to cut the tasks link."""
         self._hear(now)
+        return [*self._take(now, message), *self._assignments.look_for_quiet(now)]
+
+    def _take(self, now: float, message: FromSink) -> Sequence[Message | CutLinks]:
         if isinstance(message, Receipts):
             return self._receive_receipts(now, message)
         if isinstance(message, Crew):
@@ -356,6 +360,8 @@ class Dispatch:
     def _hear(self, now: float) -> None:
         if self._sink_away(now):
             self._assignments.sink_is_back(now)
+        if self._cursor.was_slow(now):
+            self._assignments.sink_was_slow(now)
         self._cursor.hear(now)
 
     def _receive_opened(self, now: float, opened: Opened) -> list[Message]:
@@ -383,17 +389,18 @@ class Dispatch:
             self._end_gathering(now)
         return [self._cursor.ask(now, self.scarce)]
 
-    def _receive_crew(self, now: float, crew: Crew) -> list[Message]:
+    def _receive_crew(self, now: float, crew: Crew) -> list[Message | CutLinks]:
         self.others_count = crew.others
         for member in crew.members:
-            self._crew.heard(member)
+            self._crew.heard(now, member)
             for name in member.held:
                 self._assignments.named(now, name, self.next_task)
-        outputs: list[Message] = []
+        outputs: list[Message | CutLinks] = []
         for worker in crew.left:
             outputs += self._assignments.part_with(now, self._crew.gone(worker), lost=False)
         for worker in crew.lost:
-            outputs += self._assignments.part_with(now, self._crew.gone(worker), lost=True)
+            was_quiet = worker in self._crew.quiet
+            outputs += self._assignments.part_with(now, self._crew.gone(worker), lost=True, was_quiet=was_quiet)
         return outputs
 
     def _receive_failed(self, now: float, failed: Failed) -> None:

@@ -1,6 +1,6 @@
 """The crew as a ventilator knows it from the beats: how much room there is, and who names which batch."""
 
-from itertools import islice
+from itertools import islice, takewhile
 
 from msgspec import structs
 
@@ -17,7 +17,11 @@ class Holders:
         self.slots = 0
         """Of all workers together."""
         self.prefetch = 0
+        self.quiet: set[str] = set()
+        """Workers that miss their beats, until they beat again or are said to be gone."""
         self._members: dict[str, Member] = {}
+        self._heard_at: dict[str, float] = {}
+        """When each of the other workers was heard last; the one that was heard longest ago stands first."""
         self._holders: dict[BatchName, set[str]] = {}
 
     def __len__(self) -> int:
@@ -28,10 +32,13 @@ class Holders:
         self.slots = self.prefetch = 0
         self._members.clear()
         self._holders.clear()
+        self.quiet.clear()
+        self._heard_at.clear()
 
-    def heard(self, member: Member) -> None:
+    def heard(self, now: float, member: Member) -> None:
         """A worker's beat; it replaces the one before."""
         self._forget(member.worker)
+        self._heard_at[member.worker] = now
         self._members[member.worker] = member
         self.slots += member.slots
         self.prefetch += member.prefetch
@@ -63,7 +70,23 @@ class Holders:
         """True when the last beat of some worker names this batch."""
         return name in self._holders
 
+    # -- who misses its beats -----------------------------------------------------------------------------------
+
+    def excuse(self, now: float) -> None:
+        """Nobody could be heard until now: count everyone's silence from here."""
+        self._heard_at = dict.fromkeys(self._heard_at, now)
+
+    def fall_quiet(self, heard_until: float) -> bool:
+        """Those that were last heard at this instant or before miss their beats; returns whether there are any more."""
+        found = list(takewhile(lambda worker: self._heard_at[worker] <= heard_until, self._heard_at))
+        self.quiet.update(found)
+        for worker in found:
+            del self._heard_at[worker]
+        return bool(found)
+
     def _forget(self, worker: str) -> None:
+        self.quiet.discard(worker)
+        self._heard_at.pop(worker, None)
         member = self._members.pop(worker, None)
         if member is not None:
             self.slots -= member.slots

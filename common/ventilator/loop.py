@@ -26,9 +26,6 @@ from .summary import JobEnd
 
 log = logging.getLogger(__name__)
 
-_LISTENING_DESCRIPTORS = 4
-"""How many descriptors libzmq needs at a time to end listening, and to begin again."""
-
 
 @dataclass(frozen=True, slots=True)
 class VentilatorOptions:
@@ -65,14 +62,12 @@ class Ventilator:
         self._poll = poll
         self._signals = signals
         self._worker_keys: frozenset[str] = frozenset()
-        self._listens_anew = False
         self._input_polled: int | None = None
         self._context = zmq.Context()
         # The handler stands before the first socket that needs it.
         self._gate = ZapHandler(self._context, self._judge, self._say_refused)
         self._tasks = sockets.tasks_server(self._context, certificate)
         self._door = Door(descriptors.raise_limit(), self._tasks)
-        self._tasks_endpoint = ""
         self._port = 0
         self._link = link.SinkLink(
             self._context,
@@ -117,8 +112,6 @@ class Ventilator:
     def _turn(self) -> None:
         now = clock.now()
         self._link.tick()
-        if self._listens_anew:
-            self._listen_anew()
         read_ahead(self._input, self.session, now, self._options.dispatch.batch_bytes_max)
         outputs = self.session.tick(now, self._link.away(), state_of(self._input))
         # A slot may wait for what is pushed, nobody for the next question.
@@ -185,7 +178,9 @@ class Ventilator:
         elif isinstance(message, Roster):
             self._take_roster(frozenset(message.keys))
         else:
-            self.session.receive(clock.now(), message)
+            for order in self.session.receive(clock.now(), message):
+                if self._door.open_count > order.living:
+                    self._door.hang_up_on_all()
 
     def _bind(self, loopback: str) -> None:
         """Listen for workers: where the sink listens on this machine only, so does the ventilator."""
@@ -198,20 +193,13 @@ class Ventilator:
                 log.info("port %d is in use: workers find this ventilator at port %d", TASKS_PORT, self._port)
         else:
             self._port = sockets.bind(self._tasks, host, self._options.port, "--port")
-        self._tasks_endpoint = sockets.endpoint(host, self._port)
 
     def _take_roster(self, keys: frozenset[str]) -> None:
         revoked = self._worker_keys - keys
         self._worker_keys = keys
-        self._listens_anew = self._listens_anew or bool(revoked)
-
-    def _listen_anew(self) -> None:
-        """Live connections do not ask the gate again: all are made anew, and the leases bring back what was queued."""
-        # libzmq aborts the process when it finds no descriptor left for this.
-        if descriptors.spare(_LISTENING_DESCRIPTORS):
-            self._listens_anew = False
-            self._tasks.unbind(self._tasks_endpoint)
-            self._tasks.bind(self._tasks_endpoint)
+        if revoked:
+            # Live connections do not ask the gate again: all are made anew, and the leases bring back what was queued.
+            self._door.hang_up_on_all()
 
     def _judge(self, domain: str, key: str, address: str, has_waited: bool) -> str:
         self._door.showed_key(address)

@@ -40,6 +40,11 @@ class ReceiptCursor:
         """True while the sink has been silent for too long."""
         return self._heard_at is None or now - self._heard_at > self._timing.silence_s
 
+    def was_slow(self, now: float) -> bool:
+        """True when the sink, which speaks now, has said less than it does each `ask_s` seconds."""
+        slow_s = (self._timing.ask_s + self._timing.silence_s) / 2
+        return self._heard_at is None or now - self._heard_at > slow_s
+
     def is_overdue(self, now: float) -> bool:
         """True when the question was never answered."""
         asks_at = self.deadline()

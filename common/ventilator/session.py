@@ -8,6 +8,7 @@ from ..errors import OperatorError
 from ..log_line import LogLine
 from ..protocol.messages import Batch, Cancel, FromSink, Message, Opened, Unreachable
 from . import summary
+from .assignments import CutLinks
 from .dialog import Dialog
 from .dispatch import Dispatch, Skip, Take
 from .out_of_reach import OutOfReach
@@ -109,12 +110,14 @@ class VentilatorSession:
         """The sink welcomes us, for the first time or after it was away; workers connect to `port`."""
         self._outputs += self._talk.welcome(now, port)
 
-    def receive(self, now: float, message: FromSink) -> None:
-        """Take a message of the sink."""
+    def receive(self, now: float, message: FromSink) -> list[CutLinks]:
+        """Take a message of the sink; the answer is what to do before anything is pushed."""
         if isinstance(message, Unreachable):
             self._out_of_reach.take(now, message)
-        else:
-            self._outputs += self._talk.receive(now, message)
+            return []
+        outputs = self._talk.receive(now, message)
+        self._outputs += [output for output in outputs if not isinstance(output, CutLinks)]
+        return [output for output in outputs if isinstance(output, CutLinks)]
 
     def interrupt(self, now: float, signal: str) -> None:
         """Stop: wait for what runs, but not for ever; the second time do not wait."""

@@ -12,7 +12,8 @@ class Beats:
 
     def __init__(self, settings: HoldingSettings) -> None:
         self._settings = settings
-        self._serial = 0
+        self.serial = 0
+        """Of the last one."""
         self.at = float("-inf")
         """When the last one was due."""
         self.due_at: float | None = None
@@ -30,9 +31,9 @@ class Beats:
     def beat(self, now: float, prefetch: int, held: Iterable[HeldBatch], started: Iterable[HeldBatch]) -> Beat:
         """The beat that is due."""
         self.at, self.due_at, self.changed = now, None, False
-        self._serial += 1
+        self.serial += 1
         return Beat(
-            serial=self._serial,
+            serial=self.serial,
             slots=self._settings.slots,
             prefetch=prefetch,
             held=_named(held),

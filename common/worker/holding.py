@@ -5,11 +5,24 @@
 
 from collections.abc import Iterable, Sequence
 
-from ..protocol.messages import Batch, Beat, Dropped, FromSink, Heard, Message, Recall, Recorded, Results, Returned
+from ..protocol.messages import (
+    Again,
+    Batch,
+    BatchName,
+    Beat,
+    Dropped,
+    FromSink,
+    Heard,
+    Message,
+    Recall,
+    Recorded,
+    Results,
+)
 from .beats import Beats
 from .capacity import Capacity
 from .fair_queue import FairQueue
 from .held_batch import HeldBatch
+from .returns import Returns
 from .service_times import ServiceTimes
 from .settings import HoldingSettings
 from .slot_orders import KillOrder, RunOrder, SlotOrders
@@ -36,7 +49,7 @@ class Holding:
         self._held: dict[str, dict[int, HeldBatch]] = {}
         self._jobs: set[str] = set()
         """Those that the sink has named and not dropped."""
-        self._returns: dict[str, Returned] = {}
+        self._returns = Returns(worker)
         self._unreceipted: Unacked[HeldBatch] = Unacked(settings.timing)
         self._times = ServiceTimes(settings)
         self._serial = 0
@@ -117,6 +130,10 @@ class Holding:
             self._give_back_waiting(job, self._room.load[job])
         return self.tick(now)
 
+    def sink_joined(self) -> None:
+        """The sink knows this worker now; what was handed back before may have been dropped there."""
+        self._returns.repeat(self._holds)
+
     def sink_restarted(self, now: float) -> list[Output]:
         """A sink that does not know this worker's beats and results is there: say them again."""
         self._beats.due_at = now
@@ -138,8 +155,11 @@ class Holding:
         if isinstance(message, Batch):
             return self.take(now, [message])
         if isinstance(message, Heard):
+            self._returns.heard(message.serial)
             return [*self._orders.heard(message.serial)]
-        if isinstance(message, Recorded):
+        if isinstance(message, Again):
+            self._returns.dropped()
+        elif isinstance(message, Recorded):
             for serial in (*message.serials, *message.refused):
                 self._receipt(serial)
         elif isinstance(message, Recall):
@@ -163,8 +183,7 @@ class Holding:
             self._return_surplus(now)
         if self._leave_by is not None and now >= self._leave_by:
             outputs += self._end_grace(now)
-        outputs += self._returns.values()
-        self._returns.clear()
+        outputs += self._returns.due(self._beats.serial)
         outputs += self._unreceipted.overdue(now)
         if now >= self._beats.next_at():
             outputs.append(self._beat(now))
@@ -199,6 +218,10 @@ class Holding:
             self._beats.changed = True
             self._room.load[batch.job] += 1
             self._turns.append(now, held)
+
+    def _holds(self, job: str, name: BatchName) -> bool:
+        held = self._held.get(job, {}).get(name[0])
+        return held is not None and (held.batch.count, held.batch.attempt) == name[1:]
 
     def _prefetches_more(self) -> bool:
         """True while batches are done in no time, as the last beat has said it."""
@@ -303,10 +326,7 @@ class Holding:
     def _return(self, batch: Batch, refused: bool = False) -> None:
         """Hand a batch back: one that was held, or one that was `refused` as it came."""
         self.returned_count += 1
-        returned = self._returns.setdefault(batch.job, Returned(batch.job, self._worker, [], []))
-        # Of a copy that is refused the original may be here, and stay.
-        names = returned.copies if refused and batch.copy else returned.batches
-        names.append((batch.first, batch.count, batch.attempt))
+        self._returns.add(batch, refused and batch.copy)
 
     def _return_surplus(self, now: float) -> None:
         """Hand back what waits beyond the capacity, which shrinks when a job becomes scarce or its tasks slow."""

@@ -144,13 +144,12 @@ class WorkerSession:
 
     def _receive_welcome(self, now: float, welcome: Welcome, sink_host: str) -> list[SessionOutput]:
         outputs: list[SessionOutput] = [] if self._functions is None else [Offer(self._functions)]
+        self.holding.sink_joined()
         if welcome.run == self._sink_run:
             return outputs
         self._sink_run = welcome.run
         outputs.append(LogLine("info", f"joined the sink at {sink_host} as {self._name}"))
         outputs.append(ConnectResults(welcome.results_port))
-        # What was to be sent in this turn has no receipt either.
-        self._outgoing, self._outgoing_bytes = [], 0
         return outputs + self._joined(self.holding.sink_restarted(now))
 
     def _receive_places(self, now: float, places: Sequence[Place], sink_host: str) -> list[SessionOutput]:

@@ -327,6 +327,10 @@ class Farm:
         self.world.after(worker.dice.uniform(0.003, 0.3), self._connect_tasks, worker, port)
 
     def _connect_tasks(self, worker: Worker, port: int) -> None:
+        if self.world.now < worker.stalled_until:
+            # A stopped process does not shake hands.
+            self.world.at(worker.stalled_until, self._connect_tasks, worker, port)
+            return
         ventilator = self._listening.get(port)
         if ventilator is None or not worker.wants(port) or any(each is worker for each, _ in ventilator.pullers):
             return
@@ -338,8 +342,8 @@ class Farm:
         ventilator.happen(_nothing)
         worker.happen(worker.tasks_connected, port)
 
-    def rebind(self, ventilator: Ventilator) -> None:
-        """A key was revoked: everybody connects anew, and what was on its way is lost."""
+    def cut_links(self, ventilator: Ventilator) -> None:
+        """Everybody connects anew, and what was on its way is lost."""
         for worker, channel in ventilator.pullers:
             channel.close(True)
             self.connect_tasks(worker, ventilator.port)

@@ -320,8 +320,9 @@ def the_window_is_one_too_large(patch: Patch) -> None:
 def a_lost_worker_keeps_its_batches(patch: Patch) -> None:
     """What a lost worker held is pushed again at once."""
 
-    def only_shorter(assignments: Any, now: float, member: Any, lost: bool) -> list[Any]:
-        assignments._shorten_unnamed(now)
+    def only_shorter(assignments: Any, now: float, *_: Any, **__: Any) -> list[Any]:
+        for flight in assignments._unnamed():
+            assignments._shorten(flight, now + assignments._timing.unnamed_s)
         return []
 
     patch.setattr(Assignments, "part_with", only_shorter)

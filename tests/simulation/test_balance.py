@@ -58,3 +58,16 @@ def test_tiny_batches_share_messages_and_commits() -> None:
     assert found.messages_a_task <= 3, "a push and a result each, and little else"
     assert found.commits_a_task <= 0.05
     assert found.wakes_a_task <= 0.01
+
+
+@pytest.mark.parametrize("stalled_s", [1.0, 3.5, 8.0, 60.0])
+@pytest.mark.parametrize("speculates", [False, True])
+def test_a_stopped_worker_swallows_no_job(stalled_s: float, speculates: bool) -> None:
+    """PUSH goes on feeding it, and nothing that it has comes back before it is missed."""
+    tasks = [Task(0.05)] * 400
+    level = Level(f"stalled {stalled_s}", Crew(2, 2), tasks, batch_tasks=1, speculates=speculates)
+    level.world.at(5.0, lambda: next(iter(level.workers.values())).stall(5.0 + stalled_s))
+    found = level.measure()
+    alone_s, ideal_s, timing = sum(task.seconds for task in tasks) / 2, 5.0, level.timing
+    # The other one has all the work, after it was missed; what its last beat has named waits until it is lost.
+    assert found.ratio * ideal_s <= min(alone_s, ideal_s + stalled_s) + timing.silence_s + timing.beat_s

@@ -289,12 +289,14 @@ class Ventilator(Client):
         elif isinstance(message, Roster):
             self._take_roster(frozenset(message.keys))
         else:
-            self.session.receive(now, message)
+            for order in self.session.receive(now, message):
+                if len(self.pullers) > order.living:
+                    self.farm.cut_links(self)
 
     def _take_roster(self, keys: frozenset[str]) -> None:
         revoked, self.worker_keys = self.worker_keys - keys, keys
         if revoked:
-            self.farm.rebind(self)
+            self.farm.cut_links(self)
 
     def failed(self, text: str) -> None:
         """Another ventilator seems to run the job, or is believed to: the operator tries again."""

@@ -474,7 +474,7 @@ class Worker(Client):
 
     def _check_returned(self) -> None:
         rules = self.rules
-        if self._returned_count != rules.returned_count:
+        if self._returned_count != rules.returned_count + rules._returns.repeated_count:
             self.world.require(False, f"{self.name} keeps its returns to itself:", rules.returned_count)
 
     def _check_beat(self, beat: Beat) -> None:

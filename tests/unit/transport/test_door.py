@@ -4,6 +4,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -141,3 +142,24 @@ def test_a_claimed_id_is_told_from_a_given_one_and_cut_off(house: House) -> None
     for made in claimed:
         house.until(lambda made=made: not made.poll(0, zmq.POLLOUT))
     house.hear(house.client(), b"next")
+
+
+def test_all_are_hung_up_on_and_connect_anew_in_whatever_state_they_were(house: House) -> None:
+    """Unbinding instead left those in their handshake, and others, with connections that were open and dead."""
+    clients = [house.client() for _ in range(5)]
+
+    def all_are_open() -> bool:
+        return house.door.open_count == len(clients) and any(each.poll(0, zmq.POLLOUT) for each in clients)
+
+    def all_are_heard() -> bool:
+        for number, each in enumerate(clients):
+            with suppress(zmq.Again):
+                each.send(b"%d" % number, zmq.DONTWAIT)
+        return len({bytes(each.content) for each in house.arrived}) == len(clients)
+
+    for _ in range(4):
+        house.until(all_are_open)
+        house.door.hang_up_on_all()
+        house.until(lambda: house.door.open_count < len(clients))
+    house.arrived.clear()
+    house.until(all_are_heard)

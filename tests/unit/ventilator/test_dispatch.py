@@ -24,6 +24,7 @@ from common.protocol.messages import (
     Receipts,
     Returned,
 )
+from common.ventilator.assignments import CutLinks
 from common.ventilator.dispatch import Dispatch, Skip, Take
 from common.ventilator.earlier_run import EarlierRun
 from common.ventilator.settings import DispatchSettings
@@ -89,14 +90,15 @@ class Scene:
         self.read()
         return self.push()
 
-    def after(self, seconds: float) -> list:
-        """Let time pass as it does: tick at each deadline, and hear of the sink every half second."""
+    def after(self, seconds: float, *beating: Member) -> list:
+        """Let time pass as it does: tick at each deadline, and hear of the sink and these every half second."""
         outputs = []
         end = self.now + seconds
         while self.now < end:
             deadline = self.rules.deadline()
             self.now = min(end, self.now + 0.5, max(self.now + 1e-6, end if deadline is None else deadline))
-            self.rules.receive(self.now, Receipts("other", 0, 0, [], 0, 0, 0, 0, False))
+            outputs += self.rules.receive(self.now, Receipts("other", 0, 0, [], 0, 0, 0, 0, False))
+            outputs += self.rules.receive(self.now, Crew(list(beating), [], [], 0))
             outputs += self.rules.tick(self.now)
             deadline = self.rules.deadline()
             assert deadline is None or deadline > self.now, "what was due is due still: the ventilator would spin"
@@ -221,10 +223,68 @@ def test_leases_stand_still_while_the_sink_is_away() -> None:
         scene.rules.tick(scene.now)
     assert scene.push() == []
     scene.crew()
-    scene.after(T.lease_s - 1)
+    scene.after(T.lease_s - 1, Member("w", 2, 2, [], []))
     assert scene.push() == []
-    scene.after(2)
+    scene.after(2, Member("w", 2, 2, [], []))
     assert scene.push() == [(0, 1), (1, 1), (2, 1), (3, 1)]
+
+
+CREW = [Member(worker, 2, 2, [], []) for worker in ("w", "v")]
+
+
+def test_what_a_worker_may_have_that_misses_its_beats_is_pushed_again() -> None:
+    """Half of the batches go to a stopped worker: it cannot name them, nor return them."""
+    scene = working()
+    scene.crew("v", 2, 2)
+    scene.go()
+    scene.crew("w", held=((0, 1),))
+    scene.crew("v", held=((1, 1),))
+    v = Member("v", 2, 2, named([(1, 1)]), [])
+    assert CutLinks(1) not in scene.after(T.silence_s - 0.1, v)
+    assert scene.push() == []
+    assert scene.after(0.2, v).count(CutLinks(1)) == 1
+    # What its last beat named may still run there.
+    assert scene.push() == [(first, 1) for first in range(2, 8)]
+    assert all(batch.suspect for batch in scene.pushed[-6:])
+
+
+def test_while_a_worker_misses_its_beats_no_batch_waits_long_to_be_named() -> None:
+    scene = working()
+    v = Member("v", 20, 0, [], [])
+    scene.after(T.silence_s + 0.1, v)
+    scene.go()
+    scene.after(T.unnamed_s - 0.1, v)
+    assert scene.push() == []
+    scene.after(0.2, v)
+    assert scene.push()
+
+
+def test_a_worker_that_beats_again_is_trusted_again() -> None:
+    scene = working()
+    v = Member("v", 20, 0, [], [])
+    scene.after(T.silence_s + 0.1, v)
+    scene.after(0.1, *CREW[:1], v)
+    scene.go()
+    scene.after(T.unnamed_s + 0.1, *CREW[:1], v)
+    assert scene.push() == []
+
+
+def test_a_worker_that_is_lost_at_once_is_cut_off_too() -> None:
+    scene = working()
+    scene.crew("v")
+    assert scene.rules.receive(scene.now, Crew([], [], ["w"], 0)) == [CutLinks(1)]
+
+
+def test_no_worker_is_quiet_because_the_sink_was() -> None:
+    scene = working()
+    scene.go()
+    scene.now += T.silence_s + 10
+    assert not any(isinstance(output, CutLinks) for output in scene.after(0.1))
+    scene.after(1, *CREW)
+    # A sink whose disk was slow for a moment has not passed on what came meanwhile.
+    scene.now += T.silence_s - 0.1
+    assert not any(isinstance(output, CutLinks) for output in scene.after(0.1))
+    assert scene.push() == []
 
 
 def test_batches_that_nobody_ever_named_come_back_soon_after_a_worker_was_lost() -> None:
@@ -606,7 +666,7 @@ def test_a_task_that_started_on_workers_that_died_is_given_up() -> None:
         scene.crew(worker, held=((0, 1), (1, 1)), started=((0, 1),))
         outputs = scene.rules.receive(scene.now, Crew([], [], [worker], 0))
         scene.push()
-    assert outputs == [Quarantine("job", 0, 1, "w2", 2, Raw(msgpack.encode([0])))]
+    assert outputs[1:] == [Quarantine("job", 0, 1, "w2", 2, Raw(msgpack.encode([0])))]
     assert not any(batch.first == 0 for batch in scene.pushed[-1:])
 
 
@@ -624,7 +684,7 @@ def test_a_suspect_batch_is_split() -> None:
     scene.go()
     scene.crew("v", slots=50, held=((0, 64),), started=((0, 64),))
     scene.crew("u", slots=50)
-    assert scene.rules.receive(scene.now, Crew([], [], ["v"], 0)) == []
+    scene.rules.receive(scene.now, Crew([], [], ["v"], 0))
     assert scene.push() == [(0, 16), (16, 16), (32, 16), (48, 16)]
     assert all(batch.suspect for batch in scene.pushed[-4:])
 
@@ -1048,7 +1108,7 @@ def test_nothing_is_copied_before_some_task_was_done() -> None:
     scene.rules.offer(scene.now, 1, Raw(msgpack.encode([0])))
     scene.rules.input_ended()
     scene.push()
-    scene.after(5)
+    scene.after(5, Member("w", 4, 2, [], []))
     assert scene.push() == []
 
 

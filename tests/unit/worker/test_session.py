@@ -10,7 +10,20 @@ from common.errors import ProtocolError
 from common.log_line import LogLine
 from common.protocol.codec import split_results, ticket
 from common.protocol.handshake import Fail, LinkEvent
-from common.protocol.messages import Batch, Offer, Outcomes, Place, Places, Recorded, Returned, Unreachable, Welcome
+from common.protocol.messages import (
+    Again,
+    Batch,
+    Beat,
+    Heard,
+    Offer,
+    Outcomes,
+    Place,
+    Places,
+    Recorded,
+    Returned,
+    Unreachable,
+    Welcome,
+)
 from common.worker import session as module
 from common.worker.session import (
     TOGETHER_S,
@@ -377,3 +390,32 @@ def test_batches_run_and_what_comes_beyond_is_returned() -> None:
     outputs = made.take(0.0, [batch(first) for first in range(6)])
     assert RunOrder in kinds(outputs)
     assert returned(made.tick(0.0)) == [4, 5]
+
+
+def test_what_was_returned_to_a_sink_that_did_not_know_the_worker_is_returned_again() -> None:
+    made = ready()
+    made.take(0.0, [batch(first) for first in range(6)])
+    assert returned(made.tick(0.0)) == [4, 5]
+    made.receive(0.1, Again(), "sink")
+    made.take(0.2, [batch(6)])
+    assert returned(made.tick(0.2)) == [6]
+    assert kinds(made.receive(0.3, WELCOME, "sink")) == [Offer]
+    assert returned(made.tick(0.3)) == [4, 5, 6], "after the offer"
+    made.receive(0.4, WELCOME, "sink")
+    assert returned(made.tick(0.4)) == [], "once"
+
+
+def test_what_the_sink_has_heard_or_is_held_again_is_not_returned_again() -> None:
+    made = ready()
+    made.take(0.0, [batch(first) for first in range(5)])
+    outputs = made.tick(0.0)
+    assert returned(outputs) == [4]
+    beats = [output.serial for output in [*outputs, *made.tick(2.0)] if isinstance(output, Beat)]
+    made.receive(2.1, Heard(max(beats)), "sink")
+    made.take(2.2, [batch(5)])
+    assert returned(made.tick(2.2)) == [5]
+    made.receive(2.3, Again(), "sink")
+    made.slot_event(2.3, Outcome(0, 0, 1, 1.0, DONE))
+    made.take(2.3, [batch(5)])
+    made.receive(2.4, WELCOME, "sink")
+    assert returned(made.tick(2.4)) == []
