@@ -26,6 +26,7 @@ class OneByOne:
     """The integers from 0, each once the one before it has come back."""
 
     source = "one by one"
+    fresh = is_estimate = False
 
     def __init__(self, count: int) -> None:
         self.expected = count
@@ -38,6 +39,17 @@ class OneByOne:
     def ended(self) -> bool:
         """True once the last task was taken."""
         return self._taken == self.expected
+
+    def begin(self, ledger: str, resumed: bool) -> list[str]:
+        """There is nothing to prepare."""
+        return []
+
+    def verified(self) -> None:
+        """Nothing was kept."""
+
+    def leave(self, is_done: bool) -> list[str]:
+        """There is nothing to keep."""
+        return []
 
     def fileno(self) -> None:
         """There is nothing to wait for but receipts."""
@@ -65,7 +77,7 @@ class OneByOne:
         task = self._taken
         self._taken += 1
         self._taken_at = time.perf_counter()
-        return 1, encoded([task], task)
+        return 1, Raw(encoded([task]))
 
     def mark(self) -> tuple[int, bytes]:
         """How many tasks were read."""

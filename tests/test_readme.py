@@ -23,7 +23,7 @@ COMMANDS = {
     name: typer.main.get_command(app)
     for name, app in (("sink", sink_app), ("worker", worker_app), ("ventilator", ventilator_app))
 }
-FOREIGN = {"make", "pip", "scp", "find", "head", "sqlite3", "tradewind"}
+FOREIGN = {"make", "pip", "scp", "find", "head", "mkfifo", "sqlite3", "tail", "tradewind"}
 
 
 def blocks(page: Path, heading: str, language: str = "sh") -> list[str]:

@@ -36,6 +36,10 @@ Input = Annotated[
     ),
 ]
 Json = Annotated[bool, options.flag(RUN, None, "Each line of the input is a JSON value.", "--json")]
+Stream = Annotated[
+    bool,
+    options.flag(RUN, None, "The input goes on and never brings the same again: keep what is read of it.", "--stream"),
+]
 NulEnds = Annotated[bool, options.flag(RUN, None, "Tasks end with NUL, as `find -print0` writes them.", "-0")]
 Range = Annotated[
     str | None, options.option(RUN, None, "START:STOP", "Use the integers from START to STOP - 1 as tasks.", "--range")
@@ -115,6 +119,7 @@ def ventilate(
     range_: Range = None,
     json: Json = False,
     nul_ends: NulEnds = False,
+    stream: Stream = False,
     job: JobName = None,
     cancel: Cancelled = None,
     local: Local = None,
@@ -156,12 +161,14 @@ def ventilate(
         quarantine_after=quarantine_after,
         speculate=speculate,
     )
+    from .inputs import InputRequest, open_input
     from .loop import VentilatorOptions
+    from .spool import SpoolPlace
 
-    run = VentilatorOptions(function, key, sink, name, port, retry_failed, settings)
-    from .inputs import open_input
-
-    raise typer.Exit(run_job(run, open_input(input_, range_, json, nul_ends), local, ledger))
+    spool = (Path() if local is None else Path(ledger).parent) / "spool"
+    run = VentilatorOptions(function, key, sink, name, port, retry_failed, settings, spool=spool)
+    opened = open_input(InputRequest(input_, range_, json, nul_ends, stream), SpoolPlace(spool, name))
+    raise typer.Exit(run_job(run, opened, local, ledger))
 
 
 def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | None, ledger: str) -> ExitCode:

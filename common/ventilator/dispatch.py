@@ -161,6 +161,11 @@ class Dispatch:
         """
         return self.next_task < self._earlier.read_count
 
+    @property
+    def earlier_goes_on(self) -> bool:
+        """True while an earlier run of this job has read or recorded tasks that this run has not come to."""
+        return self._earlier.goes_on(self.next_task)
+
     def plan(self, now: float) -> Skip | Take | None:
         """What to do with the input next; None while nothing may be read."""
         self._end_gathering(now)

@@ -42,6 +42,10 @@ class EarlierRun:
         if self._adoptable:
             self._adoptable = {name for name in self._adoptable if name[0] >= first + count}
 
+    def goes_on(self, at: int) -> bool:
+        """True when it had read this task or a later one, or such a one is recorded."""
+        return at < self.read_count or bool(self.recorded_count(at)) or self._recorded.next_start(at) is not None
+
     # -- what to read -------------------------------------------------------------------------------------------
 
     def recorded_count(self, at: int) -> int:

@@ -2,9 +2,7 @@
 
 import codecs
 import hashlib
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -15,7 +13,8 @@ from ..protocol.messages import TASK_MAX, UNUSABLE
 from ..protocol.settings import MESSAGE_BYTES_MAX
 from .dispatch import Skip
 from .session import InputState, Reading, VentilatorSession
-from .sources import Source, source_of
+from .sources import Source, StreamSource, open_source
+from .spool import SpoolPlace
 from .unusable import not_lines, reason, too_long
 
 _DEPTH_MARGIN = 100
@@ -42,6 +41,13 @@ class Input(Protocol):
     def ended(self) -> bool:
         """True once the last task was taken."""
 
+    @property
+    def fresh(self) -> bool:
+        """True when what comes next was never read before, and will never come again."""
+
+    def begin(self, ledger: str, resumed: bool) -> list[str]: ...
+    def verified(self) -> None: ...
+    def leave(self, is_done: bool) -> list[str]: ...
     def fileno(self) -> int | None: ...
     def fill(self) -> None: ...
     def available(self, count: int = 1) -> bool: ...
@@ -53,7 +59,7 @@ class Input(Protocol):
 def state_of(opened: Input) -> InputState:
     """How far it was read."""
     count, digest = opened.mark()
-    return InputState(count, digest, opened.ended, opened.expected, opened.is_estimate)
+    return InputState(count, digest, opened.ended, opened.expected, opened.is_estimate, opened.fresh)
 
 
 def read_ahead(opened: Input, session: VentilatorSession, now: float, batch_bytes_max: int) -> None:
@@ -86,6 +92,8 @@ def _digest() -> "hashlib.blake2b":
 class RangeInput:
     """The integers from `start` to `stop - 1`."""
 
+    fresh = False
+
     def __init__(self, start: int, stop: int) -> None:
         self.source = f"range {start}:{stop}"
         self.expected = stop - start
@@ -98,6 +106,17 @@ class RangeInput:
     def ended(self) -> bool:
         """True once the last task was taken."""
         return self._next >= self._stop
+
+    def begin(self, ledger: str, resumed: bool) -> list[str]:
+        """There is nothing to prepare."""
+        return []
+
+    def verified(self) -> None:
+        """Nothing was kept."""
+
+    def leave(self, is_done: bool) -> list[str]:
+        """There is nothing to keep."""
+        return []
 
     def fileno(self) -> int | None:
         """There is nothing to wait for."""
@@ -155,7 +174,7 @@ class LinesInput:
     """
 
     def __init__(self, source: Source, form: LineForm) -> None:
-        self.source = form.kind
+        self.source = f"a stream of {form.kind}" if isinstance(source, StreamSource) else form.kind
         self._bytes = source
         self._form = form
         self._lines: list[tuple[int, bytes]] = []
@@ -195,6 +214,23 @@ class LinesInput:
         """True once the last task was taken."""
         return self._end_of_file and not self.available()
 
+    @property
+    def fresh(self) -> bool:
+        """True when what comes next was never read before, and will never come again."""
+        return self._bytes.fresh and not self.available()
+
+    def begin(self, ledger: str, resumed: bool) -> list[str]:
+        """The job is open; returns what to log. Raises OperatorError."""
+        return self._bytes.begin(ledger, resumed)
+
+    def verified(self) -> None:
+        """It is the input of the earlier run."""
+        self._bytes.verified()
+
+    def leave(self, is_done: bool) -> list[str]:
+        """The job ends here, now; returns what to log."""
+        return self._bytes.leave(is_done)
+
     def fileno(self) -> int | None:
         """The descriptor to wait for, while there may be more to read."""
         return None if self._end_of_file else self._bytes.fileno()
@@ -205,6 +241,8 @@ class LinesInput:
             return
         self._lines, self._at = self._lines[self._at :], 0
         chunk = self._bytes.read()
+        if chunk is None:
+            return
         if not self._read_bytes and (problem := not_lines(chunk, self._form.nul_ends)):
             raise OperatorError(f"cannot use {self._bytes.name} as the input: {problem}")
         self._read_bytes += len(chunk)
@@ -309,25 +347,34 @@ class LinesInput:
         return msgspec.msgpack.Ext(UNUSABLE, f"{self._bytes.name}:{number}: {why}".encode())
 
 
-def open_input(path: str | None, span: str | None, json: bool = False, nul_ends: bool = False) -> Input:
-    """The input that the command line names: a file, `-`, or `--range START:STOP`. Raises OperatorError."""
+@dataclass(frozen=True, slots=True)
+class InputRequest:
+    """What the command line says of the input."""
+
+    path: str | None = None
+    """A file, a pipe, or `-`."""
+    span: str | None = None
+    """START:STOP of a range."""
+    json: bool = False
+    nul_ends: bool = False
+    is_stream: bool = False
+
+
+def open_input(request: InputRequest, place: SpoolPlace) -> Input:
+    """The input that the command line names. Raises OperatorError."""
+    path, span = request.path, request.span
     if (path is None) == (span is None):
         raise OperatorError("give one input: a file with a task per line, - for standard input, or --range START:STOP")
     if span is not None:
-        if json or nul_ends:
-            raise OperatorError(f"--range has no lines: leave out {'--json' if json else '-0'}")
+        flags = {"--json": request.json, "-0": request.nul_ends, "--stream": request.is_stream}
+        if idle := [flag for flag, is_set in flags.items() if is_set]:
+            raise OperatorError(f"--range has no lines: leave out {', '.join(idle)}")
         return RangeInput(*_span(span))
     assert path is not None
-    json = json or path.lower().endswith((".jsonl", ".ndjson"))
-    if json and nul_ends:
+    form = LineForm(request.json or path.lower().endswith((".jsonl", ".ndjson")), request.nul_ends)
+    if form.json and form.nul_ends:
         raise OperatorError("-0 is for text, and JSON values end with their line: leave out -0")
-    if path == "-" and sys.stdin is None:
-        raise OperatorError("standard input is closed: give it a file or a pipe, or name a file instead of -")
-    try:
-        file = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115
-    except OSError as error:
-        raise OperatorError(f"cannot read the input {path}: {error.strerror}") from None
-    return LinesInput(source_of(file, "standard input" if path == "-" else path), LineForm(json, nul_ends))
+    return LinesInput(open_source(path, request.is_stream, form.end, place), form)
 
 
 def _span(span: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from .. import descriptors, own_process
 from ..errors import ExitCode, OperatorError
 from ..log_line import LogLine
 from ..protocol.codec import encode
-from ..protocol.messages import FromSink, Roster, Welcome
+from ..protocol.messages import FromSink, Opened, Roster, Welcome
 from ..protocol.settings import MORE_TASKS_PORTS, TASKS_PORT
 from ..transport import clock, polling, sockets
 from ..transport import sink_link as link
@@ -20,7 +20,7 @@ from ..transport.zap import ADMITTED, REFUSED_FOR_NOW, ZapHandler
 from .inputs import Input, read_ahead, state_of
 from .local_farm import LocalFarm
 from .progress import ProgressDisplay
-from .session import JobRequest, SessionOutput, VentilatorSession, WantInput
+from .session import InputVerified, JobRequest, SessionOutput, VentilatorSession, WantInput
 from .settings import DispatchSettings
 from .summary import JobEnd
 
@@ -40,6 +40,8 @@ class VentilatorOptions:
     dispatch: DispatchSettings
     ledger: str | None = None
     """Where the results are, if that is known here and not the default."""
+    spool: Path = Path("spool")
+    """The folder of what is read from streams."""
 
 
 class Ventilator:
@@ -54,7 +56,8 @@ class Ventilator:
         signals: polling.Signals,
         farm: LocalFarm | None,
     ) -> None:
-        request = JobRequest(options.job, options.function, opened.source, options.retry_failed, options.ledger)
+        ledger, spool = options.ledger, str(options.spool)
+        request = JobRequest(options.job, options.function, opened.source, options.retry_failed, ledger, spool)
         self.session = VentilatorSession(clock.now(), options.dispatch, request)
         self._farm = farm
         self._options = options
@@ -96,6 +99,7 @@ class Ventilator:
                 self._turn()
         finally:
             self._display.close()
+            self._leave_input()
             self._link.close()
             self._door.close()
             self._tasks.close()
@@ -117,6 +121,9 @@ class Ventilator:
         # A slot may wait for what is pushed, nobody for the next question.
         self._push()
         self._perform(outputs)
+        if self._input_polled is not None and self._input.fileno() != self._input_polled:
+            # The spool of a stream is read, and the stream itself goes on.
+            self._want_input(True)
         standing = self.session.standing
         if self._farm is not None and not standing.crew:
             self._farm.check()
@@ -136,6 +143,8 @@ class Ventilator:
                 _log(output)
             elif isinstance(output, WantInput):
                 self._want_input(output.wanted)
+            elif isinstance(output, InputVerified):
+                self._input.verified()
             elif isinstance(output, JobEnd):
                 self._end = output
             else:
@@ -143,7 +152,11 @@ class Ventilator:
 
     def _want_input(self, wanted: bool) -> None:
         # An input at its end has no descriptor, and is readable for ever: polled on, it would keep a core busy.
-        descriptor = self._input.fileno() if wanted else None
+        try:
+            descriptor = self._input.fileno() if wanted else None
+        except OperatorError as error:
+            self.session.input_failed(clock.now(), error)
+            descriptor = None
         if self._input_polled is not None:
             self._poll.unregister(self._input_polled)
         if descriptor is not None:
@@ -155,6 +168,18 @@ class Ventilator:
             self._input.fill()
         except OperatorError as error:
             self.session.input_failed(clock.now(), error)
+
+    def _begin_input(self, opened: Opened) -> None:
+        try:
+            for line in self._input.begin(opened.ledger, opened.resumed):
+                log.info("%s", line)
+        except OperatorError as error:
+            self.session.input_failed(clock.now(), error)
+
+    def _leave_input(self) -> None:
+        is_done = self._end is not None and self._end.code is ExitCode.OK
+        for line in self._input.leave(is_done):
+            log.info("%s", line)
 
     def _push(self) -> None:
         blocked = False
@@ -178,6 +203,8 @@ class Ventilator:
         elif isinstance(message, Roster):
             self._take_roster(frozenset(message.keys))
         else:
+            if isinstance(message, Opened):
+                self._begin_input(message)
             for order in self.session.receive(clock.now(), message):
                 if self._door.open_count > order.living:
                     self._door.hang_up_on_all()

@@ -31,6 +31,8 @@ class JobRequest:
     retry_failed: bool = False
     ledger: str | None = None
     """Where the results are, if that is known here and not the default."""
+    spool: str = ""
+    """The folder of what is read from streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class InputState:
     """Tasks of the whole input, as far as that is known."""
     is_estimate: bool = False
     """They were estimated from a part of it."""
+    fresh: bool = False
+    """What comes next was never read before, and will never come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,11 @@ class WantInput:
 
 
 @dataclass(frozen=True, slots=True)
+class InputVerified:
+    """Order to the shell: the input is the one of the earlier run, or there was none; it need not be kept."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionView:
     """What tests and the simulator look at, and nobody else."""
 
@@ -73,7 +82,7 @@ class SessionView:
     opened: Opened | None
 
 
-SessionOutput = Message | WantInput | LogLine | JobEnd
+SessionOutput = Message | WantInput | InputVerified | LogLine | JobEnd
 """Messages are for the sink. A `JobEnd` is the last output."""
 
 
@@ -94,6 +103,7 @@ class VentilatorSession:
         self._expected: tuple[int | None, bool] = None, False
         self._wants_input = False
         self._input_error: OperatorError | None = None
+        self._is_verified = False
         self._open_voice = WaitVoice(settings.timing.voice_s)
         self._crew_voice = WaitVoice(settings.timing.voice_s)
         self._input_voice = WaitVoice(settings.timing.voice_s)
@@ -172,6 +182,8 @@ class VentilatorSession:
         is_whole = state.ended and self._rules.caught_up and self._rules.total is None
         if self._reads and is_whole and self._is_the_input(now, state):
             self._rules.input_ended()
+        if self._reads and self._rules.caught_up and self._talk.opened is not None:
+            self._verify(now, self._talk.opened, state)
         self._want_input(not state.ended and self.next_read(now) is not None)
         if not self._reads:
             return
@@ -180,6 +192,17 @@ class VentilatorSession:
             self._talk.mark(state.count, state.digest, expected if self._rules.total is None else self._rules.total)
         dry = state.ended or (self._wants_input and state.expected is None)
         self._outputs += self._rules.input_scarce(now, dry)
+
+    def _verify(self, now: float, opened: Opened, state: InputState) -> None:
+        """Say once that the input is the right one; take nothing from a stream whose spool is another one."""
+        job = self._request.job
+        if state.fresh and opened.total is not None:
+            self.input_failed(now, summary.stream_is_over(job))
+        elif state.fresh and self._rules.earlier_goes_on:
+            self.input_failed(now, summary.no_spool(job, self._request.spool))
+        elif not self._is_verified and not self._rules.verifying and (opened.total is None or state.ended):
+            self._is_verified = True
+            self._outputs.append(InputVerified())
 
     def _want_input(self, wanted: bool) -> None:
         if wanted != self._wants_input:
@@ -294,5 +317,14 @@ class VentilatorSession:
                 others = f"; workers here ({rules.others_count}) expose other functions: check the name, or"
                 start = f"{others if rules.others_count else ':'} start one with `python worker.py {module}`"
                 self._log("warning", f"no worker exposes {request.function}{start}; waiting")
-        if self._input_voice.is_due(now, not sink_away and self._wants_input and not rules.outstanding):
-            self._log("warning", "the input has no new line: waiting for the next one, or for its end")
+        idle = rules.verifying or not rules.outstanding
+        if self._input_voice.is_due(now, not sink_away and self._wants_input and idle):
+            self._log("warning", self._dry())
+
+    def _dry(self) -> str:
+        if self._rules.verifying:
+            return (
+                f"the input has not brought again what job {self._request.job} has read before"
+                f" ({self._rules.next_task} tasks so far): waiting for the rest; what goes on instead needs --stream"
+            )
+        return "the input has no new line: waiting for the next one, or for its end"

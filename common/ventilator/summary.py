@@ -46,6 +46,21 @@ def another_input(job: str) -> OperatorError:
     )
 
 
+def no_spool(job: str, folder: str) -> OperatorError:
+    """An earlier run has read more of the stream than is kept here."""
+    return OperatorError(
+        f"what job {job} has read of its stream is not in {folder}: run the command where that is, or give another"
+        " --job name; nothing was taken from the stream"
+    )
+
+
+def stream_is_over(job: str) -> OperatorError:
+    """The job has read its stream to the end."""
+    return OperatorError(
+        f"the stream of job {job} has ended: give another --job name for what comes now; nothing was taken from it"
+    )
+
+
 def cancelled(job: str) -> OperatorError:
     """Somebody has cancelled the job."""
     return JobCancelled(f"job {job} was cancelled; its recorded results stay in the ledger")

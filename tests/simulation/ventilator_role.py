@@ -30,7 +30,7 @@ from common.protocol.messages import (
 from common.protocol.users import VENTILATOR
 from common.ventilator.flights import Flight, State
 from common.ventilator.inputs import RangeInput, read_ahead, state_of
-from common.ventilator.session import DRAIN_S, JobRequest, SessionOutput, VentilatorSession, WantInput
+from common.ventilator.session import DRAIN_S, InputVerified, JobRequest, SessionOutput, VentilatorSession, WantInput
 from common.ventilator.settings import DispatchSettings
 from common.ventilator.summary import JobEnd
 from common.worker.held_batch import HeldBatch
@@ -194,7 +194,7 @@ class Ventilator(Client):
             self._wants_input = output.wanted
         elif isinstance(output, LogLine):
             self.world.note(self.name, "says", output.text)
-        elif not isinstance(output, JobEnd):
+        elif not isinstance(output, JobEnd | InputVerified):
             self._check_message(output)
             self.send(output)
 

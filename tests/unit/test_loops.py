@@ -16,10 +16,11 @@ from common.protocol.users import VENTILATOR, WORKER
 from common.transport import clock, polling
 from common.transport.key_files import Certificate
 from common.transport.sink_link import SinkLink
-from common.ventilator.inputs import Input, LinesInput, RangeInput, open_input
+from common.ventilator.inputs import Input, InputRequest, LinesInput, RangeInput, open_input
 from common.ventilator.loop import Ventilator, VentilatorOptions
 from common.ventilator.progress import ProgressDisplay
 from common.ventilator.settings import DispatchSettings
+from common.ventilator.spool import SpoolPlace
 from common.worker.child_process import Limits
 from common.worker.loop import Worker, WorkerOptions
 from common.worker.session import TOGETHER_S
@@ -63,7 +64,7 @@ def ventilator(make: Callable[[Input], Ventilator]) -> Ventilator:
 
 def _lines(path: Path, text: str) -> LinesInput:
     path.write_text(text)
-    lines = open_input(str(path), None)
+    lines = open_input(InputRequest(str(path)), SpoolPlace(path.parent / "spool", "job"))
     assert isinstance(lines, LinesInput)
     lines.fill()
     lines.fill()
@@ -107,7 +108,7 @@ def test_a_file_that_is_cut_ends_the_job_like_any_other_mistake(
     """It is found while the input is read ahead, outside of the turn that asks for it."""
     path = tmp_path / "cut.txt"
     path.write_text("1\n" * 300_000)
-    lines = open_input(str(path), None)
+    lines = open_input(InputRequest(str(path)), SpoolPlace(path.parent / "spool", "job"))
     lines.fill()
     lines.skip(100_000)
     ventilator = make(lines)

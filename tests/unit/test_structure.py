@@ -35,7 +35,7 @@ SHELL = {
             "connections",
         )
     ),
-    *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "sources", "progress", "local_farm")),
+    *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "sources", "spool", "progress", "local_farm")),
     *(f"worker.{name}" for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores")),
     *(f"sink.{name}" for name in ("command", "loop", "key_folder", "roster_watch", "tables")),
     *(f"sink.{name}" for name in ("ledgers", "sqlite_file", "sqlite_ledger", "ledger_reader")),

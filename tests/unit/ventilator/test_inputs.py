@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from common.errors import OperatorError
 from common.protocol.messages import UNUSABLE
 from common.ventilator import inputs
-from common.ventilator.inputs import Input, LineForm, LinesInput, RangeInput, open_input
+from common.ventilator.inputs import Input, InputRequest, LineForm, LinesInput, RangeInput
+from common.ventilator.inputs import open_input as open_requested
 from common.ventilator.sources import PipeSource
+from common.ventilator.spool import SpoolPlace
 
 BYTES_MAX = 1024 * 1024
 TEXT = LineForm()
+PLACE = SpoolPlace(Path("spool"), "job")
 
 
 class Pipe:
@@ -29,7 +32,7 @@ class Pipe:
     def __init__(self, form: LineForm = TEXT) -> None:
         read, self._write = os.pipe()
         self._file = os.fdopen(read, "rb")
-        self.input = LinesInput(PipeSource(self._file, "standard input"), form)
+        self.input = LinesInput(PipeSource(self._file.fileno(), "standard input", PLACE), form)
 
     @property
     def descriptor(self) -> int:
@@ -53,6 +56,10 @@ def pipe() -> Iterator[Pipe]:
     made = Pipe()
     yield made
     made.close()
+
+
+def open_input(path: str | None, span: str | None, **more: bool) -> Input:
+    return open_requested(InputRequest(path, span, **more), PLACE)
 
 
 def is_readable(source: Input) -> bool:
@@ -141,8 +148,8 @@ def test_json_and_nul_are_asked_for(tmp_path: Path) -> None:
     source = open_input(str(path), None, nul_ends=True)
     assert source.source == "texts that end with NUL"
     assert take_all(source) == ["a\nb", " ", "c\r", "\ufeffd"]
-    for options in ({"json": True}, {"nul_ends": True}):
-        with pytest.raises(OperatorError, match=r"--range has no lines: leave out (--json|-0)"):
+    for options in ({"json": True}, {"nul_ends": True}, {"is_stream": True}):
+        with pytest.raises(OperatorError, match=r"--range has no lines: leave out (--json|-0|--stream)"):
             open_input(None, "3", **options)
     with pytest.raises(OperatorError, match="leave out -0"):
         open_input(str(tmp_path / "x.jsonl"), None, nul_ends=True)
@@ -311,7 +318,7 @@ def test_a_file_as_standard_input_counts_from_where_it_stands(tmp_path: Path, mo
 
 def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (tmp_path / "in").open("wb") as only_written:
-        source = LinesInput(PipeSource(only_written, "standard input"), LineForm())
+        source = LinesInput(PipeSource(only_written.fileno(), "standard input", PLACE), LineForm())
         with pytest.raises(OperatorError, match="cannot read standard input: Bad file descriptor"):
             source.fill()
     monkeypatch.setattr("sys.stdin", None)

@@ -26,7 +26,7 @@ from common.protocol.messages import (
     Returned,
 )
 from common.ventilator.inputs import read_ahead, state_of
-from common.ventilator.session import DRAIN_S, JobRequest, SessionOutput, VentilatorSession, WantInput
+from common.ventilator.session import DRAIN_S, InputVerified, JobRequest, SessionOutput, VentilatorSession, WantInput
 from common.ventilator.settings import DispatchSettings
 from common.ventilator.summary import JobEnd
 
@@ -46,6 +46,7 @@ class Tasks:
     """An input that has this many tasks, and possibly a bad one."""
 
     source = "tasks"
+    fresh = False
 
     def __init__(self, count: int, bad_at: int | None = None, ended: bool = True, digest: bytes = b"d") -> None:
         self.count, self.bad_at, self.is_whole, self.digest = count, bad_at, ended, digest
@@ -88,7 +89,8 @@ class Scene:
     def __init__(self, tasks: Tasks, ledger: str | None = None) -> None:
         self.now = 100.0
         self.tasks = tasks
-        self.session = VentilatorSession(self.now, SETTINGS, JobRequest("job", "m:f", "tasks", ledger=ledger))
+        request = JobRequest("job", "m:f", "tasks", ledger=ledger, spool="spool")
+        self.session = VentilatorSession(self.now, SETTINGS, request)
         self.away = False
         self.position = 0
         self.pushed: list[int] = []
@@ -437,6 +439,100 @@ def test_a_job_that_cannot_go_on_ends_with_one_line(message: FromSink, error: st
     assert scene.pushed == [0, 1]
     assert said(scene.end) == scene.sent(Cancel) == []
     assert scene.session.next_push(scene.now) is None
+
+
+# -- streams ------------------------------------------------------------------------------------------------------
+
+
+def stream(count: int, fresh: bool = True) -> Tasks:
+    """The tasks of a spool, behind which the stream itself goes on."""
+    tasks = Tasks(count, ended=False)
+    tasks.fresh = fresh
+    return tasks
+
+
+def waits(scene: Scene) -> bool:
+    """Whether it reads its input."""
+    orders = [output for output in scene.outputs if isinstance(output, WantInput)]
+    return bool(orders) and orders[-1].wanted
+
+
+@pytest.mark.parametrize(
+    ("before", "recorded", "reads"),
+    [
+        (opened(mark=2, digest=b"d", resumed=True), [0, 1], True),
+        (opened(mark=2, digest=b"d", resumed=True), [], True),
+        (opened(resumed=True), [1], True),
+        (opened(mark=3, digest=b"d", resumed=True), [0, 1], False),
+        (opened(resumed=True), [2], False),
+        (opened(resumed=True), [0, 1, 9], False),
+    ],
+)
+def test_nothing_is_taken_from_a_stream_whose_spool_is_not_here(
+    before: Opened, recorded: list[int], reads: bool
+) -> None:
+    scene = Scene(stream(2))
+    scene.open(before, recorded, LARGE_CREW)
+    scene.turn()
+    if reads:
+        assert scene.end is None
+        assert waits(scene)
+        return
+    scene.after(DRAIN_S)
+    scene.turn(scene.receipts(set(range(2)) - set(recorded)))
+    assert not waits(scene)
+    assert scene.error() == (
+        "what job job has read of its stream is not in spool: run the command where that is, or give another --job"
+        " name; nothing was taken from the stream"
+    )
+
+
+def test_nothing_is_taken_from_the_stream_of_a_job_that_has_read_its_end() -> None:
+    scene = Scene(stream(0))
+    scene.open(opened(total=0, resumed=True))
+    assert not waits(scene)
+    assert "the stream of job job has ended: give another --job name" in scene.error()
+
+
+def test_a_spool_that_is_not_read_yet_is_read_on() -> None:
+    scene = Scene(stream(2, fresh=False))
+    scene.open(opened(mark=5, digest=b"d", resumed=True), crew=LARGE_CREW)
+    assert waits(scene)
+    scene.tasks.count, scene.tasks.fresh = 5, True
+    scene.turn()
+    assert scene.end is None
+    assert waits(scene)
+
+
+@pytest.mark.parametrize(
+    ("before", "verified"),
+    [
+        (opened(), [True, True]),
+        (opened(mark=1, digest=b"d", resumed=True), [False, True]),
+        (opened(mark=1, digest=b"d", resumed=True, total=2), [False, False, True]),
+    ],
+)
+def test_what_is_read_need_not_be_kept_once_it_is_the_input_of_the_earlier_run(
+    before: Opened, verified: list[bool]
+) -> None:
+    scene = Scene(Tasks(0, ended=False))
+    scene.open(before)
+    for count, wanted in enumerate(verified):
+        scene.tasks.count, scene.tasks.is_whole = count, count == 2
+        scene.turn()
+        assert [type(output) for output in scene.outputs].count(InputVerified) == wanted
+
+
+def test_an_input_that_is_not_brought_again_is_said_to_be_that() -> None:
+    scene = Scene(Tasks(1, ended=False))
+    scene.open(opened(mark=3, digest=b"d", resumed=True))
+    assert voices(scene, 1.5 * VOICE_S) == [
+        (
+            VOICE_S,
+            "the input has not brought again what job job has read before (1 tasks so far): waiting for the rest; what"
+            " goes on instead needs --stream",
+        )
+    ]
 
 
 # -- words --------------------------------------------------------------------------------------------------------
