@@ -11,7 +11,20 @@ from types import ModuleType
 from benchmarks import machine, plot, report
 from benchmarks.measuring import Figure, Plan, say
 
-SCENARIOS = ("many", "single", "roundtrip", "tail", "slow", "long", "resume", "payload", "slots", "idle", "start")
+SCENARIOS = (
+    "many",
+    "single",
+    "roundtrip",
+    "stream",
+    "tail",
+    "slow",
+    "long",
+    "resume",
+    "payload",
+    "slots",
+    "idle",
+    "start",
+)
 """In the order in which they run; each is a module of `benchmarks.scenarios`."""
 SERVERS = "servers"
 """TaskRanges only when it is named, or with `--all`: it installs much."""

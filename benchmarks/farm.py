@@ -143,6 +143,12 @@ class Farm:
                 if row != ("ok", value):
                     sys.exit(f"job {job} is wrong from task {task} on")
 
+    def values(self, job: str) -> list[Any]:
+        """What is recorded of the job now, in order of tasks."""
+        query = "SELECT value FROM results JOIN jobs USING (job) WHERE name = ? ORDER BY task"
+        with closing(self.read()) as db:
+            return [value for (value,) in db.execute(query, (job,))]
+
     def read(self) -> sqlite3.Connection:
         """The ledger, for reading."""
         return sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)

@@ -23,6 +23,11 @@ def echo(value):  # type: ignore[no-untyped-def]
     return value
 
 
+def since(instant):  # type: ignore[no-untyped-def]
+    """How many seconds ago this instant was, by the clock that all processes of a machine share."""
+    return time.monotonic() - float(instant)
+
+
 def hold(folder):  # type: ignore[no-untyped-def]
     """Say that a slot is busy (a byte in `busy`), and stay busy until `release` is there."""
     with (Path(folder) / "busy").open("ab", buffering=0) as busy:
