@@ -4,51 +4,40 @@
 where they enter, and trusted afterwards. Nothing is ever unpickled.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
 
-PROTOCOL_VERSION = 2
-TASK_MAX = 2**53
-BATCH_TASKS_MAX = 100_000
-RESULTS_IN_FRAME_MAX = 1_000
-JSON_EXT = 1
-"""The MessagePack extension type of a value as JSON text."""
-SECONDS_MAX = 1e9
-UNUSABLE = 127
-"""The MessagePack extension type of an argument that could not be made from the input: it holds the reason as text."""
-
-Index = Annotated[int, Meta(ge=0, le=TASK_MAX)]
-Count = Annotated[int, Meta(ge=0, le=TASK_MAX)]
-BatchCount = Annotated[int, Meta(ge=1, le=BATCH_TASKS_MAX)]
-TaskRange = tuple[Index, Annotated[int, Meta(ge=1, le=TASK_MAX)]]
-"""Consecutive tasks: the first task's index, and how many."""
-BatchRange = tuple[Index, BatchCount]
-"""A batch: its first task's index, and how many tasks it has."""
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=100)]
-Function = Annotated[str, Meta(pattern=r"^[^\s:\x00-\x1f\x7f]+:[^\s:\x00-\x1f\x7f]+\Z", max_length=300)]
-Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
-Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
-BatchName = tuple[Index, BatchCount, Attempt]
-"""What a batch is called within its job: its first task's index, how many tasks it has, and the attempt at them."""
-Port = Annotated[int, Meta(ge=1, le=65535)]
-Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
-Slots = Annotated[int, Meta(ge=1, le=100_000)]
-Prefetch = Annotated[int, Meta(ge=0, le=100_000)]
-Text = Annotated[str, Meta(max_length=100_000)]
-Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:%_-]*\Z", max_length=255)]
-"""A name or an address, an IPv6 address without brackets."""
-Obstacle = Literal["silence", "name", "handshake"]
-"""Why a link does not come up: nothing answers, the name has no address, something answers that is not the peer."""
-
-
-HELD_MAX = 200_000
-BatchNames = Annotated[list[BatchName], Meta(max_length=HELD_MAX)]
-"""Batches of one job that a worker names: more than any worker holds, and few enough to pass on."""
-
-
-class Message(Struct, frozen=True, gc=False, tag_field="type", tag=str.lower):
-    """Any message; its class name in lower case is its `type` on the wire."""
+from .fields import (
+    Attempt as Attempt,
+    BATCH_TASKS_MAX as BATCH_TASKS_MAX,
+    BatchCount as BatchCount,
+    BatchName as BatchName,
+    BatchNames as BatchNames,
+    BatchRange as BatchRange,
+    Count as Count,
+    Function as Function,
+    HELD_MAX as HELD_MAX,
+    Host as Host,
+    Index as Index,
+    JSON_EXT as JSON_EXT,
+    Message as Message,
+    Name as Name,
+    Obstacle as Obstacle,
+    PROTOCOL_VERSION as PROTOCOL_VERSION,
+    Port as Port,
+    Prefetch as Prefetch,
+    RESULTS_IN_FRAME_MAX as RESULTS_IN_FRAME_MAX,
+    SECONDS_MAX as SECONDS_MAX,
+    Seconds as Seconds,
+    Slots as Slots,
+    TASK_MAX as TASK_MAX,
+    TaskRange as TaskRange,
+    Text as Text,
+    UNUSABLE as UNUSABLE,
+    Z85Key as Z85Key,
+)
+from .reading import List as List, Listing as Listing, Read as Read, Rows as Rows
 
 
 # -- the tasks link: ventilator PUSH → worker PULL --------------------------------------------------------------
@@ -424,6 +413,8 @@ ToSink = (
     | Halt
     | Cancel
     | Query
+    | Read
+    | List
 )
 FromSink = (
     Welcome
@@ -443,4 +434,6 @@ FromSink = (
     | Roster
     | Closed
     | Report
+    | Rows
+    | Listing
 )

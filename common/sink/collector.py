@@ -21,11 +21,13 @@ from ..protocol.messages import (
     Halt,
     Heard,
     Hello,
+    List,
     Mark,
     Offer,
     Open,
     Quarantine,
     Query,
+    Read,
     Report,
     Results,
     Returned,
@@ -38,6 +40,7 @@ from .asks import Asks
 from .commits import Commits
 from .jobs import Jobs
 from .outputs import LogLimiter, Output, Send, refusal
+from .reads import Reads
 from .registry import BeatingWorker, Peer, Registry
 from .settings import CollectorSettings
 from .store import Store
@@ -72,6 +75,7 @@ class Collector:
         self._registry = Registry(settings.timing)
         self._commits = Commits(settings, ledger, self._registry, self._lines)
         self._asks = Asks(settings, ledger, self._registry)
+        self._reads = Reads(settings, ledger)
         self._jobs = Jobs(now, settings, ledger, self._registry, self._lines, roster)
 
     def inspect(self) -> CollectorView:
@@ -102,6 +106,10 @@ class Collector:
             return self._receive_of_worker(now, peer, known, message)
         if user.role == VENTILATOR and isinstance(message, Open | Ask | Mark | Quarantine | Close | Halt | Cancel):
             return self._receive_of_ventilator(now, peer, known, message)
+        if user.role != WORKER and isinstance(message, Read):
+            return self._reads.read(now, peer, message)
+        if user.role != WORKER and isinstance(message, List):
+            return self._reads.listing(peer, message)
         return self._lines.complain(user, f"{user.role}s may not send {type(message).__name__.lower()}")
 
     def results(self, user: User, results: Results | BadResults) -> list[Output]:
@@ -141,11 +149,11 @@ class Collector:
             outputs += self._lines.say(now, open_job.user, "warning", text)
             self._peers.pop(open_job.peer, None)
             outputs += self._jobs.end(open_job)
-        return outputs + self._asks.tick(now)
+        return outputs + self._asks.tick(now) + self._reads.tick(now)
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
-        instants = (self._asks.deadline(), self._commits.stuck_until, self._registry.deadline())
+        instants = (self._asks.deadline(), self._reads.deadline(), self._commits.stuck_until, self._registry.deadline())
         return min((instant for instant in instants if instant is not None), default=None)
 
     def roster_changed(self, now: float, roster: dict[str, User]) -> list[Output]:

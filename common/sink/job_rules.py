@@ -10,7 +10,8 @@ def why_not_open(job: Job | None, message: Open) -> str | None:
     """Why the job cannot be opened as asked; None when it can."""
     if job is None:
         # Only failed tasks are to run, and there are none.
-        return f"there is no job {message.job}: `python sink.py jobs` lists them" if message.retry_failed else None
+        fault = f"there is no job {message.job}: `python sink.py jobs --key FILE` lists them"
+        return fault if message.retry_failed else None
     if job.function != message.function:
         return f"job {job.name} runs {job.function}, not {message.function}: give another --job name"
     if job.source != message.source:

@@ -117,7 +117,7 @@ class Jobs:
         """End the job everywhere, as `user` asks."""
         job = self._ledger.job(message.job)
         if job is None:
-            return [Send(peer, refusal(f"there is no job {message.job}: `python sink.py jobs` lists them"))]
+            return [Send(peer, refusal(f"there is no job {message.job}: `python sink.py jobs --key FILE` lists them"))]
         if job.state == "done":
             return [Send(peer, refusal(f"job {message.job} is done already"))]
         try:

@@ -14,6 +14,12 @@ class CollectorSettings:
     """The loopback address that the sink listens at; empty when other machines can reach it."""
     receipts_page: int = 10_000
     """Task ranges in one answer to a ventilator."""
+    rows_page: int = 2_000
+    """Rows in one answer to a reader."""
+    rows_page_bytes: int = 1024 * 1024
+    rows_scanned: int = 20_000
+    """How many tasks are looked at for one answer to a reader of failed ones."""
+    jobs_page: int = 1_000
     failures_shown: int = 5
     retry_commit_s: float = 1.0
     """How long the sink waits before it retries a commit that the disk refused."""

@@ -7,10 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 from ..protocol.messages import Mark
+from ..protocol.reading import ListedJob
 from ..task_ranges import TaskRanges
 from .rows import RowSet
 from .sqlite_file import SqliteFile
-from .store import Job, Page
+from .sqlite_pages import PageReader
+from .store import Job, Page, RowPage, RowQuery
 
 _TOGETHER_MIN = 4
 """From how many row sets on a shared statement is faster."""
@@ -126,6 +128,16 @@ class Ledger:
         """The first failed tasks of a job, each with its error."""
         query = "SELECT task, error FROM results WHERE job=? AND status='failed' ORDER BY task LIMIT ?"
         return self._db.execute(query, (self._known(name).job, limit)).fetchall()
+
+    def listed(self, after: int, limit: int) -> list[ListedJob]:
+        """The first jobs with a number above `after`."""
+        columns = "job, name, function, state, total, done, failed, opened_at, ended_at"
+        query = f"SELECT {columns} FROM jobs WHERE job>? ORDER BY job LIMIT ?"
+        return [ListedJob(*row) for row in self._db.execute(query, (after, limit))]
+
+    def read(self, name: str, query: RowQuery) -> RowPage:
+        """Rows of the job."""
+        return PageReader(self._db, self._known(name).job, query).page()
 
     def inspect(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that a query finds, for tests."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..protocol.messages import Mark
+from ..protocol.reading import Cursor, ListedJob, RowOrder
 from .rows import RowSet
 
 
@@ -113,8 +114,32 @@ class Store(Protocol):
     def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
         """The first `limit` failed tasks of the job in task order, each with its error."""
 
+    def listed(self, after: int, limit: int) -> list[ListedJob]:
+        """The first `limit` jobs with a number above `after`, in order of their numbers: that of being made."""
+
+    def read(self, name: str, query: "RowQuery") -> "RowPage":
+        """Rows of the job. It looks at so few that the sink is not held up.
+
+        In order of commit a row comes at each of its receipts, as it is now: twice, if it replaced a failed one.
+        """
+
     def close(self) -> None:
         """Close the ledger, so that another sink can open it. What was committed stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowQuery:
+    """Which rows of a job to read, and how many at once."""
+
+    order: RowOrder
+    after: Cursor
+    failed: bool
+    """Only failed ones."""
+    rows_max: int
+    bytes_max: int
+    """At most this much text and bytes, unless one row alone has more."""
+    scanned_max: int
+    """At most how many tasks to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +158,21 @@ class Row:
     seconds: float
     exact: bytes | None = None
     """The result as `values.restored` reads it, where `value` cannot give it back."""
+
+
+def weight(row: Row) -> int:
+    """About how many bytes the row is, when it is sent."""
+    texts = [text for text in (row.value, row.error) if isinstance(text, str | bytes)]
+    return 100 + sum(len(text.encode()) if isinstance(text, str) else len(text) for text in texts)
+
+
+@dataclass(frozen=True, slots=True)
+class RowPage:
+    """Rows, where to go on, and whether there may be more."""
+
+    rows: list[Row]
+    position: Cursor
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ SHELL = {
             "sockets",
             "zap",
             "sink_link",
+            "sink_talk",
             "key_files",
             "parent",
             "door",
@@ -38,14 +39,18 @@ SHELL = {
     *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "sources", "spool", "progress", "local_farm")),
     *(f"worker.{name}" for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores")),
     *(f"sink.{name}" for name in ("command", "loop", "key_folder", "roster_watch", "tables")),
-    *(f"sink.{name}" for name in ("ledgers", "sqlite_file", "sqlite_ledger", "ledger_reader")),
+    *(
+        f"sink.{name}"
+        for name in ("ledgers", "sqlite_file", "sqlite_ledger", "sqlite_pages", "ledger_reader", "remote_reader")
+    ),
 }
 """What touches sockets, clock, files, processes or the terminal. All other files are pure, and stay so."""
 OUTSIDE = {"zmq", "time", "os", "random", "threading", "logging", "socket", "subprocess", "sqlite3", "asyncio"}
 ONLY = {
     "zmq": {"transport.sockets", "transport.polling", "transport.monitor", "transport.zap", "transport.sink_link",
-            "transport.door", "sink.key_folder", "ventilator.loop", "worker.loop", "sink.loop"},
-    "sqlite3": {"sink.sqlite_file", "sink.ledger_reader"},
+            "transport.sink_talk", "transport.door",
+            "sink.key_folder", "ventilator.loop", "worker.loop", "sink.loop"},
+    "sqlite3": {"sink.sqlite_file", "sink.ledger_reader", "sink.sqlite_pages"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm"},
     "pickle": set(), "marshal": set(), "shelve": set(), "dill": set(), "cloudpickle": set(),
 }  # fmt: skip

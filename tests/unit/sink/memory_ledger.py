@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from common.errors import OperatorError
 from common.protocol.messages import Mark
+from common.protocol.reading import Cursor, ListedJob
 from common.sink.rows import RowSet
-from common.sink.store import Job, JobSummary, LedgerStuck, Page, Row
+from common.sink.store import Job, JobSummary, LedgerStuck, Page, Row, RowPage, RowQuery, weight
 
 TIME = "2026-01-01T00:00:00+00:00"
 
@@ -95,6 +96,32 @@ class MemoryLedger:
     def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
         rows = sorted(self._place.jobs[name].rows.items())
         return [(task, row.error or "") for task, row in rows if row.status == "failed"][:limit]
+
+    def listed(self, after: int, limit: int) -> list[ListedJob]:
+        found = [
+            ListedJob(job.job, job.name, job.function, job.state, job.total, job.done, job.failed, TIME, kept.ended_at)
+            for kept in self._place.jobs.values()
+            for job in [kept.job]
+        ]
+        return [each for each in found if each.number > after][:limit]
+
+    def read(self, name: str, query: RowQuery) -> RowPage:
+        kept = self._place.jobs[name]
+        at = query.after[0]
+        if query.order == "task":
+            found = [((task + 1, 0), kept.rows[task]) for task in sorted(kept.rows) if task >= at]
+        else:
+            found = [((number, 0), kept.rows[task]) for number, (task, _) in enumerate(kept.receipts, 1) if number > at]
+        rows: list[Row] = []
+        position: Cursor = query.after
+        for after, row in found[: query.scanned_max]:
+            if row.status == "failed" or not query.failed:
+                is_full = len(rows) >= query.rows_max or sum(map(weight, [*rows, row])) > query.bytes_max
+                if rows and is_full:
+                    return RowPage(rows, position, True)
+                rows.append(row)
+            position = after
+        return RowPage(rows, position, len(found) > query.scanned_max)
 
     def close(self) -> None:
         self._place.is_held = False

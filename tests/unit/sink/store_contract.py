@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from common.errors import OperatorError
 from common.protocol.messages import Mark
 from common.sink.rows import as_json
-from common.sink.store import Job, LedgerStuck, Page, Reader, Row, Store
+from common.sink.store import Job, LedgerStuck, Page, Reader, Row, RowQuery, Store
 from tests.unit.builders import VALUES, record
 
 BIG = "x" * 100_000
@@ -98,8 +98,84 @@ with_place = settings(
 )
 
 
+def query(**fields: Any) -> RowQuery:
+    everything = {"order": "commit", "after": (0, 0), "failed": False}
+    limits = {"rows_max": 1_000, "bytes_max": 1_000_000, "scanned_max": 1_000}
+    return RowQuery(**(everything | limits | fields))
+
+
+def pages(at: At, name: str = "job", **fields: Any) -> list[list[int]]:
+    """The tasks of each page, until there is no more."""
+    found, after, more = [], (0, 0), True
+    while more:
+        page = at.ledger.read(name, query(after=after, **fields))
+        assert page.position > after or not (page.rows or page.more), "it does not move"
+        found.append([row.task for row in page.rows])
+        after, more = page.position, page.more
+        assert len(found) < 1_000
+    return found
+
+
+def flat(found: list[list[int]]) -> list[int]:
+    return [task for page in found for task in page]
+
+
 class StoreContract:
     """Every sentence of `Store` and `Reader`."""
+
+    # -- pages ----------------------------------------------------------------------------------------------------
+
+    def test_pages_have_the_rows_that_the_reader_has(self, at: At) -> None:
+        at.open("other")
+        at.commit(record([1, "two", 3.5, None, b"x", {"a": [1]}], 4, errors={3: "no"}), record([0], job="other"))
+        page = at.ledger.read("job", query(order="task"))
+        assert page.rows == at.rows()
+        assert at.ledger.read("job", query()).rows == at.rows()
+
+    @with_place
+    @given(batches=st.lists(MESSAGES, max_size=5), size=st.integers(1, 5), scanned=st.integers(1, 6))
+    def test_pages_join_without_gap_or_repetition(
+        self, at: At, batches: list[tuple[int, int, set[int], str]], size: int, scanned: int
+    ) -> None:
+        name = f"job{next(_numbers)}"
+        at.open(name)
+        for first, count, bad, worker in batches:
+            at.commit(record([0] * count, first, job=name, errors=dict.fromkeys(bad, "no"), worker=worker))
+        for failed in (False, True):
+            tasks = [row.task for row in at.rows(name, failed)]
+            limits = {"failed": failed, "rows_max": size, "scanned_max": scanned}
+            assert flat(pages(at, name, order="task", **limits)) == tasks
+            assert sorted(flat(pages(at, name, **limits))) == tasks
+
+    def test_pages_in_order_of_commit_go_on_with_what_comes_later(self, at: At) -> None:
+        at.commit(record([0, 0, 0], 7))
+        page = at.ledger.read("job", query(rows_max=2))
+        assert [row.task for row in page.rows] == [7, 8]
+        at.commit(record([0, 0], 0))
+        page = at.ledger.read("job", query(after=page.position))
+        assert [row.task for row in page.rows] == [9, 0, 1]
+        assert not page.more
+        page = at.ledger.read("job", query(after=page.position))
+        assert (page.rows, page.more) == ([], False)
+        at.commit(record([0], 5))
+        assert [row.task for row in at.ledger.read("job", query(after=page.position)).rows] == [5]
+
+    @pytest.mark.parametrize("order", ["commit", "task"])
+    def test_a_page_is_cut_by_its_weight_and_has_a_row_whatever_that_weighs(self, at: At, order: str) -> None:
+        at.commit(record(["é" * 500] * 3 + [BIG] + ["x"]))
+        assert [page for page in pages(at, order=order, bytes_max=2_500) if page] == [[0, 1], [2], [3], [4]]
+
+    def test_jobs_are_listed_by_number(self, at: At) -> None:
+        at.open("other")
+        at.commit(record([1, None], errors={1: "no"}))
+        at.ledger.end_job("job", "done", 2)
+        first, second = at.ledger.listed(0, 10)
+        assert (first.job, first.function, first.state, first.total) == ("job", "tasks:square", "done", 2)
+        assert (first.done, first.failed, second.job, second.ended_at) == (2, 1, "other", None)
+        assert (first.opened_at, first.ended_at) == (at.reader.jobs()[0].opened_at, at.reader.jobs()[0].ended_at)
+        assert at.ledger.listed(0, 1) == [first]
+        assert at.ledger.listed(first.number, 10) == [second]
+        assert at.ledger.listed(second.number, 10) == []
 
     # -- jobs -----------------------------------------------------------------------------------------------------
 

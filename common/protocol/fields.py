@@ -1,0 +1,47 @@
+"""What the fields of messages may hold, and what all messages are."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+PROTOCOL_VERSION = 2
+TASK_MAX = 2**53
+BATCH_TASKS_MAX = 100_000
+RESULTS_IN_FRAME_MAX = 1_000
+JSON_EXT = 1
+"""The MessagePack extension type of a value as JSON text."""
+SECONDS_MAX = 1e9
+UNUSABLE = 127
+"""The MessagePack extension type of an argument that could not be made from the input: it holds the reason as text."""
+
+Index = Annotated[int, Meta(ge=0, le=TASK_MAX)]
+Count = Annotated[int, Meta(ge=0, le=TASK_MAX)]
+BatchCount = Annotated[int, Meta(ge=1, le=BATCH_TASKS_MAX)]
+TaskRange = tuple[Index, Annotated[int, Meta(ge=1, le=TASK_MAX)]]
+"""Consecutive tasks: the first task's index, and how many."""
+BatchRange = tuple[Index, BatchCount]
+"""A batch: its first task's index, and how many tasks it has."""
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=100)]
+Function = Annotated[str, Meta(pattern=r"^[^\s:\x00-\x1f\x7f]+:[^\s:\x00-\x1f\x7f]+\Z", max_length=300)]
+Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
+Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
+BatchName = tuple[Index, BatchCount, Attempt]
+"""What a batch is called within its job: its first task's index, how many tasks it has, and the attempt at them."""
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
+Slots = Annotated[int, Meta(ge=1, le=100_000)]
+Prefetch = Annotated[int, Meta(ge=0, le=100_000)]
+Text = Annotated[str, Meta(max_length=100_000)]
+Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:%_-]*\Z", max_length=255)]
+"""A name or an address, an IPv6 address without brackets."""
+Obstacle = Literal["silence", "name", "handshake"]
+"""Why a link does not come up: nothing answers, the name has no address, something answers that is not the peer."""
+
+
+HELD_MAX = 200_000
+BatchNames = Annotated[list[BatchName], Meta(max_length=HELD_MAX)]
+"""Batches of one job that a worker names: more than any worker holds, and few enough to pass on."""
+
+
+class Message(Struct, frozen=True, gc=False, tag_field="type", tag=str.lower):
+    """Any message; its class name in lower case is its `type` on the wire."""

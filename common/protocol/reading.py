@@ -1,0 +1,83 @@
+"""The messages with which the ledger is read through the sink: `read` and `list`, and their answers.
+
+They are of the control link, like those of `messages.py`.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from .fields import Attempt, Count, Function, Index, Message, Name, Seconds
+
+Cursor = tuple[Index, Index]
+"""How far a job's rows are read: a position and how many tasks of the receipt after it; or the next task, and 0."""
+RowOrder = Literal["commit", "task"]
+
+
+class Read(Message, frozen=True):
+    """A ventilator's or observer's key asks for a job's rows after `after`, in order of commit or of their tasks."""
+
+    job: Name
+    order: RowOrder
+    after: Cursor
+    failed: bool
+
+
+class List(Message, frozen=True):
+    """A ventilator's or observer's key asks for the jobs of the ledger after the one with this number."""
+
+    after: Index
+
+
+class ResultRow(Struct, frozen=True, gc=False):
+    """A recorded task. `value` is as the ledger has it: number, text, bytes or nil, JSON text when `json` is set.
+
+    A failed task has an `error`.
+
+    Of a row that does not fit into a message value and error are cut: `is_cut`.
+    """
+
+    task: Index
+    value: Any
+    json: bool
+    error: str | None
+    attempt: Attempt
+    worker: Name
+    seconds: Seconds
+    is_cut: bool
+
+
+class Rows(Message, frozen=True):
+    """Answer to `Read`: the rows after `after`; the next ones are after `position`. `more` when there may be some now.
+
+    `state` is the job's: open, done or cancelled.
+    """
+
+    job: Name
+    after: Cursor
+    position: Cursor
+    rows: list[ResultRow]
+    more: bool
+    state: str
+
+
+class ListedJob(Struct, frozen=True, gc=False):
+    """A job of the ledger. Later ones have higher numbers. Instants are in UTC, as ISO 8601 writes them."""
+
+    number: Index
+    job: Name
+    function: Function
+    state: str
+    total: Count | None
+    done: Count
+    failed: Count
+    opened_at: str
+    ended_at: str | None
+
+
+class Listing(Message, frozen=True):
+    """Answer to `List`, oldest first; `more` when there are more jobs after the last of them."""
+
+    after: Index
+    jobs: list[ListedJob]
+    more: bool

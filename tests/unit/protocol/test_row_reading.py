@@ -1,0 +1,56 @@
+"""A reader asks page by page, takes each answer once, and knows when it is over."""
+
+from typing import Any
+
+import pytest
+
+from common.protocol.messages import Again
+from common.protocol.reading import Cursor, Read, ResultRow, Rows
+from common.protocol.row_reading import START, RowReading
+
+ROW = ResultRow(3, "value", False, None, 1, "ada", 0.5, False)
+
+
+def answer(
+    reading: RowReading, position: Cursor = (1, 0), rows: Any = (), more: bool = False, state: str = "open"
+) -> Rows:
+    return Rows("job", reading.after, position, list(rows), more, state)
+
+
+def test_it_goes_on_where_the_last_answer_ended() -> None:
+    reading = RowReading("job", "task", failed=True)
+    assert reading.request() == Read("job", "task", START, True)
+    assert reading.take(answer(reading, (4, 0), [ROW], more=True)) == [ROW]
+    assert reading.request() == Read("job", "task", (4, 0), True)
+    assert not reading.over
+    assert reading.take(answer(reading, (4, 0))) == []
+    assert reading.over
+
+
+def test_an_answer_counts_once() -> None:
+    reading = RowReading("job", "commit", failed=False, after=(7, 2))
+    first = answer(reading, (8, 0), [ROW], more=True)
+    assert reading.is_answer(first)
+    reading.take(first)
+    assert not reading.is_answer(first), "it was asked twice"
+    assert not reading.is_answer(Rows("other", reading.after, (9, 0), [], False, "open"))
+    assert not reading.is_answer(Again())
+
+
+@pytest.mark.parametrize(
+    ("follow", "more", "state", "over"),
+    [
+        (False, False, "open", True),
+        (False, True, "done", False),
+        (True, False, "open", False),
+        (True, True, "done", False),
+        (True, False, "done", True),
+        (True, False, "cancelled", True),
+    ],
+)
+def test_it_is_over_when_all_was_read_and_a_followed_job_has_ended(
+    follow: bool, more: bool, state: str, over: bool
+) -> None:
+    reading = RowReading("job", "commit", failed=False, follow=follow)
+    reading.take(answer(reading, more=more, state=state))
+    assert reading.over is over

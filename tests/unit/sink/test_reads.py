@@ -1,0 +1,173 @@
+"""Reading the ledger through the sink: who may, when it is answered, and in what pieces."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from common.protocol.codec import decode_from_sink, encode
+from common.protocol.messages import Cancel, Close, Refused
+from common.protocol.reading import Cursor, List, Listing, Read, Rows
+from common.protocol.settings import MESSAGE_BYTES_MAX
+from common.protocol.users import User
+from common.sink.collector import Collector
+from tests.unit.sink.scene import ADA, CUBE, OLGA, ROSTER, SETTINGS, TIMING, VERA, VITO, Scene, of, said, to
+
+
+def read(after: Cursor = (0, 0), order: Any = "commit", job: str = "job", failed: bool = False) -> Read:
+    return Read(job, order, after, failed)
+
+
+def rows(scene: Scene) -> list[Rows]:
+    """What a turn of the sink answers."""
+    return [message for _, message in of(Rows, scene.sink.tick(scene.now))]  # type: ignore[misc]
+
+
+def tasks(answer: Rows) -> list[int]:
+    return [row.task for row in answer.rows]
+
+
+@pytest.fixture
+def filled(scene: Scene) -> Scene:
+    """A job with five rows, and an observer who is connected."""
+    scene.ventilator()
+    scene.worker()
+    scene.hello(OLGA)
+    scene.deliver(scene.batch([1, "two", 3.5], 4), scene.batch([b"x", [7]], 0))
+    scene.sink.flush(scene.now)
+    return scene
+
+
+@pytest.mark.parametrize("user", [VERA, VITO, OLGA], ids=lambda user: user.name)
+def test_ventilators_and_observers_may_read_any_job(filled: Scene, user: User) -> None:
+    filled.hello(user)
+    assert filled.send(user, read()) == []
+    [answer] = rows(filled)
+    assert sorted(tasks(answer)) == [0, 1, 4, 5, 6]
+    assert (answer.after, answer.more, answer.state) == ((0, 0), False, "open")
+    assert decode_from_sink(encode(answer)) == answer
+
+
+@pytest.mark.parametrize("message", [read(), List(0)])
+def test_workers_may_read_nothing(filled: Scene, message: Any) -> None:
+    outputs = filled.send(ADA, message)
+    assert to(ADA, outputs) == []
+    assert "workers may not send" in said(outputs)[0]
+    assert rows(filled) == []
+
+
+def test_a_row_has_what_the_ledger_has(filled: Scene) -> None:
+    filled.send(VERA, Cancel("job"))
+    filled.send(OLGA, read(order="task"))
+    [answer] = rows(filled)
+    assert [(row.value, row.json, row.error) for row in answer.rows] == [
+        (b"x", False, None), ("[7]", True, None), (1, False, None), ("two", False, None), (3.5, False, None)
+    ]  # fmt: skip
+    assert {(row.attempt, row.worker, row.is_cut) for row in answer.rows} == {(1, "ada", False)}
+    assert answer.state == "cancelled"
+
+
+def test_a_read_waits_for_the_next_commit_of_its_job(filled: Scene) -> None:
+    filled.ventilator(VITO, "other", CUBE)
+    filled.send(OLGA, read())
+    [first] = rows(filled)
+    filled.send(OLGA, read(first.position))
+    assert rows(filled) == []
+    assert filled.sink.deadline() is not None
+    filled.deliver(filled.batch([1], job="other"))
+    assert rows(filled) == []
+    filled.deliver(filled.batch([2], 9))
+    [answer] = rows(filled)
+    assert (tasks(answer), answer.after) == ([9], first.position)
+    assert rows(filled) == [], "it is answered once"
+
+
+def test_a_read_is_answered_after_ask_s_though_there_is_nothing(filled: Scene) -> None:
+    filled.send(OLGA, read((99, 0)))
+    assert rows(filled) == []
+    asked_at = filled.now
+    filled.now = asked_at + TIMING.ask_s * 0.99
+    assert rows(filled) == []
+    filled.now = asked_at + TIMING.ask_s
+    assert rows(filled) == [Rows("job", (99, 0), (99, 0), [], False, "open")]
+
+
+def test_whoever_follows_a_job_learns_at_once_that_it_has_ended(filled: Scene) -> None:
+    filled.send(OLGA, read((99, 0)))
+    assert rows(filled) == []
+    filled.send(VERA, Close("job", 5, False))
+    assert rows(filled) == [Rows("job", (99, 0), (99, 0), [], False, "done")]
+
+
+def test_rows_that_are_not_wanted_wake_nobody_and_are_not_looked_at_again(filled: Scene) -> None:
+    filled.send(OLGA, read(failed=True))
+    assert rows(filled) == []
+    filled.now += TIMING.ask_s
+    [answer] = rows(filled)
+    assert (answer.rows, answer.after) == ([], (0, 0))
+    assert answer.position > (0, 0)
+
+
+def test_a_peer_has_one_read_and_the_last_one_counts(filled: Scene) -> None:
+    filled.send(OLGA, read())
+    filled.send(OLGA, read(order="task"))
+    [answer] = rows(filled)
+    assert tasks(answer) == [0, 1, 4, 5, 6]
+    assert rows(filled) == []
+
+
+def test_one_page_is_read_in_a_turn_and_everybody_has_one_in_turn(filled: Scene) -> None:
+    filled.hello(VITO)
+    for user in (OLGA, VITO, VERA):
+        filled.send(user, read())
+    assert filled.sink.deadline() == float("-inf")
+    served = [[peer for peer, _ in of(Rows, filled.sink.tick(filled.now))] for _ in range(4)]
+    assert served == [[b"olga"], [b"vito"], [b"vera"], []]
+
+
+def test_pages_are_bounded_in_rows_and_join(filled: Scene) -> None:
+    filled.sink = Collector(0.0, replace(SETTINGS, rows_page=2), filled.ledger, "run", ROSTER)
+    filled.hello(OLGA)
+    for order in ("task", "commit"):
+        found, after, more = [], (0, 0), True
+        while more:
+            filled.send(OLGA, read(after, order))
+            [answer] = rows(filled) or [None]
+            if answer is None:
+                filled.now += TIMING.ask_s
+                [answer] = rows(filled)
+            assert len(answer.rows) <= 2
+            found += tasks(answer)
+            after, more = answer.position, answer.more
+        assert sorted(found) == [0, 1, 4, 5, 6]
+
+
+def test_a_row_that_does_not_fit_into_a_message_is_cut_and_says_so(filled: Scene) -> None:
+    """JSON may be larger than what a worker has sent."""
+    nested = [b"x" * (13 * 1024 * 1024)]
+    filled.deliver(filled.batch([nested], 20))
+    filled.sink.flush(filled.now)
+    filled.send(OLGA, read((20, 0), "task"))
+    [answer] = rows(filled)
+    assert [(row.task, row.is_cut, row.json) for row in answer.rows] == [(20, True, False)]
+    assert len(encode(answer)) < MESSAGE_BYTES_MAX
+
+
+def test_a_job_that_is_not_there_is_refused_in_words(filled: Scene) -> None:
+    [refused] = to(OLGA, filled.send(OLGA, read(job="nosuch")))
+    assert isinstance(refused, Refused)
+    assert refused.reason == "there is no job nosuch: `python sink.py jobs --key FILE` lists them"
+
+
+def test_jobs_are_listed_in_pages(filled: Scene) -> None:
+    filled.ventilator(VITO, "other", CUBE)
+    filled.sink = Collector(0.0, replace(SETTINGS, jobs_page=1), filled.ledger, "run", ROSTER)
+    filled.hello(OLGA)
+    found, after, more = [], 0, True
+    while more:
+        [answer] = to(OLGA, filled.send(OLGA, List(after)))
+        assert isinstance(answer, Listing)
+        assert answer.after == after
+        found += [(job.job, job.function, job.done) for job in answer.jobs]
+        after, more = (answer.jobs[-1].number, answer.more) if answer.jobs else (after, answer.more)
+    assert found == [("job", "tasks:square", 5), ("other", CUBE, 0)]
