@@ -7,18 +7,22 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import struct
 import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from common import __version__
 from tests.conftest import PATIENCE_S, TOP, Pipeline, wait_until
+
+SINK = shlex.join([sys.executable, str(TOP / "sink.py")])
 
 VALUES = """
 def value(n):
@@ -330,3 +334,50 @@ def test_an_empty_input_is_a_job_that_is_done(pipeline: Pipeline, arguments: lis
         ventilator = pipeline.ventilator("squares:square", *arguments, "--job", "nothing")
         assert ventilator.wait() == 0, ventilator.err
     assert pipeline.query("SELECT state, total, done FROM jobs") == [("done", 0, 0)]
+
+
+GATE = """
+import os, time
+
+def wait(n):
+    while n and not os.path.exists("open"):
+        time.sleep(0.01)
+    return {"n": n}
+"""
+
+
+@pytest.fixture
+def desk(pipeline: Pipeline) -> Iterator[Pipeline]:
+    """Another machine: a folder that has a ventilator's key and no ledger. The sink runs, and a worker."""
+    folder = pipeline.folder / "desk"
+    folder.mkdir()
+    sink = pipeline.sink()
+    port = sink.wait_for(r"ports (\d+) and")[1]
+    pipeline.module("gate", GATE)
+    pipeline.worker("gate", "--slots", "2")
+    assert pipeline.run("sink", "enrol", "ventilator", "desk", "--address", f"tcp://127.0.0.1:{port}").wait() == 0
+    (pipeline.folder / "desk.key_secret").rename(folder / "desk.key_secret")
+    made = Pipeline(folder)
+    yield made
+    made.close()
+
+
+def test_results_are_read_on_another_machine_as_they_are_beside_the_ledger(pipeline: Pipeline, desk: Pipeline) -> None:
+    key = ["--key", "desk.key_secret"]
+    ventilator = desk.ventilator("gate:wait", "--range", "3", "--job", "far", "--batch", "1", *key)
+    wait_until(lambda: (pipeline.folder / "results.db").exists() and pipeline.query("SELECT * FROM results"), "a row")
+    follower = desk.start("sink", "results", "far", "--follow", *key)
+    wait_until(lambda: '"task":0' in follower.out, "the row arrives while the job runs")
+    (pipeline.folder / "open").touch()
+    assert ventilator.wait() == 0, ventilator.err
+    assert follower.wait() == 0, follower.err
+    assert sorted(json.loads(line)["task"] for line in follower.out.splitlines()) == [0, 1, 2]
+
+    printed = ventilator.wait_for(r"results: (.*)\n")[1]
+    there = subprocess.run(printed, shell=True, cwd=desk.folder, env=desk.env, capture_output=True, text=True)
+    assert there.returncode == 0, there.stderr
+    assert there.stdout == pipeline.run("sink", "results", "far").out
+    assert desk.run("sink", "jobs", *key).out == pipeline.run("sink", "jobs").out
+    lost = desk.run("sink", "results", "nosuch", *key)
+    assert lost.wait() == 2
+    assert lost.err == f"sink: there is no job nosuch in this ledger: `{SINK} jobs --key FILE` lists them\n"

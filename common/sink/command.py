@@ -7,7 +7,7 @@ import socket
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from ..log_writer import LogFormat
 from ..options import DEFAULT_KEYS, DEFAULT_LEDGER
 from ..protocol.settings import CONTROL_PORT, RESULTS_PORT
 from ..protocol.users import OBSERVER, VENTILATOR, WORKER
+
+if TYPE_CHECKING:
+    from .remote_reader import RemoteReader
 
 app = console.application()
 
@@ -38,6 +41,12 @@ LastJob = Annotated[str | None, options.argument(PRINT, "JOB", "The job. Without
 FormatOption = Annotated[Format, options.option(PRINT, None, "jsonl|csv", "How to print: JSON lines or CSV.")]
 Failed = Annotated[bool, options.flag(PRINT, None, "Print only tasks that failed.", "--failed")]
 Follow = Annotated[bool, options.flag(PRINT, None, "Print results as they arrive, until the job ends.", "--follow")]
+READERS = (OBSERVER, VENTILATOR)
+"""Who may see all."""
+ReadersKey = Annotated[
+    Path | None,
+    options.file(CONNECTION, "TRADEWIND_KEY", "Ask the sink with this key file.", default="the ledger is read"),
+]
 AnyKey = Annotated[
     Path | None,
     options.file(CONNECTION, "TRADEWIND_KEY", "The key file to ask with.", default="one from the key folder"),
@@ -88,43 +97,90 @@ def serve(
 
 @app.command(**console.look())
 def results(
+    context: typer.Context,
     job: LastJob = None,
     ledger: options.Ledger = str(DEFAULT_LEDGER),
+    keys: options.Keys = DEFAULT_KEYS,
+    key: ReadersKey = None,
+    sink: options.Sink = None,
     format: FormatOption = Format.jsonl,
     failed: Failed = False,
     follow: Follow = False,
 ) -> None:
-    """Print the results of a job in task order, or with --follow as they arrive."""
+    """Print the results of a job in task order, or with --follow as they arrive.
+
+    They are read from the ledger's file, or with --key or --sink from the running sink, on any machine.
+    """
     from . import tables
     from .ledgers import open_reader
 
-    reader = open_reader(ledger)
-    number = reader.job(job)
+    if asks_sink(context, ledger, key):
+        remote = open_remote(keys, key, sink)
+        number = remote.job(job)
+        rows = remote.follow(number, failed) if follow else remote.rows(number, failed)
+    else:
+        reader = open_reader(ledger)
+        number = reader.job(job)
+        rows = tables.followed(reader, number, failed) if follow else reader.rows(number, failed)
     with console.pipe_may_close():
-        tables.print_results(reader, number, format is Format.csv, failed, follow)
+        tables.print_results(rows, format is Format.csv)
 
 
 @app.command(**console.look())
-def jobs(ledger: options.Ledger = str(DEFAULT_LEDGER)) -> None:
-    """List the jobs of the ledger with their state."""
+def jobs(
+    context: typer.Context,
+    ledger: options.Ledger = str(DEFAULT_LEDGER),
+    keys: options.Keys = DEFAULT_KEYS,
+    key: ReadersKey = None,
+    sink: options.Sink = None,
+) -> None:
+    """List the jobs of the ledger with their state.
+
+    They are read from the ledger's file, or with --key or --sink from the running sink, on any machine.
+    """
     from . import tables
     from .ledgers import open_reader
 
-    found = open_reader(ledger).jobs()
+    found = (open_remote(keys, key, sink) if asks_sink(context, ledger, key) else open_reader(ledger)).jobs()
     with console.pipe_may_close():
         tables.print_jobs(found)
+
+
+def asks_sink(context: typer.Context, ledger: str, key: Path | None) -> bool:
+    """Whether to read through the sink: when that was typed, or the environment has a key and no ledger is here.
+
+    Raises OperatorError when both ways were typed.
+    """
+    typed = [each for each in console.typed_options(context) if each in ("--key", "--sink", "--keys", "--ledger")]
+    if "--ledger" in typed and len(typed) > 1:
+        raise OperatorError(f"--ledger reads a file, {typed[-1]} asks a sink: leave one of them out")
+    if typed:
+        return typed != ["--ledger"]
+    source = context.get_parameter_source("ledger")
+    is_default = source is not None and source.name == "DEFAULT"
+    return key is not None and is_default and not Path(ledger).exists()
+
+
+def open_remote(keys: Path, key: Path | None, sink: str | None) -> "RemoteReader":
+    """The ledger of a running sink. Raises OperatorError."""
+    from ..transport.sink_talk import SinkTalk
+    from .key_folder import KeyFolder
+    from .remote_reader import RemoteReader
+
+    console.start_log("sink")
+    return RemoteReader(SinkTalk(key or KeyFolder(keys).local_made(OBSERVER), READERS, sink))
 
 
 @app.command(**console.look())
 def status(keys: options.Keys = DEFAULT_KEYS, key: AnyKey = None, sink: options.Sink = None) -> None:
     """Show the workers and the jobs of the running sink."""
     from ..protocol.messages import Query, Report
-    from ..transport.sink_link import ask_sink
+    from ..transport.sink_talk import ask_sink
     from . import tables
     from .key_folder import KeyFolder
 
     console.start_log("sink")
-    report = ask_sink(key or KeyFolder(keys).local_made(OBSERVER), OBSERVER, sink, Query(), Report)
+    report = ask_sink(key or KeyFolder(keys).local_made(OBSERVER), READERS, sink, Query(), Report)
     with console.pipe_may_close():
         tables.print_report(report)
 
@@ -133,11 +189,11 @@ def status(keys: options.Keys = DEFAULT_KEYS, key: AnyKey = None, sink: options.
 def cancel(job: Job, keys: options.Keys = DEFAULT_KEYS, key: AnyKey = None, sink: options.Sink = None) -> None:
     """Cancel a job. Its ventilator ends, and its tasks are dropped, running ones too. Its results stay."""
     from ..protocol.messages import Cancel, Dropped
-    from ..transport.sink_link import ask_sink
+    from ..transport.sink_talk import ask_sink
     from .key_folder import KeyFolder
 
     console.start_log("sink")
-    ask_sink(key or KeyFolder(keys).local_made(VENTILATOR), VENTILATOR, sink, Cancel(job), Dropped)
+    ask_sink(key or KeyFolder(keys).local_made(VENTILATOR), (VENTILATOR,), sink, Cancel(job), Dropped)
     print(f"job {job} is cancelled")
 
 

@@ -1,6 +1,7 @@
 """Reads an SQLite ledger from any process, also while a sink writes it."""
 
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OperatorError
+from ..options import DEFAULT_LEDGER
 from .sqlite_file import unusable
 from .store import JobSummary, Row
 
-_ASK = "ask its owner for a copy"
+_ASK = "ask its sink with --key FILE, or its owner for a copy"
 
 
 class LedgerReader:
@@ -23,7 +25,10 @@ class LedgerReader:
 
     def __init__(self, path: str) -> None:
         if not Path(path).is_file():
-            raise OperatorError(f"there is no ledger {path}: start the sink here, or name it with --ledger")
+            raise OperatorError(
+                f"there is no ledger {path}: start the sink here, or name it with --ledger, or ask its sink with"
+                " --key FILE"
+            )
         if not os.access(path, os.R_OK):
             raise OperatorError(f"cannot read the ledger {path}: its permissions forbid it; {_ASK}")
         self._path = path
@@ -100,7 +105,8 @@ class LedgerReader:
         rows = self._query(f"SELECT job FROM jobs {where}", *values)
         if not rows:
             what = f"no job {name}" if name else "no job yet"
-            raise OperatorError(f"there is {what} in {self._path}: `python sink.py jobs` lists them")
+            where = "" if self._path == str(DEFAULT_LEDGER) else f" --ledger {shlex.quote(self._path)}"
+            raise OperatorError(f"there is {what} in {self._path}: `python sink.py jobs{where}` lists them")
         return int(rows[0][0])
 
     def ended(self, job: int) -> bool:

@@ -4,7 +4,7 @@ import codecs
 import csv
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -66,30 +66,35 @@ class _Printer:
         sys.stdout.write(self._escaped(msgspec.json.encode(fields).decode()) + "\n")
 
 
-def print_results(reader: Reader, job: int, as_csv: bool, failed: bool, follow: bool) -> None:
-    """The rows of a job in task order; with `follow` in order of commit, until the job ends."""
+def print_results(rows: Iterable[Row | None], as_csv: bool) -> None:
+    """The rows as they come. None says that there is no other one now."""
     printer = _Printer(as_csv)
-    if not follow:
-        for row in reader.rows(job, failed):
+    quiet_since = time.monotonic()
+    for row in rows:
+        if row is not None:
             printer.print(row)
+            quiet_since = max(quiet_since, time.monotonic())
+            continue
         sys.stdout.flush()
-        return
-    position, quiet_s = 0, 0.0
+        if time.monotonic() >= quiet_since + _VOICE_S:
+            quiet_since = time.monotonic() + _VOICE_S
+            print("sink: no new result; waiting for more, because the job has not ended", file=sys.stderr)
+    sys.stdout.flush()
+
+
+def followed(reader: Reader, job: int, failed: bool) -> Iterator[Row | None]:
+    """Rows in order of commit as they come, until the job has ended; None now and then while none comes."""
+    position = 0
     while True:
         ended = reader.ended(job)
         for at, arrived in reader.rows_after(job, position, failed):
-            quiet_s = 0.0
             if arrived is not None:
-                printer.print(arrived)
+                yield arrived
             position = at
-        sys.stdout.flush()
         if ended:
             return
+        yield None
         time.sleep(_FOLLOW_S)
-        quiet_s += _FOLLOW_S
-        if quiet_s >= _VOICE_S:
-            quiet_s = -_VOICE_S
-            print("sink: no new result; waiting for more, because the job has not ended", file=sys.stderr)
 
 
 def print_jobs(jobs: Iterable[JobSummary]) -> None:

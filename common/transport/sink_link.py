@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import zmq
@@ -178,36 +178,3 @@ def wait_for_pair(
             voice_at = clock.now() + 2 * timing.voice_s
         poll.wait(clock.now() + 0.2)
     return load_pair(path, role)
-
-
-Answer = TypeVar("Answer", bound=FromSink)
-
-
-def ask_sink(key: Path, role: str, override: str | None, question: Message, kind: type[Answer]) -> Answer:
-    """Join the sink, ask one question and wait for its answer. Raises OperatorError when none comes in 5 seconds."""
-    certificate = load_pair(key, role)
-    answers: list[Answer] = []
-    context = zmq.Context()
-    poll = polling.Poll()
-    timing = Timing()
-
-    def receive(message: FromSink) -> None:
-        if isinstance(message, Welcome):
-            joined.send(question)
-        elif isinstance(message, kind):
-            answers.append(message)
-
-    address = sink_address(certificate, override)
-    joined = SinkLink(context, certificate, address, f"{role}.{sockets.process_tag()}", receive, timing)
-    joined.register(poll)
-    give_up_at = clock.now() + timing.voice_s
-    try:
-        while not answers:
-            if clock.now() >= give_up_at:
-                raise OperatorError(joined.waiting_for())
-            poll.wait(min(give_up_at, joined.deadline() or give_up_at))
-            joined.tick()
-    finally:
-        joined.close()
-        context.term()
-    return answers[0]

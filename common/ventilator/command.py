@@ -166,7 +166,8 @@ def ventilate(
     from .spool import SpoolPlace
 
     spool = (Path() if local is None else Path(ledger).parent) / "spool"
-    run = VentilatorOptions(function, key, sink, name, port, retry_failed, settings, spool=spool)
+    results = results_options(key, sink)
+    run = VentilatorOptions(function, key, sink, name, port, retry_failed, settings, results, spool)
     opened = open_input(InputRequest(input_, range_, json, nul_ends, stream), SpoolPlace(spool, name))
     raise typer.Exit(run_job(run, opened, local, ledger))
 
@@ -185,7 +186,8 @@ def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | No
         if local is not None:
             farm = LocalFarm([options.function], ledger, local)
             key = stack.enter_context(farm)
-            options = replace(options, key=key, sink=None, ledger=None if ledger == str(DEFAULT_LEDGER) else ledger)
+            where = () if ledger == str(DEFAULT_LEDGER) else ("--ledger", ledger)
+            options = replace(options, key=key, sink=None, results_options=where)
         is_default = options.key == DEFAULT_KEY
         timing = options.dispatch.timing
         certificate = wait_for_pair(options.key, VENTILATOR, poll, is_default, lambda: bool(signals.received()), timing)
@@ -194,12 +196,19 @@ def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | No
         return Ventilator(options, opened, certificate, poll, signals, farm).run()
 
 
+def results_options(key: Path, sink: str | None) -> tuple[str, ...]:
+    """How results are read here: from the ledger, where the sink's own key and its ledger are; else from the sink."""
+    if key == DEFAULT_KEY and sink is None and DEFAULT_LEDGER.exists():
+        return ()
+    return ("--key", str(key), *(("--sink", sink) if sink else ()))
+
+
 def cancel_job(key: Path, sink: str | None, job: str) -> None:
     """Ask the sink to cancel the job."""
     from ..protocol.messages import Cancel, Dropped
-    from ..transport.sink_link import ask_sink
+    from ..transport.sink_talk import ask_sink
 
-    ask_sink(key, VENTILATOR, sink, Cancel(job), Dropped)
+    ask_sink(key, (VENTILATOR,), sink, Cancel(job), Dropped)
     print(f"job {job} is cancelled")
 
 

@@ -38,8 +38,8 @@ class VentilatorOptions:
     port: int | None
     retry_failed: bool
     dispatch: DispatchSettings
-    ledger: str | None = None
-    """Where the results are, if that is known here and not the default."""
+    results_options: tuple[str, ...] = ()
+    """With which options `sink.py results` prints the results here."""
     spool: Path = Path("spool")
     """The folder of what is read from streams."""
 
@@ -56,8 +56,14 @@ class Ventilator:
         signals: polling.Signals,
         farm: LocalFarm | None,
     ) -> None:
-        ledger, spool = options.ledger, str(options.spool)
-        request = JobRequest(options.job, options.function, opened.source, options.retry_failed, ledger, spool)
+        request = JobRequest(
+            options.job,
+            options.function,
+            opened.source,
+            options.retry_failed,
+            options.results_options,
+            str(options.spool),
+        )
         self.session = VentilatorSession(clock.now(), options.dispatch, request)
         self._farm = farm
         self._options = options

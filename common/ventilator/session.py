@@ -29,8 +29,8 @@ class JobRequest:
     source: str
     """The kind of input, which a resumed job must share."""
     retry_failed: bool = False
-    ledger: str | None = None
-    """Where the results are, if that is known here and not the default."""
+    results_options: tuple[str, ...] = ()
+    """With which options `sink.py results` prints the results here."""
     spool: str = ""
     """The folder of what is read from streams."""
 
@@ -265,7 +265,7 @@ class VentilatorSession:
         if closed is None:
             end = summary.stopped(request.job, self.standing, self._input_error)
         else:
-            end = summary.done(request.job, closed, seconds, request.ledger)
+            end = summary.done(request.job, closed, seconds, request.results_options)
         return JobEnd(end.code, [LogLine("debug", f"{seconds:.4f} s, {counts}"), *end.lines], end.error)
 
     def _cancel_what_is_empty(self) -> None:

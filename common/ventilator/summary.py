@@ -1,6 +1,7 @@
 """How a job stands and how it ended: counts, lines to log, exit code. No socket, no clock."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..errors import ExitCode, JobCancelled, OperatorError
@@ -88,7 +89,7 @@ def stopped(job: str, standing: Standing, error: OperatorError | None) -> JobEnd
     return JobEnd(code, lines, error)
 
 
-def done(job: str, closed: Closed, seconds: float, ledger: str | None) -> JobEnd:
+def done(job: str, closed: Closed, seconds: float, results_options: Sequence[str] = ()) -> JobEnd:
     """Every task is recorded, and the sink has closed the job."""
     pace = f", in {duration(seconds)}, {rate_text(closed.done / seconds)}" if seconds else ""
     fine = counted(closed.done - closed.failed, "task")
@@ -96,7 +97,7 @@ def done(job: str, closed: Closed, seconds: float, ledger: str | None) -> JobEnd
     lines += [LogLine("warning", f"task {task} failed: {error}") for task, error in closed.failures]
     if closed.failed > len(closed.failures):
         lines.append(LogLine("warning", f"and {closed.failed - len(closed.failures)} more"))
-    where = f" --ledger {shlex.quote(ledger)}" if ledger else ""
+    where = "".join(f" {shlex.quote(option)}" for option in results_options)
     failed = " --failed" if closed.failed else ""
     lines.append(LogLine("info", f"results: python sink.py results {job}{failed}{where}"))
     return JobEnd(ExitCode.TASKS_FAILED if closed.failed else ExitCode.OK, lines)

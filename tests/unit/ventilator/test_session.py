@@ -86,10 +86,10 @@ class Tasks:
 class Scene:
     """A session, its input, and a clock."""
 
-    def __init__(self, tasks: Tasks, ledger: str | None = None) -> None:
+    def __init__(self, tasks: Tasks, results_options: tuple[str, ...] = ()) -> None:
         self.now = 100.0
         self.tasks = tasks
-        request = JobRequest("job", "m:f", "tasks", ledger=ledger, spool="spool")
+        request = JobRequest("job", "m:f", "tasks", results_options=results_options, spool="spool")
         self.session = VentilatorSession(self.now, SETTINGS, request)
         self.away = False
         self.position = 0
@@ -379,18 +379,18 @@ def test_marks_follow_the_input_once_it_is_the_right_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("closed", "ledger", "code", "lines"),
+    ("closed", "options", "code", "lines"),
     [
-        (Closed("job", 3, 0, []), None, ExitCode.OK, ["info: results: python sink.py results job"]),
+        (Closed("job", 3, 0, []), (), ExitCode.OK, ["info: results: python sink.py results job"]),
         (
             Closed("job", 3, 0, []),
-            "a b.db",
+            ("--ledger", "a b.db"),
             ExitCode.OK,
             ["info: results: python sink.py results job --ledger 'a b.db'"],
         ),
         (
             Closed("job", 3, 2, [(1, "boom")]),
-            None,
+            (),
             ExitCode.TASKS_FAILED,
             [
                 "warning: task 1 failed: boom",
@@ -401,8 +401,8 @@ def test_marks_follow_the_input_once_it_is_the_right_one() -> None:
     ],
     ids=["fine", "ledger", "failed"],
 )
-def test_a_job_that_is_done(closed: Closed, ledger: str | None, code: ExitCode, lines: list[str]) -> None:
-    scene = Scene(Tasks(3), ledger)
+def test_a_job_that_is_done(closed: Closed, options: tuple[str, ...], code: ExitCode, lines: list[str]) -> None:
+    scene = Scene(Tasks(3), options)
     scene.open(opened())
     scene.now += 1.0
     scene.turn(scene.receipts([0]))

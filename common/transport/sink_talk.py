@@ -1,0 +1,84 @@
+"""A command's talk with the sink: question and answer, one at a time."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import zmq
+
+from ..errors import OperatorError
+from ..protocol.messages import FromSink, Message, Welcome
+from ..protocol.settings import Timing
+from . import clock, polling, sockets
+from .key_files import is_missing, load, load_pair
+from .sink_link import SinkLink, sink_address
+
+Answer = TypeVar("Answer", bound=FromSink)
+
+
+class SinkTalk:
+    """Joins the sink with a key file of one of these roles. A question is asked again when the sink was away.
+
+    Raises OperatorError when the sink cannot be joined within five seconds, or refuses.
+    """
+
+    def __init__(self, key: Path, roles: tuple[str, ...], override: str | None) -> None:
+        role = roles[0] if is_missing(key) or (found := load(key).role) not in roles else found
+        certificate = load_pair(key, role)
+        self._timing = Timing()
+        self._join_by = clock.now() + self._timing.voice_s
+        self._context = zmq.Context()
+        self._poll = polling.Poll()
+        self._question: Message | None = None
+        self._ask_at = float("inf")
+        self._received: list[FromSink] = []
+        address = sink_address(certificate, override)
+        name = f"{role}.{sockets.process_tag()}"
+        self._link = SinkLink(self._context, certificate, address, name, self._receive, self._timing)
+        self._link.register(self._poll)
+
+    def ask(
+        self, question: Message, kind: type[Answer], is_answer: Callable[[Answer], bool] = bool, by: float | None = None
+    ) -> Answer:
+        """The answer to the question. Once joined it is waited for without end, unless `by` says until when."""
+        self._question = question
+        self._send()
+        while True:
+            for message in self._received:
+                if isinstance(message, kind) and is_answer(message):
+                    self._received.clear()
+                    return message
+            self._received.clear()
+            give_up_at = self._join_by if self._link.welcome is None else by
+            if give_up_at is not None and clock.now() >= give_up_at:
+                raise OperatorError(self._link.waiting_for())
+            instants = (give_up_at, self._ask_at, self._link.deadline())
+            self._poll.wait(min(instant for instant in instants if instant is not None))
+            self._link.tick()
+            if clock.now() >= self._ask_at:
+                self._send()
+
+    def _send(self) -> None:
+        self._ask_at = float("inf")
+        if self._question is not None and self._link.welcome is not None:
+            self._link.send(self._question)
+            self._ask_at = clock.now() + self._timing.silence_s
+
+    def _receive(self, message: FromSink) -> None:
+        if isinstance(message, Welcome):
+            self._send()
+        self._received.append(message)
+
+    def close(self) -> None:
+        """Leave."""
+        self._link.close()
+        self._context.term()
+
+
+def ask_sink(key: Path, roles: tuple[str, ...], override: str | None, question: Message, kind: type[Answer]) -> Answer:
+    """Join the sink, ask one question and wait for its answer. Raises OperatorError when none comes in 5 seconds."""
+    talk = SinkTalk(key, roles, override)
+    try:
+        return talk.ask(question, kind, by=clock.now() + Timing().voice_s)
+    finally:
+        talk.close()
