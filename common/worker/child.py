@@ -14,7 +14,9 @@ _FRESH = frozenset(sys.modules)
 
 import ast
 import contextlib
+import ctypes
 import errno
+import fcntl
 import functools
 import importlib
 import importlib.machinery
@@ -28,6 +30,7 @@ import select
 import signal
 import socket
 import struct
+import termios
 import time
 import traceback
 from _thread import allocate_lock, start_new_thread
@@ -44,8 +47,14 @@ _PLAIN = frozenset((int, float, bool, type(None)))
 _FLUSH_S = 0.05
 _READ_BYTES = 256 * 1024
 _LAST_S = 0.1
-_LOOK_S = 5e-6
-"""After a task that took longer it is worth a look whether the link is still open."""
+_LOOK_S = 2e-6
+"""After a task that took longer it is worth a look whether the link and its output are still there."""
+_SETTLE_S = 200e-6
+"""After a task that took longer it is worth a look whether something was printed past Python."""
+_ORDER = 2
+"""Where in the shared page the number of the running order is, the first one being 0."""
+_IOLBF = 1
+"""C's name for buffering by line."""
 _DEPTH_MARGIN = 100
 _TASK_BYTES = 20
 """What a task adds to a message beside its value: its run time, and its value where that is a number."""
@@ -428,12 +437,14 @@ def _check_depth(text: bytes) -> None:
 
 
 class TaskOutput(io.RawIOBase):
-    """Where a task's `print` goes: each line to the worker, behind the index of the task that runs."""
+    """Where a task's `print` goes: each line to the worker, behind the numbers of the order and the task that run."""
 
     def __init__(self, descriptor: int, progress: memoryview[int]) -> None:
         super().__init__()
         self._descriptor = descriptor
         self._progress = progress
+        self.open_line = False
+        """True when the last line may have no end yet."""
 
     def writable(self) -> bool:
         return True
@@ -442,28 +453,127 @@ class TaskOutput(io.RawIOBase):
         return self._descriptor
 
     def write(self, text: Any) -> int:
-        mark = b"\x1d%d\x1d" % self._progress[0]
-        rest = memoryview(b"".join(mark + line for line in bytes(text).splitlines(keepends=True)))
+        if not text:
+            return 0
+        mark = b"\x1d%d %d\x1d" % (self._progress[_ORDER], self._progress[0])
+        lines = bytes(text).splitlines(keepends=True)
+        rest = memoryview(b"".join(mark + line for line in lines))
         while rest:
             rest = rest[_write(self._descriptor, rest) :]
+        self.open_line = not lines[-1].endswith(b"\n")
         return len(text)
+
+    def close(self) -> None:
+        """No task closes it for the next one."""
 
 
 class TaskText(io.TextIOWrapper):
-    """A task's `sys.stdout` or `sys.stderr`: no task can close it for the next one."""
+    """A task's `sys.stdout` or `sys.stderr`: nothing that a task does to it is there for the next one.
+
+    Its `buffer` keeps nothing back, as with `python -u`.
+    """
 
     def __init__(self, descriptor: int, progress: memoryview[int]) -> None:
-        raw = io.BufferedWriter(TaskOutput(os.dup(descriptor), progress))
-        super().__init__(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
-        self.open_line = False
-        """True when the last line has no end yet."""
+        self.output = TaskOutput(os.dup(descriptor), progress)
+        super().__init__(cast("Any", self.output), encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
     def write(self, text: str) -> int:
-        self.open_line = "\n" not in text
+        if "\n" in text:
+            return super().write(text)
+        self.output.open_line = True
         return super().write(text)
 
     def close(self) -> None:
         self.flush()
+
+    def detach(self) -> Any:
+        self.flush()
+        return self.output
+
+    def reconfigure(self, **options: Any) -> None:
+        super().reconfigure(**{**options, "line_buffering": True})
+
+
+class TaskPrints:
+    """Standard output and standard error, for Python and for what is below it.
+
+    Whatever way a task prints, it is written when the task is over. The next task finds both as they were after the
+    import: what a module puts in their place then, stays.
+    """
+
+    def __init__(self, progress: memoryview[int]) -> None:
+        self._progress = progress
+        self.own = TaskText(1, progress), TaskText(2, progress)
+        self.home: tuple[Any, Any] = self.own
+        self.is_wrapped = False
+        self._kept = sys.__stdout__, sys.__stderr__
+        self._flush_c = _line_buffered_c()
+        self._pipe = os.fstat(1)
+        self._unread = bytearray(4)
+        sys.stdout = sys.__stdout__ = self.own[0]  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = self.own[1]  # type: ignore[misc]
+
+    def imported(self) -> None:
+        """The user's modules are there."""
+        self.home = vars(sys).get("stdout"), vars(sys).get("stderr")
+        self.is_wrapped = self.home != self.own
+
+    def put_back(self) -> None:
+        """Put back what a task has replaced."""
+        now = vars(sys).get
+        if now("stdout") is not self.home[0] or now("stderr") is not self.home[1]:
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Write what Python still has of a task, with the end of its last line; and put back what it has replaced."""
+        now = vars(sys).get
+        self.home = sys.stdout, sys.stderr = self._tidied(0, now("stdout")), self._tidied(1, now("stderr"))
+
+    def _tidied(self, at: int, replaced: Any) -> Any:
+        home, own = self.home[at], self.own[at]
+        for each in (replaced, home, own):
+            # They are the user's, and may do anything.
+            with contextlib.suppress(Exception):
+                each.flush()
+        with contextlib.suppress(OSError):
+            if own.output.open_line:
+                own.write("\n")
+        with contextlib.suppress(Exception):
+            if home is None or not home.closed:
+                return home
+        return own
+
+    def settle(self, first: int, last: int) -> None:
+        """What has come past Python, and is not marked, is of these tasks."""
+        self._flush_c()
+        output = self.own[0].output
+        with contextlib.suppress(OSError):
+            # What the worker has read it has found a task for.
+            fcntl.ioctl(output.fileno(), termios.FIONREAD, self._unread)
+            if any(self._unread):
+                _write(output.fileno(), b"\x1e%d %d %d\x1e" % (self._progress[_ORDER], first, last))
+
+    def restore_descriptors(self) -> None:
+        """A task may have closed 1 and 2, or sent them elsewhere."""
+        for number, own in enumerate(self.own, 1):
+            try:
+                is_ours = os.path.samestat(os.fstat(number), self._pipe)
+            except OSError:
+                is_ours = False
+            if not is_ours:
+                with contextlib.suppress(OSError):
+                    os.dup2(own.output.fileno(), number)
+
+
+def _line_buffered_c() -> Callable[[], object]:
+    """Let C write each line of its standard output at once; returns what writes the rest of the last one."""
+    try:
+        libc = ctypes.CDLL(None)
+        stdout = ctypes.c_void_p.in_dll(libc, "__stdoutp" if sys.platform == "darwin" else "stdout")
+        libc.setvbuf(stdout, None, _IOLBF, ctypes.c_size_t(0))
+    except (OSError, ValueError, AttributeError):
+        return bool
+    return functools.partial(libc.fflush, stdout)
 
 
 class OrderQueue:
@@ -588,11 +698,12 @@ def _run(
     part: PartOutcomes,
     progress: memoryview[int],
     started: memoryview[float],
-    printed: list[TaskText],
+    prints: TaskPrints,
 ) -> None:
     """Call the function for each argument. One clock reading a task: an end is the next one's beginning."""
     clock, first = time.monotonic, part.first
-    wire, (stdout, stderr) = outbox.wire, printed
+    wire, unsettled = outbox.wire, first
+    (out, err), is_wrapped = (text.output for text in prints.own), prints.is_wrapped
     values, seconds = part.values, part.seconds
     began = clock()
     for offset, argument in enumerate(arguments):
@@ -610,25 +721,25 @@ def _run(
                 part.final.add(offset)
         if wire.forked:
             os._exit(0)
-        if stdout.open_line or stderr.open_line:
-            _end_lines(printed)
+        if out.open_line or err.open_line or is_wrapped:
+            prints.tidy()
         values.append(value)
         ended = clock()
         seconds.append(ended - began)
         if ended - began > _LOOK_S:
+            prints.put_back()
             # Said here, and not when the batch is over, the task is to blame that has closed it.
             os.get_inheritable(wire.descriptor)
+            if ended - began > _SETTLE_S:
+                prints.settle(unsettled, first + offset)
+                unsettled = first + offset + 1
         began = ended
         if outbox.size > _FLUSH_BYTES:
             outbox.flush()
+    prints.put_back()
+    if unsettled < first + len(arguments):
+        prints.settle(unsettled, first + len(arguments) - 1)
     progress[0] = -1
-
-
-def _end_lines(printed: list[TaskText]) -> None:
-    """What the task has printed without an end of line is its own, not the next one's."""
-    for text in printed:
-        if text.open_line:
-            text.write("\n")
 
 
 def _is_final(error: BaseException) -> bool:
@@ -682,8 +793,7 @@ def main() -> None:
     # What a task starts gets its output, and nothing else of ours.
     for descriptor in (limits.wire, limits.lifeline, limits.progress):
         os.set_inheritable(descriptor, False)
-    printed = [TaskText(1, progress), TaskText(2, progress)]
-    sys.stdout, sys.stderr = printed
+    prints = TaskPrints(progress)
     outbox = Outbox(wire, limits.value_bytes_max)
     orders = OrderQueue(outbox, progress)
     # Before the import: that may take long, and the worker may be killed meanwhile.
@@ -697,11 +807,14 @@ def main() -> None:
     except BaseException as error:
         wire.send({"broken": _broken(error, specs)})
         return
+    prints.imported()
     wire.send({"ready": sorted(exposed.functions), "left_out": sorted({*exposed.left_out} - exposed.functions.keys())})
-    tasks_left = limits.tasks_max or sys.maxsize
+    tasks_left, order_count = limits.tasks_max or sys.maxsize, 0
     try:
         while tasks_left and (order := _next_order(outbox)) is not None:
             name, parts = order
+            progress[_ORDER] = order_count
+            order_count += 1
             orders.begin(parts)
             watch.begin()
             while tasks_left and (part := orders.next()) is not None:
@@ -709,9 +822,10 @@ def main() -> None:
                 function = exposed.functions[name]
                 if Unusable in map(type, arguments):
                     function = _refusing(function)
-                _run(function, arguments, outbox, outbox.begin(first), progress, started, printed)
+                _run(function, arguments, outbox, outbox.begin(first), progress, started, prints)
                 tasks_left -= len(arguments)
             watch.busy = False
+            prints.restore_descriptors()
             orders.done(retired=not tasks_left)
     except (OSError, KeyboardInterrupt):
         watch.end()

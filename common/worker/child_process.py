@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ..errors import OperatorError
-from .child_output import ChildOutput
+from .child_output import ChildOutput, Owner
 from .held_batch import TaskSlice
 from .slot_orders import RunOrder
 
@@ -32,7 +32,8 @@ class Limits:
 
 @dataclass(slots=True)
 class Child:
-    """One process and what belongs to it. `progress` is shared memory: the running task's index, or -1."""
+    """One process and what belongs to it. `progress` is shared memory: the running task's index or -1, when
+    it began, and its order's number."""
 
     slot: int
     process: subprocess.Popen[bytes]
@@ -46,6 +47,7 @@ class Child:
     ordered_at: float = 0.0
     orders: deque[RunOrder] = field(default_factory=deque)
     """What it was given and has not said to be done, the one that runs first."""
+    done_count: int = 0
     parts: deque[TaskSlice] = field(default_factory=deque)
     """Of its order, those with tasks that have no outcome."""
     reported: int = 0
@@ -67,9 +69,27 @@ class Child:
         """True while the first part of its order has tasks without an outcome."""
         return self.order is not None and bool(self.parts) and self.parts[0] is self.order.parts[0]
 
-    def job(self) -> str | None:
-        """The job whose tasks it runs."""
-        return self.order.job if self.order else None
+    def job_of(self, number: int) -> str | None:
+        """The job of the order of this number, if it has not said that it is done."""
+        at = number - self.done_count
+        return self.orders[at].job if 0 <= at < len(self.orders) else None
+
+    def printing(self) -> Owner:
+        """The order and the task that run, if one does."""
+        task = self.running_task()
+        return None if task is None else (struct.unpack_from("=q", self.progress, 16)[0], task, task)
+
+    def log_output(self) -> bool:
+        """Log what its tasks have printed; False at the end of its output."""
+        return self.output.log_lines(self.job_of, self.printing())
+
+    def end_order(self) -> None:
+        """It has done its order; it begins with the next one if it has one."""
+        # What its tasks have printed was written before this word, and is theirs only as long as the order stands.
+        self.output.end_order(self.job_of, self.printing())
+        self.orders.popleft()
+        self.done_count += 1
+        self.begin_order()
 
     def running_task(self) -> int | None:
         """The index of the task that runs, if one does."""

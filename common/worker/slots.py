@@ -105,7 +105,7 @@ class Slots:
             if not self._is_there(child):
                 continue
             if key.fileobj is child.output:
-                if not child.output.log_lines(child.job(), child.running_task()):
+                if not child.log_output():
                     self._selector.unregister(child.output)
                 continue
             if ready & selectors.EVENT_WRITE:
@@ -276,10 +276,7 @@ class Slots:
     def _done(self, child: Child) -> Done:
         if child.order is None or child.parts:
             raise ValueError("done before its time")
-        # What its tasks have printed was written before this word, and is theirs only as long as the order stands.
-        child.output.log_lines(child.job(), child.running_task())
-        child.orders.popleft()
-        child.begin_order()
+        child.end_order()
         return Done(child.slot)
 
     def _outcome(self, child: Child, first: int, count: int, seconds: float, outcomes: bytes) -> Outcome:
@@ -346,7 +343,7 @@ class Slots:
         # It may have left its group.
         child.process.kill()
         child.process.wait()
-        child.output.log_lines(child.job(), child.running_task())
+        child.log_output()
         for mine in (child.wire, child.output):
             if mine.fileno() in self._selector.get_map():
                 self._selector.unregister(mine)
