@@ -366,6 +366,24 @@ def test_children_that_have_run_their_tasks_are_replaced_and_each_task_runs_once
     assert worker.popen.poll() is None, worker.err
 
 
+def test_a_child_that_is_no_longer_needed_ends_like_any_program(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "atexits",
+        "import atexit, os\n"
+        "def note(name):\n    with open(name, 'a') as file:\n        file.write(f'{os.getpid()}\\n')\n"
+        "note('began')\natexit.register(note, 'ended')\n"
+        "def task(n):\n    return n\n",
+    )
+    pipeline.sink()
+    worker = pipeline.worker("atexits", "--slots", "2", "--max-tasks-per-child", "3")
+    assert pipeline.ventilator("atexits:task", "--range", "12", "--batch", "1").wait() == 0
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    began, ended = (sorted((pipeline.folder / name).read_text().split()) for name in ("began", "ended"))
+    assert len(began) >= 5
+    assert ended == began, worker.err
+
+
 # -- what a worker must see for itself ------------------------------------------------------------------------------
 
 SABOTAGE = """

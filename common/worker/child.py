@@ -813,6 +813,9 @@ def main() -> None:
     try:
         while tasks_left and (order := _next_order(outbox)) is not None:
             name, parts = order
+            if not parts:
+                # This process is no longer needed: it ends like any other program.
+                return
             progress[_ORDER] = order_count
             order_count += 1
             orders.begin(parts)

@@ -30,7 +30,7 @@ class Limits:
     """How many threads numeric libraries start; None leaves that to them."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Child:
     """One process and what belongs to it. `progress` is shared memory: the running task's index or -1, when
     it began, and its order's number."""
@@ -52,6 +52,8 @@ class Child:
     """Of its order, those with tasks that have no outcome."""
     reported: int = 0
     """The next task of the first part that has no outcome."""
+    leaves_by: float | None = None
+    """When it must have ended, once it was let go."""
     unread: bytearray = field(default_factory=bytearray)
     unsent: memoryview = field(default_factory=lambda: memoryview(b""))
 

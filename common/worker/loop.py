@@ -33,9 +33,12 @@ from .session import (
 from .settings import HoldingSettings, SessionSettings
 from .slot_events import Event
 from .slot_orders import KillOrder, RunOrder
-from .slots import Slots
+from .slots import LEAVE_S, Slots
 
 log = logging.getLogger(__name__)
+
+_LOOK_S = 0.02
+"""How often a worker that leaves looks whether its children have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Worker:
         self._signals = signals
         self._parent = Parent(poll)
         self._over = False
+        self._in_order = False
         name = f"{options.name}.{sockets.process_tag()}"
         settings = SessionSettings(options.modules, options.exit_when_idle_s, options.stop_after_s, options.holding)
         self._session = WorkerSession(settings, name, clock.now())
@@ -107,15 +111,26 @@ class Worker:
                 self._poll.wait(self._deadline())
                 self._tick()
         finally:
-            self._slots.close()
+            self._slots.dismiss()
             self._link.close()
             self._tasks_watch.close()
             self._tasks.close()
             if self._results is not None:
                 self._results.close()
             self._context.term()
+            if self._in_order:
+                self._await_children()
+            self._slots.close()
             self._parent.clean_up()
         return ExitCode.OK
+
+    def _await_children(self) -> None:
+        """Let the children end by themselves, for some seconds, or until a signal comes."""
+        until = clock.now() + LEAVE_S
+        while not self._slots.have_left() and not self._signals.pending(_LOOK_S):
+            if clock.now() >= until:
+                log.warning("not all child processes end by themselves: the rest is killed")
+                return
 
     # -- what happens -------------------------------------------------------------------------------------------
 
@@ -185,3 +200,4 @@ class Worker:
 
     def _end(self, order: End) -> None:
         self._over = True
+        self._in_order = not order.at_once

@@ -84,7 +84,9 @@ class AwaitSignal:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Order to the shell: the worker is done."""
+    """Order to the shell: the worker is done; `at_once` when it must not wait for its children."""
+
+    at_once: bool = False
 
 
 SessionOutput = (
@@ -246,14 +248,14 @@ class WorkerSession:
         if self.holding.leaving:
             return [
                 LogLine("warning", f"{name} again: leaving at once; running tasks are pushed to other workers"),
-                End(),
+                End(at_once=True),
             ]
         text = f"{name}: returning what has not started, finishing what runs; again to leave at once"
         return self._leave(now, text)
 
     def parent_gone(self) -> list[SessionOutput]:
         """The process that started this worker for itself has ended: nobody wants what still runs."""
-        return [End()]
+        return [End(at_once=True)]
 
     def _leave(self, now: float, text: str) -> list[SessionOutput]:
         if self.holding.leaving:

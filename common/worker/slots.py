@@ -32,6 +32,9 @@ _READ_BYTES = 1024 * 1024
 _FRAME_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 """More than any child says at once; what claims to be longer is none of `child.py`'s."""
 _EXIT_S = 0.2
+LEAVE_S = 5.0
+"""How long a child that was let go may take to end."""
+_NO_ORDER = struct.pack("<I", 3) + msgspec.msgpack.encode(("", []))
 _LINK_BYTES = 1024 * 1024
 """How much a child's link holds, as far as the system allows: a large value comes in fewer turns of the loop."""
 
@@ -62,6 +65,8 @@ class Slots:
         """Children in a row that died while they were importing."""
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, Child] = {}
+        self._leaving: list[Child] = []
+        """Those that were let go and end by themselves."""
         self._buffer = memoryview(bytearray(_READ_BYTES))
         """One for all: a new one for each read would cost more than the read."""
         self._decoder = msgspec.msgpack.Decoder(_Said)
@@ -74,7 +79,7 @@ class Slots:
     @property
     def pids(self) -> list[int]:
         """The process ids of the children."""
-        return [child.process.pid for child in self._children.values()]
+        return [child.process.pid for child in (*self._children.values(), *self._leaving)]
 
     def start(self, slots: range) -> None:
         """Start the children of these slots."""
@@ -102,7 +107,7 @@ class Slots:
         """What the children have said. Act on each event before taking the next: that may bring a new child."""
         for key, ready in self._selector.select(timeout=0):
             child: Child = key.data
-            if not self._is_there(child):
+            if not self._is_there(child) and child not in self._leaving:
                 continue
             if key.fileobj is child.output:
                 if not child.log_output():
@@ -115,6 +120,7 @@ class Slots:
 
     def end_overdue(self, now: float) -> Iterator[Event]:
         """End the children whose task has outlived its timeout. Act on each event before taking the next."""
+        self._end_leaving(now)
         for child in list(self._children.values()):
             if not child.is_overdue(now):
                 continue
@@ -136,13 +142,28 @@ class Slots:
     def deadline(self) -> float | None:
         """When `end_overdue` has something to do next, as far as one can see now."""
         instants = [child.overdue_at() for child in self._children.values() if child.order and child.order.timeout_s]
+        instants += [child.leaves_by for child in self._leaving]
         return min((instant for instant in instants if instant is not None), default=None)
+
+    def dismiss(self) -> None:
+        """Let the idle children go, and end the others."""
+        for child in self._children.values():
+            if child.ready and not child.orders:
+                self._let_go(child)
+            else:
+                self._end(child)
+        self._children.clear()
+
+    def have_left(self) -> bool:
+        """True once all the children that were let go have ended."""
+        return all(child.process.poll() is not None for child in self._leaving)
 
     def close(self) -> None:
         """End all children."""
-        for child in self._children.values():
+        for child in (*self._children.values(), *self._leaving):
             self._end(child)
         self._children.clear()
+        self._leaving.clear()
         self._selector.close()
 
     # -- one child ----------------------------------------------------------------------------------------------
@@ -255,7 +276,9 @@ class Slots:
             return [self._given_back(child, said.given_back, said.orders_back)]
         found: list[Event] = [self._outcome(child, *each) for each in said.outcomes or ()]
         if said.retired:
-            found.append(self._replace(child))
+            self._let_go(child)
+            self._start(child.slot)
+            found.append(Lost(child.slot))
         elif said.done:
             found.append(self._done(child))
         return found
@@ -323,6 +346,28 @@ class Slots:
         seconds = order.timeout_s if timed_out and order.timeout_s else 0.0
         outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[seconds], errors=[(0, text, False)]))
         return [Outcome(child.slot, blamed, 1, seconds, outcomes, by_sigterm), lost]
+
+    def _let_go(self, child: Child) -> None:
+        """Let the child end like any other program: what the user's modules have registered with atexit runs."""
+        child.log_output()
+        child.orders.clear()
+        try:
+            child.wire.send(_NO_ORDER)
+        except OSError:
+            # It has ended already, or says itself that it does.
+            pass
+        self._selector.unregister(child.wire)
+        self._leaving.append(child)
+
+    def _end_leaving(self, now: float) -> None:
+        for child in list(self._leaving):
+            child.leaves_by = child.leaves_by or now + LEAVE_S
+            has_left = child.process.poll() is not None
+            if has_left or now >= child.leaves_by:
+                if not has_left:
+                    log.warning("a child process of slot %d does not end by itself: it is killed", child.slot)
+                self._leaving.remove(child)
+                self._end(child)
 
     def _replace(self, child: Child) -> Lost:
         self._end(child)

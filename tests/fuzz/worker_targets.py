@@ -182,6 +182,9 @@ class BareSlots(Slots):
         child.progress.close()
         return None
 
+    def _let_go(self, child: Child) -> None:
+        self._end(child)
+
     def _write(self, child: Child) -> None:
         child.unsent = memoryview(b"")
 

@@ -269,7 +269,7 @@ def test_it_leaves_in_order(
 
 
 def test_a_worker_whose_parent_is_gone_leaves_at_once() -> None:
-    assert busy().parent_gone() == [End()]
+    assert busy().parent_gone() == [End(at_once=True)]
 
 
 def test_the_second_signal_ends_it_at_once() -> None:
@@ -277,7 +277,7 @@ def test_the_second_signal_ends_it_at_once() -> None:
     made.signalled(1.0, "SIGINT")
     outputs = made.signalled(1.5, "SIGTERM")
     assert words(outputs) == ["SIGTERM again: leaving at once; running tasks are pushed to other workers"]
-    assert outputs[-1] == End()
+    assert outputs[-1] == End(at_once=True)
 
 
 def test_what_runs_past_the_grace_is_ended_and_returned() -> None:
