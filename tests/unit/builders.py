@@ -90,6 +90,8 @@ def _any_of(kind: shape.Type) -> st.SearchStrategy[Any]:
             return st.none()
         case shape.LiteralType():
             return st.sampled_from(kind.values)
+        case shape.AnyType():
+            return VALUES
         case shape.RawType():
             return VALUES.map(lambda value: Raw(msgspec.msgpack.encode(value)))
         case shape.UnionType():
