@@ -152,6 +152,8 @@ class WorkerSession:
         self._sink_run = welcome.run
         outputs.append(LogLine("info", f"joined the sink at {sink_host} as {self._name}"))
         outputs.append(ConnectResults(welcome.results_port))
+        # What was to be sent in this turn has no receipt either.
+        self._outgoing, self._outgoing_bytes = [], 0
         return outputs + self._joined(self.holding.sink_restarted(now))
 
     def _receive_places(self, now: float, places: Sequence[Place], sink_host: str) -> list[SessionOutput]:
