@@ -59,7 +59,7 @@ def test_modules_may_be_called_as_pythons_own_and_patch_these(pipeline: Pipeline
     pipeline.module("patched", PATCHED)
     pipeline.sink()
     worker = pipeline.worker("select", "patched", "--slots", "1")
-    worker.wait_for("exposing patched:wait, select:mine in 1 slots")
+    worker.wait_for("exposing patched:wait, select:mine in 1 slot")
     jsonl = pipeline.folder / "times.jsonl"
     jsonl.write_text("0.3\n0\n0\n")
     # What waits behind the long one is given back, and what is done is said, by the child's other thread.

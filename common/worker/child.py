@@ -53,6 +53,8 @@ _SETTLE_S = 200e-6
 """After a task that took longer it is worth a look whether something was printed past Python."""
 _ORDER = 2
 """Where in the shared page the number of the running order is, the first one being 0."""
+_UNSETTLED = 3
+"""Where in it the first task is that may have printed something which is not settled."""
 _IOLBF = 1
 """C's name for buffering by line."""
 _DEPTH_MARGIN = 100
@@ -705,6 +707,7 @@ def _run(
     wire, unsettled = outbox.wire, first
     (out, err), is_wrapped = (text.output for text in prints.own), prints.is_wrapped
     values, seconds = part.values, part.seconds
+    progress[_UNSETTLED] = first
     began = clock()
     for offset, argument in enumerate(arguments):
         started[1] = began
@@ -732,7 +735,7 @@ def _run(
             os.get_inheritable(wire.descriptor)
             if ended - began > _SETTLE_S:
                 prints.settle(unsettled, first + offset)
-                unsettled = first + offset + 1
+                progress[_UNSETTLED] = unsettled = first + offset + 1
         began = ended
         if outbox.size > _FLUSH_BYTES:
             outbox.flush()

@@ -14,6 +14,8 @@ _MARK = re.compile(rb"\x1d(\d+) (-1|\d+)\x1d")
 _SETTLED = re.compile(rb"\x1e(\d+) (\d+) (\d+)\x1e")
 Owner = tuple[int, int, int] | None
 """What may have printed something: an order's number, and the first and the last of these tasks of it."""
+Printing = Callable[[], Owner]
+"""What may be printing at this moment."""
 JobOf = Callable[[int], str | None]
 """The job of an order that the child has and has not done."""
 
@@ -23,7 +25,7 @@ class ChildOutput:
 
     The child puts each line behind the numbers of the order and the task that printed it. What comes past Python (from
     a library, from a subprocess) has no such mark: the child says after it of which tasks it is, unless it was read
-    before. Then it is of the task that ran when it was read.
+    before. Then it is of the tasks that ran around that.
     """
 
     def __init__(self, descriptor: int, slot: int) -> None:
@@ -38,11 +40,12 @@ class ChildOutput:
         """The descriptor to poll."""
         return self._descriptor
 
-    def log_lines(self, job_of: JobOf, running: Owner) -> bool:
-        """Log the lines that have come, for the task that is known to run; False at the end of the pipe."""
+    def log_lines(self, job_of: JobOf, printing: Printing) -> bool:
+        """Log the lines that have come; False at the end of the pipe."""
         waiting: list[tuple[bytes, Owner]] = []
         is_open = True
-        if self._partial and self._began != running and not _MARK.match(self._partial):
+        running = printing()
+        if self._partial and (self._began or running) != running and not _MARK.match(self._partial):
             # That task is over, and its line with it.
             self._log(self._partial, job_of, self._began)
             self._partial, self._began = b"", None
@@ -55,7 +58,7 @@ class ChildOutput:
                 waiting.append((self._partial, self._began or running))
                 self._partial, is_open = b"", False
                 break
-            self._take(chunk, job_of, running, waiting)
+            self._take(chunk, job_of, _around(running, printing()), waiting)
             if len(chunk) < _READ_BYTES:
                 # What comes from now on may be of another task.
                 break
@@ -63,9 +66,9 @@ class ChildOutput:
             self._log(line, job_of, its)
         return is_open
 
-    def end_order(self, job_of: JobOf, running: Owner) -> None:
+    def end_order(self, job_of: JobOf, printing: Printing) -> None:
         """Log what the tasks of an order have printed, also a last line without an end: no other job continues it."""
-        self.log_lines(job_of, running)
+        self.log_lines(job_of, printing)
         self._log(self._partial, job_of, self._began)
         self._partial, self._began = b"", None
 
@@ -107,6 +110,13 @@ class ChildOutput:
             _, first, last = tasks
             where = f"job {job} task {first}" if first == last else f"job {job} tasks {first} to {last}"
         log.info("%s: %s%s", where, text, " [cut]" if len(line) > _LINE_BYTES_MAX else "")
+
+
+def _around(before: Owner, after: Owner) -> Owner:
+    """What may have printed something that was read between these moments."""
+    if before is None or after is None or before[0] != after[0]:
+        return before or after
+    return before[0], before[1], max(before[2], after[2])
 
 
 def _pieces(line: bytes, owner: Owner) -> list[tuple[Owner, bytes]]:

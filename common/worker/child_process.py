@@ -33,7 +33,7 @@ class Limits:
 @dataclass(slots=True, eq=False)
 class Child:
     """One process and what belongs to it. `progress` is shared memory: the running task's index or -1, when
-    it began, and its order's number."""
+    it began, its order's number, and the first task whose output is not settled."""
 
     slot: int
     process: subprocess.Popen[bytes]
@@ -77,18 +77,18 @@ class Child:
         return self.orders[at].job if 0 <= at < len(self.orders) else None
 
     def printing(self) -> Owner:
-        """The order and the task that run, if one does."""
-        task = self.running_task()
-        return None if task is None else (struct.unpack_from("=q", self.progress, 16)[0], task, task)
+        """The order that runs, and which of its tasks may have printed what has not been read; None between tasks."""
+        last, _, order, first = struct.unpack_from("=4q", self.progress)
+        return None if last < 0 else (order, min(first, last), last)
 
     def log_output(self) -> bool:
         """Log what its tasks have printed; False at the end of its output."""
-        return self.output.log_lines(self.job_of, self.printing())
+        return self.output.log_lines(self.job_of, self.printing)
 
     def end_order(self) -> None:
         """It has done its order; it begins with the next one if it has one."""
         # What its tasks have printed was written before this word, and is theirs only as long as the order stands.
-        self.output.end_order(self.job_of, self.printing())
+        self.output.end_order(self.job_of, self.printing)
         self.orders.popleft()
         self.done_count += 1
         self.begin_order()

@@ -21,7 +21,7 @@ class Pipe:
 
     def logged(self, written: bytes, running: Owner = None) -> list[str]:
         os.write(self._writing, written)
-        self.output.log_lines(JOBS.get, running)
+        self.output.log_lines(JOBS.get, lambda: running)
         return self.said()
 
     def said(self) -> list[str]:
@@ -63,9 +63,16 @@ def test_an_unmarked_line_that_was_read_before_is_of_the_task_that_ran_then(pipe
     assert pipe.logged(b"\x1e4 2 2\x1efour\n", (4, 2, 2)) == ["job a task 1: three", "job a task 2: four"]
 
 
+def test_while_tasks_follow_each_other_quickly_a_line_is_of_those_around_its_reading(pipe: Pipe) -> None:
+    moments = iter([(4, 2, 3), (4, 4, 5)])
+    os.write(pipe._writing, b"line\n")
+    pipe.output.log_lines(JOBS.get, lambda: next(moments))
+    assert pipe.said() == ["job a tasks 2 to 5: line"]
+
+
 def test_the_end_of_an_order_ends_its_last_line(pipe: Pipe) -> None:
     assert pipe.logged(b"\x1d4 1\x1dhalf", (4, 1, 1)) == []
-    pipe.output.end_order(JOBS.get, None)
+    pipe.output.end_order(JOBS.get, lambda: None)
     assert pipe.said() == ["job a task 1: half"]
     assert pipe.logged(b"other\n", (5, 0, 0)) == ["job b task 0: other"]
 
