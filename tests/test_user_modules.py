@@ -69,6 +69,26 @@ def test_modules_may_be_called_as_pythons_own_and_patch_these(pipeline: Pipeline
     assert worker.popen.poll() is None, worker.err
 
 
+def test_the_next_job_runs_what_was_edited_and_a_bad_edit_changes_nothing(pipeline: Pipeline) -> None:
+    pipeline.module("helper", "NUMBER = 1\n")
+    pipeline.module("edited", "import helper\ndef number(n):\n    return helper.NUMBER\n")
+    pipeline.sink()
+    worker = pipeline.worker("edited", "--slots", "2")
+    for text, job in (
+        ("NUMBER = 1\n", "one"),
+        ("NUMBER = 22\n", "two"),
+        ("NUMBER = \n", "bad"),
+        ("NUMBER = 3333\n", "last"),
+    ):
+        pipeline.module("helper", text)
+        ventilator = pipeline.ventilator("edited:number", "--range", "4", "--batch", "1", "--job", job)
+        assert ventilator.wait() == 0, worker.err
+    worker.wait_for(r"helper\.py was edited: importing it again before the next job begins")
+    worker.wait_for(r"this worker goes on with what it has imported before the edit: the module cannot be imported")
+    rows = pipeline.query("SELECT DISTINCT jobs.name, value FROM results JOIN jobs ON jobs.job = results.job")
+    assert sorted(rows) == [("bad", 22), ("last", 3333), ("one", 1), ("two", 22)]
+
+
 def test_only_what_the_operator_named_is_run(pipeline: Pipeline) -> None:
     pipeline.module(
         "api",

@@ -30,6 +30,7 @@ import select
 import signal
 import socket
 import struct
+import sysconfig
 import termios
 import time
 import traceback
@@ -134,6 +135,22 @@ def _hidden_file(name: str) -> str | None:
     if own is None or found is None or found.origin == own:
         return None
     return f"Python finds a module {name} of its own before {own}: rename that file"
+
+
+def _files(specs: list[str]) -> dict[str, tuple[int, int]]:
+    """The files of the named modules, and of those that are neither Python's nor installed: age in ns, and size."""
+    named = {spec.partition(":")[0] for spec in specs}
+    elsewhere = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    found = {}
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if not isinstance(path, str) or (name not in named and path.startswith((*elsewhere, __file__))):
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            file = Path.cwd() / path
+            state = file.stat()
+            found[str(file)] = state.st_mtime_ns, state.st_size
+    return found
 
 
 def _function(module: ModuleType, name: str) -> Callable[[Any], Any]:
@@ -811,7 +828,13 @@ def main() -> None:
         wire.send({"broken": _broken(error, specs)})
         return
     prints.imported()
-    wire.send({"ready": sorted(exposed.functions), "left_out": sorted({*exposed.left_out} - exposed.functions.keys())})
+    wire.send(
+        {
+            "ready": sorted(exposed.functions),
+            "left_out": sorted({*exposed.left_out} - exposed.functions.keys()),
+            "files": _files(specs),
+        }
+    )
     tasks_left, order_count = limits.tasks_max or sys.maxsize, 0
     try:
         while tasks_left and (order := _next_order(outbox)) is not None:

@@ -66,6 +66,12 @@ MaxTasksPerChild = Annotated[
     int | None,
     options.count(TUNING, "TRADEWIND_MAX_TASKS_PER_CHILD", "Replace a child process after this many tasks.", 1),
 ]
+Reload = Annotated[
+    bool,
+    options.flag(
+        TUNING, "TRADEWIND_RELOAD", "Import edited modules again before the next job.", "--reload/--no-reload"
+    ),
+]
 MemoryLimit = Annotated[
     str | None,
     options.option(
@@ -107,6 +113,7 @@ def work(
     prefetch: Prefetch = None,
     max_tasks_per_child: MaxTasksPerChild = None,
     memory_limit: MemoryLimit = None,
+    reload: Reload = True,
     log_format: options.Log = LogFormat.text,
     version: options.Version = False,
 ) -> None:
@@ -136,6 +143,7 @@ def work(
         exit_when_idle_s=exit_when_idle,
         stop_after_s=stop_after,
         limits=Limits(size_bytes(memory_limit), max_tasks_per_child, threads),
+        reloads=reload,
         holding=HoldingSettings(
             slots=count,
             prefetch=count if prefetch is None else prefetch,

@@ -25,11 +25,11 @@ from .held_batch import HeldBatch
 from .returns import Returns
 from .service_times import ServiceTimes
 from .settings import HoldingSettings
-from .slot_orders import KillOrder, RunOrder, SlotOrders
+from .slot_orders import KillOrder, ReplaceOrder, RunOrder, SlotOrders
 from .slot_time import SlotTime
 from .unacked import Submit, Unacked
 
-Output = Message | RunOrder | KillOrder | Submit
+Output = Message | RunOrder | KillOrder | ReplaceOrder | Submit
 
 
 class Holding:
@@ -54,6 +54,8 @@ class Holding:
         self._times = ServiceTimes(settings)
         self._serial = 0
         self._leave_by: float | None = None
+        self._replaces = False
+        """Outdated children are replaced as soon as they have nothing to do."""
 
     # -- what the shell asks ------------------------------------------------------------------------------------
 
@@ -100,7 +102,26 @@ class Holding:
         self._put_back(self._orders.done(slot))
         if (job := self._orders.job_of(slot)) is not None:
             self._slot_time.begin(now, slot, job)
+        return [*self._replaced(), *self._fill(now)]
+
+    def park(self) -> None:
+        """The children have imported what was edited since: they finish what they run, and begin nothing new."""
+        self._replaces = False
+        self._orders.park()
+
+    def unpark(self, now: float) -> list[Output]:
+        """The children go on as they are."""
+        self._orders.unpark()
         return self._fill(now)
+
+    def replace_children(self, functions: frozenset[str]) -> list[Output]:
+        """New children are to take the place of those that were parked, and serve these functions."""
+        self._replaces = True
+        self.expose(functions)
+        for job, mine in list(self._held.items()):
+            if all(held.batch.function not in functions for held in mine.values()):
+                self._give_back_waiting(job, self._room.load[job])
+        return self._replaced()
 
     def outcomes(self, now: float, slot: int, first: int, count: int, seconds: float, outcomes: bytes) -> list[Output]:
         """A slot has outcomes (encoded `Outcomes`) for the tasks from `first` on, which ran for `seconds` seconds."""
@@ -223,6 +244,9 @@ class Holding:
         held = self._held.get(job, {}).get(name[0])
         return held is not None and (held.batch.count, held.batch.attempt) == name[1:]
 
+    def _replaced(self) -> list[Output]:
+        return [ReplaceOrder(slot) for slot in self._orders.replaceable()] if self._replaces else []
+
     def _prefetches_more(self) -> bool:
         """True while batches are done in no time, as the last beat has said it."""
         return self._room.prefetch > self._settings.prefetch
@@ -273,7 +297,7 @@ class Holding:
         """Batches that a slot has not finished wait again, before all others; or they are returned."""
         for held in reversed(helds):
             held.slot = None
-            if self.leaving or not held.can_be_cut():
+            if self.leaving or not held.can_be_cut() or held.batch.function not in self._room.functions:
                 self._give_back(held)
             else:
                 self._turns.put_first(held)

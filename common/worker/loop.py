@@ -25,14 +25,16 @@ from .session import (
     ConnectResults,
     Disconnect,
     End,
+    LookForEdits,
     SendResults,
     SessionOutput,
     StartSlots,
+    TryImport,
     WorkerSession,
 )
 from .settings import HoldingSettings, SessionSettings
 from .slot_events import Event
-from .slot_orders import KillOrder, RunOrder
+from .slot_orders import KillOrder, ReplaceOrder, RunOrder
 from .slots import LEAVE_S, Slots
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class WorkerOptions:
     exit_when_idle_s: float | None
     stop_after_s: float | None
     limits: Limits
+    reloads: bool
     holding: HoldingSettings
 
 
@@ -69,7 +72,9 @@ class Worker:
         self._over = False
         self._in_order = False
         name = f"{options.name}.{sockets.process_tag()}"
-        settings = SessionSettings(options.modules, options.exit_when_idle_s, options.stop_after_s, options.holding)
+        settings = SessionSettings(
+            options.modules, options.exit_when_idle_s, options.stop_after_s, options.holding, options.reloads
+        )
         self._session = WorkerSession(settings, name, clock.now())
         self._slots = Slots(options.modules, options.limits)
         self._context = zmq.Context()
@@ -87,7 +92,10 @@ class Worker:
         self._performers: dict[type[Any], Callable[[Any], object]] = {
             RunOrder: lambda order: self._slots.run(clock.now(), order),
             KillOrder: lambda order: self._slots.kill(order.slot),
+            ReplaceOrder: lambda order: self._slots.replace(order.slot),
             StartSlots: lambda order: self._slots.start(order.slots),
+            LookForEdits: lambda _: self._take_slot_events(self._slots.edits()),
+            TryImport: lambda _: self._take_slot_events(self._slots.try_import()),
             ConnectResults: self._connect_results,
             SendResults: self._send_results,
             Connect: self._connect,

@@ -25,8 +25,8 @@ from ..protocol.messages import (
 from .holding import Holding
 from .holding import Output as HoldingOutput
 from .settings import SessionSettings
-from .slot_events import Broken, Done, Event, GivenBack, Lost, Outcome, Ready
-from .slot_orders import KillOrder, RunOrder
+from .slot_events import Broken, Done, Edited, Event, GivenBack, Imported, Lost, NotImported, Outcome, Ready
+from .slot_orders import KillOrder, ReplaceOrder, RunOrder
 from .tasks_links import TasksLinks
 from .unacked import Submit
 
@@ -41,6 +41,16 @@ class StartSlots:
     """Order to the shell: start the children of these slots."""
 
     slots: range
+
+
+@dataclass(frozen=True, slots=True)
+class LookForEdits:
+    """Order to the shell: a job begins; report `Edited` if the modules are not what the children have imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryImport:
+    """Order to the shell: let a trial child import the modules, and report whether it could."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,10 @@ SessionOutput = (
     Message
     | RunOrder
     | KillOrder
+    | ReplaceOrder
     | StartSlots
+    | LookForEdits
+    | TryImport
     | ConnectResults
     | SendResults
     | Connect
@@ -118,6 +131,8 @@ class WorkerSession:
         self._sink_run: str | None = None
         self._places: dict[tuple[str, int, str], Place] = {}
         self._links = TasksLinks(self._timing, name)
+        self._jobs: frozenset[str] = frozenset()
+        """Those that have a ventilator."""
         self._complained: set[str] = set()
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
@@ -136,8 +151,10 @@ class WorkerSession:
             return self._receive_welcome(now, message, sink_host)
         if isinstance(message, Places):
             jobs = frozenset(place.job for place in message.places)
+            begun, self._jobs = jobs - self._jobs, jobs
             self.holding.places(jobs, frozenset(place.job for place in message.places if place.scarce))
-            return self._receive_places(now, message.places, sink_host)
+            look: list[SessionOutput] = [LookForEdits()] if begun and self._functions is not None else []
+            return look + self._receive_places(now, message.places, sink_host)
         said: list[SessionOutput] = []
         if isinstance(message, Recorded) and message.refused:
             text = f"the sink refuses {counted(len(message.refused), 'result')} of a job that it does not know"
@@ -204,6 +221,8 @@ class WorkerSession:
             if now < self._together_until and not self.holding.leaving:
                 return [AwaitSignal(self._together_until)]
             return self.waited(now, [])
+        if isinstance(event, Edited | Imported | NotImported):
+            return self._edit_event(now, event)
         if isinstance(event, Outcome):
             return self._outcome(now, event)
         if isinstance(event, Done):
@@ -213,6 +232,27 @@ class WorkerSession:
         if isinstance(event, Lost):
             return self._joined(self.holding.slot_lost(now, event.slot, event.unclear))
         return self._ready(now, event)
+
+    def _edit_event(self, now: float, event: Edited | Imported | NotImported) -> list[SessionOutput]:
+        """New children serve the edited modules; as long as these cannot be imported, the old ones go on."""
+        if isinstance(event, Edited):
+            edited = ", ".join(event.files)
+            if not self._settings.reloads:
+                text = "this worker goes on with what it has imported; start it again, or use --reload"
+                return [LogLine("warning", f"{edited} was edited: {text}")]
+            if event.refused:
+                text = "was edited and cannot be imported: this worker goes on with what it has imported before"
+                return [LogLine("error", f"{edited} {text}")]
+            self.holding.park()
+            return [LogLine("info", f"{edited} was edited: importing it again before the next job begins"), TryImport()]
+        if isinstance(event, NotImported):
+            text = f"this worker goes on with what it has imported before the edit: {event.text}"
+            return [LogLine("error", text), *self._joined(self.holding.unpark(now))]
+        outputs = self._joined(self.holding.replace_children(frozenset(event.functions)))
+        if event.functions != self._functions:
+            self._functions = event.functions
+            outputs += [LogLine("info", f"exposing {', '.join(event.functions)}"), Offer(event.functions)]
+        return outputs
 
     def waited(self, now: float, signals: Iterable[str]) -> list[SessionOutput]:
         """These signals came while the shell waited for one."""

@@ -40,3 +40,5 @@ class SessionSettings:
     exit_when_idle_s: float | None
     stop_after_s: float | None
     holding: HoldingSettings
+    reloads: bool = True
+    """Edited modules are imported again before the next job."""

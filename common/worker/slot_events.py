@@ -61,4 +61,27 @@ class Done:
     slot: int
 
 
-Event = Ready | Broken | Outcome | GivenBack | Lost | Done
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """These files of the modules are not what the children have imported."""
+
+    files: list[str]
+    refused: bool = False
+    """A trial child could not import them as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A trial child has imported the edited modules, and could serve these functions."""
+
+    functions: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NotImported:
+    """A trial child could not import the edited modules; the text says why."""
+
+    text: str
+
+
+Event = Ready | Broken | Outcome | GivenBack | Lost | Done | Edited | Imported | NotImported

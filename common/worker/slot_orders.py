@@ -25,6 +25,13 @@ class KillOrder:
     slot: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReplaceOrder:
+    """Order to the shell: give the slot a new child; its old one has nothing to do."""
+
+    slot: int
+
+
 class SlotOrders:
     """The orders of each slot; a slot may have one ahead of the one that it runs."""
 
@@ -32,15 +39,38 @@ class SlotOrders:
         self.idle: deque[int] = deque()
         self.running: dict[int, deque[list[HeldBatch]]] = {}
         """By slot, the batches without outcomes of each order that was given to it; the first one runs."""
+        self._outdated: set[int] = set()
+        """Slots whose children have imported what was edited since: they get no new order."""
+        self._parked: list[int] = []
+        """Those of them that have nothing to do."""
         self._stuck: set[int] = set()
         """Slots that have given back what was behind the task that they run."""
         self._announced: dict[int, tuple[int, RunOrder]] = {}
         """Suspect batches that start in their slots once the sink has heard the beat of this serial."""
 
     def ready(self, slot: int) -> None:
-        """The slot's child waits for its first order."""
+        """The slot's child, a new one, waits for its first order."""
+        self._outdated.discard(slot)
         if slot not in self.idle and slot not in self.running:
             self.idle.append(slot)
+
+    def park(self) -> None:
+        """No slot that is there now gets a new order."""
+        self._outdated.update(self.idle, self.running)
+        self._parked += self.idle
+        self.idle.clear()
+
+    def unpark(self) -> None:
+        """All slots go on as they are."""
+        self.idle += self._parked
+        self._parked.clear()
+        self._outdated.clear()
+
+    def replaceable(self) -> list[int]:
+        """The outdated slots that have nothing to do; each is named once."""
+        found, self._parked = self._parked, []
+        self._outdated.difference_update(found)
+        return found
 
     def give(self, slot: int, taken: list[HeldBatch]) -> RunOrder:
         """The slot is given these batches."""
@@ -68,7 +98,10 @@ class SlotOrders:
         return [
             slot
             for slot, orders in self.running.items()
-            if len(orders) == 1 and slot not in self._stuck and slot not in self._announced
+            if len(orders) == 1
+            and slot not in self._stuck
+            and slot not in self._announced
+            and slot not in self._outdated
         ]
 
     def started(self) -> Iterator[HeldBatch]:
@@ -99,12 +132,15 @@ class SlotOrders:
         self._stuck.discard(slot)
         if not orders:
             del self.running[slot]
-            self.idle.append(slot)
+            (self._parked if slot in self._outdated else self.idle).append(slot)
         return left
 
     def lost(self, slot: int, unclear: bool) -> list[HeldBatch]:
         """The slot's child is gone: what it left undone, to be run one by one when any of its order may be to blame."""
         orders = self._forget(slot)
+        self._outdated.discard(slot)
+        if slot in self._parked:
+            self._parked.remove(slot)
         for held in orders[0] if orders and unclear else ():
             held.one_by_one = True
         if slot in self.idle:

@@ -22,7 +22,8 @@ from ..protocol.settings import MESSAGE_BYTES_MAX
 from .child_output import ChildOutput
 from .child_process import Child, Limits, how_it_ended, shared_page
 from .cores import child_environment
-from .slot_events import Broken, Done, Event, GivenBack, Lost, Outcome, Ready
+from .edits import Edits
+from .slot_events import Broken, Done, Edited, Event, GivenBack, Imported, Lost, NotImported, Outcome, Ready
 from .slot_orders import RunOrder
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ _FRAME_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 _EXIT_S = 0.2
 LEAVE_S = 5.0
 """How long a child that was let go may take to end."""
+_TRIAL = -1
+"""Its slot runs nothing: it only imports the modules."""
 _NO_ORDER = struct.pack("<I", 3) + msgspec.msgpack.encode(("", []))
 _LINK_BYTES = 1024 * 1024
 """How much a child's link holds, as far as the system allows: a large value comes in fewer turns of the loop."""
@@ -44,6 +47,8 @@ class _Said(msgspec.Struct, frozen=True):
 
     ready: list[str] | None = None
     left_out: list[str] = []
+    files: dict[str, tuple[int, int]] = {}
+    """The files of the user's modules, with when they were changed last, and their sizes."""
     broken: str | None = None
     outcomes: list[tuple[int, int, float, bytes]] | None = None
     given_back: list[int] | None = None
@@ -67,6 +72,7 @@ class Slots:
         self._children: dict[int, Child] = {}
         self._leaving: list[Child] = []
         """Those that were let go and end by themselves."""
+        self._edits = Edits()
         self._buffer = memoryview(bytearray(_READ_BYTES))
         """One for all: a new one for each read would cost more than the read."""
         self._decoder = msgspec.msgpack.Decoder(_Said)
@@ -96,6 +102,24 @@ class Slots:
         payload = self._encoder.encode((order.function, [(part.first, part.arguments) for part in order.parts]))
         child.unsent = memoryview(b"".join((child.unsent, struct.pack("<I", len(payload)), payload)))
         self._write(child)
+
+    def replace(self, slot: int) -> None:
+        """Let the slot's child go, which has nothing to do, and start another one."""
+        self._let_go(self._children[slot])
+        self._start(slot)
+
+    def edits(self) -> list[Event]:
+        """Says so when the modules' files are no longer what the children have imported."""
+        edited = [] if _TRIAL in self._children else self._edits.found()
+        return [Edited(edited, self._edits.are_refused)] if edited else []
+
+    def try_import(self) -> list[Event]:
+        """Start a child that only imports the modules; says so when that is not possible."""
+        try:
+            self._start(_TRIAL)
+        except OperatorError as error:
+            return [NotImported(str(error))]
+        return []
 
     def kill(self, slot: int) -> None:
         """End the slot's child at once, with its whole process group; it is replaced, and nothing is reported."""
@@ -262,11 +286,24 @@ class Slots:
         log.warning("a task of slot %d wrote into its worker's link: its child process is replaced", child.slot)
         return self._died(child)
 
+    def _trial_event(self, child: Child, said: _Said) -> list[Event]:
+        self._children.pop(_TRIAL)
+        self._let_go(child)
+        if said.ready is None:
+            self._edits.refused()
+            return [NotImported(said.broken or "nothing is known")]
+        self._edits.imported(said.files)
+        return [Imported(said.ready)]
+
     def _event(self, child: Child, said: _Said) -> list[Event]:
+        if child.slot == _TRIAL:
+            return self._trial_event(child, said)
         if said.ready is not None:
             child.ready = True
             if said.left_out and not self._was_ready:
                 log.info("not exposed, because made elsewhere: %s; name them to expose them", ", ".join(said.left_out))
+            if not self._was_ready:
+                self._edits.imported(said.files)
             self._was_ready = True
             self._failed_starts = 0
             return [Ready(child.slot, said.ready)]
@@ -321,6 +358,10 @@ class Slots:
         returncode = self._end(child, died=cause is None)
         timed_out = cause is not None
         cause = cause or how_it_ended(returncode)
+        if child.slot == _TRIAL:
+            del self._children[_TRIAL]
+            self._edits.refused()
+            return [NotImported(f"importing {', '.join(self._modules)} {cause}")]
         if not child.ready:
             self._failed_starts += 1
             # Modules that end their process do so each time, but not by these: they come from outside.

@@ -33,14 +33,16 @@ from common.worker.session import (
     ConnectResults,
     Disconnect,
     End,
+    LookForEdits,
     SendResults,
     SessionOutput,
     StartSlots,
+    TryImport,
     WorkerSession,
 )
 from common.worker.settings import HoldingSettings, SessionSettings
-from common.worker.slot_events import Done, Event, GivenBack, Lost, Outcome, Ready
-from common.worker.slot_orders import KillOrder, RunOrder
+from common.worker.slot_events import Done, Edited, Event, GivenBack, Imported, Lost, NotImported, Outcome, Ready
+from common.worker.slot_orders import KillOrder, ReplaceOrder, RunOrder
 from tests.simulation.role import INFINITY, Client
 from tests.simulation.world import Channel
 
@@ -71,6 +73,11 @@ class Worker(Client):
         self.thief = False
         """It has a stolen key, and does not stop when that is revoked: not before all is calm."""
         self._leaving_dice = farm.world.dice(f"{name} leaves")
+        self._edit_dice = farm.world.dice(f"{name} is edited")
+        self._tries = False
+        """A trial child imports the edited modules."""
+        self._outdated: set[int] = set()
+        """Slots whose children have imported what was edited since."""
         self.settings = self._drawn_settings()
         self.session = WorkerSession(self.settings, name, self.world.now)
         self.rules = self.session.holding
@@ -314,6 +321,13 @@ class Worker(Client):
     def _perform_order(self, order: Any) -> None:
         if isinstance(order, KillOrder):
             self._replace(order.slot)
+        elif isinstance(order, ReplaceOrder):
+            self.world.require(order.slot not in self._children, f"{self.name} replaces a child that runs:", order)
+            self._replace(order.slot)
+        elif isinstance(order, LookForEdits):
+            self._look_for_edits()
+        elif isinstance(order, TryImport):
+            self.world.after(self._edit_dice.uniform(0.01, 1.0), self.happen, self._tried)
         elif isinstance(order, StartSlots):
             for slot in order.slots:
                 self.world.after(self.dice.uniform(0.01, 0.2), self.happen, self._ready, slot)
@@ -355,7 +369,24 @@ class Worker(Client):
 
     # -- children -----------------------------------------------------------------------------------------------
 
+    def _look_for_edits(self) -> None:
+        if not self._tries and self._edit_dice.random() < 0.3:
+            self._tries = True
+            self._outdated = set(self._orders)
+            self._report(Edited(["work.py"]))
+
+    def _tried(self) -> None:
+        self._tries = False
+        if self._edit_dice.random() < 0.3:
+            self._outdated.clear()
+            self._report(NotImported("it has no end"))
+        else:
+            self._report(Imported(self.functions))
+        if self.liar:
+            self.rules.expose(frozenset())
+
     def _ready(self, slot: int) -> None:
+        self._outdated.discard(slot)
         self._orders.setdefault(slot, 0)
         self._report(Ready(slot, self.functions))
         if self.liar:
@@ -370,11 +401,14 @@ class Worker(Client):
         self._ahead.pop(slot, None)
         self.world.after(0.1, self.happen, self._ready, slot)
 
-    def _run(self, order: RunOrder) -> None:
+    def _run(self, order: RunOrder, given_before: bool = False) -> None:
         for held in self.rules._orders.running[order.slot][-1]:
             said = self._said_started.get((held.batch.job, held.batch.first), self._heard_serial + 1)
             fine = not held.batch.suspect or said <= self._heard_serial
             self.world.require(fine, f"{self.name} starts a suspect batch and has not said so:", held.batch)
+            # Suspect batches have waited for their beat, and may have been given to the slot before.
+            fine = given_before or held.batch.suspect or order.slot not in self._outdated
+            self.world.require(fine, f"{self.name} gives an outdated child a new order:", held.batch)
         if order.slot in self._children:
             self._ahead.setdefault(order.slot, []).append(order)
             return
@@ -401,7 +435,8 @@ class Worker(Client):
         slot = child.order.slot
         del self._children[slot]
         ahead = self._ahead.pop(slot, [])
-        self._perform([ahead[0]] if ahead else [])
+        if ahead:
+            self._run(ahead[0], given_before=True)
         self._report(Done(slot))
 
     def died(self, child: Child, unclear: bool = False) -> None:

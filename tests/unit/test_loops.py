@@ -172,7 +172,9 @@ class NoSignals:
 
 def test_children_that_end_together_by_sigterm_hold_up_their_worker_once(monkeypatch: pytest.MonkeyPatch) -> None:
     signals: Any = NoSignals()
-    options = WorkerOptions(["m"], Path("none"), None, "w", None, None, Limits(), HoldingSettings(slots=50, prefetch=0))
+    options = WorkerOptions(
+        ["m"], Path("none"), None, "w", None, None, Limits(), True, HoldingSettings(slots=50, prefetch=0)
+    )
     worker = Worker(options, _pair(WORKER), polling.Poll(), signals)
     taken = []
     monkeypatch.setattr(clock, "now", lambda: signals.now)

@@ -37,7 +37,10 @@ SHELL = {
         )
     ),
     *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "sources", "spool", "progress", "local_farm")),
-    *(f"worker.{name}" for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores")),
+    *(
+        f"worker.{name}"
+        for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores", "edits")
+    ),
     *(f"sink.{name}" for name in ("command", "loop", "key_folder", "roster_watch", "tables")),
     *(
         f"sink.{name}"

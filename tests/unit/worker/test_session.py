@@ -32,14 +32,16 @@ from common.worker.session import (
     ConnectResults,
     Disconnect,
     End,
+    LookForEdits,
     SendResults,
     SessionOutput,
     StartSlots,
+    TryImport,
     WorkerSession,
 )
 from common.worker.settings import HoldingSettings, SessionSettings
-from common.worker.slot_events import Broken, Done, Lost, Outcome, Ready
-from common.worker.slot_orders import KillOrder, RunOrder
+from common.worker.slot_events import Broken, Done, Edited, Imported, Lost, NotImported, Outcome, Ready
+from common.worker.slot_orders import KillOrder, ReplaceOrder, RunOrder
 
 SETTINGS = SessionSettings(["m"], None, None, HoldingSettings(slots=2, prefetch=2, grace_s=30.0))
 VOICE_S = SETTINGS.holding.timing.voice_s
@@ -419,3 +421,47 @@ def test_what_the_sink_has_heard_or_is_held_again_is_not_returned_again() -> Non
     made.take(2.3, [batch(5)])
     made.receive(2.4, WELCOME, "sink")
     assert returned(made.tick(2.4)) == []
+
+
+# -- edited modules -------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_begins_makes_it_look_for_edits_before_it_takes_its_tasks() -> None:
+    made = ready()
+    assert LookForEdits not in kinds(made.receive(1.0, Places([place()]), "sink"))
+    outputs = kinds(made.receive(1.0, Places([place(), place("one", port=1000)]), "sink"))
+    assert outputs.index(LookForEdits) < outputs.index(Connect)
+    # The next job may have the address of the last one.
+    assert kinds(made.receive(1.0, Places([place(), place("two", port=1000)]), "sink"))[0] is LookForEdits
+
+
+def test_no_reload_only_says_so() -> None:
+    made = busy(replace(SETTINGS, reloads=False))
+    said = "m.py was edited: this worker goes on with what it has imported; start it again, or use --reload"
+    assert made.slot_event(1.0, Edited(["m.py"])) == [LogLine("warning", said)]
+
+
+def test_outdated_children_begin_nothing_and_are_replaced_when_they_have_nothing_to_do() -> None:
+    made = busy()
+    assert kinds(made.slot_event(1.0, Edited(["m.py"]))) == [LogLine, TryImport]
+    assert RunOrder not in kinds(made.slot_event(1.1, Done(0)))
+    assert ReplaceOrder(0) in made.slot_event(1.2, Imported(["m:f"]))
+    assert ReplaceOrder(1) in made.slot_event(1.3, Done(1))
+
+
+def test_an_edit_that_cannot_be_imported_leaves_the_children_as_they_are() -> None:
+    made = busy()
+    made.slot_event(1.0, Edited(["m.py"]))
+    made.slot_event(1.1, Done(0))
+    outputs = made.slot_event(1.2, NotImported("no"))
+    assert words(outputs) == ["this worker goes on with what it has imported before the edit: no"]
+    assert RunOrder in kinds(outputs)
+    assert words(made.slot_event(2.0, Edited(["m.py"], refused=True))) == [
+        "m.py was edited and cannot be imported: this worker goes on with what it has imported before"
+    ]
+
+
+def test_other_functions_after_an_edit_are_offered() -> None:
+    made = busy()
+    made.slot_event(1.0, Edited(["m.py"]))
+    assert Offer(["m:g"]) in made.slot_event(1.1, Imported(["m:g"]))
