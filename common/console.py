@@ -59,7 +59,12 @@ def command(role: str) -> str:
     if _is_script():
         return shlex.join([sys.orig_argv[0], str(typed.with_name(f"{role}.py"))])
     name, rest = (f"tradewind-{role}", "") if typed.name.startswith("tradewind-") else ("tradewind", f" {role}")
-    return (name if shutil.which(name) else shlex.quote(str(typed.with_name(name)))) + rest
+    if shutil.which(name):
+        return name + rest
+    if (beside := typed.with_name(name)).is_file():
+        return shlex.quote(str(beside)) + rest
+    # As in a process of --local, or in a program that uses the package.
+    return shlex.join([sys.executable, "-m", __package__, role])
 
 
 def _is_module() -> bool:

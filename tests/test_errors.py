@@ -29,7 +29,9 @@ def test_no_sink_at_the_address_is_said_and_said_again(pipeline: Pipeline) -> No
     worker = pipeline.worker("squares")
     ventilator = pipeline.ventilator("squares:square", "--range", "3")
     status = pipeline.start("sink", "status", "--sink", "127.0.0.1:20001")
-    worker.wait_for(rf"no sink answers at tcp://127.0.0.1:\d+: start it there \({typed('sink')}\), or name its host")
+    worker.wait_for(
+        rf"no sink answers at tcp://127.0.0.1:\d+: start it there in its folder \({typed('sink')}\), or name its host"
+    )
     ventilator.wait_for("no sink answers at ")
     pipeline.sink()
     assert ventilator.wait() == 0
@@ -201,7 +203,8 @@ def test_options_that_would_count_for_nothing_are_refused(pipeline: Pipeline, ar
 def test_commands_of_a_sink_that_was_never_started_here(pipeline: Pipeline, command: str) -> None:
     process = pipeline.run("sink", *command.split())
     refused(
-        process, rf"there is no key f\S+ \S+: start the sink in this folder first \({typed('sink')}\), or name its key"
+        process,
+        rf"no key f\S+ \S+: start the sink in this folder first \({typed('sink')}( --keys elsewhere)?\), or name its",
     )
 
 

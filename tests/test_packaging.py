@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,9 @@ def test_local_works_beside_modules_with_our_names(installed: Installed, command
     assert done.returncode == 0, done.stderr
     assert "3 tasks ok, 0 failed" in done.stderr
     assert f"results: {results.replace('python', sys.executable)} mine-add-" in done.stderr
+    printed = done.stderr.rpartition("results: ")[2]
+    rows = installed.run(*shlex.split(printed), PYTHONPATH=path)
+    assert (rows.returncode, rows.stdout.count("\n")) == (0, 3), rows.stderr
 
 
 def imported(installed: Installed, *command: str) -> set[str]:

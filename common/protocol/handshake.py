@@ -1,11 +1,14 @@
 """How a worker, ventilator or observer joins its sink, and what it logs while it cannot."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from ..log_line import LogLine
 from .messages import PROTOCOL_VERSION, Again, FromSink, Hello, Message, Refused, Welcome
 from .settings import Timing
+
+_LOOPBACK = re.compile(r"tcp://(127\.|localhost:|\[::1\])")
 
 
 class LinkEvent(Enum):
@@ -68,7 +71,8 @@ class Handshake:
             return [
                 Fail(
                     f"the sink at {self._address} refuses this key ({self._key_file}): it is not enrolled there, or was"
-                    f" revoked; on the sink's machine, `python sink.py enrol {self._role} NAME` makes a new key file"
+                    f" revoked; in that sink's folder `{self._sink_command()} enrol {self._role} NAME` makes a new key"
+                    " file"
                 )
             ]
         if event is LinkEvent.NO_TRADEWIND:
@@ -148,7 +152,14 @@ class Handshake:
             return f"the sink at {self._address} does not answer: results are kept until it is back"
         if self._connected:
             return f"connected to {self._address}, but no sink answers there"
-        return f"no sink answers at {self._address}: start it there (python sink.py), or name its host with --sink"
+        return (
+            f"no sink answers at {self._address}: start it there in its folder ({self._sink_command()}), or name its"
+            " host with --sink"
+        )
+
+    def _sink_command(self) -> str:
+        """What to type for the sink; on another machine nobody here knows where a checkout is."""
+        return "python sink.py" if _LOOPBACK.match(self._address) else "tradewind sink"
 
     def _greet(self, now: float) -> list[Output]:
         self._greet_at = now + self._GREET_S

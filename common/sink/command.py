@@ -81,7 +81,9 @@ def serve(
     if context.invoked_subcommand is not None:
         command = context.invoked_subcommand
         if typed := console.typed_options(context):
-            raise OperatorError(f"{typed[0]} stands before {command}: put it after, if `{command} --help` has it")
+            raise OperatorError(
+                f"{typed[0]} stands before {command}: put it after, if `python sink.py {command} --help` has it"
+            )
         return
     from .ledgers import open_ledger
     from .loop import Sink, SinkOptions
@@ -214,8 +216,12 @@ def enrol(role: Role, name: NewName, keys: options.Keys = DEFAULT_KEYS, address:
     host, port = sink_address(replace(folder.certificate(WORKER), sink=""), given)
     out = Path(f"{name}.key_secret")
     folder.enrol(role, name, sockets.endpoint(host, port), out)
-    print(f"wrote {out}: copy it to that machine and start the {role} there with --key {out}")
-    print(f"it will look for this sink at {sockets.endpoint(host, port)}; --address sets another address")
+    use = f"ask there with `status --key {out}`" if role == OBSERVER else f"start the {role} there with --key {out}"
+    print(f"wrote {out}: copy it to that machine and {use}")
+    at = sockets.endpoint(host, port)
+    print(
+        f"it will look for this sink at {at}; for another address revoke {name}, remove the file, enrol with --address"
+    )
 
 
 @app.command(**console.look())

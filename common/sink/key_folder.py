@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import secrets
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import zmq
 
 from ..errors import OperatorError
+from ..options import DEFAULT_KEYS
 from ..protocol.users import ROLES, User
 from ..transport.key_files import Certificate, is_missing, is_name, load
 
@@ -35,7 +37,8 @@ class KeyFolder:
                 # Each by itself: the mode of parents that mkdir makes on the way is the umask's.
                 folder.mkdir(mode=0o700, parents=folder == self.path, exist_ok=True)
                 if folder.stat().st_mode & 0o022:
-                    raise OperatorError(f"others can write the key folder {folder}: run `chmod -R go-rwx {self.path}`")
+                    change = f"chmod -R go-rwx {shlex.quote(str(self.path))}"
+                    raise OperatorError(f"others can write the key folder {folder}: run `{change}`")
             with self._held():
                 self._prepare_sink()
         except OSError as error:
@@ -63,12 +66,16 @@ class KeyFolder:
         """The key file of this machine's worker, ventilator or observer."""
         return self.path / f"{role}.key_secret"
 
+    @property
+    def _start_first(self) -> str:
+        keys = "" if self.path == DEFAULT_KEYS else f" --keys {shlex.quote(str(self.path))}"
+        return f"start the sink in this folder first (python sink.py{keys})"
+
     def made(self) -> "KeyFolder":
         """This folder. Raises OperatorError when it is not there."""
         if is_missing(self.path):
             raise OperatorError(
-                f"there is no key folder {self.path}: start the sink in this folder first (python sink.py), or name its"
-                " key folder with --keys"
+                f"there is no key folder {self.path}: {self._start_first}, or name its key folder with --keys"
             )
         if not os.access(self.path / "roster", os.R_OK | os.X_OK):
             raise OperatorError(f"cannot read the key folder {self.path}: Permission denied")
@@ -79,8 +86,8 @@ class KeyFolder:
         path = self.local(role)
         if is_missing(path):
             raise OperatorError(
-                f"there is no key file {path}: start the sink in this folder first (python sink.py), or name its key"
-                " folder with --keys, or a key file with --key"
+                f"there is no key file {path}: {self._start_first}, or name its key folder with --keys, or a key file"
+                " with --key"
             )
         return path
 

@@ -25,9 +25,9 @@ class LedgerReader:
 
     def __init__(self, path: str) -> None:
         if not Path(path).is_file():
+            start = f"start the sink here (python sink.py{_option(path)})"
             raise OperatorError(
-                f"there is no ledger {path}: start the sink here, or name it with --ledger, or ask its sink with"
-                " --key FILE"
+                f"there is no ledger {path}: {start}, or name another with --ledger, or ask its sink with --key FILE"
             )
         if not os.access(path, os.R_OK):
             raise OperatorError(f"cannot read the ledger {path}: its permissions forbid it; {_ASK}")
@@ -105,8 +105,9 @@ class LedgerReader:
         rows = self._query(f"SELECT job FROM jobs {where}", *values)
         if not rows:
             what = f"no job {name}" if name else "no job yet"
-            where = "" if self._path == str(DEFAULT_LEDGER) else f" --ledger {shlex.quote(self._path)}"
-            raise OperatorError(f"there is {what} in {self._path}: `python sink.py jobs{where}` lists them")
+            raise OperatorError(
+                f"there is {what} in {self._path}: `python sink.py jobs{_option(self._path)}` lists them"
+            )
         return int(rows[0][0])
 
     def ended(self, job: int) -> bool:
@@ -168,3 +169,8 @@ class LedgerReader:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _option(path: str) -> str:
+    """What a command needs to find this ledger."""
+    return "" if path == str(DEFAULT_LEDGER) else f" --ledger {shlex.quote(path)}"

@@ -11,6 +11,7 @@ another file, and whole or not at all.
 """
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def load(path: Path) -> Certificate:
             fields[match[1]] = match[2].strip()
     secret = fields.get("secret-key")
     if secret and mode & 0o077:
-        raise OperatorError(f"others can read the secret in {path}: run `chmod 600 {path}`, or enrol it again")
+        raise OperatorError(f"others can read the secret in {path}: run `chmod 600 {shlex.quote(str(path))}`")
     if not all(len(key) == 40 and key.isascii() for key in (fields.get("public-key", ""), secret or "x" * 40)):
         raise OperatorError(f"{path} is not a key file: have the sink's operator enrol this machine again")
     return Certificate(

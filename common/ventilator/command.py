@@ -20,6 +20,7 @@ from ..options import DEFAULT_LEDGER
 from ..protocol.messages import BATCH_TASKS_MAX
 from ..protocol.users import VENTILATOR
 from .settings import DispatchSettings
+from .summary import Workers
 
 if TYPE_CHECKING:
     from .inputs import Input as OpenedInput
@@ -182,13 +183,15 @@ def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | No
     farm: LocalFarm | None = None
     poll, signals = polling.Poll(), polling.Signals()
     poll.register(signals, lambda: None)
+    is_default = False
     with ExitStack() as stack:
         if local is not None:
             farm = LocalFarm([options.function], ledger, local)
             key = stack.enter_context(farm)
             where = () if ledger == str(DEFAULT_LEDGER) else ("--ledger", ledger)
-            options = replace(options, key=key, sink=None, results_options=where)
-        is_default = options.key == DEFAULT_KEY
+            options = replace(options, key=key, sink=None, results_options=where, workers=Workers.OURS)
+        elif not (is_default := options.key == DEFAULT_KEY):
+            options = replace(options, workers=Workers.ELSEWHERE)
         timing = options.dispatch.timing
         certificate = wait_for_pair(options.key, VENTILATOR, poll, is_default, lambda: bool(signals.received()), timing)
         if certificate is None:

@@ -22,7 +22,7 @@ from .local_farm import LocalFarm
 from .progress import ProgressDisplay
 from .session import InputVerified, JobRequest, SessionOutput, VentilatorSession, WantInput
 from .settings import DispatchSettings
-from .summary import JobEnd
+from .summary import JobEnd, Workers
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ class VentilatorOptions:
     """With which options `sink.py results` prints the results here."""
     spool: Path = Path("spool")
     """The folder of what is read from streams."""
+    workers: Workers = Workers.HERE
+    """Where workers can be started."""
 
 
 class Ventilator:
@@ -63,6 +65,7 @@ class Ventilator:
             options.retry_failed,
             options.results_options,
             str(options.spool),
+            options.workers,
         )
         self.session = VentilatorSession(clock.now(), options.dispatch, request)
         self._farm = farm

@@ -13,7 +13,7 @@ from .dialog import Dialog
 from .dispatch import Dispatch, Skip, Take
 from .out_of_reach import OutOfReach
 from .settings import DispatchSettings
-from .summary import JobEnd, Standing
+from .summary import JobEnd, Standing, Workers
 from .wait_voice import WaitVoice
 
 DRAIN_S = 10.0
@@ -33,6 +33,8 @@ class JobRequest:
     """With which options `sink.py results` prints the results here."""
     spool: str = ""
     """The folder of what is read from streams."""
+    workers: Workers = Workers.HERE
+    """Where workers can be started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,10 +315,8 @@ class VentilatorSession:
                 self._cancel_what_is_empty()
                 self._end = summary.mistake(summary.no_worker(request.function, rules.others_count, request.job))
             else:
-                module = request.function.partition(":")[0]
-                others = f"; workers here ({rules.others_count}) expose other functions: check the name, or"
-                start = f"{others if rules.others_count else ':'} start one with `python worker.py {module}`"
-                self._log("warning", f"no worker exposes {request.function}{start}; waiting")
+                text = summary.no_worker_yet(request.function, rules.others_count, request.workers)
+                self._log("warning", f"{text}; waiting")
         idle = rules.verifying or not rules.outstanding
         if self._input_voice.is_due(now, not sink_away and self._wants_input and idle):
             self._log("warning", self._dry())

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from ..errors import ExitCode, JobCancelled, OperatorError
 from ..log_line import LogLine
@@ -65,6 +66,32 @@ def stream_is_over(job: str) -> OperatorError:
 def cancelled(job: str) -> OperatorError:
     """Somebody has cancelled the job."""
     return JobCancelled(f"job {job} was cancelled; its recorded results stay in the ledger")
+
+
+class Workers(Enum):
+    """Where workers of the job can be started, for hints."""
+
+    HERE = auto()
+    """In this folder, which has the sink's keys."""
+    ELSEWHERE = auto()
+    """On machines that the sink has enrolled."""
+    OURS = auto()
+    """Nowhere: the ventilator has its private worker."""
+
+
+def no_worker_yet(function: str, others: int, workers: Workers) -> str:
+    """What to do while no worker exposes the function."""
+    module = function.partition(":")[0]
+    if workers is Workers.OURS:
+        return f"the worker of --local does not expose {function} yet, as it is still importing {module}"
+    start = f"start one with `python worker.py {module}`"
+    if workers is Workers.ELSEWHERE:
+        start = f"start one on a machine that the sink has enrolled as a worker: `tradewind worker {module} --key FILE`"
+    if others:
+        return (
+            f"no worker exposes {function}; workers here ({others}) expose other functions: check the name, or {start}"
+        )
+    return f"no worker exposes {function}: {start}"
 
 
 def no_worker(function: str, others: int, job: str) -> OperatorError:

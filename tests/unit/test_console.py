@@ -56,6 +56,15 @@ def test_the_one_command_and_the_hyphenated_names(
     assert console.as_typed("see `python sink.py jobs`") == f"see `{sink} jobs`"
 
 
+def test_a_program_that_uses_the_package_where_no_command_is_in_the_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A process of --local from an installed package is `python -c`."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["-c"])
+    assert console.as_typed("see `python sink.py jobs`") == f"see `{sys.executable} -m common sink jobs`"
+
+
 def test_the_package_run_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["python3", "-m", "common", "worker"])
     monkeypatch.setattr(sys, "argv", ["/a/checkout/common/__main__.py", "worker"])

@@ -28,7 +28,7 @@ from common.protocol.messages import (
 from common.ventilator.inputs import read_ahead, state_of
 from common.ventilator.session import DRAIN_S, InputVerified, JobRequest, SessionOutput, VentilatorSession, WantInput
 from common.ventilator.settings import DispatchSettings
-from common.ventilator.summary import JobEnd
+from common.ventilator.summary import JobEnd, Workers, no_worker_yet
 
 SETTINGS = DispatchSettings(batch_tasks=1)
 VOICE_S = SETTINGS.timing.voice_s
@@ -352,6 +352,23 @@ def test_a_slow_input_that_leaves_slots_idle_is_said_to_the_crew() -> None:
     assert not any(ask.scarce for ask in scene.sent(Ask))
     scene.after(SETTINGS.timing.beat_soon_s)
     assert scene.sent(Ask)[-1] == Ask("job", 0, True)
+
+
+@pytest.mark.parametrize(
+    ("workers", "others", "text"),
+    [
+        (Workers.HERE, 0, "no worker exposes m.n:f: start one with `python worker.py m.n`"),
+        (Workers.HERE, 2, "no worker exposes m.n:f; workers here (2) expose other functions: check the name, or start"
+                          " one with `python worker.py m.n`"),
+        (Workers.ELSEWHERE, 0, "no worker exposes m.n:f: start one on a machine that the sink has enrolled as a worker:"
+                               " `tradewind worker m.n --key FILE`"),
+        (Workers.OURS, 0, "the worker of --local does not expose m.n:f yet, as it is still importing m.n"),
+    ],
+)  # fmt: skip
+def test_what_to_do_about_workers_depends_on_where_they_can_be_started(
+    workers: Workers, others: int, text: str
+) -> None:
+    assert no_worker_yet("m.n:f", others, workers) == text
 
 
 def test_an_estimate_is_no_total_for_the_sink() -> None:
