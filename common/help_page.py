@@ -14,7 +14,7 @@ def _usage(command: Any, context: Any) -> list[str]:
     return ["[OPTIONS]", *(each.metavar if each.required else f"[{each.metavar}]" for each in arguments)]
 
 
-def _row(parameter: Any) -> tuple[str, str]:
+def row(parameter: Any) -> tuple[str, str]:
     """What a parameter is called, and what it does with its default and its environment variable."""
     if parameter.param_type_name == "argument":
         return parameter.metavar, parameter.help
@@ -34,7 +34,7 @@ def _write_options(command: Any, context: Any, formatter: Any) -> None:
     groups: dict[str, list[tuple[str, str]]] = {}
     for parameter in command.get_params(context):
         if not parameter.hidden:
-            groups.setdefault(getattr(parameter, "rich_help_panel", None) or OTHER, []).append(_row(parameter))
+            groups.setdefault(getattr(parameter, "rich_help_panel", None) or OTHER, []).append(row(parameter))
     for name in sorted(groups, key=lambda name: name == OTHER):
         with formatter.section(name):
             formatter.write_dl(groups[name])

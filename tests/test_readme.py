@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 
+from common import help_page
 from common.errors import ExitCode
 from common.sink.command import app as sink_app
 from common.ventilator.command import app as ventilator_app
@@ -169,6 +170,32 @@ def test_the_columns_of_the_ledger(pasted: tuple[Path, str], table: str) -> None
 def options(command: Any) -> dict[str, str]:
     """The environment variable of each option, an empty text where it has none."""
     return {each.opts[0]: each.envvar or "" for each in command.params if each.param_type_name == "option"}
+
+
+def row(parameter: Any) -> str:
+    """An option as the options page has it: in the words of `--help`."""
+    text, _, more = help_page.row(parameter)[1].partition("  [")
+    default = re.search(r"default: ([^;\]]*)", more)
+    cells = (
+        f"`{parameter.opts[0]}`",
+        f"`{parameter.envvar}`" if parameter.envvar else "",
+        text,
+        default[1] if default else "",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_options_page_has_the_words_of_the_help(name: str) -> None:
+    section = (TOP / "docs" / "options.md").read_text().split(f"\n## `{name}.py`\n")[1].split("\n## ")[0]
+    # Besides there may be a link to more, in brackets.
+    section = re.sub(r" \(\[[^]]*\]\([^)]*\)\)", "", section)
+    found = {re.sub(r"\| +\|", "|  |", line) for line in section.splitlines() if line.startswith("| `-")}
+    shared = ("version", "install_completion", "show_completion")
+    wanted = {
+        row(each) for each in COMMANDS[name].params if each.param_type_name == "option" and each.name not in shared
+    }
+    assert wanted - found == found - wanted == set()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

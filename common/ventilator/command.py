@@ -36,7 +36,15 @@ Input = Annotated[
         RUN, "INPUT", "A file with a task per line (.jsonl, .ndjson: a JSON value per line), or - for stdin."
     ),
 ]
-Json = Annotated[bool, options.flag(RUN, None, "Each line of the input is a JSON value.", "--json")]
+Json = Annotated[
+    bool,
+    options.flag(
+        RUN,
+        None,
+        "Each line of the input is a JSON value, also where the file is not named .jsonl or .ndjson.",
+        "--json",
+    ),
+]
 Stream = Annotated[
     bool,
     options.flag(RUN, None, "The input goes on and never brings the same again: keep what is read of it.", "--stream"),
