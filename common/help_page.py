@@ -19,12 +19,15 @@ def row(parameter: Any) -> tuple[str, str]:
     if parameter.param_type_name == "argument":
         return parameter.metavar, parameter.help
     name = ", ".join(sorted(parameter.opts, key=len))
+    if parameter.secondary_opts:
+        name += f" / {parameter.secondary_opts[0]}"
     if not parameter.is_flag and parameter.metavar:
         name += f" {parameter.metavar}"
     more = []
     default = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
     if default is not None and not (parameter.is_flag and default is False):
-        more.append(f"default: {default:g}" if isinstance(default, float) else f"default: {default}")
+        said = "on" if default is True else f"{default:g}" if isinstance(default, float) else default
+        more.append(f"default: {said}")
     if parameter.envvar:
         more.append(f"env: {parameter.envvar}")
     return name, f"{parameter.help}  [{'; '.join(more)}]" if more else parameter.help
