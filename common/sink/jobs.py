@@ -90,9 +90,7 @@ class Jobs:
             heard_at=now,
             retry_failed=message.retry_failed,
         )
-        text = (
-            f"job {job.name} ({job.function}) opened from {known.address}: {counted(job.done, 'task')} already recorded"
-        )
+        text = f"job {job.name} ({job.function}) opened from {known.address}, {counted(job.done, 'task')} recorded"
         return [
             *self._lines.say(now, known.user, "info", text),
             *self._tell_opened(now, open_job, job, before is not None),

@@ -16,6 +16,7 @@ from .. import console, options, own_process
 from ..errors import ExitCode, OperatorError
 from ..help_page import CONNECTION, LEAVING, RUN, TUNING
 from ..log_writer import LogFormat
+from ..plain_text import counted
 from ..protocol.users import WORKER
 from .settings import HoldingSettings
 
@@ -133,7 +134,10 @@ def work(
     count = slots or cores.count
     threads = max(1, cores.count // count)
     log.info(
-        "%d slots (%s), threads of numeric libraries in each: %d", count, "--slots" if slots else cores.why, threads
+        "%s (%s), threads of numeric libraries in each: %d",
+        counted(count, "slot"),
+        "--slots" if slots else cores.why,
+        threads,
     )
     options = WorkerOptions(
         modules=modules,
