@@ -380,4 +380,4 @@ def test_results_are_read_on_another_machine_as_they_are_beside_the_ledger(pipel
     assert desk.run("sink", "jobs", *key).out == pipeline.run("sink", "jobs").out
     lost = desk.run("sink", "results", "nosuch", *key)
     assert lost.wait() == 2
-    assert lost.err == f"sink: there is no job nosuch in this ledger: `{SINK} jobs --key FILE` lists them\n"
+    assert lost.err == f"sink: there is no job nosuch in this ledger: `{SINK} jobs {shlex.join(key)}` lists them\n"

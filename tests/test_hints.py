@@ -76,7 +76,7 @@ def test_a_job_that_was_interrupted_and_one_that_is_unknown(here: Pipeline) -> N
     here.worker("squares")
     assert here.run("ventilator", *command, *shlex.split(job)).wait() == 0
     listing = told(here, here.run("sink", "cancel", "nosuch"), "there is no job nosuch: `(.*)` lists them")
-    assert (listing.wait(), listing.out.count("\tdone\t")) == (0, 1)
+    assert (listing.wait(), listing.out.count("\tdone\t")) == (0, 1), listing.err
 
 
 def test_key_files(here: Pipeline) -> None:

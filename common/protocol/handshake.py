@@ -1,6 +1,7 @@
 """How a worker, ventilator or observer joins its sink, and what it logs while it cannot."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -99,7 +100,9 @@ class Handshake:
         self._heard_at = now
         self._voice_at = None
         if isinstance(message, Refused):
-            outputs.append(Fail(f"the sink at {self._address} refuses: {message.reason}"))
+            # The sink does not know how we call our key.
+            reason = message.reason.replace("--key FILE", f"--key {shlex.quote(self._key_file)}")
+            outputs.append(Fail(f"the sink at {self._address} refuses: {reason}"))
         elif isinstance(message, Again):
             self.joined = False
             outputs += self._greet(now)

@@ -42,7 +42,9 @@ class RemoteReader:
         numbers = [number for number, known in self._names.items() if name in (None, known)]
         if not numbers:
             what = f"no job {name}" if name else "no job yet"
-            raise OperatorError(f"there is {what} in this ledger: `python sink.py jobs --key FILE` lists them")
+            raise OperatorError(
+                f"there is {what} in this ledger: `python sink.py jobs {self._talk.options}` lists them"
+            )
         return max(numbers)
 
     def rows(self, job: int, failed: bool) -> Iterator[Row]:

@@ -1,5 +1,6 @@
 """A command's talk with the sink: question and answer, one at a time."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,8 @@ class SinkTalk:
     def __init__(self, key: Path, roles: tuple[str, ...], override: str | None) -> None:
         role = roles[0] if is_missing(key) or (found := load(key).role) not in roles else found
         certificate = load_pair(key, role)
+        self.options = shlex.join(["--key", str(key), *(["--sink", override] if override else [])])
+        """With which options another command asks the same sink."""
         self._timing = Timing()
         self._join_by = clock.now() + self._timing.voice_s
         self._context = zmq.Context()

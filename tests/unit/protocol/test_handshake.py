@@ -76,8 +76,9 @@ def test_what_is_sent(steps: list[Step], last: list[Output]) -> None:
         ([LinkEvent.NO_TRADEWIND], [ADDRESS, "not a Tradewind sink", "--sink"]),
         ([LinkEvent.BAD_HANDSHAKE] * 4, [ADDRESS, "another key", "--key"]),
         ([CONNECTED, Refused(PROTOCOL_VERSION, "the name is taken")], [ADDRESS, "the name is taken"]),
+        ([CONNECTED, Refused(PROTOCOL_VERSION, "see `jobs --key FILE`")], ["see `jobs --key keys/worker.key_secret`"]),
     ],
-    ids=["key refused", "revoked", "no sink", "wrong key", "refused"],
+    ids=["key refused", "revoked", "no sink", "wrong key", "refused", "key file"],
 )
 def test_what_waiting_cannot_fix_fails_in_one_line(steps: list[Step], fragments: list[str]) -> None:
     rules = joining()
