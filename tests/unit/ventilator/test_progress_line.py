@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from common.ventilator.progress import ProgressDisplay
 from common.ventilator.progress_line import Pace, Style, for_terminal, in_words
 from common.ventilator.summary import Standing, rate_text
 
@@ -85,3 +86,13 @@ def test_the_pace_is_that_of_the_last_seconds_or_of_the_last_tasks() -> None:
     assert fast.rate(99) < 200
     assert slow.rate(60 * 99) == pytest.approx(1 / 60)
     assert Pace().rate(5) == 0
+
+
+def test_what_earlier_runs_have_recorded_is_not_this_runs_pace(caplog: pytest.LogCaptureFixture) -> None:
+    display = ProgressDisplay("j")
+    caplog.set_level("INFO")
+    display.show(0.0, Standing(0, 0, 9_000, 0, 1, 1, is_counted=False))
+    display.show(8.0, Standing(8_000, 0, 9_000, 0, 1, 1))
+    display.show(10.0, Standing(8_004, 0, 9_000, 1, 1, 1))
+    [line] = caplog.messages
+    assert line.startswith("job j: 8,004/9,000, 88%, 2.0/s, 8 min 18 s left, 0 failed, ")
