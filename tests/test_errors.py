@@ -430,7 +430,7 @@ def test_failed_tasks_of_a_job_that_is_not_there_are_not_run_again(pipeline: Pip
     pipeline.sink()
     ventilator = pipeline.ventilator("squares:square", "--range", "3", "--job", "nosuch", "--retry-failed")
     assert ventilator.wait() == 2
-    ventilator.wait_for(f"there is no job nosuch: `{typed('sink')} jobs` lists them")
+    ventilator.wait_for(f"there is no job nosuch: `{typed('sink')} jobs --key FILE` lists them")
     assert pipeline.query("SELECT * FROM jobs") == []
 
 

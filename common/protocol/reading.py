@@ -32,14 +32,15 @@ class List(Message, frozen=True):
 class ResultRow(Struct, frozen=True, gc=False):
     """A recorded task. `value` is as the ledger has it: number, text, bytes or nil, JSON text when `json` is set.
 
-    A failed task has an `error`.
+    Where that cannot give the result back, `exact` has it as the worker has sent it. A failed task has an `error`.
 
-    Of a row that does not fit into a message value and error are cut: `is_cut`.
+    Of a row that does not fit into a message value and error are cut, and `exact` is left out: `is_cut`.
     """
 
     task: Index
     value: Any
     json: bool
+    exact: bytes | None
     error: str | None
     attempt: Attempt
     worker: Name

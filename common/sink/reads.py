@@ -105,8 +105,10 @@ def _answer(message: Read, job: Job, page: RowPage) -> Rows:
 
 def _sent(row: Row) -> ResultRow:
     error = row.error if row.status == "ok" else row.error or ""
-    found = ResultRow(row.task, row.value, bool(row.json), error, row.attempt, row.worker, row.seconds, False)
+    found = ResultRow(
+        row.task, row.value, bool(row.json), row.exact, error, row.attempt, row.worker, row.seconds, False
+    )
     if weight(row) <= MESSAGE_BYTES_MAX:
         return found
     value = row.value[:_CUT] if isinstance(row.value, str | bytes) else row.value
-    return replace(found, value=value, json=False, error=error and error[:_CUT], is_cut=True)
+    return replace(found, value=value, json=False, exact=None, error=error and error[:_CUT], is_cut=True)

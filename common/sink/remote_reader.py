@@ -70,4 +70,5 @@ def _row(sent: ResultRow) -> Row:
     if sent.is_cut:
         log.warning("task %d is too large for a message and cut here; it is whole in the ledger", sent.task)
     status, json = "ok" if sent.error is None else "failed", 1 if sent.json else None
-    return Row(sent.task, status, sent.value, json, sent.error, sent.attempt, sent.worker, sent.seconds)
+    rest = sent.error, sent.attempt, sent.worker, sent.seconds, sent.exact
+    return Row(sent.task, status, sent.value, json, *rest)

@@ -5,7 +5,7 @@ from contextlib import closing
 
 from .store import Row, RowPage, RowQuery, weight
 
-COLUMNS = "task, status, value, json, error, attempt, worker, seconds"
+COLUMNS = "task, status, value, json, error, attempt, worker, seconds, exact"
 """Of `Row`."""
 _RECEIPTS = 1_000
 """At most how many receipts one page looks at."""

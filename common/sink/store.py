@@ -162,7 +162,7 @@ class Row:
 
 def weight(row: Row) -> int:
     """About how many bytes the row is, when it is sent."""
-    texts = [text for text in (row.value, row.error) if isinstance(text, str | bytes)]
+    texts = [text for text in (row.value, row.error, row.exact) if isinstance(text, str | bytes)]
     return 100 + sum(len(text.encode()) if isinstance(text, str) else len(text) for text in texts)
 
 

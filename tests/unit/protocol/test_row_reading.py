@@ -8,7 +8,7 @@ from common.protocol.messages import Again
 from common.protocol.reading import Cursor, Read, ResultRow, Rows
 from common.protocol.row_reading import START, RowReading
 
-ROW = ResultRow(3, "value", False, None, 1, "ada", 0.5, False)
+ROW = ResultRow(3, "value", False, None, None, 1, "ada", 0.5, False)
 
 
 def answer(

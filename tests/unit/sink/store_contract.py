@@ -339,6 +339,7 @@ class StoreContract:
         at.commit(*[record([n], 4 + n, exact={0: b"%d" % n} if n % 2 else {}) for n in range(6)])
         exact = [None, b"two", None, b"four", None, b"1", None, b"3", None, b"5"]
         assert [row.exact for row in at.rows()] == exact
+        assert at.ledger.read("job", query(order="task")).rows == at.rows()
 
     def test_strings_cannot_break_out_of_their_statement(self, at: At) -> None:
         nasty = "'; DROP TABLE results; --\x00\"\n"

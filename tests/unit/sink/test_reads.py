@@ -4,13 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from common.protocol.codec import decode_from_sink, encode
 from common.protocol.messages import Cancel, Close, Refused
 from common.protocol.reading import Cursor, List, Listing, Read, Rows
+from common.protocol.row_reading import RowReading
 from common.protocol.settings import MESSAGE_BYTES_MAX
 from common.protocol.users import User
 from common.sink.collector import Collector
+from tests.unit.builders import record
 from tests.unit.sink.scene import ADA, CUBE, OLGA, ROSTER, SETTINGS, TIMING, VERA, VITO, Scene, of, said, to
 
 
@@ -151,6 +155,76 @@ def test_a_row_that_does_not_fit_into_a_message_is_cut_and_says_so(filled: Scene
     [answer] = rows(filled)
     assert [(row.task, row.is_cut, row.json) for row in answer.rows] == [(20, True, False)]
     assert len(encode(answer)) < MESSAGE_BYTES_MAX
+
+
+def test_an_exact_value_travels_beside_the_readable_one(filled: Scene) -> None:
+    filled.ledger.commit([record(["text"], 30, exact={0: b"exact"})], [])
+    filled.send(OLGA, read((30, 0), "task"))
+    [answer] = rows(filled)
+    assert [(row.value, row.exact) for row in answer.rows] == [("text", b"exact")]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("commit"), st.integers(0, 30), st.integers(1, 4)),
+        st.tuples(st.sampled_from(["lose", "repeat", "take", "take", "wait", "join"]), st.just(0), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(STEPS, st.integers(1, 3))
+def test_a_reader_gets_each_row_once_whatever_is_lost_or_said_twice(
+    steps: list[tuple[str, int, int]], page: int
+) -> None:
+    """Answers that are lost, requests that are repeated, connections that are made anew, commits at any moment."""
+    scene = Scene(":memory:")
+    scene.sink = Collector(0.0, replace(SETTINGS, rows_page=page), scene.ledger, "run", ROSTER)
+    scene.ventilator()
+    scene.hello(OLGA)
+    reading, found, answers = RowReading("job", "commit", failed=False, follow=True), [], []
+    scene.send(OLGA, reading.request())
+
+    def turn() -> None:
+        answers.extend(rows(scene))
+
+    def take() -> None:
+        while answers:
+            answer = answers.pop(0)
+            if not reading.over and reading.is_answer(answer):
+                found.extend(row.task for row in reading.take(answer))
+                if not reading.over:
+                    scene.send(OLGA, reading.request())
+                    turn()
+
+    for step, first, count in steps:
+        if step == "commit":
+            scene.ledger.commit([record([0] * count, first)], [])
+        elif step == "lose":
+            answers.clear()
+            scene.send(OLGA, reading.request())
+        elif step == "repeat":
+            scene.send(OLGA, reading.request())
+        elif step == "join":
+            scene.hello(OLGA)
+            scene.send(OLGA, reading.request())
+        elif step == "wait":
+            scene.now += TIMING.ask_s
+        turn()
+        if step == "take":
+            take()
+    scene.send(VERA, Close("job", 40, False))
+    for _ in range(200):
+        scene.send(OLGA, reading.request())
+        turn()
+        take()
+        if reading.over:
+            break
+    assert reading.over
+    recorded = [task for (task,) in scene.ledger.inspect("SELECT task FROM results ORDER BY task")]
+    assert sorted(found) == recorded
+    scene.ledger.close()
 
 
 def test_a_job_that_is_not_there_is_refused_in_words(filled: Scene) -> None:
