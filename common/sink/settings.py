@@ -14,7 +14,7 @@ class CollectorSettings:
     """The loopback address that the sink listens at; empty when other machines can reach it."""
     receipts_page: int = 10_000
     """Task ranges in one answer to a ventilator."""
-    rows_page: int = 2_000
+    rows_page: int = 1_000
     """Rows in one answer to a reader."""
     rows_page_bytes: int = 1024 * 1024
     rows_scanned: int = 20_000

@@ -51,18 +51,16 @@ class PageReader:
 
     def _take(self, start: int, end: int) -> int:
         """Take rows of these tasks; returns the first task that was not looked at."""
+        rows = self._rows
         only = " AND status='failed'" if self._query.failed else ""
         sql = f"SELECT {COLUMNS} FROM results WHERE job=? AND task>=? AND task<?{only} ORDER BY task"
         with closing(self._db.execute(sql, (self._job, start, end))) as cursor:
             for found in cursor:
                 row = Row(*found)
-                if not self._has_room(row):
+                row_bytes = weight(row)
+                is_full = len(rows) >= self._query.rows_max or self._bytes + row_bytes > self._query.bytes_max
+                if rows and is_full:
                     return row.task
-                self._rows.append(row)
-                self._bytes += weight(row)
+                rows.append(row)
+                self._bytes += row_bytes
         return end
-
-    def _has_room(self, row: Row) -> bool:
-        query = self._query
-        is_full = len(self._rows) >= query.rows_max or self._bytes + weight(row) > query.bytes_max
-        return not (self._rows and is_full)
