@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import OperatorError
+from ..protocol.users import OBSERVER
 
 _LINE = re.compile(r"\s*([a-z-]+)\s*=\s*\"?([^\"\n]*)\"?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
@@ -76,7 +77,8 @@ def load_pair(path: Path, role: str) -> Certificate:
     if not certificate.secret or not certificate.sink_key:
         raise OperatorError(f"{path} has no secret key and sink address: use the file that `enrol {role} NAME` wrote")
     if certificate.role != role:
-        raise OperatorError(f"{path} is a {certificate.role}'s key: a {role} needs one from `enrol {role} NAME`")
+        have, need = (f"an {each}" if each == OBSERVER else f"a {each}" for each in (certificate.role, role))
+        raise OperatorError(f"{path} is {have}'s key: {need} needs one from `enrol {role} NAME`")
     return certificate
 
 
