@@ -169,6 +169,10 @@ def _maker(kind: shape.Type, name: str = "") -> Callable[[Draw], Any]:
             return lambda draw: None
         case shape.RawType():
             return lambda draw: packed_list(draw, 3)
+        case shape.LiteralType():
+            return lambda draw: draw.pick(kind.values) if draw.often() else "neither"
+        case shape.AnyType():
+            return lambda draw: draw.pick(VALUES)
     return _maker_of_many(kind)
 
 

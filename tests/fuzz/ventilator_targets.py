@@ -1,6 +1,7 @@
 """The ventilator under lies: whatever the sink passes on, and what it says itself."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
@@ -25,6 +26,7 @@ from common.protocol.messages import (
     Welcome,
 )
 from common.protocol.settings import Timing
+from common.ventilator.assignments import CutLinks
 from common.ventilator.dialog import Dialog
 from common.ventilator.dispatch import Dispatch, Skip
 from common.ventilator.flights import State
@@ -48,8 +50,10 @@ class DispatchShell:
         self.position = 0
         self.send(self.talk.welcome(self.now, 5557))
 
-    def send(self, messages: list[Message]) -> None:
-        for message in messages:
+    def send(self, outputs: Sequence[Message | CutLinks]) -> None:
+        for message in outputs:
+            if isinstance(message, CutLinks):
+                continue
             if isinstance(message, Ask):
                 self.position = message.after
             if not isinstance(message, Quarantine):
@@ -93,7 +97,7 @@ class DispatchShell:
                 self.rules.offer(self.now, count, Raw(msgspec.msgpack.encode([0] * count)))
             if count < plan.count or self.rules.next_task == TASKS:
                 self.rules.input_ended()
-            self.talk.mark(self.rules.next_task, b"digest", self.rules.total is not None)
+            self.talk.mark(self.rules.next_task, b"digest", self.rules.total)
 
     def push(self) -> None:
         while (batch := self.rules.next_push(self.now)) is not None:
