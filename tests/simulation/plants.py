@@ -526,6 +526,24 @@ def any_input_will_do(patch: Patch) -> None:
     patch.setattr(VentilatorSession, "_is_the_input", lambda session, now, state: True)
 
 
+def streaming(plan: Plan) -> Plan:
+    """Streams, whose spool operators often lose."""
+    made = mistaken(plan)
+    return replace(made, jobs=[replace(job, trickles=True) for job in made.jobs], trickle_per_s=5.0)
+
+
+@plant("takes from a stream whose spool is lost", streaming)
+def a_spool_that_is_lost_is_not_missed(patch: Patch) -> None:
+    """Nothing is taken from a stream when an earlier run has read what the spool does not have."""
+    patch.setattr(EarlierRun, "goes_on", lambda earlier, at: False)
+
+
+@plant("a stream is refused whose spool is there", streaming)
+def a_spool_is_never_trusted(patch: Patch) -> None:
+    """A stream whose spool has all that the earlier run had read goes on."""
+    patch.setattr(EarlierRun, "goes_on", lambda earlier, at: earlier.resumed)
+
+
 @plant("it does not converge", mistaken)
 def a_wrong_input_is_waited_for(patch: Patch) -> None:
     """An input that is refused before it was read as far as that of the earlier run ends the job at once."""

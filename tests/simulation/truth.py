@@ -51,11 +51,20 @@ class JobTruth:
     """This line of the input cannot be read, until the operator sees that."""
     retries_failed: bool = False
     """It is now."""
+    spooled: int = 0
+    """So many tasks of a stream are in its spool, which outlives the ventilator."""
+    stream_ended: bool = False
+    """The spool is the whole stream."""
     bases: set[int] = field(default_factory=lambda: {0})
     """The attempts that its runs have counted from."""
     losses: Counter[int] = field(default_factory=Counter)
     """How often a worker was called lost that had started the task."""
     executions: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def streams(self) -> bool:
+        """Its input never brings the same again."""
+        return self.trickles and len(self.tasks) % 2 == 0
 
     def value(self, task: int) -> str:
         """What the task's function returns."""

@@ -53,6 +53,8 @@ class SimulatedInput(RangeInput):
     def __init__(self, stop: int, bad_at: int | None, is_wrong: bool) -> None:
         super().__init__(0, stop)
         self.is_wrong = is_wrong
+        self.was_wanted = False
+        """It may be read, and not only what was read before."""
         self._bad_at = bad_at
 
     def mark(self) -> tuple[int, bytes]:
@@ -100,6 +102,50 @@ class TrickleInput(SimulatedInput):
         return super().take(min(count, self._here - self._next), bytes_max)
 
 
+class StreamInput(TrickleInput):
+    """A trickle that never brings the same again: the spool comes first. Of the wrong input the spool is lost."""
+
+    def __init__(self, job: JobTruth, is_wrong: bool, world: World, tasks_per_s: float) -> None:
+        super().__init__(len(job.tasks), job.bad_at, is_wrong, world, tasks_per_s)
+        self.source = "stream"
+        self._job = job
+        self._spooled = 0 if is_wrong else job.spooled
+        self._ended_before = job.stream_ended and not is_wrong
+
+    @property
+    def _here(self) -> int:
+        if self._ended_before:
+            return self._stop
+        return min(self._stop, self._spooled + (super()._here if self.was_wanted else 0))
+
+    @property
+    def fresh(self) -> bool:  # type: ignore[override]
+        """The spool is read."""
+        return self._next >= self._spooled and (self.is_wrong or not self._job.stream_ended)
+
+    @property
+    def ended(self) -> bool:
+        """The end is known a moment after the last task."""
+        ended = self._ended_before or super().ended
+        if self._next >= self._stop and ended and not self.is_wrong:
+            self._job.stream_ended = True
+        return self._next >= self._stop and ended
+
+    def skip(self, count: int) -> int:
+        """Pass over tasks."""
+        return self._taken(super().skip(count))
+
+    def take(self, count: int, bytes_max: int) -> tuple[int, Raw]:
+        """Read tasks."""
+        taken, arguments = super().take(count, bytes_max)
+        return self._taken(taken), arguments
+
+    def _taken(self, count: int) -> int:
+        self._world.require(not self.is_wrong, "takes from a stream whose spool is lost:", self._next)
+        self._job.spooled = max(self._job.spooled, self._next)
+        return count
+
+
 @dataclass(slots=True)
 class Said:
     """What a worker's last delivered beat says: its room, and the batches that it then held."""
@@ -131,7 +177,12 @@ class Ventilator(Client):
         )
         count = len(job.tasks)
         kind = (count, job.bad_at, wrong_input)
-        self.input = TrickleInput(*kind, self.world, farm.trickle_per_s) if job.trickles else SimulatedInput(*kind)
+        if job.streams:
+            self.input: SimulatedInput = StreamInput(job, wrong_input, self.world, farm.trickle_per_s)
+        elif job.trickles:
+            self.input = TrickleInput(*kind, self.world, farm.trickle_per_s)
+        else:
+            self.input = SimulatedInput(*kind)
         request = JobRequest(job.name, job.function, self.input.source, job.retries_failed)
         self.session = VentilatorSession(self.world.now, settings, request)
         self.rules = self.session.inspect().rules
@@ -192,6 +243,7 @@ class Ventilator(Client):
     def _perform(self, output: SessionOutput) -> None:
         if isinstance(output, WantInput):
             self._wants_input = output.wanted
+            self.input.was_wanted |= output.wanted
         elif isinstance(output, LogLine):
             self.world.note(self.name, "says", output.text)
         elif not isinstance(output, JobEnd | InputVerified):
@@ -452,6 +504,10 @@ class Ventilator(Client):
             require(cancels or recorded or not is_new, "leaves an empty job open:", end)
         elif "no worker exposes" in str(end.error):
             require(not rules.crew_count, "misses workers that are there:", rules.crew_count)
+        elif "of its stream is not in" in str(end.error) or "the stream of job" in str(end.error):
+            require(
+                self.input.is_wrong, "a stream is refused whose spool is there:", (state_of(self.input), view.opened)
+            )
         elif "the input is not the one" in str(end.error):
             require(self.input.is_wrong, "the same input is refused:", (state_of(self.input), view.opened))
         else:
