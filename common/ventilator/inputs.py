@@ -343,7 +343,7 @@ class LinesInput:
             else:
                 if len(argument) < MESSAGE_BYTES_MAX:
                     return Raw(argument)
-                why = too_long(len(line), MESSAGE_BYTES_MAX)
+                why = too_long(len(argument) + 1, MESSAGE_BYTES_MAX)
         return msgspec.msgpack.Ext(UNUSABLE, f"{self._bytes.name}:{number}: {why}".encode())
 
 

@@ -206,7 +206,10 @@ class StreamSource:
         if is_done or spool.is_empty:
             spool.remove()
             return problems
-        return [*problems, f"what was read from {self.name} is kept in {spool.path}: the job reads it when it goes on"]
+        return [
+            *problems,
+            f"what was read from {self.name} is kept in {spool.path}: the job reads it when it is run again",
+        ]
 
     @staticmethod
     def _take_last(stream: int, spool: Spool) -> None:

@@ -33,7 +33,7 @@ def not_lines(beginning: bytes, nul_ends: bool) -> str | None:
 def too_long(length: int, length_max: int) -> str:
     """Of a line that no message holds."""
     return (
-        f"the line has {length} bytes, but a message holds {length_max}: pass a path and let the worker read the file"
+        f"the line takes {length} bytes, but a message holds {length_max}: pass a path and let the worker read the file"
     )
 
 

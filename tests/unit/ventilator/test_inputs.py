@@ -250,7 +250,7 @@ def test_a_line_longer_than_a_message_is_passed_over_with_its_number(small_messa
         tasks = take_all(pipe.input)
         assert tasks[1:] == ["b"]
         assert tasks[0] == (
-            "standard input:1: the line has 7000 bytes, but a message holds 1000: pass a path and let the worker read"
+            "standard input:1: the line takes 7000 bytes, but a message holds 1000: pass a path and let the worker read"
             " the file"
         )
         marks.append(pipe.input.mark())
@@ -267,7 +267,7 @@ def test_an_argument_too_large_for_a_message_cannot_be_a_task(
     assert take(pipe.input, 1) == ["a"]
     (task,) = take(pipe.input, 1)
     assert isinstance(task, Unusable) != fits
-    assert task == "x" * length if fits else "standard input:3: the line has" in task
+    assert task == "x" * length if fits else "standard input:3: the line takes" in task
 
 
 # -- a file that does not stay -------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_what_nobody_has_read_yet_is_kept_when_the_job_stops(
     os.write(fifo, b"2\n" * 10_000)
     (said,) = first.leave(is_done=False)
     path = place.folder / "mail-00112233.spool"
-    assert said == f"what was read from {first.name} is kept in {path}: the job reads it when it goes on"
+    assert said == f"what was read from {first.name} is kept in {path}: the job reads it when it is run again"
     assert spooled(place) == {"mail.spool": b"1\n" + b"2\n" * 10_000}
 
 
