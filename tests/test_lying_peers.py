@@ -144,6 +144,22 @@ def test_an_oversized_frame_cuts_off_only_who_sent_it(farm: Farm, size: int) -> 
     farm.let_go()
 
 
+def test_who_claims_a_routing_id_is_hung_up_on(farm: Farm) -> None:
+    with farm.liar("observer", "peep") as liar:
+        liar.greet("observer")
+        for number in range(3):
+            made = liar._client(zmq.DEALER, liar.pair.sink_key)
+            made.setsockopt(zmq.ROUTING_ID, b"\0" + os.urandom(4))
+            made.connect(liar.control.last_endpoint)
+            watch = made.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            made.send(encode(Hello(PROTOCOL_VERSION, "observer", f"peep.{number}")))
+            assert watch.poll(60_000), "never cut off"
+            made.disable_monitor()
+            made.close()
+        once(farm.sink, "observer peep: malformed message on the control link: 127.0.0.1 sets a routing id")
+    farm.let_go()
+
+
 def test_what_a_key_may_not_do_is_refused_and_named_once(farm: Farm) -> None:
     open_job = Open("evil", "gate:wait", "range", 20_000, 0, False, False)
     quarantine = Quarantine("j", 3, 1, "honest.1", 2, packed([3]))

@@ -73,7 +73,8 @@ class RosterWatch:
         user = self.roster.get(key)
         if user is not None and user.role in _ROLES_OF[link]:
             often = f"it has connected {HANDSHAKES_A_MINUTE_MAX} times in this minute, and has to wait"
-            self._log(self._known_lines.say(now, f"{user.role} {user.name} at {address}, {link} link: {often}"))
+            if self._handshakes.get((key, link), (now, 0))[1] == HANDSHAKES_A_MINUTE_MAX + 1:
+                self._log(self._known_lines.say(now, f"{user.role} {user.name} at {address}, {link} link: {often}"))
             return
         user = self._known.get(key)
         known_as = f"{user.role} {user.name}" if user else self._revoked.get(key)

@@ -12,7 +12,8 @@ def hang_up(descriptor: int) -> None:
         return
     try:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.shutdown(socket.SHUT_RDWR)
+        # libzmq reads the end and closes it, and that is the reset. Ending both directions would send a FIN first.
+        connection.shutdown(socket.SHUT_RD)
     except OSError:
         pass
     finally:

@@ -209,7 +209,7 @@ class Inbox:
 
     FRAMES_MAX = 1_024
     """At most how many frames a message may have: twice what the largest one needs."""
-    TURN_BYTES = 4 * 1024 * 1024
+    TURN_BYTES = 1024 * 1024
 
     def __init__(self, made: zmq.Socket[bytes], turn_frames: int) -> None:
         self._socket = made
