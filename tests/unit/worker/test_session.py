@@ -449,6 +449,15 @@ def test_outdated_children_begin_nothing_and_are_replaced_when_they_have_nothing
     assert ReplaceOrder(1) in made.slot_event(1.3, Done(1))
 
 
+def test_outdated_children_get_no_order_ahead() -> None:
+    made = ready()
+    made.take(0.5, [batch(first) for first in range(2)])
+    made.slot_event(1.0, Edited(["m.py"]))
+    assert RunOrder not in kinds(made.take(1.1, [batch(2)]))
+    made.slot_event(1.2, NotImported("no"))
+    assert RunOrder in kinds(made.take(1.3, [batch(3)]))
+
+
 def test_an_edit_that_cannot_be_imported_leaves_the_children_as_they_are() -> None:
     made = busy()
     made.slot_event(1.0, Edited(["m.py"]))
