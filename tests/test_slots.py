@@ -20,7 +20,7 @@ from common.worker.child_process import Limits
 from common.worker.held_batch import TaskSlice
 from common.worker.slot_events import Done, Event, GivenBack, Lost, Outcome, Ready
 from common.worker.slot_orders import RunOrder
-from common.worker.slots import Slots
+from common.worker.slots import RETRY_S, Slots
 from tests.conftest import PATIENCE_S, wait_until
 from tests.fuzz.worker_targets import BareSlots
 
@@ -298,3 +298,23 @@ def test_only_for_what_is_said_or_heard_the_memory_limit_is_lifted(monkeypatch: 
     link.orders.done(retired=False)
     assert (limit.uses, lifted) == (2, [True, True, True])
     assert link.said() == [{"given_back": [8], "orders_back": 0}, {"outcomes": [], "done": True}]
+
+
+def test_modules_that_can_no_longer_be_imported_empty_a_slot_until_they_can(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Seen(1, Limits())
+    try:
+        tasks = folder / "tasks.py"
+        tasks.write_text("def broken(:\n")
+        made.slots.kill(0)
+        made.until(lambda: not made.slots.pids)
+        assert "slot 0 has no child process until its modules can be imported again" in caplog.text
+        tasks.write_text(TASKS)
+        made.take(made.slots.end_overdue(1000.0))
+        assert made.slots.deadline() == 1000.0 + RETRY_S
+        made.take(made.slots.end_overdue(1000.0 + RETRY_S))
+        made.until(lambda: made.count(Ready) == 2)
+        assert made.slots.deadline() is None
+    finally:
+        made.slots.close()

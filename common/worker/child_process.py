@@ -10,6 +10,8 @@ import tempfile
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ..errors import OperatorError
 from .child_output import ChildOutput, Owner
 from .held_batch import TaskSlice
@@ -28,6 +30,21 @@ class Limits:
     """A child that has run this many tasks is replaced."""
     threads: int | None = None
     """How many threads numeric libraries start; None leaves that to them."""
+
+
+class Said(msgspec.Struct, frozen=True):
+    """One frame from a child: ready, broken, given back, or outcomes with how the order ended."""
+
+    ready: list[str] | None = None
+    left_out: list[str] = []
+    files: dict[str, tuple[int, int]] = {}
+    """The files of the user's modules, with when they were changed last, and their sizes."""
+    broken: str | None = None
+    outcomes: list[tuple[int, int, float, bytes]] | None = None
+    given_back: list[int] | None = None
+    orders_back: int = 0
+    done: bool = False
+    retired: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -20,7 +20,7 @@ from ..errors import OperatorError
 from ..protocol.messages import Outcomes
 from ..protocol.settings import MESSAGE_BYTES_MAX
 from .child_output import ChildOutput
-from .child_process import Child, Limits, how_it_ended, shared_page
+from .child_process import Child, Limits, Said, how_it_ended, shared_page
 from .cores import child_environment
 from .edits import Edits
 from .slot_events import Broken, Done, Edited, Event, GivenBack, Imported, Lost, NotImported, Outcome, Ready
@@ -35,26 +35,13 @@ _FRAME_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 _EXIT_S = 0.2
 LEAVE_S = 5.0
 """How long a child that was let go may take to end."""
+RETRY_S = 5.0
+"""How long a slot stays empty after its modules could not be imported."""
 _TRIAL = -1
 """Its slot runs nothing: it only imports the modules."""
 _NO_ORDER = struct.pack("<I", 3) + msgspec.msgpack.encode(("", []))
 _LINK_BYTES = 1024 * 1024
 """How much a child's link holds, as far as the system allows: a large value comes in fewer turns of the loop."""
-
-
-class _Said(msgspec.Struct, frozen=True):
-    """One frame from a child: ready, broken, given back, or outcomes with how the order ended."""
-
-    ready: list[str] | None = None
-    left_out: list[str] = []
-    files: dict[str, tuple[int, int]] = {}
-    """The files of the user's modules, with when they were changed last, and their sizes."""
-    broken: str | None = None
-    outcomes: list[tuple[int, int, float, bytes]] | None = None
-    given_back: list[int] | None = None
-    orders_back: int = 0
-    done: bool = False
-    retired: bool = False
 
 
 class Slots:
@@ -72,10 +59,12 @@ class Slots:
         self._children: dict[int, Child] = {}
         self._leaving: list[Child] = []
         """Those that were let go and end by themselves."""
+        self._vacant: dict[int, float | None] = {}
+        """Slots whose children could not import the modules, and when that is tried again."""
         self._edits = Edits()
         self._buffer = memoryview(bytearray(_READ_BYTES))
         """One for all: a new one for each read would cost more than the read."""
-        self._decoder = msgspec.msgpack.Decoder(_Said)
+        self._decoder = msgspec.msgpack.Decoder(Said)
         self._encoder = msgspec.msgpack.Encoder()
 
     def fileno(self) -> int:
@@ -145,6 +134,7 @@ class Slots:
     def end_overdue(self, now: float) -> Iterator[Event]:
         """End the children whose task has outlived its timeout. Act on each event before taking the next."""
         self._end_leaving(now)
+        self._fill_vacant(now)
         for child in list(self._children.values()):
             if not child.is_overdue(now):
                 continue
@@ -166,7 +156,7 @@ class Slots:
     def deadline(self) -> float | None:
         """When `end_overdue` has something to do next, as far as one can see now."""
         instants = [child.overdue_at() for child in self._children.values() if child.order and child.order.timeout_s]
-        instants += [child.leaves_by for child in self._leaving]
+        instants += [*(child.leaves_by for child in self._leaving), *self._vacant.values()]
         return min((instant for instant in instants if instant is not None), default=None)
 
     def dismiss(self) -> None:
@@ -286,7 +276,7 @@ class Slots:
         log.warning("a task of slot %d wrote into its worker's link: its child process is replaced", child.slot)
         return self._died(child)
 
-    def _trial_event(self, child: Child, said: _Said) -> list[Event]:
+    def _trial_event(self, child: Child, said: Said) -> list[Event]:
         self._children.pop(_TRIAL)
         self._let_go(child)
         if said.ready is None:
@@ -295,7 +285,7 @@ class Slots:
         self._edits.imported(said.files)
         return [Imported(said.ready)]
 
-    def _event(self, child: Child, said: _Said) -> list[Event]:
+    def _event(self, child: Child, said: Said) -> list[Event]:
         if child.slot == _TRIAL:
             return self._trial_event(child, said)
         if said.ready is not None:
@@ -306,9 +296,12 @@ class Slots:
                 self._edits.imported(said.files)
             self._was_ready = True
             self._failed_starts = 0
+            self._vacant.pop(child.slot, None)
             return [Ready(child.slot, said.ready)]
         if said.broken is not None:
-            return [Broken(child.slot, said.broken)]
+            if child.ready:
+                raise ValueError("broken after it was ready")
+            return self._vacated(child, said.broken) if self._was_ready else [Broken(child.slot, said.broken)]
         if said.given_back is not None:
             return [self._given_back(child, said.given_back, said.orders_back)]
         found: list[Event] = [self._outcome(child, *each) for each in said.outcomes or ()]
@@ -319,6 +312,23 @@ class Slots:
         elif said.done:
             found.append(self._done(child))
         return found
+
+    def _vacated(self, child: Child, text: str) -> list[Event]:
+        """The modules cannot be imported any more: they may have been edited, and will be again."""
+        del self._children[child.slot]
+        self._end(child)
+        if not self._vacant:
+            log.error("slot %d has no child process until its modules can be imported again: %s", child.slot, text)
+        self._vacant[child.slot] = None
+        return []
+
+    def _fill_vacant(self, now: float) -> None:
+        for slot, retry_at in list(self._vacant.items()):
+            if retry_at is None:
+                self._vacant[slot] = now + RETRY_S
+            elif now >= retry_at and slot not in self._children:
+                self._start(slot)
+                self._vacant[slot] = now + RETRY_S
 
     def _given_back(self, child: Child, firsts: list[int], orders_back: int) -> GivenBack:
         # Of the task that it is stuck with the outcome may be here already: then the first part has not begun.
