@@ -31,7 +31,12 @@ class Fail:
     text: str
 
 
-Output = Message | LogLine | Fail
+@dataclass(frozen=True, slots=True)
+class Redial:
+    """Order to the shell: connect with a new socket; this one does not do so by itself."""
+
+
+Output = Message | LogLine | Fail | Redial
 
 
 class Handshake:
@@ -39,6 +44,8 @@ class Handshake:
 
     _BAD_HANDSHAKES = 4
     _GREET_S = 0.5
+    _REDIAL_S = 5.0
+    """How long after a cut a socket has begun to connect again, if it ever does."""
 
     def __init__(self, timing: Timing, role: str, name: str, address: str, key_file: str) -> None:
         self.joined = False
@@ -49,6 +56,8 @@ class Handshake:
         self._address = address
         self._key_file = key_file
         self._connected = False
+        self._cut_at: float | None = None
+        """Set from a cut until the socket's next event."""
         self._nameless = False
         self._greet_at = float("-inf")
         self._heard_at: float | None = None
@@ -63,6 +72,7 @@ class Handshake:
     def event(self, now: float, event: LinkEvent) -> list[Output]:
         """Take what the monitor has seen."""
         self._nameless = event is LinkEvent.NO_SUCH_NAME
+        self._cut_at = now if event is LinkEvent.CUT else None
         if event is LinkEvent.CONNECTED:
             self._connected = True
             self._bad_handshakes = 0
@@ -116,6 +126,10 @@ class Handshake:
         outputs: list[Output] = []
         if self._connected and not self.joined and now >= self._greet_at:
             outputs += self._greet(now)
+        if self._cut_at is not None and now >= self._cut_at + self._REDIAL_S:
+            # After a frame above MAXMSGSIZE a libzmq client stays away for good.
+            self._cut_at = now
+            outputs.append(Redial())
         if not self.away(now):
             self._voice_at = None
         elif self._voice_at is None:
@@ -132,6 +146,8 @@ class Handshake:
         instants = []
         if self._connected and not self.joined:
             instants.append(self._greet_at)
+        if self._cut_at is not None:
+            instants.append(self._cut_at + self._REDIAL_S)
         if self._voice_at is not None:
             instants.append(self._voice_at)
         elif self._heard_at is not None:

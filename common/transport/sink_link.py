@@ -12,7 +12,7 @@ import zmq
 from ..errors import OperatorError, ProtocolError
 from ..log_line import LogLine
 from ..protocol.codec import decode_from_sink, encode
-from ..protocol.handshake import Fail, Handshake, Output
+from ..protocol.handshake import Fail, Handshake, Output, Redial
 from ..protocol.messages import FromSink, Goodbye, Message, Welcome
 from ..protocol.settings import CONTROL_PORT, Timing
 from . import clock, monitor, polling, sockets
@@ -73,7 +73,12 @@ class SinkLink:
         self._timing = timing
         self._receiver = receiver
         self._rules = Handshake(timing, certificate.role, name, self._endpoint, str(certificate.path))
-        self._socket = sockets.control_client(context, certificate)
+        self._context = context
+        self._poll: polling.Poll | None = None
+        self._dial()
+
+    def _dial(self) -> None:
+        self._socket = sockets.control_client(self._context, self._certificate)
         self._watch = monitor.LinkMonitor(self._socket)
         self._socket.connect(self._endpoint)
 
@@ -92,6 +97,7 @@ class SinkLink:
 
     def register(self, poll: polling.Poll) -> None:
         """Let `poll` drive the link."""
+        self._poll = poll
         poll.register(self._watch.socket, self._take_events)
         poll.register(self._socket, self._receive)
 
@@ -155,8 +161,19 @@ class SinkLink:
                 raise OperatorError(output.text)
             if isinstance(output, LogLine):
                 log.log(logging.getLevelNamesMapping()[output.level.upper()], output.text)
+            elif isinstance(output, Redial):
+                self._redial()
             else:
                 self.send(output)
+
+    def _redial(self) -> None:
+        assert self._poll is not None
+        self._poll.unregister(self._watch.socket)
+        self._poll.unregister(self._socket)
+        self._watch.close()
+        self._socket.close()
+        self._dial()
+        self.register(self._poll)
 
 
 def wait_for_pair(

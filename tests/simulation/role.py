@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.log_line import LogLine
 from common.protocol.codec import decode_from_sink, encode
-from common.protocol.handshake import Fail, Handshake, LinkEvent
+from common.protocol.handshake import Fail, Handshake, LinkEvent, Redial
 from common.protocol.messages import FromSink, Message
 from common.protocol.users import WORKER, User
 from tests.simulation.world import Channel
@@ -219,7 +219,7 @@ class Client(Role):
         for output in outputs:
             if isinstance(output, Fail):
                 self.failed(output.text)
-            elif not isinstance(output, LogLine):
+            elif not isinstance(output, LogLine | Redial):
                 self.send(output)
 
     def kill(self) -> None:

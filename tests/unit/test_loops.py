@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ import zmq
 from msgspec import Raw
 
 from common.protocol.codec import decode_batch
+from common.protocol.handshake import Handshake
 from common.protocol.messages import Crew, Member, Opened, Receipts
-from common.protocol.settings import Timing
+from common.protocol.settings import ENVELOPE_BYTES, MESSAGE_BYTES_MAX, Timing
 from common.protocol.users import VENTILATOR, WORKER
-from common.transport import clock, polling
+from common.transport import clock, polling, sockets
 from common.transport.key_files import Certificate
 from common.transport.sink_link import SinkLink
+from common.transport.zap import ADMITTED, ZapHandler
 from common.ventilator.inputs import Input, InputRequest, LinesInput, RangeInput, open_input
 from common.ventilator.loop import Ventilator, VentilatorOptions
 from common.ventilator.progress import ProgressDisplay
@@ -26,6 +30,7 @@ from common.worker.loop import Worker, WorkerOptions
 from common.worker.session import TOGETHER_S
 from common.worker.settings import HoldingSettings
 from common.worker.slot_events import Outcome
+from tests.conftest import wait_until
 
 
 def _pair(role: str) -> Certificate:
@@ -187,3 +192,35 @@ def test_children_that_end_together_by_sigterm_hold_up_their_worker_once(monkeyp
     worker._tasks.close()
     worker._slots.close()
     worker._context.term()
+
+
+def test_a_link_that_was_sent_too_large_a_frame_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever receives such a frame is cut off by its own libzmq, which then does not connect again."""
+    monkeypatch.setattr(Handshake, "_REDIAL_S", 0.5)
+    context, sink = zmq.Context(), _pair("sink")
+    gate = ZapHandler(context, lambda *_: ADMITTED, lambda *_: None)
+    server = sockets.control_server(context, sink)
+    port = sockets.bind(server, "127.0.0.1", 0, "--port")
+    pair = replace(_pair(VENTILATOR), sink_key=sink.public)
+    link = SinkLink(context, pair, ("127.0.0.1", port), "v", lambda _: None, Timing())
+    poll = polling.Poll()
+    poll.register(gate.socket, gate.answer)
+    link.register(poll)
+    peers: list[bytes] = []
+
+    def greets() -> bool:
+        poll.wait(clock.now() + 0.01)
+        link.tick()
+        with suppress(zmq.Again):
+            peers.append(server.recv_multipart(zmq.DONTWAIT)[0])
+        return bool(peers)
+
+    try:
+        wait_until(greets, "it says hello")
+        server.send_multipart([peers[0], bytes(MESSAGE_BYTES_MAX + 2 * ENVELOPE_BYTES)])
+        wait_until(lambda: greets() and peers[-1] != peers[0], "it says hello over another connection")
+    finally:
+        link.close()
+        server.close()
+        gate.close()
+        context.term()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.log_line import LogLine
-from common.protocol.handshake import Fail, Handshake, LinkEvent, Output
+from common.protocol.handshake import Fail, Handshake, LinkEvent, Output, Redial
 from common.protocol.messages import PROTOCOL_VERSION, Again, FromSink, Heard, Hello, Refused, Welcome
 from common.protocol.settings import Timing
 
@@ -213,3 +213,21 @@ def test_whatever_happens_a_waiting_peer_is_not_silent_and_does_not_spin(story: 
     later = wait(rules, now, now + 60.0)
     assert rules.away(now + 60.0)
     assert any(isinstance(output, LogLine) for _, output in later)
+
+
+def test_a_socket_that_does_not_connect_again_after_a_cut_is_replaced() -> None:
+    """libzmq's client stays away for good after a frame above its MAXMSGSIZE."""
+    rules = joining()
+    for step in (CONNECTED, WELCOME, CUT):
+        take(rules, 0.0, step)
+    redials = [at for at, output in wait(rules, 0.0, 16.0) if isinstance(output, Redial)]
+    assert redials == [5.0, 10.0, 15.0]
+    take(rules, 16.0, CONNECTED)
+    assert not any(isinstance(output, Redial) for _, output in wait(rules, 16.0, 60.0))
+
+
+def test_a_socket_that_goes_on_trying_is_kept() -> None:
+    rules = joining()
+    for step in (CONNECTED, WELCOME, CUT, NOBODY):
+        take(rules, 0.0, step)
+    assert not any(isinstance(output, Redial) for _, output in wait(rules, 0.0, 60.0))
