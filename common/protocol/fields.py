@@ -29,8 +29,8 @@ BatchName = tuple[Index, BatchCount, Attempt]
 """What a batch is called within its job: its first task's index, how many tasks it has, and the attempt at them."""
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
-Slots = Annotated[int, Meta(ge=1, le=100_000)]
-Prefetch = Annotated[int, Meta(ge=0, le=100_000)]
+Slots = Annotated[int, Meta(ge=1, le=10_000)]
+Prefetch = Annotated[int, Meta(ge=0, le=10_000)]
 Text = Annotated[str, Meta(max_length=100_000)]
 Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:%_-]*\Z", max_length=255)]
 """A name or an address, an IPv6 address without brackets."""
@@ -38,9 +38,14 @@ Obstacle = Literal["silence", "name", "handshake"]
 """Why a link does not come up: nothing answers, the name has no address, something answers that is not the peer."""
 
 
-HELD_MAX = 200_000
+HELD_MAX = 20_000
 BatchNames = Annotated[list[BatchName], Meta(max_length=HELD_MAX)]
-"""Batches of one job that a worker names: more than any worker holds, and few enough to pass on."""
+"""Batches of one job that a worker names: as many as its slots and prefetch may be, and few enough to pass on."""
+HELD_FACTOR = 4
+"""How many times its slots and prefetch a worker may name of one job: results without a receipt are no load."""
+JOBS_HELD_MAX = 1_000
+"""At most how many jobs a beat names batches of."""
+NamesByJob = Annotated[dict[Name, BatchNames], Meta(max_length=JOBS_HELD_MAX)]
 
 
 class Message(Struct, frozen=True, gc=False, tag_field="type", tag=str.lower):

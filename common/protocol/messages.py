@@ -17,12 +17,14 @@ from .fields import (
     BatchRange as BatchRange,
     Count as Count,
     Function as Function,
+    HELD_FACTOR as HELD_FACTOR,
     HELD_MAX as HELD_MAX,
     Host as Host,
     Index as Index,
     JSON_EXT as JSON_EXT,
     Message as Message,
     Name as Name,
+    NamesByJob as NamesByJob,
     Obstacle as Obstacle,
     PROTOCOL_VERSION as PROTOCOL_VERSION,
     Port as Port,
@@ -121,8 +123,8 @@ class Beat(Message, frozen=True):
     serial: Index
     slots: Slots
     prefetch: Prefetch
-    held: dict[Name, BatchNames]
-    started: dict[Name, BatchNames]
+    held: NamesByJob
+    started: NamesByJob
 
 
 class Returned(Message, frozen=True):

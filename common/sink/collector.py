@@ -41,7 +41,7 @@ from .commits import Commits
 from .jobs import Jobs
 from .outputs import LogLimiter, Output, Send, refusal
 from .reads import Reads
-from .registry import BeatingWorker, Peer, Registry
+from .registry import WORKERS_MAX, BeatingWorker, Peer, Registry
 from .settings import CollectorSettings
 from .store import Store
 
@@ -233,6 +233,8 @@ class Collector:
             return [Send(peer, Again())]
         if isinstance(message, Offer):
             outputs: list[Output] = []
+            if worker is None and len(self._registry.workers) >= WORKERS_MAX:
+                return [Send(peer, refusal(f"{WORKERS_MAX} workers are at this sink: it takes no more"))]
             if worker is None:
                 worker = BeatingWorker(known.name, known.user, peer, known.address)
                 self._registry.join(now, worker)

@@ -19,7 +19,7 @@ from ..protocol.users import WORKER, User
 from .headline import headline
 from .job_rules import stays_done, why_not_open
 from .outputs import LogLimiter, Output, Send, refusal
-from .registry import OpenJob, Peer, Registry
+from .registry import OPEN_JOBS_MAX, OpenJob, Peer, Registry, pages
 from .settings import CollectorSettings
 from .store import Job, LedgerStuck, Store
 
@@ -68,6 +68,8 @@ class Jobs:
             if now < asked_at + 1.5 * self._timing.ask_s:
                 # It resends `Open`. By then a living ventilator has sent something, and a killed one has not.
                 return []
+        if open_job is None and len(self._registry.open_jobs) >= OPEN_JOBS_MAX:
+            return [Send(peer, refusal(f"{OPEN_JOBS_MAX} jobs are open at this sink: run this one when some are done"))]
         before = self._ledger.job(message.job)
         if before is not None and before.state == "cancelled" and self._had_it(known, message):
             return [Send(peer, Dropped(message.job))]
@@ -166,9 +168,10 @@ class Jobs:
             resumed=resumed,
             gather_s=max(0.0, self._gathered_at - now),
         )
+        others = self._registry.others(open_job)
         members = [worker.member(open_job.job) for worker in self._registry.crew_of(open_job)]
-        crew = Crew(members, [], [], self._registry.others(open_job))
-        return [Send(open_job.peer, message) for message in (self._worker_keys, opened, crew)]
+        crews = [Crew(page, [], [], others) for page in pages(members)]
+        return [Send(open_job.peer, message) for message in (self._worker_keys, opened, *crews)]
 
     def _tell_places(self, function: str) -> list[Output]:
         return [

@@ -1,13 +1,23 @@
 """What the sink knows of its peers: the crew by its beats, the running jobs by their ventilators."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from ..protocol.messages import BatchName, Beat, JobReport, Member, Place, Places, Report, WorkerReport
+from ..protocol.messages import HELD_FACTOR, BatchName, Beat, JobReport, Member, Place, Places, Report, WorkerReport
 from ..protocol.settings import Timing
 from ..protocol.users import User
 from .store import Job
+
+WORKERS_MAX = 20_000
+"""At most how many workers a sink takes: a report names them all in one message."""
+OPEN_JOBS_MAX = 2_000
+"""At most how many jobs are open at a time, for the same reason."""
+PAGE_NAMES = 40_000
+"""At most how many batches the members of one `crew` name, so that it is well below the limit of a message."""
+_MEMBER_NAMES = 10
+"""As large as this many names is what else is said of a member."""
 
 
 @dataclass(slots=True)
@@ -89,7 +99,9 @@ class Registry:
         """Update the worker from its beat."""
         worker.heard_at = now
         worker.slots, worker.prefetch = beat.slots, beat.prefetch
-        worker.held, worker.started = beat.held, beat.started
+        # More than it can hold, no beat may keep from others.
+        most = HELD_FACTOR * (beat.slots + beat.prefetch)
+        worker.held, worker.started = _at_most(beat.held, most), _at_most(beat.started, most)
 
     def expose(self, worker: BeatingWorker, functions: frozenset[str]) -> None:
         """Note that the worker exposes these functions, and no others."""
@@ -175,3 +187,22 @@ class Registry:
                 for worker in self.workers.values()
             ],
         )
+
+
+def pages(members: Iterable[Member]) -> list[list[Member]]:
+    """Members of a crew, in as many parts as fit a message each."""
+    made: list[list[Member]] = [[]]
+    size = 0
+    for member in members:
+        size += _MEMBER_NAMES + len(member.held) + len(member.started)
+        if size > PAGE_NAMES and made[-1]:
+            made.append([])
+            size = _MEMBER_NAMES + len(member.held) + len(member.started)
+        made[-1].append(member)
+    return made
+
+
+def _at_most(named: dict[str, list[BatchName]], most: int) -> dict[str, list[BatchName]]:
+    if all(len(names) <= most for names in named.values()):
+        return named
+    return {job: names[:most] for job, names in named.items()}

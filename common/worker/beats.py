@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ..protocol.messages import BatchName, Beat
+from ..protocol.messages import HELD_MAX, BatchName, Beat
 from .held_batch import HeldBatch
 from .settings import HoldingSettings
 
@@ -46,5 +46,7 @@ def _named(batches: Iterable[HeldBatch]) -> dict[str, list[BatchName]]:
     named: dict[str, list[BatchName]] = {}
     for held in batches:
         batch = held.batch
-        named.setdefault(batch.job, []).append((batch.first, batch.count, batch.attempt))
+        names = named.setdefault(batch.job, [])
+        if len(names) < HELD_MAX:
+            names.append((batch.first, batch.count, batch.attempt))
     return named

@@ -2,25 +2,34 @@
 
 import pytest
 
+from common.protocol.codec import encode
 from common.protocol.messages import (
+    HELD_FACTOR,
+    HELD_MAX,
     Again,
     Ask,
     Beat,
     Crew,
     Goodbye,
     Heard,
+    JobReport,
     Member,
     Opened,
+    Place,
     Places,
     Query,
+    Refused,
     Report,
     Returned,
     Roster,
     Unreachable,
+    WorkerReport,
 )
+from common.protocol.settings import MESSAGE_BYTES_MAX
 from common.protocol.users import User
 from common.sink.outputs import Send
-from tests.unit.sink.scene import ADA, BEAT, BOB, CUBE, OLGA, SQUARE, TIMING, VERA, VITO, Scene, of, said, to
+from common.sink.registry import OPEN_JOBS_MAX, WORKERS_MAX, pages
+from tests.unit.sink.scene import ADA, BEAT, BOB, CUBE, OLGA, ROSTER, SQUARE, TIMING, VERA, VITO, Scene, of, said, to
 
 
 @pytest.mark.parametrize("user", [ADA, VERA, OLGA], ids=lambda user: user.role)
@@ -141,3 +150,59 @@ def test_a_silent_ventilators_job_is_over_and_its_places_are_taken_back(scene: S
     assert of(Places, outputs) == [(b"ada", Places([]))]
     assert any("ventilator of job job is silent; run it again" in text for text in said(outputs))
     assert to(VERA, scene.send(VERA, Ask("job", 0, False))) == [Again()]
+
+
+def test_a_large_crew_comes_in_parts_that_fit(scene: Scene) -> None:
+    names = [(2**53 - each, 100_000, 1_000_000) for each in range(HELD_MAX)]
+    beat = Beat(1, 10_000, 10_000, {"job": names}, {"job": names})
+    users = [User("worker", f"w{number}", f"{number}" * 40) for number in range(5)]
+    scene.sink.roster_changed(scene.now, ROSTER | {user.key: user for user in users})
+    for user in users:
+        scene.worker(user, beat=beat)
+    crews = [message for message in to(VERA, scene.ventilator(VERA)) if isinstance(message, Crew)]
+    assert [member.worker for crew in crews for member in crew.members] == [f"w{number}" for number in range(5)]
+    assert len(crews) == 5
+    assert max(len(encode(crew)) for crew in crews) < 1_000_000
+    assert len(encode(beat)) < 1_000_000
+
+
+def test_members_that_hold_little_share_a_message() -> None:
+    members = [Member(f"w{number}", 1, 0, [], []) for number in range(10_000)]
+    assert [len(page) for page in pages(members)] == [4_000, 4_000, 2_000]
+    assert pages([]) == [[]]
+
+
+def test_a_beat_names_no_more_of_a_job_than_its_worker_can_have(scene: Scene) -> None:
+    """Slots and prefetch, and as much again for results that wait for their receipts; the rest is not its own."""
+    scene.ventilator(VERA)
+    names = [(first, 1, 1) for first in range(100)]
+    scene.worker(ADA)
+    outputs = scene.send(ADA, Beat(2, 2, 1, {"job": names, "other": names[:12]}, {"job": names}))
+    ((_, crew),) = of(Crew, outputs)
+    assert isinstance(crew, Crew)
+    assert crew.members == [Member("ada", 2, 1, names[: HELD_FACTOR * 3], names[: HELD_FACTOR * 3])]
+
+
+def test_a_sink_takes_only_as_many_jobs_and_workers_as_it_can_name(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.sink.jobs.OPEN_JOBS_MAX", 1)
+    monkeypatch.setattr("common.sink.collector.WORKERS_MAX", 1)
+    scene.ventilator(VERA, "one")
+    assert [message.reason for message in to(VITO, scene.ventilator(VITO, "two")) if isinstance(message, Refused)] == [
+        "1 jobs are open at this sink: run this one when some are done"
+    ]
+    assert of(Opened, scene.ventilator(VERA, "one")), "it is open: it opens it again"
+    scene.worker(ADA)
+    assert [message.reason for message in to(BOB, scene.worker(BOB)) if isinstance(message, Refused)] == [
+        "1 workers are at this sink: it takes no more"
+    ]
+
+
+def test_the_largest_report_fits_a_frame() -> None:
+    job = JobReport("j" * 100, "f" + "\U0001f600" * 297 + ":f", 2**53, 2**53, 2**53, WORKERS_MAX)
+    worker = WorkerReport("w" * 100, "k" * 60, "a" * 45, 10_000, 10_000, 20_000, 1e9)
+    report = Report([job] * OPEN_JOBS_MAX, [worker] * WORKERS_MAX)
+    place = Place("j" * 100, "h" * 45, 65_535, "k" * 40, True)
+    assert len(encode(report)) < MESSAGE_BYTES_MAX
+    assert len(encode(Places([place] * OPEN_JOBS_MAX))) < MESSAGE_BYTES_MAX
