@@ -46,7 +46,7 @@ class Worker:
         self.name, self.link, self.slot = name, link, slot
         self.joined, self.run = False, ""
         self.resend_all = False
-        self.jobs: set[str] = set()  # that `places` has named and that were not dropped
+        self.jobs: dict[str, bytes] = {}  # that `places` has named and that were not dropped, with their origin
         self.held: dict[tuple[str, int], Held] = {}  # by job and first task
         self.waiting: list[Held] = []
         self.running: Held | None = None
@@ -112,7 +112,7 @@ class Worker:
                 self.slot.start(now, self.running)
         elif kind == "places":
             self.link.connect_tasks(message["places"])
-            self.jobs |= {place["job"] for place in message["places"]}  # those not named any more are kept
+            self.jobs |= {place["job"]: place["origin"] for place in message["places"]}  # others are kept
         elif kind == "recorded":
             for serial in message["serials"] + message["refused"]:
                 if serial in self.unacked:
@@ -123,7 +123,7 @@ class Worker:
         elif kind == "recall":
             self.give_back([held for held in self.waiting if held.job == job])
         elif kind == "dropped":
-            self.jobs.discard(job)
+            self.jobs.pop(job, None)
             self.unacked = {serial: sent for serial, sent in self.unacked.items() if sent[0].job != job}
             for held in [held for held in self.held.values() if held.job == job]:
                 self.forget(now, held)
@@ -131,8 +131,8 @@ class Worker:
     def take(self, now: float, batch: dict[str, Any]) -> None:  # from a ventilator
         held, known = Held(batch), self.held.get((batch["job"], batch["first"]))
         busy = any(each.job == held.job for each in [*self.waiting, self.running] if each)
-        if held.job not in self.jobs:
-            return  # dropped: nobody wants it back
+        if self.jobs.get(held.job) != batch["origin"]:
+            return  # dropped, or of another ventilator: nobody wants it back
         if known and known.batch["ticket"] == batch["ticket"] and not batch["copy"]:
             return  # pushed twice
         if known or busy or self.leave_by is not None or batch["function"] not in self.slot.functions:

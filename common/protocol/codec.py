@@ -182,3 +182,8 @@ def slice_arguments(arguments: bytes | Raw, offset: int, count: int) -> Raw:
 def ticket(ticket_key: bytes, first: int, count: int, attempt: int) -> bytes:
     """The keyed digest (BLAKE2b, RFC 7693, 16 bytes) that shows a batch was really pushed by its job's ventilator."""
     return hashlib.blake2b(b"%d %d %d" % (first, count, attempt), key=ticket_key, digest_size=16).digest()
+
+
+def origin(ticket_key: bytes) -> bytes:
+    """What all batches of a job have in common, and other ventilators do not know (BLAKE2b, RFC 7693, 16 bytes)."""
+    return hashlib.blake2b(b"places", key=ticket_key, digest_size=16).digest()

@@ -62,6 +62,7 @@ class Batch(Message, frozen=True):
     suspect: bool
     copy: bool
     arguments: Raw
+    origin: Annotated[bytes, Meta(max_length=16)] = b""
 
 
 # -- the results link: worker PUSH → sink PULL ------------------------------------------------------------------
@@ -261,6 +262,7 @@ class Place(Struct, frozen=True, gc=False):
     port: Port
     key: Z85Key
     scarce: bool
+    origin: Annotated[bytes, Meta(max_length=16)] = b""
 
 
 class Places(Message, frozen=True):

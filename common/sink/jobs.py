@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from ..plain_text import counted
+from ..protocol.codec import origin
 from ..protocol.messages import (
     Cancel,
     Close,
@@ -91,6 +92,7 @@ class Jobs:
             port=message.port,
             heard_at=now,
             retry_failed=message.retry_failed,
+            origin=origin(job.ticket_key),
         )
         text = f"job {job.name} ({job.function}) opened from {known.address}, {counted(job.done, 'task')} recorded"
         return [

@@ -69,13 +69,15 @@ class OpenJob:
     answered: bool = False
     caught_up: bool = False
     retry_failed: bool = False
+    origin: bytes = b""
+    """What its batches bear."""
     contested_at: dict[str, dict[str, float]] = field(default_factory=dict)
     """By key: when each other ventilator first asked for this job."""
 
     def place(self) -> Place:
         """Where workers find this job's tasks; a ventilator beside the sink is found where the sink is."""
         host = "" if ip_address(self.address.partition("%")[0]).is_loopback else self.address
-        return Place(self.job, host, self.port, self.user.key, self.scarce)
+        return Place(self.job, host, self.port, self.user.key, self.scarce, self.origin)
 
 
 class Registry:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from msgspec import Raw
 
-from ..protocol.codec import slice_arguments, ticket
+from ..protocol.codec import origin, slice_arguments, ticket
 from ..protocol.messages import (
     Batch,
     Crew,
@@ -62,6 +62,7 @@ class Dispatch:
         self._job = job
         self._function = function
         self._opened: Opened | None = None
+        self._origin = b""
         self._phase = Phase.OPENING
         self._expected: int | None = None
         self._size = BatchSize(settings)
@@ -258,6 +259,7 @@ class Dispatch:
             suspect=flight.suspect,
             copy=flight is self._speculation.candidate,
             arguments=flight.arguments,
+            origin=self._origin,
         )
 
     def pushed(self, now: float) -> None:
@@ -372,7 +374,7 @@ class Dispatch:
     def _receive_opened(self, now: float, opened: Opened) -> list[Message]:
         # The crew follows, whole: who died while the sink was away is never said to have left.
         self._crew.clear()
-        self._opened = opened
+        self._opened, self._origin = opened, origin(opened.ticket_key)
         if not self.caught_up:
             self._earlier.opened(now, opened, self._settings.timing.gather_s)
         return [self._cursor.ask(now, self.scarce)]

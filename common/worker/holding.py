@@ -64,6 +64,10 @@ class Holding:
         """True when nothing waits, runs or lacks its receipt."""
         return not self._held and not self._unreceipted
 
+    def holds(self, job: str) -> bool:
+        """True while a batch of the job waits, runs or lacks its receipt."""
+        return job in self._held
+
     @property
     def leaving(self) -> bool:
         """True once `leave` was called."""

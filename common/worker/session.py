@@ -133,6 +133,8 @@ class WorkerSession:
         self._links = TasksLinks(self._timing, name)
         self._jobs: frozenset[str] = frozenset()
         """Those that have a ventilator."""
+        self._origins: dict[str, bytes] = {}
+        """By job: what the batches of its ventilator bear."""
         self._complained: set[str] = set()
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
@@ -152,6 +154,8 @@ class WorkerSession:
         if isinstance(message, Places):
             jobs = frozenset(place.job for place in message.places)
             begun, self._jobs = jobs - self._jobs, jobs
+            kept = {job: origin for job, origin in self._origins.items() if self.holding.holds(job)}
+            self._origins = kept | {place.job: place.origin for place in message.places}
             self.holding.places(jobs, frozenset(place.job for place in message.places if place.scarce))
             look: list[SessionOutput] = [LookForEdits()] if begun and self._functions is not None else []
             return look + self._receive_places(now, message.places, sink_host)
@@ -191,8 +195,16 @@ class WorkerSession:
     # -- ventilators --------------------------------------------------------------------------------------------
 
     def take(self, now: float, batches: Iterable[Batch]) -> list[SessionOutput]:
-        """Take batches that came together."""
-        return self._joined(self.holding.take(now, batches))
+        """Take batches that came together; of a job only those of its own ventilator."""
+        mine, said = [], []
+        for batch in batches:
+            if self._origins.get(batch.job, batch.origin) == batch.origin:
+                mine.append(batch)
+            elif batch.job not in self._complained:
+                self._complained.add(batch.job)
+                text = f"a batch of job {batch.job} that another ventilator has pushed is dropped (logged once)"
+                said.append(LogLine("warning", text))
+        return [*said, *self._joined(self.holding.take(now, mine))]
 
     def link_event(self, now: float, host: str, port: int, event: LinkEvent) -> list[SessionOutput]:
         """Take what the monitor of the tasks socket has seen."""

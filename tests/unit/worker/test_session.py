@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from msgspec import Raw, msgpack
+from msgspec import Raw, msgpack, structs
 
 from common.errors import ProtocolError
 from common.log_line import LogLine
@@ -474,3 +474,16 @@ def test_other_functions_after_an_edit_are_offered() -> None:
     made = busy()
     made.slot_event(1.0, Edited(["m.py"]))
     assert Offer(["m:g"]) in made.slot_event(1.1, Imported(["m:g"]))
+
+
+def test_batches_of_a_job_are_taken_from_its_own_ventilator_only() -> None:
+    made = ready()
+    mine, foreign = b"o" * 16, b"f" * 16
+    made.receive(0.0, Places([structs.replace(place(), origin=mine), place("other", port=5558)]), "sink")
+    batches = [structs.replace(batch(first), origin=foreign) for first in (0, 1)]
+    assert words(made.take(0.0, batches)) == [
+        "a batch of job job that another ventilator has pushed is dropped (logged once)"
+    ]
+    assert RunOrder not in kinds(made.take(0.0, batches)), "nor is it said again"
+    assert returned(made.tick(0.0)) == [], "its own ventilator has not lost it"
+    assert RunOrder in kinds(made.take(0.0, [structs.replace(batch(0), origin=mine)]))
