@@ -228,8 +228,8 @@ SAID = {
     "raise_much": "e{40000} the end$",
     "raise_without_words": r"Mute: <exception str\(\) failed>$",
     "raise_something_hostile": "Hostile$",
-    "return_a_generator": "the result, of type generator, cannot be encoded",
-    "return_an_object": "the result, of type object, cannot be encoded",
+    "return_a_generator": "^result: generator cannot be sent; ",
+    "return_an_object": "^result: object cannot be sent; ",
 }
 """What the row of each misdeed says; None when it is no failure."""
 NAMES = list(SAID)

@@ -16,6 +16,7 @@ from common.errors import ProtocolError
 from common.protocol import codec, messages, settings
 from common.protocol.handshake import Handshake
 from common.protocol.messages import Batch, Message, Results
+from common.protocol.values import JSON_EXT
 from common.sink.roster_watch import HANDSHAKES_A_MINUTE_MAX
 from common.sink.rows import recording
 from common.sink.settings import CollectorSettings
@@ -57,7 +58,7 @@ def sockets_of(side: str) -> list[Maker]:
 WRITTEN: dict[str, Callable[[Any], Any]] = {
     "hex": bytes.fromhex,
     "packed": lambda value: msgspec.msgpack.encode(unhex(value)),
-    "json": lambda text: Ext(messages.JSON_EXT, text.encode()),
+    "json": lambda text: Ext(JSON_EXT, text.encode()),
 }
 
 
@@ -281,7 +282,7 @@ def recorded(value: bytes) -> str:
 
 
 def json_text(text: bytes) -> bytes:
-    return msgspec.msgpack.encode(Ext(messages.JSON_EXT, text))
+    return msgspec.msgpack.encode(Ext(JSON_EXT, text))
 
 
 def batch_of(argument: bytes) -> bytes:
@@ -404,7 +405,7 @@ def test_the_ticket_vector() -> None:
         (r"less (\d+) bytes of CURVE", settings.CURVE_BYTES),
         (r"maps in a message of the results link \| ([\d,]+) \|", messages.RESULTS_IN_FRAME_MAX),
         (r"an array of 1 to ([\d,]+) such maps", messages.RESULTS_IN_FRAME_MAX),
-        (r"an extension of type (\d+)\. The ledger", messages.JSON_EXT),
+        (r"an extension of type (\d+)\. The ledger", JSON_EXT),
     ],
 )
 def test_numbers(pattern: str, value: float) -> None:

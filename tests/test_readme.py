@@ -153,6 +153,11 @@ def test_the_results_page(pasted: tuple[Path, str]) -> None:
     assert [*json.loads(example)] == [*printed]
     [program] = blocks(page, "Use SQL", "python")
     shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(program + 'assert total == 333328333350000')}", folder)
+    [program] = blocks(page, "Get the results back", "python")
+    program = f"import sys; sys.path.insert(0, {str(TOP)!r})\n" + program.replace(
+        "tradewind.protocol", "common.protocol"
+    )
+    shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(program + 'assert results[99] == 9801')}", folder)
     query = shlex.split(blocks(page, "Use SQL")[0])[2]
     read = f"import sqlite3; print(*sqlite3.connect('results.db').execute({query!r}))"
     assert shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(read)}", folder) == "(0, 0) (1, 1) (2, 4)\n"

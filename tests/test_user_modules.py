@@ -1,8 +1,11 @@
 """The child process is the user's: their own modules win there, and nothing of theirs can hurt the worker."""
 
 import json
+import math
 import signal
+from datetime import date
 
+from common.protocol.values import value_of
 from tests.conftest import Pipeline, wait_until
 
 
@@ -114,11 +117,10 @@ def fail(n):
     if n == 3: os.kill(os.getpid(), signal.SIGSEGV)
     if n == 4: return Odd()
     if n == 5: return {"deep": [Odd()]}
-    if n == 6: return 2 ** 70
+    if n == 6: return {"1": 2, 1: 2}
     if n == 7: return "x" * (17 * 1024 * 1024)
     if n == 8: sys.exit("stop")
-    if n == 9: return {(1, 2): 3}
-    if n == 10: return "\\ud800"
+    if n == 9: return (each for each in [])
     if n == 11:
         loop = []
         loop.append(loop)
@@ -138,13 +140,12 @@ def test_a_task_that_fails_costs_only_itself_and_is_named(pipeline: Pipeline) ->
         1: "KeyError: 'missing'",
         2: "ended its process with exit code 3",
         3: "killed its process by signal 11 (SIGSEGV)",
-        4: "the result, of type Odd, cannot be encoded",
-        5: "the result, of type dict, cannot be encoded",
-        6: "the result, of type int, cannot be encoded",
+        4: "result: odd.Odd cannot be sent; return numbers, text, lists, ",
+        5: "result['deep'][0]: odd.Odd cannot be sent; return ",
+        6: "result[1]: another key of this map is the same as JSON text",
         7: "the result has 17825797 bytes, but a message holds 16777216: write it to a file and return the path",
         8: "SystemExit: stop",
-        9: "the result, of type dict, cannot be encoded",
-        10: "the result, of type str, cannot be encoded",
+        9: "result: generator cannot be sent",
         11: "the result is nested too deeply, or contains itself",
     }
     for task in range(20):
@@ -152,6 +153,56 @@ def test_a_task_that_fails_costs_only_itself_and_is_named(pipeline: Pipeline) ->
             assert expected[task] in rows[task]
         else:
             assert rows[task] is None
+
+
+def test_tasks_of_which_no_result_can_be_sent_are_not_run_for_nothing(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "models",
+        "class Model:\n    pass\n"
+        "def fit(n):\n    open('ran', 'a').write(f'{n}\\n')\n    return {'fit': [Model()]}\n"
+        "def seldom(n):\n    return n if n % 10 == 2 else Model()\n",
+    )
+    pipeline.sink()
+    worker = pipeline.worker("models", "--slots", "1")
+    job = ("models:fit", "--range", "84", "--retries", "2", "--job", "j")
+    assert pipeline.ventilator(*job).wait() == 1
+    assert (pipeline.folder / "ran").read_text().split() == ["0", "1", "2"]
+    rows = pipeline.query("SELECT status, attempt, error, seconds > 0 FROM results ORDER BY task")
+    assert [row[:2] for row in rows] == [("failed", 1)] * 84
+    assert all(row[2].splitlines()[-1].startswith("result['fit'][0]: models.Model cannot be sent") for row in rows)
+    assert [row[2].startswith("not run: ") for row in rows] == [False] * 3 + [True] * 81
+    # One that returns something else in time is run to its end.
+    assert pipeline.ventilator("models:seldom", "--range", "30", "--batch", "30", "--job", "s").wait() == 1
+    query = "SELECT count(*), count(value) FROM results WHERE job=2 AND seconds > 0"
+    assert pipeline.query(query) == [(30, 3)]
+    assert worker.popen.poll() is None, worker.err
+
+
+def test_results_come_back_as_they_were_returned(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "several",
+        "import dataclasses, datetime, math\n"
+        "@dataclasses.dataclass\nclass Fit:\n    at: object\n    parts: object\n"
+        "def make(n):\n"
+        "    day = datetime.date(2026, 1, 1)\n"
+        "    day = datetime.date(2026, 1, 1)\n"
+        "    return [(1, 'a'), {1: {2}}, [math.nan, -0.0], Fit(day, (b'x',)), 2**70, '\\udcff', 7][n]\n",
+    )
+    pipeline.sink()
+    pipeline.worker("several", "--slots", "1")
+    assert pipeline.ventilator("several:make", "--range", "7", "--batch", "7").wait() == 0
+    rows = pipeline.query("SELECT value, json, exact FROM results ORDER BY task")
+    assert [row[0] for row in rows] == [
+        '[1,"a"]',
+        '{"1":[2]}',
+        '["NaN",-0.0]',
+        '{"at":"2026-01-01","parts":["eA=="]}',
+        str(2**70),
+        "\\udcff",
+        7,
+    ]
+    expected = [(1, "a"), {1: {2}}, [math.nan, -0.0], {"at": date(2026, 1, 1), "parts": (b"x",)}, 2**70, "\udcff", 7]
+    assert [repr(value_of(*row)) for row in rows] == [repr(value) for value in expected]
 
 
 def test_a_result_that_the_function_changes_later_is_recorded_as_it_was_returned(pipeline: Pipeline) -> None:

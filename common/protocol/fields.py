@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from .values import JSON_EXT as JSON_EXT
+
 PROTOCOL_VERSION = 2
 TASK_MAX = 2**53
 BATCH_TASKS_MAX = 100_000
 RESULTS_IN_FRAME_MAX = 1_000
-JSON_EXT = 1
-"""The MessagePack extension type of a value as JSON text."""
 SECONDS_MAX = 1e9
 UNUSABLE = 127
 """The MessagePack extension type of an argument that could not be made from the input: it holds the reason as text."""

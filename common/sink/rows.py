@@ -14,7 +14,8 @@ from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError
 from ..protocol.codec import decode_outcomes, decode_value
-from ..protocol.messages import JSON_EXT, Quarantine, Results
+from ..protocol.messages import Quarantine, Results
+from ..protocol.values import JSON_EXT
 
 _INTEGER_MAX = 2**63 - 1
 _json = msgspec.json.Decoder(Raw)

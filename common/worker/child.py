@@ -45,6 +45,7 @@ from typing import Any, NoReturn, cast, get_origin
 import msgspec
 
 _PLAIN = frozenset((int, float, bool, type(None)))
+_TEXTS = frozenset((str, bytes))
 _FLUSH_S = 0.05
 _READ_BYTES = 256 * 1024
 _LAST_S = 0.1
@@ -67,8 +68,7 @@ _FLUSH_BYTES = 1024 * 1024
 _ERROR_CHARACTERS_MAX = 50_000
 _LINK_TAKEN = 70
 """The exit code that tells the worker that a task has taken this process's descriptors."""
-_JSON_EXT = 1
-"""The extension type of a value as JSON text; docs/PROTOCOL.md has it too."""
+_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
 _LEVELS_SURE = 900
 """With fewer brackets than this a value cannot be nested too deeply."""
 _encoder = msgspec.msgpack.Encoder()
@@ -76,6 +76,19 @@ _UNUSABLE = 127
 """The extension type of an argument that could not be made from the input; it holds the reason."""
 _read, _write, _poll = os.read, os.write, select.poll
 """As they are before the user's modules may replace them: gevent and eventlet do, for greenlets of one thread."""
+
+
+def _value_forms() -> ModuleType:
+    """How results are encoded: a file of Tradewind's, loaded by its path, so that no module of the user's is hidden."""
+    path = Path(__file__).parents[1] / "protocol" / "values.py"
+    spec = importlib.util.spec_from_file_location("tradewind_values", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+value_forms = _value_forms()
 
 
 class ChildLimits(msgspec.Struct, frozen=True):
@@ -107,6 +120,10 @@ class Exposed:
                 functions, others = _public_functions(module)
                 self.functions |= functions
                 self.left_out += others
+
+    def said(self) -> dict[str, list[str]]:
+        """What the worker is told of them."""
+        return {"ready": sorted(self.functions), "left_out": sorted({*self.left_out} - self.functions.keys())}
 
 
 def _own_file(name: str) -> str | None:
@@ -285,6 +302,13 @@ class Wire:
 class Unfit(Exception):
     """A result that cannot be sent; the text says why."""
 
+    do_not_retry = True
+
+    def __init__(self, text: str, of_type: bool = False) -> None:
+        super().__init__(text)
+        self.of_type = of_type
+        """True when it is because of what the function returns, and not how much."""
+
 
 class Unusable(Exception):
     """Stands in the place of an argument that could not be made from the input; the text says why."""
@@ -300,8 +324,10 @@ def _extension(code: int, content: memoryview) -> Any:
 _decoder = msgspec.msgpack.Decoder(tuple[str, list[tuple[int, list[Any]]]], ext_hook=_extension)
 
 
-def _refusing(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The function for arguments of which some are unusable."""
+def _refusing(function: Callable[[Any], Any], arguments: list[Any]) -> Callable[[Any], Any]:
+    """The function for these arguments, of which some may be unusable."""
+    if Unusable not in map(type, arguments):
+        return function
 
     def _call(argument: Any) -> Any:
         if type(argument) is Unusable:
@@ -313,7 +339,7 @@ def _refusing(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 @dataclass(slots=True)
 class PartOutcomes:
-    """Outcomes of one part of the running order, in the order of its tasks. Errors go by offset from `first`."""
+    """Outcomes of one part of the running order, in task order; errors and exact values by offset from `first`."""
 
     first: int
     values: list[Any] = field(default_factory=list)
@@ -321,6 +347,10 @@ class PartOutcomes:
     errors: dict[int, str] = field(default_factory=dict)
     final: set[int] = field(default_factory=set)
     """Offsets of errors that are not to be retried."""
+    exact: dict[int, bytes] = field(default_factory=dict)
+    """Exact values that were not sent."""
+    unsendable: list[str] = field(default_factory=list)
+    """Why results of this part cannot be sent, where that is because of their type."""
     sent: int = 0
 
     def unsent(self) -> int:
@@ -394,53 +424,59 @@ class Outbox:
         part.sent = high
         values, seconds = part.values[low:high], part.seconds[low:high]
         errors = {at - low: text for at, text in part.errors.items() if low <= at < high}
-        try:
-            _encoder.encode(values)
-        except Exception:
-            values = [self._checked(at, value, errors) for at, value in enumerate(values)]
-        errors_said = [(at, text, at + low in part.final) for at, text in errors.items()]
-        outcomes = _encoder.encode({"values": values, "seconds": seconds, "errors": errors_said})
-        return part.first + low, high - low, sum(seconds), outcomes
+        outcomes = {"values": values, "seconds": seconds}
+        outcomes["errors"] = [(at, text, at + low in part.final) for at, text in errors.items()]
+        if part.exact:
+            outcomes["exact"] = [(at - low, part.exact.pop(at)) for at in range(low, high) if at in part.exact]
+        return part.first + low, high - low, sum(seconds), _encoder.encode(outcomes)
 
-    def _checked(self, at: int, value: Any, errors: dict[int, str]) -> Any:
-        try:
-            self._encoded(value)
-        except Unfit as error:
-            errors[at] = str(error)
-            return None
-        return value
-
-    def sealed(self, value: Any) -> msgspec.Raw:
+    def sealed(self, value: Any, offset: int) -> msgspec.Raw:
         """The value encoded now, so that the function may change it afterwards. Raises Unfit."""
         with self.limit:
-            encoded = self._encoded(value)
+            encoded, exact = self._encoded(value)
+        size = len(encoded) + (0 if exact is None else len(exact) + _HEADER_BYTES)
         unsent = self._before_count + self.part.unsent()
-        if self.size + len(encoded) + _TASK_BYTES * unsent > self._value_bytes_max:
+        if self.size + size + _TASK_BYTES * unsent > self._value_bytes_max:
             # Together they would not fit into a message.
             self.flush()
-        self.size += len(encoded)
+        self.size += size
+        if exact is not None:
+            self.part.exact[offset] = exact
         return msgspec.Raw(encoded)
 
-    def _encoded(self, value: Any) -> bytes:
+    def _encoded(self, value: Any) -> tuple[bytes, bytes | None]:
+        """The readable form, encoded, and the exact one where the readable one does not give the result back."""
         try:
-            if type(value) in (str, bytes):
+            if type(value) in _TEXTS:
                 # Looked at before there is a second copy of it, for which the memory may not suffice.
                 self._check_size(len(value) + _HEADER_BYTES)
-                encoded = _encoder.encode(value)
-            else:
-                text = msgspec.json.encode(value)
-                if text.count(b"[") + text.count(b"{") >= _LEVELS_SURE:
-                    _check_depth(text)
-                encoded = _encoder.encode(msgspec.msgpack.Ext(_JSON_EXT, text))
+                return _encoder.encode(value), None
+        except UnicodeEncodeError:
+            # It has surrogates, as names of files that are no UTF-8.
+            pass
+        try:
+            return self._forms(value)
         except RecursionError:
             raise Unfit("the result is nested too deeply, or contains itself") from None
+        except value_forms.Unsendable as error:
+            raise Unfit(str(error), of_type=True) from None
         except (Unfit, MemoryError):
             raise
         except Exception as error:
             kind = type(value).__qualname__
-            raise Unfit(f"the result, of type {kind}, cannot be sent: {error}") from None
-        self._check_size(len(encoded))
-        return encoded
+            raise Unfit(f"the result, of type {kind}, cannot be sent: {error!r}", of_type=True) from None
+
+    def _forms(self, value: Any) -> tuple[bytes, bytes | None]:
+        readable, exact = value_forms.forms(value)
+        if type(readable) is msgspec.msgpack.Ext:
+            text = bytes(readable.data)
+            if text.count(b"[") + text.count(b"{") >= _LEVELS_SURE:
+                _check_depth(text)
+        encoded = _encoder.encode(readable)
+        if exact is not None and len(encoded) + len(exact) > self._value_bytes_max >= len(exact) + _TASK_BYTES:
+            encoded = _encoder.encode(f"{type(value).__name__}, {len(exact)} bytes")
+        self._check_size(len(encoded) + len(exact or b""))
+        return encoded, exact
 
     def _check_size(self, count: int) -> None:
         if count > self._value_bytes_max:
@@ -453,6 +489,35 @@ class Outbox:
 def _check_depth(text: bytes) -> None:
     """Raise RecursionError for JSON that whoever reads it, with less room for depth than this process, could not."""
     msgspec.json.decode(b"[" * _DEPTH_MARGIN + text + b"]" * _DEPTH_MARGIN, type=msgspec.Raw)
+
+
+class Trial:
+    """Functions that return only what cannot be sent: after a few tasks of one its others fail without being run.
+
+    Hours of work would be thrown away, task by task. One task is not enough to judge by: the results of a function may
+    be of several types.
+    """
+
+    _TRIALS = 3
+
+    def __init__(self) -> None:
+        self._trials: dict[str, int] = {}
+        """By function: how many more results that cannot be sent it may return."""
+        self.refused: dict[str, str] = {}
+        """Each with the reason."""
+
+    def trials(self, name: str) -> int:
+        """How many more results of this function may be unsendable."""
+        return self._trials.get(name, self._TRIALS)
+
+    def judge(self, name: str, part: PartOutcomes) -> None:
+        """A part of an order of this function was run."""
+        if len(part.errors) < len(part.seconds):
+            self._trials[name] = sys.maxsize
+        elif part.unsendable:
+            self._trials[name] = self.trials(name) - len(part.unsendable)
+            if self._trials[name] <= 0:
+                self.refused[name] = part.unsendable[-1]
 
 
 class TaskOutput(io.RawIOBase):
@@ -718,8 +783,12 @@ def _run(
     progress: memoryview[int],
     started: memoryview[float],
     prints: TaskPrints,
+    trials: int,
 ) -> None:
-    """Call the function for each argument. One clock reading a task: an end is the next one's beginning."""
+    """Call the function for each argument. One clock reading a task: an end is the next one's beginning.
+
+    It stops early when none of its results could be sent, and `trials` of them because of their type.
+    """
     clock, first = time.monotonic, part.first
     wire, unsettled = outbox.wire, first
     (out, err), is_wrapped = (text.output for text in prints.own), prints.is_wrapped
@@ -731,14 +800,20 @@ def _run(
         progress[0] = first + offset
         try:
             value = function(argument)
-            if type(value) not in _PLAIN:
-                value = outbox.sealed(value)
+            kind = type(value)
+            if kind is int:
+                if not _INTEGER_MIN <= value <= _INTEGER_MAX:
+                    value = outbox.sealed(value, offset)
+            elif kind not in _PLAIN:
+                value = outbox.sealed(value, offset)
         except BaseException as error:
             value = None
             part.errors[offset] = _described(error, outbox.limit)
             outbox.size += len(part.errors[offset].encode())
             if _is_final(error):
                 part.final.add(offset)
+            if type(error) is Unfit and error.of_type:
+                part.unsendable.append(str(error))
         if wire.forked:
             os._exit(0)
         if out.open_line or err.open_line or is_wrapped:
@@ -756,10 +831,25 @@ def _run(
         began = ended
         if outbox.size > _FLUSH_BYTES:
             outbox.flush()
+        if len(part.unsendable) >= trials and len(part.errors) == offset + 1:
+            break
     prints.put_back()
-    if unsettled < first + len(arguments):
-        prints.settle(unsettled, first + len(arguments) - 1)
+    end = first + len(seconds)
+    if unsettled < end:
+        prints.settle(unsettled, end - 1)
     progress[0] = -1
+
+
+def _fail_unrun(outbox: Outbox, part: PartOutcomes, count: int, reason: str) -> None:
+    """The rest of the part's `count` tasks, of a function of which no result can be sent, are not run for nothing."""
+    for offset in range(len(part.seconds), count):
+        part.errors[offset] = f"not run: none of the results of this function so far could be sent\n{reason}"
+        part.final.add(offset)
+        outbox.size += len(part.errors[offset].encode())
+        part.values.append(None)
+        part.seconds.append(0.0)
+        if outbox.size > _FLUSH_BYTES:
+            outbox.flush()
 
 
 def _is_final(error: BaseException) -> bool:
@@ -828,14 +918,8 @@ def main() -> None:
         wire.send({"broken": _broken(error, specs)})
         return
     prints.imported()
-    wire.send(
-        {
-            "ready": sorted(exposed.functions),
-            "left_out": sorted({*exposed.left_out} - exposed.functions.keys()),
-            "files": _files(specs),
-        }
-    )
-    tasks_left, order_count = limits.tasks_max or sys.maxsize, 0
+    wire.send({**exposed.said(), "files": _files(specs)})
+    tasks_left, order_count, trial = limits.tasks_max or sys.maxsize, 0, Trial()
     try:
         while tasks_left and (order := _next_order(outbox)) is not None:
             name, parts = order
@@ -848,10 +932,13 @@ def main() -> None:
             watch.begin()
             while tasks_left and (part := orders.next()) is not None:
                 first, arguments = part[0], part[1][:tasks_left]
-                function = exposed.functions[name]
-                if Unusable in map(type, arguments):
-                    function = _refusing(function)
-                _run(function, arguments, outbox, outbox.begin(first), progress, started, prints)
+                made = outbox.begin(first)
+                if name not in trial.refused:
+                    function = _refusing(exposed.functions[name], arguments)
+                    _run(function, arguments, outbox, made, progress, started, prints, trial.trials(name))
+                    trial.judge(name, made)
+                if name in trial.refused:
+                    _fail_unrun(outbox, made, len(arguments), trial.refused[name])
                 tasks_left -= len(arguments)
             watch.busy = False
             prints.restore_descriptors()

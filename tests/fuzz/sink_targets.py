@@ -12,7 +12,6 @@ from common.log_line import LogLine
 from common.protocol.codec import decode_from_sink, encode, join_results, split_results, ticket
 from common.protocol.codec import decode_to_sink as decode_at_sink
 from common.protocol.messages import (
-    JSON_EXT,
     PROTOCOL_VERSION,
     Ask,
     Beat,
@@ -28,6 +27,7 @@ from common.protocol.messages import (
     ToSink,
 )
 from common.protocol.users import OBSERVER, VENTILATOR, WORKER, User
+from common.protocol.values import JSON_EXT
 from common.sink.collector import Collector
 from common.sink.outputs import Output, Send
 from common.sink.settings import CollectorSettings

@@ -10,7 +10,8 @@ from msgspec import Raw
 from msgspec import inspect as shape
 from msgspec.msgpack import Ext
 
-from common.protocol.messages import JSON_EXT, Outcomes, Results
+from common.protocol.messages import Outcomes, Results
+from common.protocol.values import JSON_EXT
 from common.sink.rows import RowSet, recording
 
 TICKET = b"t" * 16

@@ -9,7 +9,8 @@ import pytest
 from msgspec import Raw
 from msgspec.msgpack import Ext
 
-from common.protocol.messages import JSON_EXT, UNUSABLE, Quarantine
+from common.protocol.messages import UNUSABLE, Quarantine
+from common.protocol.values import JSON_EXT
 from common.sink.rows import columns, quarantined, recording
 from tests.unit.builders import record, results
 
