@@ -1,12 +1,14 @@
 """What is recorded, who gets a receipt, and what happens while the ledger is stuck."""
 
+import tracemalloc
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.msgpack import Ext
 
 from common.errors import ProtocolError
-from common.protocol.codec import BadResults, encode, split_results
+from common.protocol.codec import BadResults, encode, join_results, split_results
 from common.protocol.messages import (
     Ask,
     Failed,
@@ -20,6 +22,7 @@ from common.protocol.messages import (
     Refused,
     Results,
 )
+from common.protocol.values import JSON_EXT
 from common.sink.collector import Collector
 from common.sink.outputs import Send
 from tests.unit.sink.scene import ADA, BOB, ROSTER, SETTINGS, SQUARE, VERA, Scene, levels, of, said, to
@@ -120,6 +123,40 @@ def test_outcomes_that_cannot_be_read_fail_their_tasks_and_no_others_and_get_a_r
     assert [(task, status) for task, status, _ in rows] == [(0, "failed"), (1, "failed"), (2, "ok")]
     assert rows[0][2].startswith("the worker's outcomes cannot be read: ")
     assert scene.deliver(msgspec.structs.replace(bad, outcomes=outcomes)) == [], "logged once"
+
+
+MANY = 2_000_000
+HEAD = b"\xdd" + MANY.to_bytes(4, "big")
+EMPTY_LISTS = msgspec.msgpack.encode(Ext(JSON_EXT, b"[" + b"[]," * MANY + b"1]"))
+
+
+@pytest.mark.parametrize(
+    "values", [b"\x91" + HEAD + b"\x90" * MANY, HEAD + b"\x90" * MANY, HEAD + b"\xa0" * MANY, b"\x91" + EMPTY_LISTS]
+)
+def test_nothing_is_made_of_what_is_in_a_value(scene: Scene, values: bytes) -> None:
+    """Two million lists would take 112 MB; the bytes that came are copied a few times at most."""
+    scene.ventilator()
+    outcomes = b"\x83\xa6values" + values + b"\xa7seconds\x91\x00\xa6errors\x90"
+    frame = join_results([encode(msgspec.structs.replace(scene.batch([1]), outcomes=outcomes))])
+    tracemalloc.start()
+    try:
+        scene.deliver(*split_results(frame))  # type: ignore[arg-type]
+        scene.sink.flush(scene.now)
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(frame)
+    finally:
+        tracemalloc.stop()
+    assert scene.row_count() == 1
+
+
+def test_a_message_of_many_maps_is_refused_by_its_head() -> None:
+    frame = HEAD + b"\x80" * MANY
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError):
+            split_results(frame)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_outcomes_that_cannot_be_read_are_retried_like_other_failures(scene: Scene) -> None:
