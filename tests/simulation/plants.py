@@ -706,7 +706,7 @@ def returns_are_kept(patch: Patch) -> None:
     tick = Holding.tick
 
     def forgetful(holding: Any, now: float) -> list[Any]:
-        holding._returns.clear()
+        holding._returns._due.clear()
         return tick(holding, now)
 
     patch.setattr(Holding, "tick", forgetful)
