@@ -168,6 +168,10 @@ class Worker:
             "errors": [(offset, error, False) for offset, (_, _, error) in enumerate(outcomes) if error],
         }
         message["outcomes"] = msgpack.encode(made)
+        offset = message["first"] - batch["first"]
+        arguments = msgpack.encode(batch["arguments"][offset : offset + len(outcomes)]) if batch["keep"] else b""
+        if arguments and len(arguments) + len(message["outcomes"]) <= VALUE_BYTES_MAX:  # else the ledger goes without
+            message["arguments"] = arguments
         held.serials.add(self.serial)
         self.unacked[self.serial] = [held, msgpack.encode([message]), now, RESEND_S]  # `tick` sends it
 

@@ -381,3 +381,55 @@ def test_results_are_read_on_another_machine_as_they_are_beside_the_ledger(pipel
     lost = desk.run("sink", "results", "nosuch", *key)
     assert lost.wait() == 2
     assert lost.err == f"sink: there is no job nosuch in this ledger: `{SINK} jobs {shlex.join(key)}` lists them\n"
+
+
+NAMES = """
+import os, time
+def name(text):
+    if text.startswith("bad") and not os.path.exists("mended"):
+        raise ValueError("no")
+    while text == "slow" and not os.path.exists("open"):
+        time.sleep(0.01)
+    return text
+"""
+
+
+def test_failed_arguments_are_an_input_again(pipeline: Pipeline) -> None:
+    pipeline.module("names", NAMES)
+    pipeline.sink()
+    pipeline.worker("names")
+    (pipeline.folder / "in.txt").write_text("a\nbad 1\nc\nbad é\n" + "bad" * 5_000 + "\n")
+    first = pipeline.ventilator("names:name", "in.txt", "--job", "first")
+    assert first.wait() == 1
+    assert "task 1 (bad 1) failed: ValueError: no" in first.err
+    failed = pipeline.run("sink", "results", "first", "--failed", "--arguments")
+    assert failed.out == "bad 1\nbad é\n"
+    assert (failed.wait(), "1 of 3 arguments are not in the ledger whole" in failed.err) == (2, True)
+    assert "(tasks 4, counted from 0)" in failed.err
+    (pipeline.folder / "mended").touch()
+    (pipeline.folder / "again.txt").write_text(failed.out)
+    assert pipeline.ventilator("names:name", "again.txt", "--job", "again").wait() == 0
+    assert pipeline.query("SELECT job, task, argument, value FROM task_results WHERE job='again'") == [
+        ("again", 0, "bad 1", "bad 1"),
+        ("again", 1, "bad é", "bad é"),
+    ]
+    lines = [json.loads(line) for line in pipeline.run("sink", "results", "first").out.splitlines()]
+    assert [line["argument"] for line in lines[:4]] == ["a", "bad 1", "c", "bad é"]
+    assert (len(lines[4]["argument"]), len(lines[4]["argument_digest"])) == (4_096, 32)
+
+
+def test_arguments_of_json_and_ranges_are_json_lines_and_a_job_may_keep_none(pipeline: Pipeline) -> None:
+    pipeline.module("same", "def same(value):\n    return 1\n")
+    pipeline.sink()
+    pipeline.worker("same")
+    values = [{"a": [1, None]}, "two\nlines", 2.5, "1"]
+    (pipeline.folder / "in.jsonl").write_text("".join(json.dumps(value) + "\n" for value in values))
+    assert pipeline.ventilator("same:same", "in.jsonl", "--job", "json").wait() == 0
+    assert pipeline.ventilator("same:same", "--range=-1:2", "--job", "range").wait() == 0
+    assert pipeline.ventilator("same:same", "in.jsonl", "--job", "none", "--no-arguments").wait() == 0
+    printed = {job: pipeline.run("sink", "results", job, "--arguments") for job in ("json", "range", "none")}
+    assert [json.loads(line) for line in printed["json"].out.splitlines()] == values
+    assert "JSON lines: put them into a file named .jsonl" in printed["json"].err
+    assert printed["range"].out == "-1\n0\n1\n"
+    assert (printed["none"].out, printed["none"].wait()) == ("", 2)
+    assert pipeline.query("SELECT DISTINCT argument FROM results WHERE job=3") == [(None,)]

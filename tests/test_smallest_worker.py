@@ -72,6 +72,9 @@ def test_it_does_whole_jobs_and_returns_what_it_cannot_hold(pipeline: Pipeline) 
     assert executions(pipeline) == [0]
     assert pipeline.ventilator("gate:quick", "--range", "20000", "--job", "large").wait() == 0
     assert pipeline.query("SELECT count(*), sum(value) FROM results WHERE job=2") == [(20000, sum(range(20000)))]
+    (pipeline.folder / "in.jsonl").write_text("".join(f"{number}\n" for number in range(500)))
+    assert pipeline.ventilator("gate:quick", "in.jsonl").wait() == 0
+    assert pipeline.query("SELECT count(*) FROM results WHERE job=3 AND argument = CAST(task AS TEXT)") == [(500,)]
     for worker in workers:
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0

@@ -1,6 +1,6 @@
 """What the fields of messages may hold, and what all messages are."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -36,6 +36,9 @@ Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:%_-]*\Z", max_length=255)]
 """A name or an address, an IPv6 address without brackets."""
 Obstacle = Literal["silence", "name", "handshake"]
 """Why a link does not come up: nothing answers, the name has no address, something answers that is not the peer."""
+Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
+ArgumentForm = Literal["", "text", "json"]
+"""How the ledger keeps a job's arguments: not at all, as text, or as JSON text."""
 
 
 HELD_MAX = 20_000
@@ -50,3 +53,17 @@ NamesByJob = Annotated[dict[Name, BatchNames], Meta(max_length=JOBS_HELD_MAX)]
 
 class Message(Struct, frozen=True, gc=False, tag_field="type", tag=str.lower):
     """Any message; its class name in lower case is its `type` on the wire."""
+
+
+class Outcomes(Struct, frozen=True, gc=False):
+    """What `Results.outcomes` holds: values and run times in task order, errors and exact values by offset.
+
+    A value is None, a bool, int, float, str or bytes, or `Ext(JSON_EXT, text)` for everything else. Where that cannot
+    give the result back, `exact` has it too (`values.py`). An error is (offset, text, final); a final one is not to be
+    retried.
+    """
+
+    values: list[Any]
+    seconds: Annotated[list[Seconds], Meta(max_length=BATCH_TASKS_MAX)]
+    errors: Annotated[list[tuple[Index, Text, bool]], Meta(max_length=BATCH_TASKS_MAX)]
+    exact: Annotated[list[tuple[Index, bytes]], Meta(max_length=BATCH_TASKS_MAX)] = []

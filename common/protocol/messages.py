@@ -4,11 +4,12 @@
 where they enter, and trusted afterwards. Nothing is ever unpickled.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 
 from .fields import (
+    ArgumentForm as ArgumentForm,
     Attempt as Attempt,
     BATCH_TASKS_MAX as BATCH_TASKS_MAX,
     BatchCount as BatchCount,
@@ -16,6 +17,7 @@ from .fields import (
     BatchNames as BatchNames,
     BatchRange as BatchRange,
     Count as Count,
+    Digest as Digest,
     Function as Function,
     HELD_FACTOR as HELD_FACTOR,
     HELD_MAX as HELD_MAX,
@@ -26,6 +28,7 @@ from .fields import (
     Name as Name,
     NamesByJob as NamesByJob,
     Obstacle as Obstacle,
+    Outcomes as Outcomes,
     PROTOCOL_VERSION as PROTOCOL_VERSION,
     Port as Port,
     Prefetch as Prefetch,
@@ -49,7 +52,8 @@ class Batch(Message, frozen=True):
     """Tasks `first` to `first + count - 1` of a job, with their arguments.
 
     A task that runs longer than `timeout_s` is ended. A `suspect` batch is one that a worker died with: the worker says
-    that it starts before it starts. A `copy` is for a worker that does not have the batch: another one does.
+    that it starts before it starts. A `copy` is for a worker that does not have the batch: another one does. With
+    `keep`, its results carry the arguments, for the ledger.
     """
 
     job: Name
@@ -63,13 +67,18 @@ class Batch(Message, frozen=True):
     copy: bool
     arguments: Raw
     origin: Annotated[bytes, Meta(max_length=16)] = b""
+    keep: bool = False
 
 
 # -- the results link: worker PUSH → sink PULL ------------------------------------------------------------------
 
 
 class Results(Message, frozen=True):
-    """Outcomes of tasks `first` to `first + count - 1`, which are all or a part of one batch."""
+    """Outcomes of tasks `first` to `first + count - 1`, which are all or a part of one batch.
+
+    `arguments` is the encoded array of their arguments, where the batch says `keep`. Those in `cuts` are nil there,
+    because they are large: offset, digest and the beginning of each.
+    """
 
     job: Name
     worker: Name
@@ -81,20 +90,8 @@ class Results(Message, frozen=True):
     ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
     outcomes: bytes
     """Encoded `Outcomes`: whose they are is known before they are read."""
-
-
-class Outcomes(Struct, frozen=True, gc=False):
-    """What `Results.outcomes` holds: values and run times in task order, errors and exact values by offset.
-
-    A value is None, a bool, int, float, str or bytes, or `Ext(JSON_EXT, text)` for everything else. Where that cannot
-    give the result back, `exact` has it too (`values.py`). An error is (offset, text, final); a final one is not to be
-    retried.
-    """
-
-    values: list[Any]
-    seconds: Annotated[list[Seconds], Meta(max_length=BATCH_TASKS_MAX)]
-    errors: Annotated[list[tuple[Index, Text, bool]], Meta(max_length=BATCH_TASKS_MAX)]
-    exact: Annotated[list[tuple[Index, bytes]], Meta(max_length=BATCH_TASKS_MAX)] = []
+    arguments: bytes | None = None
+    cuts: tuple[tuple[Index, Digest, Text], ...] = ()
 
 
 # -- the control link, to the sink ------------------------------------------------------------------------------
@@ -168,6 +165,7 @@ class Open(Message, frozen=True):
     retries: Annotated[int, Meta(ge=0, le=100_000)]
     retry_failed: bool
     reopens: bool
+    arguments: ArgumentForm = ""
 
 
 class Ask(Message, frozen=True):
@@ -364,12 +362,12 @@ class Roster(Message, frozen=True):
 
 
 class Closed(Message, frozen=True):
-    """Answer to `Close`: the job's counts and its first failures (task, headline of the error)."""
+    """Answer to `Close`: the job's counts and its first failures (task, headline of the error, argument or nil)."""
 
     job: Name
     done: Count
     failed: Count
-    failures: list[tuple[Index, str]]
+    failures: list[tuple[Index, str, str | None]]
 
 
 class JobReport(Struct, frozen=True, gc=False):

@@ -33,6 +33,7 @@ class ResultRow(Struct, frozen=True, gc=False):
     """A recorded task. `value` is as the ledger has it: number, text, bytes or nil, JSON text when `json` is set.
 
     Where that cannot give the result back, `exact` has it as the worker has sent it. A failed task has an `error`.
+    The `argument` is likewise, and with a digest only the beginning.
 
     Of a row that does not fit into a message value and error are cut, and `exact` is left out: `is_cut`.
     """
@@ -46,6 +47,9 @@ class ResultRow(Struct, frozen=True, gc=False):
     worker: Name
     seconds: Seconds
     is_cut: bool
+    argument: Any = None
+    argument_json: bool = False
+    argument_digest: bytes | None = None
 
 
 class Rows(Message, frozen=True):

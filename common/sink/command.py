@@ -6,6 +6,7 @@ What a command needs is imported when it runs, so that `--help` and the shell's 
 import socket
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,9 @@ LastJob = Annotated[str | None, options.argument(PRINT, "JOB", "The job. Without
 FormatOption = Annotated[Format, options.option(PRINT, None, "jsonl|csv", "How to print: JSON lines or CSV.")]
 Failed = Annotated[bool, options.flag(PRINT, None, "Print only tasks that failed.", "--failed")]
 Follow = Annotated[bool, options.flag(PRINT, None, "Print results as they arrive, until the job ends.", "--follow")]
+Arguments = Annotated[
+    bool, options.flag(PRINT, None, "Print only the tasks' arguments, one a line: an input again.", "--arguments")
+]
 READERS = (OBSERVER, VENTILATOR)
 """Who may see all."""
 ReadersKey = Annotated[
@@ -108,6 +112,7 @@ def results(
     format: FormatOption = Format.jsonl,
     failed: Failed = False,
     follow: Follow = False,
+    arguments: Arguments = False,
 ) -> None:
     """Print the results of a job in task order, or with --follow as they arrive.
 
@@ -116,16 +121,23 @@ def results(
     from . import tables
     from .ledgers import open_reader
 
+    if arguments and (follow or format is Format.csv):
+        raise OperatorError("--arguments prints lines of input: leave out --follow and --format")
     if asks_sink(context, ledger, key):
         remote = open_remote(keys, key, sink)
         number = remote.job(job)
-        rows = remote.follow(number, failed) if follow else remote.rows(number, failed)
+        in_order = partial(remote.rows, number, failed)
+        rows = remote.follow(number, failed) if follow else in_order()
     else:
         reader = open_reader(ledger)
         number = reader.job(job)
-        rows = tables.followed(reader, number, failed) if follow else reader.rows(number, failed)
+        in_order = partial(reader.rows, number, failed)
+        rows = tables.followed(reader, number, failed) if follow else in_order()
     with console.pipe_may_close():
-        tables.print_results(rows, format is Format.csv)
+        if arguments:
+            tables.print_arguments(in_order)
+        else:
+            tables.print_results(rows, format is Format.csv)
 
 
 @app.command(**console.look())

@@ -57,9 +57,9 @@ class Commits:
             return self._refuse(user, results, "results for a batch that was never pushed", f"job {results.job}")
         outputs: list[Output] = []
         try:
-            recorded = recording(results, job.attempts, job.attempts_max)
+            recorded = recording(results, job.attempts, job.attempts_max, job.arguments)
         except ProtocolError as error:
-            recorded = failing(results, str(error), job.attempts, job.attempts_max)
+            recorded = failing(results, str(error), job.attempts, job.attempts_max, job.arguments)
             outputs = self._lines.complain(user, "outcomes that cannot be read", str(error))
         self.pending.recordings[results.worker, results.serial] = recorded
         return outputs
@@ -69,7 +69,7 @@ class Commits:
         try:
             job = self._ledger.job(message.job)
             assert job is not None
-            self.pending.quarantined.append(quarantined(message, job.attempts))
+            self.pending.quarantined.append(quarantined(message, job.attempts, job.arguments))
         except ProtocolError as error:
             return self._lines.complain(user, "malformed quarantine", str(error))
         text = (

@@ -17,6 +17,7 @@ from ..protocol.messages import (
     Roster,
 )
 from ..protocol.users import WORKER, User
+from .arguments import of_range, shown
 from .headline import headline
 from .job_rules import stays_done, why_not_open
 from .outputs import LogLimiter, Output, Send, refusal
@@ -156,7 +157,8 @@ class Jobs:
         if message.retry_failed:
             # Attempts count on from the failed rows, so that new rows replace these.
             attempts = self._ledger.failed_attempts(message.job) or attempts
-        return self._ledger.open_job(message.job, message.function, message.source, message.retries, attempts)
+        kind = message.function, message.source
+        return self._ledger.open_job(message.job, *kind, message.retries, attempts, message.arguments, False)
 
     def _tell_opened(self, now: float, open_job: OpenJob, job: Job, resumed: bool) -> list[Output]:
         opened = Opened(
@@ -198,8 +200,8 @@ class Jobs:
         except LedgerStuck as error:
             return self._lines.say(now, open_job.user, "error", f"the ledger cannot close job {open_job.job}: {error}")
         failures = [
-            (task, headline(error))
-            for task, error in self._ledger.failures(open_job.job, self._settings.failures_shown)
+            (task, headline(error), shown(argument or of_range(job.source, task)))
+            for task, error, argument in self._ledger.failures(open_job.job, self._settings.failures_shown)
         ]
         text = f"job {open_job.job} is done: {counted(job.done - job.failed, 'task')} ok, {job.failed:,} failed"
         return [

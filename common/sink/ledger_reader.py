@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import OperatorError
 from ..options import DEFAULT_LEDGER
 from .sqlite_file import unusable
+from .sqlite_pages import COLUMNS
 from .store import JobSummary, Row
 
 _ASK = "ask its sink with --key FILE, or its owner for a copy"
@@ -21,7 +22,11 @@ class LedgerReader:
 
     _PAGE = 5_000
     _PAGE_BYTES = 16 * 1024 * 1024
-    _COLUMNS = "task, status, value, json, error, attempt, worker, seconds, exact"
+    _COLUMNS_OF_1 = (
+        "task, status, value, results.json, error, attempt, worker, seconds, NULL,"
+        " CASE WHEN source LIKE 'range %' THEN CAST(substr(source, 7) AS INTEGER) + task END, NULL, NULL"
+    )
+    """Of version 1, which no sink of a later version has opened since."""
 
     def __init__(self, path: str) -> None:
         if not Path(path).is_file():
@@ -37,9 +42,8 @@ class LedgerReader:
         """What the file looked like, if it is read as one that nobody changes."""
         try:
             self._db = self._opened()
-            if not self._db.execute("SELECT 1 FROM pragma_table_info('results') WHERE name='exact'").fetchone():
-                # Of version 1, which no sink of a later version has opened since.
-                self._COLUMNS = self._COLUMNS.replace("exact", "NULL")
+            exact = self._db.execute("SELECT 1 FROM pragma_table_info('results') WHERE name='exact'").fetchone()
+            self._columns = COLUMNS if exact else self._COLUMNS_OF_1
         except sqlite3.Error as error:
             raise OperatorError(unusable(path, error)) from None
 
@@ -131,7 +135,8 @@ class LedgerReader:
 
     def _paged(self, job: int, after: int, end: int | None, failed: bool) -> Iterator[Row]:
         only = " AND status='failed'" if failed else ""
-        sql = f"SELECT {self._COLUMNS} FROM results WHERE job=? AND task>? AND task<?{only} ORDER BY task LIMIT ?"
+        where = f"job=? AND task>? AND task<?{only} ORDER BY task LIMIT ?"
+        sql = f"SELECT {self._columns} FROM results JOIN jobs USING (job) WHERE {where}"
         is_last = False
         while not is_last:
             rows, is_last = self._page(sql, job, after, 2**62 if end is None else end, self._PAGE)
@@ -147,7 +152,7 @@ class LedgerReader:
             with closing(self._db.execute(sql, values)) as cursor:
                 for row in cursor:
                     rows.append(Row(*row))
-                    texts = rows[-1].value, rows[-1].error, rows[-1].exact
+                    texts = rows[-1].value, rows[-1].error, rows[-1].exact, rows[-1].argument
                     weight += sum(len(text) for text in texts if isinstance(text, str | bytes))
                     if is_cut := weight >= self._PAGE_BYTES:
                         break

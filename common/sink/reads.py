@@ -105,9 +105,8 @@ def _answer(message: Read, job: Job, page: RowPage) -> Rows:
 
 def _sent(row: Row) -> ResultRow:
     error = row.error if row.status == "ok" else row.error or ""
-    found = ResultRow(
-        row.task, row.value, bool(row.json), row.exact, error, row.attempt, row.worker, row.seconds, False
-    )
+    result = row.task, row.value, bool(row.json), row.exact, error, row.attempt, row.worker, row.seconds, False
+    found = ResultRow(*result, row.argument, bool(row.argument_json), row.argument_digest)
     if weight(row) <= MESSAGE_BYTES_MAX:
         return found
     value = row.value[:_CUT] if isinstance(row.value, str | bytes) else row.value

@@ -71,4 +71,5 @@ def _row(sent: ResultRow) -> Row:
         log.warning("task %d is too large for a message and cut here; it is whole in the ledger", sent.task)
     status, json = "ok" if sent.error is None else "failed", 1 if sent.json else None
     rest = sent.error, sent.attempt, sent.worker, sent.seconds, sent.exact
-    return Row(sent.task, status, sent.value, json, *rest)
+    argument = sent.argument, 1 if sent.argument_json else None, sent.argument_digest
+    return Row(sent.task, status, sent.value, json, *rest, *argument)

@@ -16,6 +16,7 @@ from ..errors import ProtocolError
 from ..protocol.codec import decode_outcomes, decode_value
 from ..protocol.messages import Quarantine, Results
 from ..protocol.values import JSON_EXT
+from .arguments import from_results, of_one
 
 _INTEGER_MAX = 2**63 - 1
 _json = msgspec.json.Decoder(Raw)
@@ -40,22 +41,28 @@ class RowSet:
     """A failed row of an attempt up to this one is replaced; all other rows stay."""
     exact: dict[int, bytes] = field(default_factory=dict)
     """The `exact` column by offset; NULL for all others."""
+    arguments: Sequence[str | bytes | None] | None = None
+    """The `argument` column, or None when it is NULL for all."""
+    digests: dict[int, bytes] = field(default_factory=dict)
+    """The `argument_digest` column by offset; NULL for all others."""
 
     def rows(self, low: int, high: int) -> Iterator[tuple[Any, ...]]:
-        """(task, value, seconds[, json, exact]) for the offsets from `low` to `high - 1`."""
+        """(task, value, seconds[, json, exact][, argument]) for the offsets from `low` to `high - 1`."""
         columns = [range(self.results.first + low, self.results.first + high), self.stored[low:high]]
         columns += [self.seconds[low:high]]
         if self.json:
             columns += [self.json[low:high], [self.exact.get(at) for at in range(low, high)]]
+        if self.arguments is not None:
+            columns += [self.arguments[low:high]]
         return zip(*columns, strict=True)
 
     def picked(self, offsets: Iterable[int]) -> Iterator[tuple[Any, ...]]:
-        """(task, value, seconds[, json, exact]) for these offsets."""
+        """The same for these offsets."""
         return (row for offset in offsets for row in self.rows(offset, offset + 1))
 
 
-def recording(results: Results, attempts_before: int = 0, attempts_max: int = 1) -> RowSet:
-    """Decode the outcomes. Raises ProtocolError when they do not fit.
+def recording(results: Results, attempts_before: int = 0, attempts_max: int = 1, form: str = "") -> RowSet:
+    """Decode the outcomes, and the arguments where the job keeps them. Raises ProtocolError when outcomes do not fit.
 
     A failure is recorded at attempt `attempts_max`, or when it is final. Before that the task is retried. A failure in
     an earlier run of the job, at one of the `attempts_before`, is always retried, and a failed row of these attempts
@@ -79,17 +86,19 @@ def recording(results: Results, attempts_before: int = 0, attempts_max: int = 1)
     again = frozenset(failed.keys() - final)
     if exact and not json:
         json = [None] * results.count
-    return RowSet(results, stored, json, outcomes.seconds, errors, again, _replaced(results, attempts_before), exact)
+    replaced, kept = _replaced(results, attempts_before), from_results(results, form)
+    return RowSet(results, stored, json, outcomes.seconds, errors, again, replaced, exact, *kept)
 
 
-def failing(results: Results, reason: str, attempts_before: int = 0, attempts_max: int = 1) -> RowSet:
+def failing(results: Results, reason: str, attempts_before: int = 0, attempts_max: int = 1, form: str = "") -> RowSet:
     """Every task of a message whose outcomes cannot be read fails: refused, they would be run and sent for ever."""
     count = results.count
     failed = dict.fromkeys(range(count), f"the worker's outcomes cannot be read: {reason}")
     is_last = attempts_before < results.attempt >= attempts_max
     errors, again = (failed, frozenset[int]()) if is_last else ({}, frozenset(failed))
     nothing = [None] * count
-    return RowSet(results, nothing, None, [0.0] * count, errors, again, _replaced(results, attempts_before))
+    replaced, kept = _replaced(results, attempts_before), from_results(results, form)
+    return RowSet(results, nothing, None, [0.0] * count, errors, again, replaced, {}, *kept)
 
 
 def _replaced(results: Results, attempts_before: int) -> int:
@@ -111,7 +120,7 @@ def _as_text(code: int, content: memoryview) -> str:
     return bytes(content).decode("utf-8", "replace")
 
 
-def quarantined(quarantine: Quarantine, attempts_before: int = 0) -> RowSet:
+def quarantined(quarantine: Quarantine, attempts_before: int = 0, form: str = "") -> RowSet:
     """The failed row of a task that its ventilator has given up on. Raises ProtocolError."""
     try:
         arguments = msgspec.msgpack.decode(quarantine.argument, type=list[Any], ext_hook=_as_text)
@@ -134,7 +143,9 @@ def quarantined(quarantine: Quarantine, attempts_before: int = 0) -> RowSet:
         ticket=bytes(16),
         outcomes=b"",
     )
-    return RowSet(results, [None], None, [0.0], {0: text}, replaced_attempts=_replaced(results, attempts_before))
+    kept = of_one(msgspec.msgpack.decode(quarantine.argument)[0], form)
+    replaced = _replaced(results, attempts_before)
+    return RowSet(results, [None], None, [0.0], {0: text}, frozenset(), replaced, {}, *kept)
 
 
 def columns(values: list[Any], exact: dict[int, bytes]) -> tuple[Sequence[Any], list[int | None] | None]:

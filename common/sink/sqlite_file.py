@@ -31,7 +31,14 @@ _PASSING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 log = logging.getLogger(__name__)
 
-_SCHEMA = """
+_VIEW = """
+CREATE VIEW task_results AS
+    SELECT jobs.name AS job, function, task,
+        CASE WHEN source LIKE 'range %' THEN CAST(substr(source, 7) AS INTEGER) + task ELSE argument END AS argument,
+        argument_digest, status, value, json, exact, error, attempt, worker, seconds
+    FROM results JOIN jobs USING (job)
+"""
+_SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (
     job INTEGER PRIMARY KEY,
@@ -48,7 +55,9 @@ CREATE TABLE jobs (
     mark_digest BLOB NOT NULL DEFAULT x'',
     ticket_key BLOB NOT NULL,
     retries INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0
+    attempts INTEGER NOT NULL DEFAULT 0,
+    arguments TEXT NOT NULL DEFAULT '',
+    base INTEGER
 );
 CREATE TABLE results (
     job INTEGER NOT NULL,
@@ -61,6 +70,8 @@ CREATE TABLE results (
     worker TEXT NOT NULL,
     seconds REAL NOT NULL,
     exact BLOB,
+    argument,
+    argument_digest BLOB,
     PRIMARY KEY (job, task)
 ) WITHOUT ROWID;
 CREATE TABLE receipts (
@@ -71,8 +82,16 @@ CREATE TABLE receipts (
     seconds REAL NOT NULL
 );
 CREATE INDEX receipts_of_job ON receipts (job, position);
-"""
-_VERSIONS = {"1": ["ALTER TABLE results ADD COLUMN exact BLOB"], "2": []}
+{_VIEW}"""
+_TO_VERSION_2 = [
+    "ALTER TABLE results ADD COLUMN exact BLOB",
+    "ALTER TABLE results ADD COLUMN argument",
+    "ALTER TABLE results ADD COLUMN argument_digest BLOB",
+    "ALTER TABLE jobs ADD COLUMN arguments TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE jobs ADD COLUMN base INTEGER",
+    _VIEW,
+]
+_VERSIONS: dict[str, list[str]] = {"1": _TO_VERSION_2, "2": []}
 """What brings a ledger of each version to the present one. Readers go without: they must read all versions."""
 
 

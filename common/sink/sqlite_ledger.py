@@ -9,15 +9,17 @@ from typing import Any
 from ..protocol.messages import Mark
 from ..protocol.reading import ListedJob
 from ..task_ranges import TaskRanges
+from .arguments import digest_of
 from .rows import RowSet
 from .sqlite_file import SqliteFile
 from .sqlite_pages import PageReader
-from .store import Job, Page, RowPage, RowQuery
+from .store import DigestPage, Job, Page, RowPage, RowQuery
 
 _TOGETHER_MIN = 4
 """From how many row sets on a shared statement is faster."""
 _JOB_COLUMNS = (
-    "job, name, function, source, state, total, done, failed, mark_count, mark_digest, ticket_key, retries, attempts"
+    "job, name, function, source, state, total, done, failed, mark_count, mark_digest, ticket_key, retries, attempts,"
+    " arguments, base"
 )
 
 
@@ -43,15 +45,28 @@ class Ledger:
             self._jobs[name] = Job(*row)
         return self._jobs[name]
 
-    def open_job(self, name: str, function: str, source: str, retries: int = 0, attempts: int = 0) -> Job:
-        """Make the job, or open it again. Raises LedgerStuck."""
+    def open_job(
+        self,
+        name: str,
+        function: str,
+        source: str,
+        retries: int = 0,
+        attempts: int = 0,
+        arguments: str = "",
+        appends: bool = False,
+    ) -> Job:
+        """Make the job, or open it again, to append to it or not. Raises LedgerStuck."""
         with self._file.transaction():
             self._db.execute(
-                "INSERT INTO jobs (name, function, source, opened_at, ticket_key, retries, attempts)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE"
-                " SET state='open', ended_at=NULL, retries=excluded.retries, attempts=excluded.attempts",
-                (name, function, source, _now(), secrets.token_bytes(32), retries, attempts),
+                "INSERT INTO jobs (name, function, source, opened_at, ticket_key, retries, attempts, arguments)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE"
+                " SET state='open', ended_at=NULL, retries=excluded.retries, attempts=excluded.attempts,"
+                " arguments=coalesce(nullif(excluded.arguments, ''), arguments)",
+                (name, function, source, _now(), secrets.token_bytes(32), retries, attempts, arguments),
             )
+            if appends:
+                change = "base=total, mark_count=total, mark_digest=x'', total=NULL"
+                self._db.execute(f"UPDATE jobs SET {change} WHERE name=?", (name,))
         return self._written(name)
 
     def end_job(self, name: str, state: str, total: int | None) -> None:
@@ -124,9 +139,9 @@ class Ledger:
         query = "SELECT max(attempt) FROM results WHERE job=? AND status='failed'"
         return self._db.execute(query, (self._known(name).job,)).fetchone()[0] or 0
 
-    def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
-        """The first failed tasks of a job, each with its error."""
-        query = "SELECT task, error FROM results WHERE job=? AND status='failed' ORDER BY task LIMIT ?"
+    def failures(self, name: str, limit: int) -> list[tuple[int, str, str | bytes | None]]:
+        """The first failed tasks of a job, each with its error and its argument."""
+        query = "SELECT task, error, argument FROM results WHERE job=? AND status='failed' ORDER BY task LIMIT ?"
         return self._db.execute(query, (self._known(name).job, limit)).fetchall()
 
     def listed(self, after: int, limit: int) -> list[ListedJob]:
@@ -138,6 +153,19 @@ class Ledger:
     def read(self, name: str, query: RowQuery) -> RowPage:
         """Rows of the job."""
         return PageReader(self._db, self._known(name).job, query).page()
+
+    def digests(self, name: str, first: int, limit: int) -> DigestPage:
+        """The digests of arguments before the job's base, from this task on."""
+        job = self._known(name)
+        rows = self._db.execute(
+            "SELECT task, argument, argument_digest FROM results WHERE job=? AND task>=? AND task<?"
+            " ORDER BY task LIMIT ?",
+            (job.job, first, job.base or 0, limit),
+        ).fetchall()
+        found = [digest_of(argument, seal, job.arguments) for _, argument, seal in rows]
+        known = [each for each in found if each is not None]
+        next_task = rows[-1][0] + 1 if rows else max(first, job.base or 0)
+        return DigestPage(next_task, known, len(found) - len(known), len(rows) == limit)
 
     def inspect(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that a query finds, for tests."""
@@ -154,7 +182,8 @@ class Ledger:
 
         Many small ones are tried with one statement, as if none of their tasks had a row.
         """
-        plain = [each for each in alike if not each.errors and not each.again and each.json is None]
+        fine = [each for each in alike if not (each.errors or each.again or each.digests) and each.json is None]
+        plain = [each for each in fine if _keeps(each) == _keeps(fine[0])]
         if len(plain) < _TOGETHER_MIN:
             plain = []
         runs: list[tuple[int, int, float, int]] = []
@@ -207,12 +236,18 @@ class Ledger:
         if errors:
             fine = [at for at in fine if at not in errors]
             self._db.executemany(
-                "INSERT INTO results (job, attempt, worker, task, status, error, seconds)"
-                f" VALUES ({fixed}, ?, 'failed', ?, ?)",
-                [(results.first + at, error, row_set.seconds[at]) for at, error in errors.items()],
+                "INSERT INTO results (job, attempt, worker, task, status, error, seconds, argument)"
+                f" VALUES ({fixed}, ?, 'failed', ?, ?, ?)",
+                [
+                    (results.first + at, error, row_set.seconds[at], row_set.arguments and row_set.arguments[at])
+                    for at, error in errors.items()
+                ],
             )
         rows = row_set.rows(low, high) if not errors else row_set.picked(fine)
         self._db.executemany(_insertion(job, row_set, "INSERT"), rows)
+        digests = [(digest, job.job, results.first + at) for at, digest in row_set.digests.items() if low <= at < high]
+        if digests:
+            self._db.executemany("UPDATE results SET argument_digest=? WHERE job=? AND task=?", digests)
         seconds = row_set.seconds[low:high]
         return first, end - first, sum(seconds), len(errors)
 
@@ -256,7 +291,14 @@ def _fixed(job: Job, row_set: RowSet) -> str:
     return f"{job.job}, {row_set.results.attempt}, '{worker}'"
 
 
+def _keeps(row_set: RowSet) -> bool:
+    return row_set.arguments is not None
+
+
 def _insertion(job: Job, row_set: RowSet, how: str) -> str:
-    columns = "job, attempt, worker, task, status, value, seconds"
-    more, values = (", json, exact", ", ?, ?") if row_set.json else ("", "")
-    return f"{how} INTO results ({columns}{more}) VALUES ({_fixed(job, row_set)}, ?, 'ok', ?, ?{values})"
+    columns, values = "job, attempt, worker, task, status, value, seconds", f"{_fixed(job, row_set)}, ?, 'ok', ?, ?"
+    if row_set.json:
+        columns, values = columns + ", json, exact", values + ", ?, ?"
+    if _keeps(row_set):
+        columns, values = columns + ", argument", values + ", ?"
+    return f"{how} INTO results ({columns}) VALUES ({values})"

@@ -5,8 +5,12 @@ from contextlib import closing
 
 from .store import Row, RowPage, RowQuery, weight
 
-COLUMNS = "task, status, value, json, error, attempt, worker, seconds, exact"
-"""Of `Row`."""
+COLUMNS = (
+    "task, status, value, results.json, error, attempt, worker, seconds, exact,"
+    " CASE WHEN source LIKE 'range %' THEN CAST(substr(source, 7) AS INTEGER) + task ELSE argument END,"
+    " CASE WHEN arguments='json' AND argument_digest IS NULL AND argument IS NOT NULL THEN 1 END, argument_digest"
+)
+"""Of `Row`, from `results` with `jobs`."""
 _RECEIPTS = 1_000
 """At most how many receipts one page looks at."""
 
@@ -53,7 +57,8 @@ class PageReader:
         """Take rows of these tasks; returns the first task that was not looked at."""
         rows = self._rows
         only = " AND status='failed'" if self._query.failed else ""
-        sql = f"SELECT {COLUMNS} FROM results WHERE job=? AND task>=? AND task<?{only} ORDER BY task"
+        where = f"job=? AND task>=? AND task<?{only} ORDER BY task"
+        sql = f"SELECT {COLUMNS} FROM results JOIN jobs USING (job) WHERE {where}"
         with closing(self._db.execute(sql, (self._job, start, end))) as cursor:
             for found in cursor:
                 row = Row(*found)

@@ -38,6 +38,10 @@ class Job:
     retries: int
     attempts: int
     """The highest attempt of the runs whose failures this run repeats; its own attempts count on from there."""
+    arguments: str = ""
+    """How arguments are kept: `text`, `json`, or nothing when they are not."""
+    base: int | None = None
+    """The first task of the input that was appended last; None when none was."""
 
     @property
     def read_total(self) -> int | None:
@@ -66,6 +70,19 @@ class Page:
     """False when no receipt follows; True when one may."""
 
 
+@dataclass(frozen=True, slots=True)
+class DigestPage:
+    """The digests of the arguments of consecutive tasks."""
+
+    next: int
+    """The task after the last of them."""
+    digests: list[bytes]
+    unknown: int
+    """How many of these tasks have no argument here."""
+    more: bool
+    """False when no task follows; True when one may."""
+
+
 class Store(Protocol):
     """The ledger as its one writer, the sink, needs it.
 
@@ -81,11 +98,14 @@ class Store(Protocol):
     def job(self, name: str) -> Job | None:
         """The job as it is now, or None. The sink calls this for each message, so it must be fast."""
 
-    def open_job(self, name: str, function: str, source: str, retries: int, attempts: int) -> Job:
+    def open_job(
+        self, name: str, function: str, source: str, retries: int, attempts: int, arguments: str, appends: bool
+    ) -> Job:
         """Make the job, or open it again; its state is `open` then. Raises LedgerStuck.
 
-        A new job gets a random `ticket_key` of 32 bytes. An old one takes over `retries` and `attempts`; its function,
-        source, total, counts, mark and ticket key stay.
+        A new job gets a random `ticket_key` of 32 bytes. An old one takes over `retries`, `attempts`, and `arguments`
+        unless that is empty; its function, source, counts and ticket key stay. So do total, mark and base, unless it
+        `appends`: then `base` and `mark_count` are the total that it had, and there is neither digest nor total.
         """
 
     def end_job(self, name: str, state: str, total: int | None) -> None:
@@ -94,9 +114,10 @@ class Store(Protocol):
     def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> None:
         """Write results and marks, all or nothing. Raises LedgerStuck.
 
-        The rows are taken in the order given. A task that has a row keeps it, with one exception: a failed row of an
-        attempt up to the row set's `replaced_attempts` is replaced. Tasks in `again` are passed over. Each row that is
-        written gets a receipt, at positions above all earlier ones; what wrote no row gives none.
+        The rows are taken in the order given, each with its task's argument if the row set has it. A task that has a
+        row keeps it, with one exception: a failed row of an attempt up to the row set's `replaced_attempts` is
+        replaced. Tasks in `again` are passed over. Each row that is written gets a receipt, at positions above all
+        earlier ones; what wrote no row gives none.
 
         A mark sets the job's `mark_count` and `mark_digest`, and its total unless that is None.
         """
@@ -111,8 +132,14 @@ class Store(Protocol):
     def failed_attempts(self, name: str) -> int:
         """The highest attempt of the job's failed rows; 0 when there is none."""
 
-    def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
-        """The first `limit` failed tasks of the job in task order, each with its error."""
+    def failures(self, name: str, limit: int) -> list[tuple[int, str, str | bytes | None]]:
+        """The first `limit` failed tasks of the job in task order, each with its error and its argument."""
+
+    def digests(self, name: str, first: int, limit: int) -> DigestPage:
+        """The digests of the arguments of recorded tasks, in task order from `first` to before the job's `base`.
+
+        A page covers at most `limit` tasks, at least one while there are more.
+        """
 
     def listed(self, after: int, limit: int) -> list[ListedJob]:
         """The first `limit` jobs with a number above `after`, in order of their numbers: that of being made."""
@@ -158,11 +185,17 @@ class Row:
     seconds: float
     exact: bytes | None = None
     """The result as `values.restored` reads it, where `value` cannot give it back."""
+    argument: str | bytes | int | None = None
+    """None where it was not kept. Of a range it is the integer."""
+    argument_json: int | None = None
+    """1 when `argument` is JSON text."""
+    argument_digest: bytes | None = None
+    """Where the argument was too large to be kept: its digest. Then `argument` is its beginning."""
 
 
 def weight(row: Row) -> int:
     """About how many bytes the row is, when it is sent."""
-    texts = [text for text in (row.value, row.error, row.exact) if isinstance(text, str | bytes)]
+    texts = [text for text in (row.value, row.error, row.exact, row.argument) if isinstance(text, str | bytes)]
     return 100 + sum(len(text.encode()) if isinstance(text, str) else len(text) for text in texts)
 
 

@@ -4,20 +4,23 @@ import codecs
 import csv
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from ..errors import OperatorError
 from ..plain_text import ascii_json, in_json, one_line
 from ..protocol.messages import Report
 from ..protocol.users import User
+from .arguments import is_line
 from .rows import as_json
 from .store import JobSummary, Reader, Row
 
 _FOLLOW_S = 0.2
 _VOICE_S = 5.0
-_COLUMNS = ("task", "status", "value", "error", "attempt", "worker", "seconds")
+_COLUMNS = ("task", "status", "value", "error", "attempt", "worker", "seconds", "argument", "argument_digest")
+_TASKS_NAMED = 5
 
 
 class _Screen:
@@ -42,7 +45,7 @@ class _Printer:
     def print(self, row: Row) -> None:
         """One row."""
         if self._csv:
-            value = row.value if isinstance(row.value, str) or row.value is None else as_json(row.value, row.json)
+            value = _cell(row.value, row.json)
             cells: Sequence[Any] = (
                 row.task,
                 row.status,
@@ -51,6 +54,8 @@ class _Printer:
                 row.attempt,
                 row.worker,
                 row.seconds,
+                _cell(row.argument, row.argument_json),
+                row.argument_digest and row.argument_digest.hex(),
             )
             self._csv.writerow(cells)
             return
@@ -62,7 +67,11 @@ class _Printer:
             "attempt": row.attempt,
             "worker": row.worker,
             "seconds": row.seconds,
+            "argument": msgspec.Raw(as_json(row.argument, row.argument_json).encode()),
         }
+        if row.argument_digest:
+            # Then the argument is only the beginning.
+            fields["argument_digest"] = row.argument_digest.hex()
         sys.stdout.write(self._escaped(msgspec.json.encode(fields).decode()) + "\n")
 
 
@@ -95,6 +104,51 @@ def followed(reader: Reader, job: int, failed: bool) -> Iterator[Row | None]:
             return
         yield None
         time.sleep(_FOLLOW_S)
+
+
+def _cell(stored: Any, json: int | None) -> Any:
+    return stored if isinstance(stored, str) or stored is None else as_json(stored, json)
+
+
+def print_arguments(rows: Callable[[], Iterable[Row]]) -> None:
+    """The arguments of these rows, one a line, so that they are an input again. Raises OperatorError."""
+    as_text = all(_is_text_line(row) for row in rows())
+    if not as_text:
+        print("sink: these are JSON lines: put them into a file named .jsonl to use them as an input", file=sys.stderr)
+    on_screen = as_text and sys.stdout.isatty()
+    count = 0
+    lost: list[int] = []
+    for row in rows():
+        count += 1
+        line = _argument_line(row, as_text)
+        if line is None:
+            lost.append(row.task)
+        else:
+            # An input is read as UTF-8, whatever the terminal's encoding is.
+            sys.stdout.buffer.write((one_line(line.decode(errors="replace")).encode() if on_screen else line) + b"\n")
+    sys.stdout.flush()
+    if lost:
+        some = ", ".join(map(str, lost[:_TASKS_NAMED])) + (" ..." if len(lost) > _TASKS_NAMED else "")
+        raise OperatorError(
+            f"{len(lost)} of {count} arguments are not in the ledger whole, because they take more than 4 KiB or were"
+            f" not kept: take them from the job's own input (tasks {some}, counted from 0)"
+        )
+
+
+def _is_text_line(row: Row) -> bool:
+    """False when the argument must be said in JSON. One that is not there is no reason to."""
+    is_whole = row.argument is not None and row.argument_digest is None
+    return not is_whole or (isinstance(row.argument, str | bytes) and not row.argument_json and is_line(row.argument))
+
+
+def _argument_line(row: Row, as_text: bool) -> bytes | None:
+    """The argument as a line of an input, which is text or JSON; None where the ledger does not have it."""
+    argument = row.argument
+    if argument is None or row.argument_digest is not None:
+        return None
+    if as_text:
+        return argument if isinstance(argument, bytes) else str(argument).encode()
+    return None if isinstance(argument, bytes) else in_json(as_json(argument, row.argument_json)).encode()
 
 
 def print_jobs(jobs: Iterable[JobSummary]) -> None:

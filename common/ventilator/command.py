@@ -95,6 +95,10 @@ QuarantineAfter = Annotated[
 RetryFailed = Annotated[
     bool, options.flag(FAILURES, None, "With --job: run the failed tasks of that job again.", "--retry-failed")
 ]
+NoArguments = Annotated[
+    bool,
+    options.flag(RUN, "TRADEWIND_NO_ARGUMENTS", "Do not keep the tasks' arguments in the ledger.", "--no-arguments"),
+]
 Port = Annotated[
     int | None, options.port("TRADEWIND_PORT", "The port of the tasks link.", default="5557, or from 5560 on")
 ]
@@ -130,6 +134,7 @@ def ventilate(
     nul_ends: NulEnds = False,
     stream: Stream = False,
     job: JobName = None,
+    no_arguments: NoArguments = False,
     cancel: Cancelled = None,
     local: Local = None,
     ledger: LocalLedger = str(DEFAULT_LEDGER),
@@ -159,15 +164,13 @@ def ventilate(
     if function is None:
         raise OperatorError("name the function as MODULE:FUNCTION; --help says more")
     check_function(function)
-    if retry_failed and job is None:
-        raise OperatorError("--retry-failed needs --job NAME: the job whose failed tasks to run again")
-    name = job or new_job(function)
-    check_job(name)
+    name = job_name(job, function, retry_failed)
     settings = DispatchSettings(
         batch_tasks=batch,
         retries=retries,
         timeout_s=timeout,
         quarantine_after=quarantine_after,
+        keep_arguments=not no_arguments,
         speculate=speculate,
     )
     from .inputs import InputRequest, open_input
@@ -221,6 +224,15 @@ def cancel_job(key: Path, sink: str | None, job: str) -> None:
 
     ask_sink(key, (VENTILATOR,), sink, Cancel(job), Dropped)
     print(f"job {job} is cancelled")
+
+
+def job_name(job: str | None, function: str, retry_failed: bool) -> str:
+    """The name of the job, which has to be given where it is an earlier one. Raises OperatorError."""
+    if retry_failed and job is None:
+        raise OperatorError("--retry-failed needs --job NAME: the job whose failed tasks to run again")
+    name = job or new_job(function)
+    check_job(name)
+    return name
 
 
 def new_job(function: str) -> str:

@@ -1,5 +1,6 @@
 """A ventilator's talk with its sink: open the job, ask for receipts, close it. No socket, no clock."""
 
+from ..protocol.fields import ArgumentForm
 from ..protocol.messages import Close, Closed, FromSink, Halt, Mark, Message, Open, Opened
 from .assignments import CutLinks
 from .dispatch import Dispatch
@@ -12,7 +13,14 @@ class Dialog:
     _REPEAT_S = 2.0
 
     def __init__(
-        self, settings: DispatchSettings, dispatch: Dispatch, job: str, function: str, source: str, retry_failed: bool
+        self,
+        settings: DispatchSettings,
+        dispatch: Dispatch,
+        job: str,
+        function: str,
+        source: str,
+        retry_failed: bool,
+        arguments: ArgumentForm = "",
     ) -> None:
         self.opened: Opened | None = None
         self.closed: Closed | None = None
@@ -25,6 +33,7 @@ class Dialog:
         self._retries = settings.retries
         self._speculates = settings.speculate
         self._retry_failed = retry_failed
+        self._arguments = arguments
         self._mark_s = settings.timing.beat_s / 4
         self._open: Open | None = None
         self._repeat_at: float | None = None
@@ -37,7 +46,16 @@ class Dialog:
         # Opened again when all receipts were read, it is still the same run of the failed tasks.
         retry_failed = self._retry_failed and not self._dispatch.caught_up
         reopens = self.opened is not None
-        self._open = Open(self._job, self._function, self._source, port, self._retries, retry_failed, reopens)
+        self._open = Open(
+            job=self._job,
+            function=self._function,
+            source=self._source,
+            port=port,
+            retries=self._retries,
+            retry_failed=retry_failed,
+            reopens=reopens,
+            arguments=self._arguments,
+        )
         self._repeat_at = now + self._REPEAT_S
         return [self._open]
 

@@ -260,6 +260,7 @@ class Dispatch:
             copy=flight is self._speculation.candidate,
             arguments=flight.arguments,
             origin=self._origin,
+            keep=self._settings.keep_arguments,
         )
 
     def pushed(self, now: float) -> None:

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import OperatorError
-from ..protocol.messages import TASK_MAX, UNUSABLE
+from ..protocol.fields import TASK_MAX, ArgumentForm
+from ..protocol.messages import UNUSABLE
 from ..protocol.settings import MESSAGE_BYTES_MAX
 from .dispatch import Skip
 from .session import InputState, Reading, VentilatorSession
@@ -28,6 +29,8 @@ class Input(Protocol):
 
     source: str
     """The kind of input, which a resumed job must share."""
+    arguments: ArgumentForm
+    """How the ledger keeps the tasks' arguments; empty where the source says what they are."""
 
     @property
     def expected(self) -> int | None:
@@ -93,6 +96,7 @@ class RangeInput:
     """The integers from `start` to `stop - 1`."""
 
     fresh = False
+    arguments: ArgumentForm = ""
 
     def __init__(self, start: int, stop: int) -> None:
         self.source = f"range {start}:{stop}"
@@ -175,6 +179,7 @@ class LinesInput:
 
     def __init__(self, source: Source, form: LineForm) -> None:
         self.source = f"a stream of {form.kind}" if isinstance(source, StreamSource) else form.kind
+        self.arguments: ArgumentForm = "json" if form.json else "text"
         self._bytes = source
         self._form = form
         self._lines: list[tuple[int, bytes]] = []

@@ -1,7 +1,7 @@
 """The ventilator's loop: sockets, input and signals around its session."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import zmq
@@ -58,16 +58,11 @@ class Ventilator:
         signals: polling.Signals,
         farm: LocalFarm | None,
     ) -> None:
-        request = JobRequest(
-            options.job,
-            options.function,
-            opened.source,
-            options.retry_failed,
-            options.results_options,
-            str(options.spool),
-            options.workers,
-        )
-        self.session = VentilatorSession(clock.now(), options.dispatch, request)
+        arguments = opened.arguments if options.dispatch.keep_arguments else ""
+        kind = options.job, options.function, opened.source, options.retry_failed
+        places = options.results_options, str(options.spool), options.workers
+        settings = replace(options.dispatch, keep_arguments=bool(arguments))
+        self.session = VentilatorSession(clock.now(), settings, JobRequest(*kind, *places, arguments))
         self._farm = farm
         self._options = options
         self._input = opened

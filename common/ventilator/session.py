@@ -6,6 +6,7 @@ from msgspec import Raw
 
 from ..errors import OperatorError
 from ..log_line import LogLine
+from ..protocol.fields import ArgumentForm
 from ..protocol.messages import Batch, Cancel, FromSink, Message, Opened, Unreachable
 from . import summary
 from .assignments import CutLinks
@@ -35,6 +36,8 @@ class JobRequest:
     """The folder of what is read from streams."""
     workers: Workers = Workers.HERE
     """Where workers can be started."""
+    arguments: ArgumentForm = ""
+    """How the ledger keeps the tasks' arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ class VentilatorSession:
     def __init__(self, now: float, settings: DispatchSettings, request: JobRequest) -> None:
         self._request = request
         self._rules = Dispatch(settings, request.job, request.function)
-        self._talk = Dialog(settings, self._rules, request.job, request.function, request.source, request.retry_failed)
+        kind = request.job, request.function, request.source, request.retry_failed
+        self._talk = Dialog(settings, self._rules, *kind, request.arguments)
         self._outputs: list[SessionOutput] = []
         """For the end of this turn."""
         self._expected: tuple[int | None, bool] = None, False

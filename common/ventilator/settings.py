@@ -37,6 +37,8 @@ class DispatchSettings:
     """After how many workers died while running it a task is given up."""
     split_parts: int = 32
     """How many parts a batch is split into after its worker died, until a single task is the suspect."""
+    keep_arguments: bool = False
+    """The ledger keeps the arguments of the tasks."""
     speculate: bool = False
     """Near the end, idle slots run copies of stragglers. The first result wins."""
     straggler_s: float = 0.05

@@ -121,7 +121,9 @@ def done(job: str, closed: Closed, seconds: float, results_options: Sequence[str
     pace = f", in {duration(seconds)}, {rate_text(closed.done / seconds)}" if seconds else ""
     fine = counted(closed.done - closed.failed, "task")
     lines = [LogLine("info", f"job {job} is done: {fine} ok, {closed.failed:,} failed{pace}")]
-    lines += [LogLine("warning", f"task {task} failed: {error}") for task, error in closed.failures]
+    for task, error, argument in closed.failures:
+        named = "" if argument is None else f" ({argument})"
+        lines.append(LogLine("warning", f"task {task}{named} failed: {error}"))
     if closed.failed > len(closed.failures):
         lines.append(LogLine("warning", f"and {closed.failed - len(closed.failures)} more"))
     where = "".join(f" {shlex.quote(option)}" for option in results_options)

@@ -64,6 +64,8 @@ _TASK_BYTES = 20
 """What a task adds to a message beside its value: its run time, and its value where that is a number."""
 _HEADER_BYTES = 5
 """What MessagePack puts before a large string."""
+_ARGUMENTS_BYTES = 1024 * 1024
+"""Arguments of a batch with several tasks, which results may carry too, take at most this many bytes."""
 _FLUSH_BYTES = 1024 * 1024
 _ERROR_CHARACTERS_MAX = 50_000
 _LINK_TAKEN = 70
@@ -436,7 +438,7 @@ class Outbox:
             encoded, exact = self._encoded(value)
         size = len(encoded) + (0 if exact is None else len(exact) + _HEADER_BYTES)
         unsent = self._before_count + self.part.unsent()
-        if self.size + size + _TASK_BYTES * unsent > self._value_bytes_max:
+        if self.size + size + _TASK_BYTES * unsent > self._value_bytes_max - _ARGUMENTS_BYTES:
             # Together they would not fit into a message.
             self.flush()
         self.size += size

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from msgspec import Raw
 
 from ..errors import ProtocolError
+from ..protocol.arguments import Cut, kept
 from ..protocol.codec import slice_arguments
 from ..protocol.messages import Batch
 from ..task_ranges import TaskRanges
@@ -48,6 +49,17 @@ class HeldBatch:
             TaskSlice(first, count, slice_arguments(batch.arguments, first - batch.first, count))
             for first, count in runs
         ]
+
+    def kept(self, first: int, count: int, room: int) -> tuple[bytes | None, list[Cut]]:
+        """What results say of the arguments of these tasks, in at most `room` bytes; nothing unless it is asked for."""
+        batch, arguments = self.batch, self.batch.arguments
+        if not batch.keep:
+            return None, []
+        try:
+            whole = count == batch.count
+            return kept(arguments if whole else slice_arguments(arguments, first - batch.first, count), count, room)
+        except ProtocolError:
+            return None, []
 
     def next_task(self) -> int:
         """The first of its tasks without an outcome."""

@@ -18,6 +18,7 @@ from ..protocol.messages import (
     Recorded,
     Results,
 )
+from ..protocol.settings import MESSAGE_BYTES_MAX
 from .beats import Beats
 from .capacity import Capacity
 from .fair_queue import FairQueue
@@ -317,6 +318,7 @@ class Holding:
         batch = held.batch
         self._serial += 1
         held.unreceipted_count += 1
+        arguments, cuts = held.kept(first, count, MESSAGE_BYTES_MAX - memoryview(outcomes).nbytes)
         results = Results(
             job=batch.job,
             worker=self._worker,
@@ -327,6 +329,8 @@ class Holding:
             batch=(batch.first, batch.count),
             ticket=batch.ticket,
             outcomes=outcomes,
+            arguments=arguments,
+            cuts=tuple(cuts),
         )
         return self._unreceipted.submit(now, results, held)
 

@@ -167,6 +167,10 @@ def _maker(kind: shape.Type, name: str = "") -> Callable[[Draw], Any]:
             return lambda draw: bool(draw.below(2))
         case shape.NoneType():
             return lambda draw: None
+        case shape.LiteralType():
+            return lambda draw: draw.pick((*kind.values, "other"))
+        case shape.AnyType():
+            return lambda draw: draw.pick((None, 1, "text", b"bytes", [1.5]))
         case shape.RawType():
             return lambda draw: packed_list(draw, 3)
         case shape.LiteralType():
@@ -184,6 +188,9 @@ def _maker_of_many(kind: shape.Type) -> Callable[[Draw], Any]:
         case shape.ListType():
             item = _maker(kind.item_type)
             return lambda draw: [item(draw) for _ in range(draw.below(5))]
+        case shape.VarTupleType():
+            item = _maker(kind.item_type)
+            return lambda draw: tuple(item(draw) for _ in range(draw.below(5)))
         case shape.TupleType(item_types=(shape.IntType(), shape.IntType())):
             return run
         case shape.TupleType():

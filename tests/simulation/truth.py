@@ -9,7 +9,7 @@ from typing import Any
 from common.protocol.messages import Mark
 from common.sink.rows import RowSet
 from common.sink.sqlite_ledger import Ledger
-from common.sink.store import Job, LedgerStuck, Page
+from common.sink.store import DigestPage, Job, LedgerStuck, Page
 from tests.simulation.world import World
 
 SLOWNESS_MAX = 10.0
@@ -169,10 +169,12 @@ class Disk:
         """The job's row."""
         return self.ledger.job(name)
 
-    def open_job(self, name: str, function: str, source: str, retries: int, attempts: int) -> Job:
+    def open_job(
+        self, name: str, function: str, source: str, retries: int, attempts: int, arguments: str, appends: bool
+    ) -> Job:
         """Make or find the job's row."""
         self._may_write()
-        job = self.ledger.open_job(name, function, source, retries, attempts)
+        job = self.ledger.open_job(name, function, source, retries, attempts, arguments, appends)
         self._truths[name].bases.add(job.attempts)
         return job
 
@@ -217,9 +219,13 @@ class Disk:
         """The highest attempt of the failed rows."""
         return self.ledger.failed_attempts(name)
 
-    def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
+    def failures(self, name: str, limit: int) -> list[tuple[int, str, Any]]:
         """The first failures."""
         return self.ledger.failures(name, limit)
+
+    def digests(self, name: str, first: int, limit: int) -> DigestPage:
+        """The digests of the arguments before those that are appended."""
+        return self.ledger.digests(name, first, limit)
 
     def close(self) -> None:
         """The end of the simulation."""
@@ -236,10 +242,11 @@ class Disk:
         assert job is not None
         truth, require = self._truths[name], self._world.require
         query = (
-            "SELECT task, status, value, error, attempt, worker, seconds FROM results"
+            "SELECT task, argument, status, value, error, attempt, worker, seconds FROM results"
             " WHERE job=? AND task>=? AND task<?"
         )
-        for task, *row in self.ledger.inspect(query, job.job, first, first + count):
+        for task, argument, *row in self.ledger.inspect(query, job.job, first, first + count):
+            require(argument == str(task), "a task with another's argument, or none:", (name, task, argument))
             kept = self.rows.setdefault((name, task), tuple(row))
             if kept != tuple(row):
                 may = truth.retries_failed and kept[0] == "failed" and row[3] > kept[3]

@@ -173,6 +173,7 @@ class Ventilator(Client):
             quarantine_after=job.quarantine_after,
             speculate=job.speculates,
             timeout_s=job.timeout_s,
+            keep_arguments=True,
             timing=farm.timing,
         )
         count = len(job.tasks)
@@ -183,7 +184,7 @@ class Ventilator(Client):
             self.input = TrickleInput(*kind, self.world, farm.trickle_per_s)
         else:
             self.input = SimulatedInput(*kind)
-        request = JobRequest(job.name, job.function, self.input.source, job.retries_failed)
+        request = JobRequest(job.name, job.function, self.input.source, job.retries_failed, arguments="json")
         self.session = VentilatorSession(self.world.now, settings, request)
         self.rules = self.session.inspect().rules
         """For checks."""

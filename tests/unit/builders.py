@@ -10,6 +10,7 @@ from msgspec import Raw
 from msgspec import inspect as shape
 from msgspec.msgpack import Ext
 
+from common.protocol.arguments import Cut
 from common.protocol.messages import Outcomes, Results
 from common.protocol.values import JSON_EXT
 from common.sink.rows import RowSet, recording
@@ -37,6 +38,8 @@ def results(
     batch: tuple[int, int] | None = None,
     ticket: bytes = TICKET,
     exact: dict[int, bytes] | None = None,
+    arguments: list[Any] | None = None,
+    cuts: list[Cut] | None = None,
 ) -> Results:
     """A results message with these values; `errors` goes by offset. Each task took a quarter of a second."""
     said = [(at, text, False) for at, text in (errors or {}).items()]
@@ -51,6 +54,8 @@ def results(
         batch=batch or (first, len(values)),
         ticket=ticket,
         outcomes=msgspec.msgpack.encode(outcomes),
+        arguments=None if arguments is None else msgspec.msgpack.encode(arguments),
+        cuts=tuple(cuts or ()),
     )
 
 
@@ -59,9 +64,9 @@ def sent(value: Any) -> Any:
     return Ext(JSON_EXT, msgspec.json.encode(value)) if isinstance(value, list | dict) else value
 
 
-def record(values: list[Any], first: int = 0, attempts_before: int = 0, **fields: Any) -> RowSet:
+def record(values: list[Any], first: int = 0, attempts_before: int = 0, form: str = "", **fields: Any) -> RowSet:
     """The same, ready for the ledger."""
-    return recording(results(values, first, **fields), attempts_before)
+    return recording(results(values, first, **fields), attempts_before, form=form)
 
 
 def any_of(kind: Any) -> st.SearchStrategy[Any]:
@@ -99,6 +104,8 @@ def _any_of(kind: shape.Type) -> st.SearchStrategy[Any]:
             return st.one_of([_any_of(each) for each in kind.types])
         case shape.ListType():
             return st.lists(_any_of(kind.item_type), max_size=3)
+        case shape.VarTupleType():
+            return st.lists(_any_of(kind.item_type), max_size=3).map(tuple)
         case shape.TupleType():
             return st.tuples(*map(_any_of, kind.item_types))
         case shape.DictType():

@@ -12,6 +12,7 @@ from benchmarks.scenarios.tail import greedy
 from common.sink.sqlite_ledger import Ledger
 
 TASKS = 50
+COLUMNS = "job, task, status, value, attempt, worker, seconds"
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def farm(tmp_path: Path) -> Farm:
     ledger = Ledger(str(tmp_path / "results.db"))
     ledger.open_job("squares", "work:square", f"range 0:{TASKS}")
     rows = [(n, n * n) for n in range(TASKS)]
-    ledger._db.executemany("INSERT INTO results VALUES (1, ?, 'ok', ?, NULL, NULL, 1, 'w', 0.5, NULL)", rows)
+    ledger._db.executemany(f"INSERT INTO results ({COLUMNS}) VALUES (1, ?, 'ok', ?, 1, 'w', 0.5)", rows)
     ledger._db.execute(f"INSERT INTO receipts (job, first, count, seconds) VALUES (1, 0, {TASKS}, 1.0)")
     ledger.close()
     made = Farm.__new__(Farm)
@@ -49,7 +50,7 @@ def test_a_right_ledger_passes(farm: Farm) -> None:
         f"DELETE FROM results WHERE task = {TASKS - 1}",
         f"UPDATE results SET task = {TASKS} WHERE task = 7",
         f"UPDATE results SET task = {TASKS}, value = {TASKS**2} WHERE task = 0",
-        f"INSERT INTO results VALUES (1, {TASKS}, 'ok', {TASKS**2}, NULL, NULL, 1, 'w', 0.5, NULL)",
+        f"INSERT INTO results ({COLUMNS}) VALUES (1, {TASKS}, 'ok', {TASKS**2}, 1, 'w', 0.5)",
     ],
 )
 def test_a_wrong_ledger_ends_the_bench(farm: Farm, statement: str) -> None:

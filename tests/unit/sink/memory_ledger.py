@@ -4,12 +4,14 @@ import secrets
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from common.errors import OperatorError
 from common.protocol.messages import Mark
 from common.protocol.reading import Cursor, ListedJob
+from common.sink.arguments import digest_of, of_range
 from common.sink.rows import RowSet
-from common.sink.store import Job, JobSummary, LedgerStuck, Page, Row, RowPage, RowQuery, weight
+from common.sink.store import DigestPage, Job, JobSummary, LedgerStuck, Page, Row, RowPage, RowQuery, weight
 
 TIME = "2026-01-01T00:00:00+00:00"
 
@@ -50,14 +52,20 @@ class MemoryLedger:
         kept = self._place.jobs.get(name)
         return None if kept is None else kept.job
 
-    def open_job(self, name: str, function: str, source: str, retries: int, attempts: int) -> Job:
+    def open_job(
+        self, name: str, function: str, source: str, retries: int, attempts: int, arguments: str, appends: bool
+    ) -> Job:
         self._may_write()
         kept = self._place.jobs.get(name)
         if kept is None:
             number, key = len(self._place.jobs) + 1, secrets.token_bytes(32)
-            job = Job(number, name, function, source, "open", None, 0, 0, 0, b"", key, retries, attempts)
+            job = Job(number, name, function, source, "open", None, 0, 0, 0, b"", key, retries, attempts, "", None)
             kept = self._place.jobs[name] = MemoryJob(job)
         kept.job, kept.ended_at = replace(kept.job, state="open", retries=retries, attempts=attempts), None
+        kept.job = replace(kept.job, arguments=arguments or kept.job.arguments)
+        if appends:
+            base = kept.job.total or 0
+            kept.job = replace(kept.job, base=base, mark_count=base, mark_digest=b"", total=None)
         return kept.job
 
     def end_job(self, name: str, state: str, total: int | None) -> None:
@@ -93,9 +101,17 @@ class MemoryLedger:
         rows = self._place.jobs[name].rows.values()
         return max((row.attempt for row in rows if row.status == "failed"), default=0)
 
-    def failures(self, name: str, limit: int) -> list[tuple[int, str]]:
+    def failures(self, name: str, limit: int) -> list[tuple[int, str, Any]]:
         rows = sorted(self._place.jobs[name].rows.items())
-        return [(task, row.error or "") for task, row in rows if row.status == "failed"][:limit]
+        return [(task, row.error or "", row.argument) for task, row in rows if row.status == "failed"][:limit]
+
+    def digests(self, name: str, first: int, limit: int) -> DigestPage:
+        kept = self._place.jobs[name]
+        rows = [row for task, row in sorted(kept.rows.items()) if first <= task < (kept.job.base or 0)][:limit]
+        found = [digest_of(row.argument, row.argument_digest, kept.job.arguments) for row in rows]
+        known = [each for each in found if each is not None]
+        next_task = rows[-1].task + 1 if rows else max(first, kept.job.base or 0)
+        return DigestPage(next_task, known, len(found) - len(known), len(rows) == limit)
 
     def listed(self, after: int, limit: int) -> list[ListedJob]:
         found = [
@@ -144,7 +160,9 @@ def _write(kept: MemoryJob, row_set: RowSet) -> None:
         value = row_set.stored[offset] if error is None else None
         status = "ok" if error is None else "failed"
         exact = row_set.exact.get(offset) if error is None else None
-        kept.rows[task] = Row(task, status, value, json, error, results.attempt, results.worker, seconds, exact)
+        argument, digest = (row_set.arguments or {offset: None})[offset], row_set.digests.get(offset)
+        fields = (task, status, value, json, error, results.attempt, results.worker, seconds, exact)
+        kept.rows[task] = Row(*fields, argument, None, digest)
         kept.receipts.append((task, seconds))
     failed = sum(row.status == "failed" for row in kept.rows.values())
     kept.job = replace(kept.job, done=len(kept.rows), failed=failed)
@@ -177,13 +195,20 @@ class MemoryReader:
     def rows(self, job: int, failed: bool) -> Iterator[Row]:
         for _, row in sorted(self._kept(job).rows.items()):
             if row.status == "failed" or not failed:
-                yield row
+                yield self._shown(job, row)
+
+    def _shown(self, job: int, row: Row) -> Row:
+        kept = self._kept(job).job
+        is_json = kept.arguments == "json" and row.argument is not None and row.argument_digest is None
+        number = of_range(kept.source, row.task)
+        argument = row.argument if number is None else number
+        return replace(row, argument=argument, argument_json=1 if is_json else None)
 
     def rows_after(self, job: int, position: int, failed: bool) -> Iterator[tuple[int, Row | None]]:
         kept = self._kept(job)
         for at, (task, _) in list(enumerate(kept.receipts, 1))[position:]:
             row = kept.rows[task]
-            yield at, row if row.status == "failed" or not failed else None
+            yield at, self._shown(job, row) if row.status == "failed" or not failed else None
 
     def close(self) -> None:
         pass

@@ -9,14 +9,16 @@ import json
 import math
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from common.errors import OperatorError
+from common.protocol.arguments import digest
 from common.protocol.messages import Mark
 from common.sink.rows import as_json
-from common.sink.store import Job, LedgerStuck, Page, Reader, Row, RowQuery, Store
+from common.sink.store import DigestPage, Job, LedgerStuck, Page, Reader, Row, RowQuery, Store
 from tests.unit.builders import VALUES, record
 
 BIG = "x" * 100_000
@@ -48,8 +50,10 @@ class At:
         self.reader = place.reader()
         self.open()
 
-    def open(self, name: str = "job", retries: int = 0, attempts: int = 0) -> Job:
-        return self.ledger.open_job(name, "tasks:square", "lines of text", retries, attempts)
+    def open(
+        self, name: str = "job", retries: int = 0, attempts: int = 0, arguments: str = "", appends: bool = False
+    ) -> Job:
+        return self.ledger.open_job(name, "tasks:square", "lines of text", retries, attempts, arguments, appends)
 
     def job(self, name: str = "job") -> Job:
         found = self.ledger.job(name)
@@ -196,7 +200,7 @@ class StoreContract:
     def test_a_job_opened_again_takes_retries_and_attempts_and_keeps_the_rest(self, at: At) -> None:
         at.commit(record([1, None], errors={1: "no"}), marks=(Mark("job", 9, b"nine", 9),))
         before = at.job()
-        again = at.ledger.open_job("job", "tasks:cube", "another input", 5, 4)
+        again = at.ledger.open_job("job", "tasks:cube", "another input", 5, 4, "", False)
         assert (again.retries, again.attempts) == (5, 4)
         assert (again.function, again.source, again.ticket_key) == (before.function, before.source, before.ticket_key)
         assert (again.done, again.failed, again.total) == (2, 1, 9)
@@ -364,6 +368,95 @@ class StoreContract:
     def test_a_value_reads_the_same_alone_as_among_others(self, at: At) -> None:
         assert [stored(at, [value, value]) for value, _ in TABLE] == [[text, text] for _, text in TABLE]
 
+    # -- arguments ------------------------------------------------------------------------------------------------
+
+    def test_a_row_keeps_its_argument_whether_it_failed_or_not(self, at: At) -> None:
+        at.open(arguments="text")
+        at.commit(record([1, None, 3], errors={1: "no"}, arguments=["a\x00'", "b\n", ""], form="text"))
+        assert [(row.argument, row.argument_json, row.argument_digest) for row in at.rows()] == [
+            ("a\x00'", None, None),
+            ("b\n", None, None),
+            ("", None, None),
+        ]
+        assert [row.argument for row in at.rows(failed=True)] == ["b\n"]
+        assert at.ledger.failures("job", 5) == [(1, "no", "b\n")]
+
+    def test_arguments_that_are_json_are_told_from_text(self, at: At) -> None:
+        at.open(arguments="json")
+        at.commit(record([1] * 4, arguments=[{"a": [1, 2.5]}, "text", None, 3], form="json"))
+        assert [(row.argument, row.argument_json) for row in at.rows()] == [
+            ('{"a":[1,2.5]}', 1),
+            ('"text"', 1),
+            ("null", 1),
+            ("3", 1),
+        ]
+
+    def test_of_a_large_argument_the_digest_and_the_beginning_are_kept(self, at: At) -> None:
+        at.open(arguments="text")
+        long = "é" * 5_000
+        at.commit(record([1, 2, None], arguments=["short", long, long], errors={2: "no"}, form="text"))
+        short, *rest = at.rows()
+        assert (short.argument, short.argument_digest) == ("short", None)
+        sealed = digest(msgspec.msgpack.encode(long))
+        assert [(row.argument, row.argument_digest) for row in rest] == [("é" * 2_048, sealed)] * 2
+
+    def test_many_small_results_keep_their_arguments_and_their_digests(self, at: At) -> None:
+        """A ledger may write them together."""
+        at.open(arguments="text")
+        lines = ["a", "b" * 5_000, "c", "d", "e", "f"]
+        sets = [record([task], task, arguments=[line], form="text") for task, line in enumerate(lines)]
+        at.commit(record(["none"], 9), *sets, record(["late"], 0, arguments=["late"], form="text"))
+        assert [str(row.argument)[:5] for row in at.rows()] == ["a", "bbbbb", "c", "d", "e", "f", "None"]
+        assert [row.task for row in at.rows() if row.argument_digest] == [1]
+
+    def test_a_failed_row_that_is_replaced_keeps_an_argument(self, at: At) -> None:
+        at.open(arguments="text")
+        at.commit(record([None], errors={0: "no"}, arguments=["a" * 5_000], form="text"))
+        at.commit(record([1], attempt=2, attempts_before=1, arguments=["b"], form="text"))
+        assert [(row.value, row.argument, row.argument_digest) for row in at.rows()] == [(1, "b", None)]
+
+    def test_the_arguments_of_a_range_are_its_integers_and_need_no_room(self, at: At) -> None:
+        at.ledger.open_job("range", "tasks:square", "range -3:4", 0, 0, "", False)
+        at.commit(record([9, 4], job="range"), record([0, 1], 3, job="range"))
+        assert [row.argument for row in at.rows("range")] == [-3, -2, 0, 1]
+        found = at.reader.rows_after(at.reader.job("range"), 0, failed=False)
+        assert [row.argument for _, row in found if row is not None] == [-3, -2, 0, 1]
+
+    # -- appending ------------------------------------------------------------------------------------------------
+
+    def test_a_job_that_is_appended_to_goes_on_behind_its_total(self, at: At) -> None:
+        at.open(arguments="text")
+        at.commit(record([1] * 3), marks=(Mark("job", 3, b"three", 3),))
+        at.ledger.end_job("job", "done", 3)
+        job = at.open(appends=True)
+        assert (job.state, job.base, job.total, job.mark_count, job.mark_digest) == ("open", 3, None, 3, b"")
+        assert (job.arguments, job.done) == ("text", 3)
+        again = at.open()
+        assert (again.base, again.total, again.mark_count) == (3, None, 3)
+        at.commit(marks=(Mark("job", 5, b"five", 5),))
+        assert (at.job().base, at.job().mark_count, at.job().total) == (3, 5, 5)
+
+    def test_digests_are_read_page_by_page_up_to_where_the_job_was_appended_to(self, at: At) -> None:
+        at.open(arguments="json")
+        values = [{"a": 1.5}, "b" * 9_000, [None, True]]
+        at.commit(record([1, None, 3], errors={1: "no"}, arguments=values, form="json"), record([4], 3))
+        at.ledger.end_job("job", "done", 4)
+        at.open(appends=True)
+        at.commit(record([5], 4, arguments=["new"], form="json"))
+        pages, first = [], 0
+        while not pages or pages[-1].more:
+            pages.append(at.ledger.digests("job", first, 2))
+            first = pages[-1].next
+        assert [page.next for page in pages][:2] == [2, 4]
+        assert [each for page in pages for each in page.digests] == [digest(msgspec.msgpack.encode(v)) for v in values]
+        assert [page.unknown for page in pages][:2] == [0, 1]
+        assert at.ledger.digests("job", 4, 2) == DigestPage(4, [], 0, False)
+
+    def test_a_job_that_was_not_appended_to_has_nothing_before_it(self, at: At) -> None:
+        at.open(arguments="text")
+        at.commit(record([1], arguments=["a"], form="text"))
+        assert at.ledger.digests("job", 0, 10) == DigestPage(0, [], 0, False)
+
     # -- receipts and failures ------------------------------------------------------------------------------------
 
     def test_receipts_come_in_order_of_commit(self, at: At) -> None:
@@ -410,7 +503,7 @@ class StoreContract:
         for first in (9, 3, 6):
             at.commit(record([None, 1], first, errors={0: f"e{first}\nlast"}))
         at.commit(record([None], job="other", errors={0: "no"}))
-        assert at.ledger.failures("job", 2) == [(3, "e3\nlast"), (6, "e6\nlast")]
+        assert at.ledger.failures("job", 2) == [(3, "e3\nlast", None), (6, "e6\nlast", None)]
         assert len(at.ledger.failures("job", 5)) == 3
 
     # -- marks ----------------------------------------------------------------------------------------------------
@@ -466,10 +559,10 @@ class StoreContract:
     def test_when_there_is_no_room_no_job_is_opened(self, at: At) -> None:
         at.place.fill(at.ledger)
         with pytest.raises(LedgerStuck):
-            at.ledger.open_job("big", "tasks:" + BIG, "lines of text", 0, 0)
+            at.ledger.open_job("big", "tasks:" + BIG, "lines of text", 0, 0, "", False)
         assert at.ledger.job("big") is None
         at.place.free(at.ledger)
-        assert at.ledger.open_job("big", "tasks:" + BIG, "lines of text", 0, 0).state == "open"
+        assert at.ledger.open_job("big", "tasks:" + BIG, "lines of text", 0, 0, "", False).state == "open"
 
     # -- readers --------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from common.protocol.messages import (
     Open,
     Opened,
     Places,
+    Quarantine,
     Recall,
     Recorded,
     Refused,
@@ -122,7 +123,7 @@ def test_closing_twice_is_answered_twice_and_done_once(scene: Scene) -> None:
     scene.ventilator()
     scene.deliver(scene.batch([1, None], errors={1: "Traceback (most recent call last):\n  ...\nValueError: no"}))
     scene.sink.flush(scene.now)
-    closed = Closed("job", 2, 1, [(1, "ValueError: no")])
+    closed = Closed("job", 2, 1, [(1, "ValueError: no", None)])
     assert to(VERA, scene.send(VERA, Close("job", 2, False))) == [closed]
     scene.ledger._db.execute("UPDATE jobs SET ended_at='once'")
     assert to(VERA, scene.send(VERA, Close("job", 2, False))) == [closed]
@@ -251,3 +252,28 @@ def test_another_ventilator_cannot_act_for_a_job(scene: Scene, message: ToSink) 
     job = scene.ledger.job("job")
     assert job is not None
     assert (job.state, job.mark_count) == ("open", 0)
+
+
+KEEPS = msgspec.structs.replace(OPEN, arguments="text")
+
+
+def test_failures_are_named_by_their_arguments(scene: Scene) -> None:
+    scene.worker()
+    scene.hello(VERA)
+    scene.send(VERA, KEEPS)
+    scene.deliver(scene.batch([None, 1], errors={0: "ValueError: no"}, arguments=["in\n0.txt", "b"]))
+    ((_, closed),) = of(Closed, scene.send(VERA, Close("job", 2, False)))
+    assert closed == Closed("job", 2, 1, [(0, "ValueError: no", "in\\n0.txt")])
+    scene.send(VERA, Open("range", SQUARE, "range 5:9", 5557, 0, False, False))
+    scene.deliver(scene.batch([None], 2, job="range", errors={0: "no"}))
+    ((_, closed),) = of(Closed, scene.send(VERA, Close("range", 1, False)))
+    assert closed == Closed("range", 1, 1, [(2, "no", "7")])
+
+
+def test_a_task_that_is_given_up_keeps_its_argument(scene: Scene) -> None:
+    scene.worker()
+    scene.hello(VERA)
+    scene.send(VERA, KEEPS)
+    scene.send(VERA, Quarantine("job", 3, 1, "ada", 3, msgspec.Raw(msgspec.msgpack.encode(["d"]))))
+    scene.sink.flush(scene.now)
+    assert scene.ledger.inspect("SELECT task, status, argument FROM results") == [(3, "failed", "d")]

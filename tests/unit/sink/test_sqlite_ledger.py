@@ -187,7 +187,7 @@ def test_a_reader_reads_a_ledger_of_version_1_as_it_is(old: str) -> None:
     before = Path(old).read_bytes()
     rows = read(old)
     assert [row.value for row in rows] == OLD_VALUES
-    assert [row.exact for row in rows] == [None] * 8
+    assert [(row.exact, row.argument) for row in rows] == [(None, task) for task in range(8)], "it is of a range"
     assert as_json(rows[6].value, rows[6].json) == '"NaN"'
     assert Path(old).read_bytes() == before
 
@@ -198,7 +198,9 @@ def test_a_sink_brings_a_ledger_of_version_1_to_this_one_and_goes_on_with_it(old
         ledger = Ledger(old)
         assert ledger.inspect("SELECT value FROM meta WHERE key='version'") == [(str(SCHEMA_VERSION),)]
         assert counts(ledger) == (count, "open")
-        ledger.commit([record(["new"], 8, exact={0: b"exact"})], [])
+        ledger.commit([record(["new"], 8, exact={0: b"exact"}, arguments=["in.txt"], form="text")], [])
+        assert ledger.inspect("SELECT argument FROM results WHERE argument IS NOT NULL") == [("in.txt",)]
+        assert ledger.inspect("SELECT argument FROM task_results ORDER BY task DESC LIMIT 1") == [(8,)]
         ledger.close()
     assert [(row.value, row.exact) for row in read(old)] == [
         *((value, None) for value in OLD_VALUES),
@@ -212,7 +214,7 @@ def test_a_migrated_ledger_has_the_tables_of_a_new_one(old: str, tmp_path: Path)
     shapes = []
     for path in (old, str(tmp_path / "new.db")):
         ledger = Ledger(path)
-        tables = [name for (name,) in ledger.inspect("SELECT name FROM sqlite_master WHERE type='table'")]
+        tables = [name for (name,) in ledger.inspect("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
         shapes.append({name: ledger.inspect(f"PRAGMA table_info({name})") for name in tables})
         ledger.close()
     assert shapes[0] == shapes[1]

@@ -47,6 +47,7 @@ class Tasks:
 
     source = "tasks"
     fresh = False
+    arguments = "json"
 
     def __init__(self, count: int, bad_at: int | None = None, ended: bool = True, digest: bytes = b"d") -> None:
         self.count, self.bad_at, self.is_whole, self.digest = count, bad_at, ended, digest
@@ -406,11 +407,11 @@ def test_marks_follow_the_input_once_it_is_the_right_one() -> None:
             ["info: results: python sink.py results job --ledger 'a b.db'"],
         ),
         (
-            Closed("job", 3, 2, [(1, "boom")]),
+            Closed("job", 3, 2, [(1, "boom", "in.txt")]),
             (),
             ExitCode.TASKS_FAILED,
             [
-                "warning: task 1 failed: boom",
+                "warning: task 1 (in.txt) failed: boom",
                 "warning: and 1 more",
                 "info: results: python sink.py results job --failed",
             ],

@@ -21,7 +21,13 @@ DONE = b"\xc0"
 
 
 def batch(
-    first: int, count: int = 1, job: str = "job", function: str = "m:f", suspect: bool = False, copy: bool = False
+    first: int,
+    count: int = 1,
+    job: str = "job",
+    function: str = "m:f",
+    suspect: bool = False,
+    copy: bool = False,
+    keep: bool = False,
 ) -> Batch:
     return Batch(
         job,
@@ -34,6 +40,7 @@ def batch(
         suspect,
         copy,
         Raw(msgpack.encode(list(range(count)))),
+        keep=keep,
     )
 
 
@@ -832,3 +839,15 @@ def test_a_copy_that_waited_is_given_back_like_any_batch() -> None:
     made.receive(0.0, Recall("job"))
     [back] = [output for output in made.tick(0.0) if isinstance(output, Returned)]
     assert (back.batches, back.copies) == ([(2, 1, 1)], [])
+
+
+def test_results_carry_the_arguments_of_their_own_tasks_where_the_batch_asks_for_them() -> None:
+    made = worker()
+    made.take(0.0, [batch(10, 5, keep=True), batch(20, 2)])
+    outputs = made.outcomes(0.0, 0, 10, 3, 0.1, DONE) + made.outcomes(0.0, 0, 13, 2, 0.1, DONE)
+    outputs += made.outcomes(0.0, 1, 20, 2, 0.1, DONE)
+    made.take(0.0, [batch(30, 4, keep=True)])
+    [order] = [output for output in idle(made, 0.0, 0) if isinstance(output, RunOrder)]
+    outputs += made.outcomes(0.0, order.slot, 30, 4, 0.1, DONE)
+    found = [decode_results(output.frame).arguments for output in outputs if isinstance(output, Submit)]
+    assert [said and msgpack.decode(said) for said in found] == [[0, 1, 2], [3, 4], None, [0, 1, 2, 3]]

@@ -1,0 +1,65 @@
+"""What is kept of a task's argument: all of it, or the digest and the beginning of a large one."""
+
+import hashlib
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+KEPT_BYTES_MAX = 4096
+"""An argument that takes more bytes is kept as its digest and its beginning."""
+_HEADER_BYTES = 5
+"""A text of this many bytes takes at most so many more when it is encoded."""
+_ROOM_BYTES = 16 * 1024
+"""The envelope of a message has this much room for what is kept of one argument."""
+_UNFIT = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+
+Cut = tuple[int, bytes, str]
+"""A large argument: its offset, its digest and its beginning."""
+
+_encoder = msgspec.msgpack.Encoder()
+_each = msgspec.msgpack.Decoder(list[Raw])
+
+
+def digest(argument: bytes | Raw) -> bytes:
+    """The digest (BLAKE2b, RFC 7693, 16 bytes) of an encoded argument."""
+    return hashlib.blake2b(argument, digest_size=16).digest()
+
+
+def text(argument: Any, is_json: bool) -> str | bytes:
+    """The argument as a line of input. Raises ValueError, TypeError or RecursionError when there is none."""
+    if isinstance(argument, str | bytes) and not is_json:
+        return argument
+    return msgspec.json.encode(argument).decode()
+
+
+def head(line: str | bytes) -> str:
+    """The beginning of a long line."""
+    start = line.encode()[:KEPT_BYTES_MAX] if isinstance(line, str) else line[:KEPT_BYTES_MAX]
+    return start.decode(errors="ignore")
+
+
+def kept(arguments: Raw, count: int, room: int) -> tuple[bytes | None, list[Cut]]:
+    """What results carry of these `count` encoded arguments; None when even the beginnings take more than `room`."""
+    size = memoryview(arguments).nbytes
+    if size <= min(count * KEPT_BYTES_MAX, room):
+        return bytes(arguments), []
+    try:
+        items = _each.decode(arguments)
+    except _UNFIT:
+        return None, []
+    cuts = []
+    for at, item in enumerate(items):
+        if memoryview(item).nbytes > KEPT_BYTES_MAX + _HEADER_BYTES:
+            cuts.append((at, digest(item), _head_of(item)))
+            items[at] = Raw(b"\xc0")
+    left = _encoder.encode(items)
+    needed = len(left) + sum(KEPT_BYTES_MAX + 32 for _ in cuts)
+    return (left, cuts) if needed <= max(room, _ROOM_BYTES) else (None, [])
+
+
+def _head_of(item: Raw) -> str:
+    try:
+        return head(text(msgspec.msgpack.decode(item), is_json=False))
+    except _UNFIT:
+        return ""
