@@ -433,3 +433,31 @@ def test_arguments_of_json_and_ranges_are_json_lines_and_a_job_may_keep_none(pip
     assert printed["range"].out == "-1\n0\n1\n"
     assert (printed["none"].out, printed["none"].wait()) == ("", 2)
     assert pipeline.query("SELECT DISTINCT argument FROM results WHERE job=3") == [(None,)]
+    refused = pipeline.ventilator("same:same", "in.jsonl", "--job", "none", "--append")
+    assert (refused.wait(), "the ledger has no arguments of job none" in refused.err) == (2, True)
+
+
+def test_new_tasks_are_appended_to_a_job_that_is_done_whoever_is_killed_meanwhile(pipeline: Pipeline) -> None:
+    pipeline.module("names", NAMES)
+    sink = pipeline.sink()
+    pipeline.worker("names", "--slots", "2")
+    (pipeline.folder / "in.txt").write_text("a\nb\nc\n")
+    (pipeline.folder / "more.txt").write_text("b\nd\nslow\na\nd\ne\n")
+    command = ["names:name", "more.txt", "--job", "j", "--append", "--batch", "1"]
+    assert pipeline.ventilator("names:name", "in.txt", "--job", "j").wait() == 0
+    killed = pipeline.ventilator(*command)
+    wait_until(lambda: len(pipeline.query("SELECT 1 FROM results WHERE task>2")) == 2, "the new tasks run")
+    killed.kill()
+    sink.kill()
+    sink = pipeline.sink()
+    early = pipeline.ventilator("names:name", "in.txt", "--job", "j")
+    assert (early.wait(), "its last input begins at task 3: give that input with --append" in early.err) == (2, True)
+    again = pipeline.ventilator(*command)
+    sink.wait_for("job j .* opened")
+    (pipeline.folder / "open").touch()
+    assert again.wait() == 0, again.err
+    assert "3 tasks of the input were skipped: job j has had their arguments" in again.err
+    assert pipeline.query("SELECT task, argument, value FROM task_results ORDER BY task") == [
+        (task, name, name) for task, name in enumerate(["a", "b", "c", "d", "slow", "e"])
+    ]
+    assert pipeline.query("SELECT state, done, total FROM jobs") == [("done", 6, 6)]

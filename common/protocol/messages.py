@@ -42,7 +42,7 @@ from .fields import (
     UNUSABLE as UNUSABLE,
     Z85Key as Z85Key,
 )
-from .reading import List as List, Listing as Listing, Read as Read, Rows as Rows
+from .reading import Digests as Digests, List as List, Listing as Listing, Read as Read, Rows as Rows, Seen as Seen
 
 
 # -- the tasks link: ventilator PUSH → worker PULL --------------------------------------------------------------
@@ -156,6 +156,7 @@ class Open(Message, frozen=True):
 
     A task that fails is tried `retries` times more. With `retry_failed`, tasks recorded as failed count as not done.
     A ventilator that `reopens` its job has had it open in this run: if the job was cancelled since, it is not opened.
+    With `append` the input adds tasks to a job that is done, or goes on with adding them.
     """
 
     job: Name
@@ -166,6 +167,7 @@ class Open(Message, frozen=True):
     retry_failed: bool
     reopens: bool
     arguments: ArgumentForm = ""
+    append: bool = False
 
 
 class Ask(Message, frozen=True):
@@ -294,7 +296,8 @@ class Opened(Message, frozen=True):
     `resumed`: an earlier run has opened it, and workers may hold batches of that.
 
     Attempts of this run count from `attempts + 1` on; it is above 0 where failed tasks are run again. A sink that has
-    just started knows its crew in `gather_s` seconds: until then a worker may hold what no beat has named.
+    just started knows its crew in `gather_s` seconds: until then a worker may hold what no beat has named. The tasks
+    of this run's input are numbered from `base`: what is before was appended to.
     """
 
     job: Name
@@ -306,6 +309,7 @@ class Opened(Message, frozen=True):
     attempts: Count
     resumed: bool
     gather_s: Seconds
+    base: Count = 0
 
 
 class Receipts(Message, frozen=True):
@@ -409,6 +413,7 @@ ToSink = (
     | Goodbye
     | Open
     | Ask
+    | Seen
     | Mark
     | Quarantine
     | Close
@@ -429,6 +434,7 @@ FromSink = (
     | Recall
     | Opened
     | Receipts
+    | Digests
     | Failed
     | Crew
     | Returned

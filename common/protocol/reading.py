@@ -1,4 +1,4 @@
-"""The messages with which the ledger is read through the sink: `read` and `list`, and their answers.
+"""The messages with which the ledger is read through the sink: `read`, `list` and `seen`, and their answers.
 
 They are of the control link, like those of `messages.py`.
 """
@@ -85,4 +85,25 @@ class Listing(Message, frozen=True):
 
     after: Index
     jobs: list[ListedJob]
+    more: bool
+
+
+class Seen(Message, frozen=True):
+    """A ventilator that appends asks for the digests of the arguments that the job had before, from this task on."""
+
+    job: Name
+    first: Index
+
+
+class Digests(Message, frozen=True):
+    """Answer to `Seen`: the digests of the arguments of the tasks from `first` to `next - 1`, 16 bytes each.
+
+    `unknown` counts those of these tasks whose argument the ledger does not have; `more` when other tasks follow.
+    """
+
+    job: Name
+    first: Index
+    next: Index
+    digests: bytes
+    unknown: Count
     more: bool

@@ -31,6 +31,7 @@ from ..protocol.messages import (
     Report,
     Results,
     Returned,
+    Seen,
     ToSink,
     Unreachable,
     Welcome,
@@ -104,7 +105,9 @@ class Collector:
             return self._receive_goodbye(now, peer, known)
         if user.role == WORKER and isinstance(message, Offer | Beat | Returned | Unreachable):
             return self._receive_of_worker(now, peer, known, message)
-        if user.role == VENTILATOR and isinstance(message, Open | Ask | Mark | Quarantine | Close | Halt | Cancel):
+        if user.role == VENTILATOR and isinstance(
+            message, Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel
+        ):
             return self._receive_of_ventilator(now, peer, known, message)
         if user.role != WORKER and isinstance(message, Read):
             return self._reads.read(now, peer, message)
@@ -282,7 +285,11 @@ class Collector:
     # -- ventilators --------------------------------------------------------------------------------------------
 
     def _receive_of_ventilator(
-        self, now: float, peer: bytes, known: Peer, message: Open | Ask | Mark | Quarantine | Close | Halt | Cancel
+        self,
+        now: float,
+        peer: bytes,
+        known: Peer,
+        message: Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel,
     ) -> list[Output]:
         if isinstance(message, Open):
             # Failed rows that it wants replaced may still wait for their commit. If that fails, `Open` is resent.
@@ -304,6 +311,8 @@ class Collector:
             return self.flush(now) + self._jobs.close(now, open_job, message)
         if isinstance(message, Halt):
             return self._jobs.halt(open_job)
+        if isinstance(message, Seen):
+            return self._jobs.seen(open_job, message)
         return self._jobs.scarce(open_job, message.scarce) + self._asks.ask(now, open_job, message)
 
     def _report(self, now: float) -> Report:

@@ -9,21 +9,49 @@ from .store import Job
 def why_not_open(job: Job | None, message: Open) -> str | None:
     """Why the job cannot be opened as asked; None when it can."""
     if job is None:
-        # Only failed tasks are to run, and there are none.
+        # Only failed tasks are to run, or tasks are to be added, and there are none.
         fault = f"there is no job {message.job}: `python sink.py jobs --key FILE` lists them"
-        return fault if message.retry_failed else None
+        return fault if message.retry_failed or message.append else None
     if job.function != message.function:
         return f"job {job.name} runs {job.function}, not {message.function}: give another --job name"
     if job.source != message.source:
         return (
             f"job {job.name} was started on another input ({job.source}, now {message.source}): give another --job name"
         )
+    if message.append:
+        return _why_not_append(job)
+    if job.base is not None:
+        return (
+            f"job {job.name} was appended to, and its last input begins at task {job.base}: give that input with"
+            " --append, or another --job name"
+        )
     return None
+
+
+def _why_not_append(job: Job) -> str | None:
+    if not job.arguments:
+        return f"the ledger has no arguments of job {job.name}, so nothing can be appended: give another --job name"
+    if job.base is None and not is_complete(job):
+        return (
+            f"job {job.name} has tasks that are not recorded: run its own command again first, without --append;"
+            " then append"
+        )
+    return None
+
+
+def is_complete(job: Job) -> bool:
+    """True when the input was read to its end, and each task of it has its row."""
+    return job.read_total is not None and job.done == job.read_total
+
+
+def begins_to_append(job: Job, message: Open) -> bool:
+    """True when this run's input is a new one; False when it goes on with the one that was appended last."""
+    return message.append and not message.reopens and is_complete(job)
 
 
 def stays_done(job: Job, message: Open) -> bool:
     """True when the job is done and this run has nothing to add, as when `Open` is resent and crosses the close."""
-    return job.state == "done" and job.done == job.total and not message.retry_failed
+    return job.state == "done" and is_complete(job) and not message.retry_failed
 
 
 def next_mark(job: Job, waiting: Mark | None, mark: Mark) -> Mark | None:

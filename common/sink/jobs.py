@@ -10,16 +10,18 @@ from ..protocol.messages import (
     Close,
     Closed,
     Crew,
+    Digests,
     Dropped,
     Open,
     Opened,
     Recall,
     Roster,
+    Seen,
 )
 from ..protocol.users import WORKER, User
 from .arguments import of_range, shown
 from .headline import headline
-from .job_rules import stays_done, why_not_open
+from .job_rules import begins_to_append, stays_done, why_not_open
 from .outputs import LogLimiter, Output, Send, refusal
 from .registry import OPEN_JOBS_MAX, OpenJob, Peer, Registry, pages
 from .settings import CollectorSettings
@@ -151,14 +153,15 @@ class Jobs:
 
     def _opened(self, job: Job | None, message: Open) -> Job:
         """The job with the retries and attempts of this run. Raises LedgerStuck."""
-        if job is not None and stays_done(job, message):
+        appends = job is not None and begins_to_append(job, message)
+        if job is not None and stays_done(job, message) and not appends:
             return job
         attempts = 0 if job is None else job.attempts
         if message.retry_failed:
             # Attempts count on from the failed rows, so that new rows replace these.
             attempts = self._ledger.failed_attempts(message.job) or attempts
         kind = message.function, message.source
-        return self._ledger.open_job(message.job, *kind, message.retries, attempts, message.arguments, False)
+        return self._ledger.open_job(message.job, *kind, message.retries, attempts, message.arguments, appends)
 
     def _tell_opened(self, now: float, open_job: OpenJob, job: Job, resumed: bool) -> list[Output]:
         opened = Opened(
@@ -171,6 +174,7 @@ class Jobs:
             attempts=job.attempts,
             resumed=resumed,
             gather_s=max(0.0, self._gathered_at - now),
+            base=job.base or 0,
         )
         others = self._registry.others(open_job)
         members = [worker.member(open_job.job) for worker in self._registry.crew_of(open_job)]
@@ -183,6 +187,13 @@ class Jobs:
             for worker in self._registry.workers.values()
             if function in worker.functions
         ]
+
+    def seen(self, open_job: OpenJob, message: Seen) -> list[Output]:
+        """Tell the ventilator which arguments the job had before."""
+        page = self._ledger.digests(open_job.job, message.first, self._settings.digests_page)
+        digests = b"".join(page.digests)
+        answer = Digests(open_job.job, message.first, page.next, digests, page.unknown, page.more)
+        return [Send(open_job.peer, answer)]
 
     # -- the end ------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ class CollectorSettings:
     """How many tasks are looked at for one answer to a reader of failed ones."""
     jobs_page: int = 1_000
     failures_shown: int = 5
+    digests_page: int = 4_096
+    """Digests of arguments in one answer to a ventilator: 64 KiB, read in some 10 ms."""
     retry_commit_s: float = 1.0
     """How long the sink waits before it retries a commit that the disk refused."""
     timing: Timing = Timing()

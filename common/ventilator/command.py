@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .loop import VentilatorOptions
 
 app = console.application()
+_NOT_TO_APPEND = ("--range", "--stream", "--retry-failed")
 DEFAULT_KEY = Path("keys/ventilator.key_secret")
 
 Function = Annotated[str | None, options.argument(RUN, "MODULE:FUNCTION", "The function to call with each task.")]
@@ -95,6 +96,9 @@ QuarantineAfter = Annotated[
 RetryFailed = Annotated[
     bool, options.flag(FAILURES, None, "With --job: run the failed tasks of that job again.", "--retry-failed")
 ]
+Append = Annotated[
+    bool, options.flag(RUN, None, "With --job: add the tasks of a new input to a job that is done.", "--append")
+]
 NoArguments = Annotated[
     bool,
     options.flag(RUN, "TRADEWIND_NO_ARGUMENTS", "Do not keep the tasks' arguments in the ledger.", "--no-arguments"),
@@ -134,6 +138,7 @@ def ventilate(
     nul_ends: NulEnds = False,
     stream: Stream = False,
     job: JobName = None,
+    append: Append = False,
     no_arguments: NoArguments = False,
     cancel: Cancelled = None,
     local: Local = None,
@@ -164,7 +169,9 @@ def ventilate(
     if function is None:
         raise OperatorError("name the function as MODULE:FUNCTION; --help says more")
     check_function(function)
-    name = job_name(job, function, retry_failed)
+    name = job_name(job, function, retry_failed, append)
+    if append and no_arguments:
+        raise OperatorError("--append knows new tasks by their arguments: leave out --no-arguments")
     settings = DispatchSettings(
         batch_tasks=batch,
         retries=retries,
@@ -179,7 +186,7 @@ def ventilate(
 
     spool = (Path() if local is None else Path(ledger).parent) / "spool"
     results = results_options(key, sink)
-    run = VentilatorOptions(function, key, sink, name, port, retry_failed, settings, results, spool)
+    run = VentilatorOptions(function, key, sink, name, port, retry_failed, settings, append, results, spool)
     opened = open_input(InputRequest(input_, range_, json, nul_ends, stream), SpoolPlace(spool, name))
     raise typer.Exit(run_job(run, opened, local, ledger))
 
@@ -226,10 +233,12 @@ def cancel_job(key: Path, sink: str | None, job: str) -> None:
     print(f"job {job} is cancelled")
 
 
-def job_name(job: str | None, function: str, retry_failed: bool) -> str:
+def job_name(job: str | None, function: str, retry_failed: bool, append: bool) -> str:
     """The name of the job, which has to be given where it is an earlier one. Raises OperatorError."""
     if retry_failed and job is None:
         raise OperatorError("--retry-failed needs --job NAME: the job whose failed tasks to run again")
+    if append and job is None:
+        raise OperatorError("--append needs --job NAME: the job that the tasks are added to")
     name = job or new_job(function)
     check_job(name)
     return name
@@ -246,6 +255,8 @@ def check_together(typed: list[str]) -> None:
         raise OperatorError(f"--cancel JOB only cancels: leave out {', '.join(idle)}")
     if "--local" in typed and (idle := [each for each in typed if each in ("--key", "--sink")]):
         raise OperatorError(f"--local starts its own sink: leave out {', '.join(idle)}")
+    if "--append" in typed and (idle := [each for each in typed if each in _NOT_TO_APPEND]):
+        raise OperatorError(f"--append adds the new tasks of a file or of standard input: leave out {', '.join(idle)}")
     if "--ledger" in typed and "--local" not in typed:
         raise OperatorError("--ledger is for --local: without it, the sink's own --ledger says where results go")
 

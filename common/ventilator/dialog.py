@@ -1,9 +1,10 @@
 """A ventilator's talk with its sink: open the job, ask for receipts, close it. No socket, no clock."""
 
 from ..protocol.fields import ArgumentForm
-from ..protocol.messages import Close, Closed, FromSink, Halt, Mark, Message, Open, Opened
+from ..protocol.messages import Close, Closed, Digests, FromSink, Halt, Mark, Message, Open, Opened
 from .assignments import CutLinks
 from .dispatch import Dispatch
+from .seen import SeenArguments
 from .settings import DispatchSettings
 
 
@@ -21,6 +22,7 @@ class Dialog:
         source: str,
         retry_failed: bool,
         arguments: ArgumentForm = "",
+        seen: SeenArguments | None = None,
     ) -> None:
         self.opened: Opened | None = None
         self.closed: Closed | None = None
@@ -34,6 +36,7 @@ class Dialog:
         self._speculates = settings.speculate
         self._retry_failed = retry_failed
         self._arguments = arguments
+        self._seen = seen
         self._mark_s = settings.timing.beat_s / 4
         self._open: Open | None = None
         self._repeat_at: float | None = None
@@ -55,6 +58,7 @@ class Dialog:
             retry_failed=retry_failed,
             reopens=reopens,
             arguments=self._arguments,
+            append=self._seen is not None,
         )
         self._repeat_at = now + self._REPEAT_S
         return [self._open]
@@ -69,7 +73,11 @@ class Dialog:
             self._repeat_at = None
             self._said = None
             self._marked_at = float("-inf")
-        elif isinstance(message, Closed):
+            seen = [] if self._seen is None else self._seen.opened(now, message.base)
+            return [*self._dispatch.receive(now, message), *seen]
+        if isinstance(message, Digests):
+            return [*self._receive_digests(now, message)]
+        if isinstance(message, Closed):
             if self._open is not None:
                 # The job was opened again behind this `Close`; it is closed again when that is answered.
                 return []
@@ -77,6 +85,12 @@ class Dialog:
             self._repeat_at = None
             return []
         return self._dispatch.receive(now, message)
+
+    def _receive_digests(self, now: float, message: Digests) -> list[Message]:
+        outputs = [] if self._seen is None else self._seen.receive(now, message)
+        if self._seen is not None and self._seen.problem:
+            self.problem = self._seen.problem
+        return outputs
 
     def is_another_input(self, count: int, digest: bytes, ended: bool) -> bool:
         """True when an input with this mark cannot be the one that an earlier run of the job has read."""
@@ -105,6 +119,7 @@ class Dialog:
     def tick(self, now: float) -> list[Message]:
         """Repeat what has no answer, close when all is done."""
         outputs = self._dispatch.tick(now)
+        outputs += [] if self._seen is None else self._seen.tick(now)
         if self._mark is not None and self.opened is not None and now >= self._marked_at + self._mark_s:
             outputs.append(self._mark)
             self._said, self._mark = self._mark, None
@@ -118,7 +133,8 @@ class Dialog:
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
-        instants = [instant for instant in (self._dispatch.deadline(), self._repeat_at) if instant is not None]
+        seen_at = None if self._seen is None else self._seen.deadline()
+        instants = [at for at in (self._dispatch.deadline(), self._repeat_at, seen_at) if at is not None]
         if self._mark is not None and self.opened is not None:
             instants.append(self._marked_at + self._mark_s)
         return min(instants, default=None)

@@ -377,6 +377,7 @@ class Dispatch:
         self._crew.clear()
         self._opened, self._origin = opened, origin(opened.ticket_key)
         if not self.caught_up:
+            self.next_task = opened.base
             self._earlier.opened(now, opened, self._settings.timing.gather_s)
         return [self._cursor.ask(now, self.scarce)]
 

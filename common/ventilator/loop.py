@@ -17,9 +17,11 @@ from ..transport import sink_link as link
 from ..transport.door import Door
 from ..transport.key_files import Certificate
 from ..transport.zap import ADMITTED, REFUSED_FOR_NOW, ZapHandler
+from .appended_input import AppendedInput
 from .inputs import Input, read_ahead, state_of
 from .local_farm import LocalFarm
 from .progress import ProgressDisplay
+from .seen import SeenArguments
 from .session import InputVerified, JobRequest, SessionOutput, VentilatorSession, WantInput
 from .settings import DispatchSettings
 from .summary import JobEnd, Workers
@@ -38,6 +40,7 @@ class VentilatorOptions:
     port: int | None
     retry_failed: bool
     dispatch: DispatchSettings
+    append: bool = False
     results_options: tuple[str, ...] = ()
     """With which options `sink.py results` prints the results here."""
     spool: Path = Path("spool")
@@ -58,11 +61,15 @@ class Ventilator:
         signals: polling.Signals,
         farm: LocalFarm | None,
     ) -> None:
+        if options.append and opened.source.startswith("a stream"):
+            raise OperatorError("--append reads an input to its end: give a file or a pipe, not a stream")
+        seen = SeenArguments(options.job) if options.append else None
+        opened = opened if seen is None else AppendedInput(opened, seen)
         arguments = opened.arguments if options.dispatch.keep_arguments else ""
         kind = options.job, options.function, opened.source, options.retry_failed
         places = options.results_options, str(options.spool), options.workers
         settings = replace(options.dispatch, keep_arguments=bool(arguments))
-        self.session = VentilatorSession(clock.now(), settings, JobRequest(*kind, *places, arguments))
+        self.session = VentilatorSession(clock.now(), settings, JobRequest(*kind, *places, arguments, seen))
         self._farm = farm
         self._options = options
         self._input = opened

@@ -13,6 +13,7 @@ from .assignments import CutLinks
 from .dialog import Dialog
 from .dispatch import Dispatch, Skip, Take
 from .out_of_reach import OutOfReach
+from .seen import SeenArguments
 from .settings import DispatchSettings
 from .summary import JobEnd, Standing, Workers
 from .wait_voice import WaitVoice
@@ -38,6 +39,8 @@ class JobRequest:
     """Where workers can be started."""
     arguments: ArgumentForm = ""
     """How the ledger keeps the tasks' arguments."""
+    seen: SeenArguments | None = None
+    """To append to a job: what it has had. The input must read the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,9 @@ class VentilatorSession:
     def __init__(self, now: float, settings: DispatchSettings, request: JobRequest) -> None:
         self._request = request
         self._rules = Dispatch(settings, request.job, request.function)
+        kept = request.arguments, request.seen
         kind = request.job, request.function, request.source, request.retry_failed
-        self._talk = Dialog(settings, self._rules, *kind, request.arguments)
+        self._talk = Dialog(settings, self._rules, *kind, *kept)
         self._outputs: list[SessionOutput] = []
         """For the end of this turn."""
         self._expected: tuple[int | None, bool] = None, False
@@ -173,19 +177,22 @@ class VentilatorSession:
 
     @property
     def _reads(self) -> bool:
-        return self._input_error is None and self._end is None
+        seen = self._request.seen
+        return self._input_error is None and self._end is None and (seen is None or seen.complete)
 
     def _is_the_input(self, now: float, state: InputState) -> bool:
         """Refuse an input that differs from the one that an earlier run of the job has read."""
         if not self._talk.is_another_input(state.count, state.digest, state.ended):
             return True
-        self.input_failed(now, summary.another_input(self._request.job))
+        self.input_failed(now, summary.another_input(self._request.job, self._request.seen is not None))
         return False
 
     def _follow_input(self, now: float, state: InputState) -> None:
         self._expected = state.expected, state.is_estimate
         self._rules.expect(state.expected)
-        is_whole = state.ended and self._rules.caught_up and self._rules.total is None
+        # Interrupted before the job was opened, it has caught up with nothing.
+        is_known = self._talk.opened is not None and self._rules.caught_up
+        is_whole = state.ended and is_known and self._rules.total is None
         if self._reads and is_whole and self._is_the_input(now, state):
             self._rules.input_ended()
         if self._reads and self._rules.caught_up and self._talk.opened is not None:
@@ -272,7 +279,8 @@ class VentilatorSession:
             end = summary.stopped(request.job, self.standing, self._input_error)
         else:
             end = summary.done(request.job, closed, seconds, request.results_options)
-        return JobEnd(end.code, [LogLine("debug", f"{seconds:.4f} s, {counts}"), *end.lines], end.error)
+        skipped = [] if request.seen is None else [summary.skipped(request.job, request.seen.skipped_count)]
+        return JobEnd(end.code, [LogLine("debug", f"{seconds:.4f} s, {counts}"), *skipped, *end.lines], end.error)
 
     def _cancel_what_is_empty(self) -> None:
         """Leave no job open that ends by a mistake before anything is recorded; --job goes on with it all the same.

@@ -41,11 +41,21 @@ def mistake(error: OperatorError) -> JobEnd:
     return JobEnd(error.code, [], error)
 
 
-def another_input(job: str) -> OperatorError:
+def another_input(job: str, appends: bool = False) -> OperatorError:
     """The input differs from the one that an earlier run of the job has read."""
+    if appends:
+        return OperatorError(
+            f"job {job} has not finished the input that was appended to it before: append that input again first,"
+            " then this one"
+        )
     return OperatorError(
         f"the input is not the one that job {job} was started with: give the same input again, or another --job name"
     )
+
+
+def skipped(job: str, count: int) -> LogLine:
+    """What was not taken of an input that was appended."""
+    return LogLine("info", f"{count} tasks of the input were skipped: job {job} has had their arguments")
 
 
 def no_spool(job: str, folder: str) -> OperatorError:

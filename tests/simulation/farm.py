@@ -202,10 +202,10 @@ class Farm:
         self._ports[job.name] += self.dice.random() < 0.3
         port = self._ports[job.name]
         wrong_input = False
-        if self.calm_at is None and self.dice.random() < self.plan.mistakes:
+        if self.calm_at is None and not job.appends and self.dice.random() < self.plan.mistakes:
             # The operator makes a mistake, or has edited the input.
             wrong_input = self.dice.random() < 0.5
-            job.bad_at = job.bad_at if wrong_input else self.dice.randrange(len(job.tasks))
+            job.bad_at = job.bad_at if wrong_input else self.dice.randrange(job.count)
         ventilator = Ventilator(self, f"v{self._started}.{job.name}", job, port, wrong_input)
         self.world.note(ventilator.name, "starts")
         self.ventilators[job.name] = self._listening[port] = ventilator
@@ -231,6 +231,9 @@ class Farm:
         elif job.reruns:
             job.reruns -= 1
             job.retries_failed = True
+            self.world.after(self.dice.uniform(0.1, 1), self.start_ventilator, job)
+        elif job.first_count is not None and not job.appends:
+            job.appends, job.retries_failed, job.bad_at = True, False, None
             self.world.after(self.dice.uniform(0.1, 1), self.start_ventilator, job)
         else:
             self.closed.add(job.name)

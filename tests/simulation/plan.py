@@ -67,11 +67,15 @@ class Plan:
         does_at = operator.uniform(1.0, 8.0)
         timeouts, drains = world.dice("timeout"), world.dice("upgrade")
         inputs = world.dice("input")
+        appends = world.dice("append")
         patience = timeouts.choice([0.5, 2.0, 5.0]) if timeouts.random() < 0.2 else None
         drain_at = drains.uniform(1, 10) if drains.random() < 0.15 else None
         kind = dice.choices(["small", "large", "slow"], [84, 1, 15])[0]
         return cls(
-            jobs=[_job(dice, number, kind, copies, patience, inputs) for number in range(dice.choice([1, 1, 1, 2]))],
+            jobs=[
+                _perhaps_appended(appends, _job(dice, number, kind, copies, patience, inputs))
+                for number in range(dice.choice([1, 1, 1, 2]))
+            ],
             worker_count=dice.randint(4, 8) if kind == "large" else dice.randint(1, 3),
             slots_max=dice.choice([1, 2, 4]),
             prefetch_max=dice.choice([0, 1, 2, 4]),
@@ -90,6 +94,12 @@ class Plan:
             crew_at=inputs.choice([5.0, 20.0]) if inputs.random() < 0.05 else 0.0,
             leavers=world.dice("leavers").choice([0.0, 0.0, 0.0, 0.7]),
         )
+
+
+def _perhaps_appended(dice: Random, job: JobTruth) -> JobTruth:
+    if dice.random() < 0.2 and not job.streams:
+        job.first_count = dice.randrange(len(job.tasks) + 1)
+    return job
 
 
 def _job(dice: Random, number: int, kind: str, copies: Random, patience: float | None, inputs: Random) -> JobTruth:

@@ -55,6 +55,10 @@ class JobTruth:
     """So many tasks of a stream are in its spool, which outlives the ventilator."""
     stream_ended: bool = False
     """The spool is the whole stream."""
+    first_count: int | None = None
+    """Its first input has this many of the tasks; when it is done, an input with the others is appended."""
+    appends: bool = False
+    """It is now."""
     bases: set[int] = field(default_factory=lambda: {0})
     """The attempts that its runs have counted from."""
     losses: Counter[int] = field(default_factory=Counter)
@@ -65,6 +69,11 @@ class JobTruth:
     def streams(self) -> bool:
         """Its input never brings the same again."""
         return self.trickles and len(self.tasks) % 2 == 0
+
+    @property
+    def count(self) -> int:
+        """How many tasks it has when it is done the next time."""
+        return len(self.tasks) if self.appends or self.first_count is None else self.first_count
 
     def value(self, task: int) -> str:
         """What the task's function returns."""
@@ -191,7 +200,7 @@ class Disk:
             left = self.ledger.inspect(query, name)
             self._world.require(not left, "failed tasks were not run again:", (name, left))
         self._world.require(
-            len(self._receipted[name]) == total == len(self._truths[name].tasks),
+            len(self._receipted[name]) == total == self._truths[name].count,
             "a job is closed before every task is recorded:",
             (name, len(self._receipted[name]), total),
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Raw
+from msgspec import Raw, msgpack
 
 from common.errors import ExitCode, OperatorError
 from common.log_line import LogLine
@@ -28,8 +29,10 @@ from common.protocol.messages import (
     Welcome,
 )
 from common.protocol.users import VENTILATOR
+from common.ventilator.appended_input import AppendedInput
 from common.ventilator.flights import Flight, State
-from common.ventilator.inputs import RangeInput, read_ahead, state_of
+from common.ventilator.inputs import Input, RangeInput, read_ahead, state_of
+from common.ventilator.seen import SeenArguments
 from common.ventilator.session import DRAIN_S, InputVerified, JobRequest, SessionOutput, VentilatorSession, WantInput
 from common.ventilator.settings import DispatchSettings
 from common.ventilator.summary import JobEnd
@@ -66,6 +69,24 @@ class SimulatedInput(RangeInput):
         if self._bad_at is not None and self._next <= self._bad_at < self._next + count:
             raise BadLine(f"line {self._bad_at + 1} is bad")
         return super().take(count, bytes_max)
+
+
+class MixedInput(SimulatedInput):
+    """The integers that a job has had and those that are new to it, in any order; new ones come in theirs."""
+
+    def __init__(self, old: int, stop: int, dice: Random) -> None:
+        super().__init__(stop, None, False)
+        self._numbers = dice.sample(range(old), old)
+        for number in range(old, stop):
+            self._numbers.insert(
+                dice.randint(self._numbers.index(number - 1) + 1 if number > old else 0, number), number
+            )
+
+    def take(self, count: int, bytes_max: int) -> tuple[int, Raw]:
+        """Read tasks."""
+        taken = self._numbers[self._next : self._next + count]
+        self._next += len(taken)
+        return len(taken), Raw(msgpack.encode(taken))
 
 
 class TrickleInput(SimulatedInput):
@@ -176,15 +197,18 @@ class Ventilator(Client):
             keep_arguments=True,
             timing=farm.timing,
         )
-        count = len(job.tasks)
-        kind = (count, job.bad_at, wrong_input)
-        if job.streams:
-            self.input: SimulatedInput = StreamInput(job, wrong_input, self.world, farm.trickle_per_s)
+        kind = (job.count, job.bad_at, wrong_input)
+        self.is_wrong = wrong_input
+        self.input: Input = SimulatedInput(*kind)
+        seen = SeenArguments(job.name) if job.appends else None
+        if seen is not None:
+            self.input = AppendedInput(MixedInput(job.first_count or 0, job.count, Random(job.name)), seen)
+        elif job.streams:
+            self.input = StreamInput(job, wrong_input, self.world, farm.trickle_per_s)
         elif job.trickles:
             self.input = TrickleInput(*kind, self.world, farm.trickle_per_s)
-        else:
-            self.input = SimulatedInput(*kind)
-        request = JobRequest(job.name, job.function, self.input.source, job.retries_failed, arguments="json")
+        source = "a stream" if job.streams else "tasks"
+        request = JobRequest(job.name, job.function, source, job.retries_failed, arguments="json", seen=seen)
         self.session = VentilatorSession(self.world.now, settings, request)
         self.rules = self.session.inspect().rules
         """For checks."""
@@ -244,7 +268,8 @@ class Ventilator(Client):
     def _perform(self, output: SessionOutput) -> None:
         if isinstance(output, WantInput):
             self._wants_input = output.wanted
-            self.input.was_wanted |= output.wanted
+            if isinstance(self.input, SimulatedInput):
+                self.input.was_wanted |= output.wanted
         elif isinstance(output, LogLine):
             self.world.note(self.name, "says", output.text)
         elif not isinstance(output, JobEnd | InputVerified):
@@ -322,7 +347,7 @@ class Ventilator(Client):
         elif isinstance(message, Opened):
             self._mark = None
             self._named_since_opened.clear()
-            if self.input.is_wrong and not message.mark_count:
+            if self.is_wrong and not message.mark_count:
                 # Nothing was read of the right one, as far as the ledger knows: the operator has to see it.
                 self.farm.kill_ventilator(self)
                 return
@@ -394,7 +419,7 @@ class Ventilator(Client):
         )
         require(not self.rules.dropped, "pushed although the job was cancelled:", batch)
         require(not self._signals_at, "pushed after a signal:", batch)
-        require(not self.input.is_wrong, "pushed from the wrong input:", batch)
+        require(not self.is_wrong, "pushed from the wrong input:", batch)
         require(self.world.now >= self._gathered_at, "pushed before the crew is known:", self._gathered_at)
         require(in_flight_count < capacity, "a push beyond the crew's capacity:", (in_flight_count, capacity))
         tasks = set(range(first, first + count))
@@ -506,11 +531,9 @@ class Ventilator(Client):
         elif "no worker exposes" in str(end.error):
             require(not rules.crew_count, "misses workers that are there:", rules.crew_count)
         elif "of its stream is not in" in str(end.error) or "the stream of job" in str(end.error):
-            require(
-                self.input.is_wrong, "a stream is refused whose spool is there:", (state_of(self.input), view.opened)
-            )
+            require(self.is_wrong, "a stream is refused whose spool is there:", (state_of(self.input), view.opened))
         elif "the input is not the one" in str(end.error):
-            require(self.input.is_wrong, "the same input is refused:", (state_of(self.input), view.opened))
+            require(self.is_wrong, "the same input is refused:", (state_of(self.input), view.opened))
         else:
             require(rules.dropped, "the ventilator gives up:", end)
 
@@ -519,7 +542,7 @@ class Ventilator(Client):
         require(rules.finished, "closed, and not finished")
         left = (len(rules._flights), len(rules._retries), rules.in_flight_count)
         require(not any(left), "closed, and something is left:", left)
-        require(rules.done_count == len(self.job.tasks), "the count of what is done is wrong")
+        require(rules.done_count == self.job.count, "the count of what is done is wrong")
         failed = any(name == self.job.name and row[0] == "failed" for (name, _), row in self.farm.disk.rows.items())
         require((end.code is ExitCode.TASKS_FAILED) == failed, "the exit code is wrong:", end)
         self.farm.check_ghosts(self)

@@ -37,6 +37,7 @@ SHELL = {
         )
     ),
     *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "sources", "spool", "progress", "local_farm")),
+    "ventilator.appended_input",
     *(
         f"worker.{name}"
         for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores", "edits")

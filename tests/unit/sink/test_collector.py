@@ -25,6 +25,7 @@ from common.protocol.messages import (
     Refused,
     Returned,
     Roster,
+    Seen,
     ToSink,
     Unreachable,
     Welcome,
@@ -106,6 +107,7 @@ VENTILATORS_OWN: list[ToSink] = [
     Mark("job", 5, b"", 5),
     Close("job", 0, False),
     Halt("job"),
+    Seen("job", 0),
     Cancel("job"),
 ]
 FORBIDDEN = [

@@ -5,15 +5,25 @@ from dataclasses import replace
 import pytest
 
 from common.protocol.messages import Mark, Open
-from common.sink.job_rules import next_mark, stays_done, why_not_open
+from common.sink.job_rules import begins_to_append, next_mark, stays_done, why_not_open
 from common.sink.store import Job
 
 JOB = Job(1, "job", "tasks:square", "lines of text", "open", None, 0, 0, 5, b"five", b"k" * 32, 0, 0)
 DONE = replace(JOB, state="done", total=7, done=7)
 
 
-def opening(function: str = JOB.function, source: str = JOB.source, retry_failed: bool = False) -> Open:
-    return Open("job", function, source, 5557, 0, retry_failed, False)
+KEPT = replace(DONE, arguments="text")
+APPENDED = replace(KEPT, state="open", base=7, total=None)
+
+
+def opening(
+    function: str = JOB.function,
+    source: str = JOB.source,
+    retry_failed: bool = False,
+    append: bool = False,
+    reopens: bool = False,
+) -> Open:
+    return Open("job", function, source, 5557, 0, retry_failed, reopens, "text", append)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +31,15 @@ def opening(function: str = JOB.function, source: str = JOB.source, retry_failed
     [
         (None, opening(retry_failed=True), "there is no job job"),
         (JOB, opening(function="tasks:cube"), "runs tasks:square, not tasks:cube: give another --job"),
+        (None, opening(append=True), "there is no job job"),
+        (DONE, opening(append=True), "the ledger has no arguments of job job"),
+        (KEPT, opening(append=True, source="lines of JSON"), "another input (lines of text, now lines of JSON)"),
+        (replace(KEPT, state="open"), opening(append=True), "run its own command again first, without --append"),
+        (replace(KEPT, done=6), opening(append=True), "run its own command again first, without --append"),
+        (JOB, opening(append=True), "the ledger has no arguments of job job"),
+        (replace(KEPT, total=None), opening(append=True), "run its own command again first, without --append"),
+        (APPENDED, opening(), "its last input begins at task 7: give that input with --append"),
+        (APPENDED, opening(retry_failed=True), "its last input begins at task 7: give that input with --append"),
         (JOB, opening(source="range 0:5"), "another input (lines of text, now range 0:5): give another --job"),
     ],
 )
@@ -76,3 +95,23 @@ def test_a_mark_never_goes_back_and_the_total_of_a_read_input_stays(
     total: int | None, waiting: Mark | None, come: Mark, wanted: Mark | None
 ) -> None:
     assert next_mark(replace(JOB, total=total), waiting, come) == wanted
+
+
+@pytest.mark.parametrize(
+    ("job", "begins"),
+    [
+        (KEPT, True),
+        (replace(KEPT, state="open", mark_count=7), True),
+        (replace(KEPT, state="cancelled", mark_count=7), True),
+        (replace(APPENDED, state="done", total=9, done=9), True),
+        (APPENDED, False),
+        (replace(APPENDED, state="cancelled"), False),
+        (replace(APPENDED, base=0, done=0), False),
+        (replace(APPENDED, total=9, done=8), False),
+    ],
+)
+def test_an_input_is_appended_when_all_before_is_recorded_and_gone_on_with_until_then(job: Job, begins: bool) -> None:
+    assert why_not_open(job, opening(append=True)) is None
+    assert begins_to_append(job, opening(append=True)) == begins
+    assert not begins_to_append(job, opening(append=True, reopens=True)), "it was begun before the sink was away"
+    assert not begins_to_append(job, opening())

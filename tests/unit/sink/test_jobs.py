@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from common.protocol.arguments import digest
 from common.protocol.messages import (
     Again,
     Ask,
@@ -11,6 +12,7 @@ from common.protocol.messages import (
     Close,
     Closed,
     Crew,
+    Digests,
     Dropped,
     Goodbye,
     Halt,
@@ -22,6 +24,7 @@ from common.protocol.messages import (
     Recall,
     Recorded,
     Refused,
+    Seen,
     ToSink,
 )
 from common.sink.collector import Collector
@@ -255,6 +258,68 @@ def test_another_ventilator_cannot_act_for_a_job(scene: Scene, message: ToSink) 
 
 
 KEEPS = msgspec.structs.replace(OPEN, arguments="text")
+APPENDS = msgspec.structs.replace(KEEPS, append=True)
+
+
+def run_to_its_end(scene: Scene, opening: Open, arguments: list[str], first: int = 0) -> Opened:
+    """A ventilator runs these tasks, and leaves."""
+    scene.hello(VERA)
+    ((_, opened),) = of(Opened, scene.send(VERA, opening))
+    if arguments:
+        scene.deliver(scene.batch([1] * len(arguments), first, arguments=arguments))
+    scene.send(VERA, Mark("job", first + len(arguments), b"", first + len(arguments)))
+    scene.send(VERA, Close("job", first + len(arguments), False))
+    scene.send(VERA, Goodbye())
+    assert isinstance(opened, Opened)
+    return opened
+
+
+def test_what_is_appended_is_numbered_from_the_total_and_told_what_was_before(scene: Scene) -> None:
+    scene.worker()
+    assert run_to_its_end(scene, KEEPS, ["a", "b"]).base == 0
+    scene.hello(VERA)
+    ((_, opened),) = of(Opened, scene.send(VERA, APPENDS))
+    assert isinstance(opened, Opened)
+    assert (opened.base, opened.mark_count, opened.mark_digest, opened.total) == (2, 2, b"", None)
+    sealed = b"".join(digest(msgspec.msgpack.encode(each)) for each in ("a", "b"))
+    assert to(VERA, scene.send(VERA, Seen("job", 0))) == [Digests("job", 0, 2, sealed, 0, False)]
+    assert to(VERA, scene.send(VERA, Seen("job", 2))) == [Digests("job", 2, 2, b"", 0, False)]
+
+
+def test_an_appended_input_goes_on_where_it_was_and_the_next_one_begins_behind_it(scene: Scene) -> None:
+    scene.worker()
+    run_to_its_end(scene, KEEPS, ["a", "b"])
+    scene.hello(VERA)
+    scene.send(VERA, APPENDS)
+    scene.send(VERA, Mark("job", 5, b"five", None))
+    scene.deliver(scene.batch([1], 3, arguments=["d"]))
+    scene.sink.flush(scene.now)
+    scene.sink = Collector(scene.now, SETTINGS, scene.ledger, "run 2", ROSTER)
+    scene.worker()
+    scene.hello(VERA)
+    for message in (APPENDS, msgspec.structs.replace(APPENDS, reopens=True)):
+        ((_, opened),) = of(Opened, scene.send(VERA, message))
+        assert isinstance(opened, Opened)
+        assert (opened.base, opened.mark_count, opened.mark_digest) == (2, 5, b"five")
+    scene.send(VERA, Goodbye())
+    scene.hello(VERA)
+    ((_, refused),) = of(Refused, scene.send(VERA, KEEPS))
+    assert isinstance(refused, Refused)
+    assert "its last input begins at task 2" in refused.reason
+    assert run_to_its_end(scene, APPENDS, ["c", "d", "e"], 2).base == 2
+    assert run_to_its_end(scene, APPENDS, [], 5).base == 5
+
+
+def test_an_append_that_is_opened_again_behind_its_own_close_does_not_begin_anew(scene: Scene) -> None:
+    scene.worker()
+    run_to_its_end(scene, KEEPS, ["a"])
+    run_to_its_end(scene, APPENDS, ["b"], 1)
+    scene.hello(VERA)
+    ((_, opened),) = of(Opened, scene.send(VERA, msgspec.structs.replace(APPENDS, reopens=True)))
+    assert isinstance(opened, Opened)
+    assert (opened.base, opened.total) == (1, 2)
+    job = scene.ledger.job("job")
+    assert job is not None and job.state == "done"
 
 
 def test_failures_are_named_by_their_arguments(scene: Scene) -> None:

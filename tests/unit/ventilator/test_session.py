@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from msgspec import Raw, msgpack
@@ -9,23 +10,29 @@ from msgspec import Raw, msgpack
 from common.errors import ExitCode, OperatorError
 from common.log_line import LogLine
 from common.plain_text import counted
+from common.protocol.arguments import digest
 from common.protocol.messages import (
     Ask,
     Cancel,
     Close,
     Closed,
     Crew,
+    Digests,
     Dropped,
     FromSink,
     Halt,
     Mark,
     Member,
     Message,
+    Open,
     Opened,
     Receipts,
     Returned,
+    Seen,
 )
+from common.ventilator.appended_input import AppendedInput
 from common.ventilator.inputs import read_ahead, state_of
+from common.ventilator.seen import SeenArguments
 from common.ventilator.session import DRAIN_S, InputVerified, JobRequest, SessionOutput, VentilatorSession, WantInput
 from common.ventilator.settings import DispatchSettings
 from common.ventilator.summary import JobEnd, Workers, no_worker_yet
@@ -87,10 +94,10 @@ class Tasks:
 class Scene:
     """A session, its input, and a clock."""
 
-    def __init__(self, tasks: Tasks, results_options: tuple[str, ...] = ()) -> None:
+    def __init__(self, tasks: Tasks | AppendedInput, results_options: tuple[str, ...] = (), **more: Any) -> None:
         self.now = 100.0
         self.tasks = tasks
-        request = JobRequest("job", "m:f", "tasks", results_options=results_options, spool="spool")
+        request = JobRequest("job", "m:f", "tasks", results_options=results_options, spool="spool", **more)
         self.session = VentilatorSession(self.now, SETTINGS, request)
         self.away = False
         self.position = 0
@@ -183,6 +190,14 @@ def test_the_first_signal_stops_pushing_and_has_handed_back_what_has_not_started
     assert scene.pushed == [0, 1]
     assert scene.lines() == ["info: SIGINT: pushing no more tasks, waiting for running ones; again to leave at once"]
     assert scene.session.next_read(scene.now) is None
+
+
+def test_an_empty_job_may_be_interrupted_before_the_sink_has_opened_it() -> None:
+    scene = Scene(Tasks(0))
+    scene.session.interrupt(scene.now, "SIGINT")
+    scene.turn()
+    assert scene.end is not None
+    assert scene.end.code is ExitCode.INTERRUPTED
 
 
 def all_come_in(scene: Scene) -> None:
@@ -625,3 +640,76 @@ def test_how_the_job_stands() -> None:
     scene.open(opened())
     standing = scene.session.standing
     assert (standing.done, standing.total, standing.outstanding, standing.crew, standing.slots) == (0, 3, 2, 1, 2)
+
+
+# -- appending ----------------------------------------------------------------------------------------------------
+
+
+class Appending(Scene):
+    """A job of which the tasks 0 to 3 are recorded, with the arguments 0 to 3, is appended to."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self.seen = SeenArguments("job")
+        super().__init__(AppendedInput(tasks, self.seen), arguments="json", seen=self.seen)
+
+    def begin(self, mark: int = 4, digest: bytes = b"", recorded: Iterable[int] = range(4)) -> None:
+        answer = Opened("job", "ledger", b"k" * 32, mark, digest, None, 0, True, 0.0, 4)
+        self.open(answer, recorded, LARGE_CREW)
+
+    def page(self, unknown: int = 0) -> Digests:
+        sealed = b"".join(digest(msgpack.encode(task)) for task in range(4))
+        return Digests("job", 0, 4, sealed, unknown, False)
+
+
+def test_only_new_arguments_are_pushed_and_numbered_behind_the_job_s_total() -> None:
+    scene = Appending(Tasks(7))
+    assert isinstance(scene.session._talk._open, Open)
+    assert (scene.session._talk._open.append, scene.session._talk._open.arguments) == (True, "json")
+    scene.begin()
+    scene.turn()
+    assert (scene.pushed, scene.sent(Seen)) == ([], [Seen("job", 0)])
+    scene.turn(scene.page())
+    assert scene.pushed == [4, 5, 6]
+    scene.turn(scene.receipts([4, 5, 6]))
+    assert next(mark for mark in scene.sent(Mark) if isinstance(mark, Mark) and mark.total == mark.count).count == 7
+    assert scene.sent(Close) == [Close("job", 7, False)]
+    scene.turn(Closed("job", 7, 0, []))
+    assert said(scene.end)[0] == "info: 4 tasks of the input were skipped: job job has had their arguments"
+
+
+def test_an_appended_input_that_was_begun_goes_on_where_it_was() -> None:
+    first = Appending(Tasks(9))
+    first.begin()
+    first.turn(first.page())
+    first.after(1.0)
+    marks = [mark for mark in first.sent(Mark) if isinstance(mark, Mark)]
+    again = Appending(Tasks(9))
+    again.begin(marks[-1].count, marks[-1].digest, [0, 1, 2, 3, 5, 6])
+    again.turn(again.page())
+    again.turn()
+    assert again.pushed == [4, 7, 8]
+
+
+def test_another_input_than_the_one_that_is_being_appended_is_refused_in_words() -> None:
+    scene = Appending(Tasks(9))
+    scene.begin(6, b"of another input")
+    scene.turn(scene.page())
+    assert scene.pushed == []
+    assert "has not finished the input that was appended to it before: append that input again first" in scene.error()
+
+
+def test_without_a_new_task_the_job_is_done_at_once() -> None:
+    scene = Appending(Tasks(4))
+    scene.begin()
+    scene.turn(scene.page())
+    scene.turn()
+    assert (scene.pushed, scene.sent(Close)) == ([], [Close("job", 4, False)])
+
+
+def test_when_arguments_are_missing_nothing_is_appended_and_the_job_is_closed_again() -> None:
+    scene = Appending(Tasks(9))
+    scene.begin()
+    scene.turn(scene.page(unknown=2))
+    assert scene.pushed == []
+    assert scene.sent(Close) == [Close("job", 4, False)]
+    assert "the ledger has no arguments of some tasks of job job" in scene.error()
