@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import ProtocolError
-from ..log_line import LogLine
+from ..log_line import LineBudget, LogLine
 from ..plain_text import counted
 from ..protocol.codec import join_results
 from ..protocol.handshake import Fail, LinkEvent
@@ -33,6 +33,7 @@ from .unacked import Submit
 TOGETHER_S = 0.2
 """Seconds within which a signal that is meant for a whole process group reaches each process of it."""
 OUTGOING_BYTES_MAX = 1024 * 1024
+_REFUSALS_A_MINUTE = 10
 """At most this many bytes of results are sent as one frame."""
 
 
@@ -126,6 +127,7 @@ class WorkerSession:
         self._settings = settings
         self._timing = settings.holding.timing
         self._name = name
+        self._refusals = LineBudget(_REFUSALS_A_MINUTE)
         self._functions: list[str] | None = None
         """None while the first child imports the modules."""
         self._sink_run: str | None = None
@@ -162,7 +164,7 @@ class WorkerSession:
         said: list[SessionOutput] = []
         if isinstance(message, Recorded) and message.refused:
             text = f"the sink refuses {counted(len(message.refused), 'result')} of a job that it does not know"
-            said.append(LogLine("warning", text))
+            said += [LogLine("warning", line) for line in self._refusals.say(now, text)]
         return said + self._joined(self.holding.receive(now, message))
 
     def _receive_welcome(self, now: float, welcome: Welcome, sink_host: str) -> list[SessionOutput]:

@@ -205,6 +205,8 @@ def test_results_that_the_sink_refuses_are_said() -> None:
         "the sink refuses 2 results of a job that it does not know"
     ]
     assert words(made.receive(0.0, Recorded([1], []), "sink")) == []
+    lines = [words(made.receive(1.0, Recorded([], [1]), "sink")) for _ in range(1_000)]
+    assert sum(map(len, lines)) < 10, "whoever pushes batches of no job does not fill the log"
 
 
 def test_a_ventilator_that_sends_nonsense_is_named_once() -> None:
