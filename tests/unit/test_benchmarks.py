@@ -1,15 +1,22 @@
 """The bench's own rules: what it calls a right ledger, a ratio, a lower bound."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from benchmarks import siege
 from benchmarks.farm import SQUARED, Farm
 from benchmarks.measuring import MEDIAN, OURS, Figure, Plan, Skipped, interleave, ratios
 from benchmarks.peers import sqlite_alone
 from benchmarks.report import ratio_of
 from benchmarks.scenarios.tail import greedy
+from common import descriptors
+from common.protocol import settings
+from common.sink import roster_watch
+from common.sink.outputs import LogLimiter
 from common.sink.sqlite_ledger import Ledger
+from common.transport import doorstep
 
 TASKS = 50
 COLUMNS = "job, task, status, value, attempt, worker, seconds"
@@ -104,3 +111,31 @@ def test_greedy_gives_each_task_to_who_is_free_first() -> None:
 
 def test_a_quick_run_does_a_twentieth() -> None:
     assert (Plan(quick=True).scaled(100), Plan().scaled(100)) == (5, 100)
+
+
+def test_the_table_of_attacks_is_whole() -> None:
+    """`python -m benchmarks.siege --write` wrote all of it."""
+    found = siege.TABLE.search(siege.PAGE.read_text(encoding="utf-8"))
+    assert found
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in found[0].splitlines() if line.startswith("| ")]
+    assert rows[2:] == list(siege.titles().values())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"),
+    [
+        (r"key is known \| (\d+) KiB", settings.FRAME_BYTES_MAX / 1024),
+        (r"time for a handshake \| (\d+) s", doorstep.HANDSHAKE_S),
+        (r"those beyond are hung up on \| (\d+), half", doorstep.WAITING_MAX),
+        (r"must say `hello` \| (\d+) s", doorstep.GREETING_S),
+        (r"on one link \| ([\d,]+) a minute", roster_watch.HANDSHAKES_A_MINUTE_MAX),
+        (r"hung up on \| (\d+), 50 and 1 a minute", roster_watch._UNKNOWN_LINES_A_MINUTE),
+        (r"hung up on \| 10, (\d+) and 1 a minute", roster_watch._KNOWN_LINES_A_MINUTE),
+        (r"one enrolled key can cause \| (\d+) a minute", LogLimiter.A_MINUTE_MAX),
+        (r"up to ([\d,]+); \d+ of them are kept free", descriptors._WANTED),
+        (r"; (\d+) of them are kept free", doorstep.RESERVE),
+    ],
+)
+def test_the_bounds_on_the_page_are_those_of_the_code(pattern: str, value: float) -> None:
+    [said] = re.findall(pattern, siege.PAGE.read_text(encoding="utf-8"))
+    assert float(said.replace(",", "")) == value
