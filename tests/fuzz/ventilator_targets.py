@@ -11,7 +11,7 @@ from common.errors import ProtocolError
 from common.log_line import LogLine
 from common.protocol.codec import decode_from_sink, encode
 from common.protocol.codec import decode_to_sink as decode_at_sink
-from common.protocol.handshake import Fail, Handshake, LinkEvent
+from common.protocol.handshake import Fail, Handshake, LinkEvent, Redial
 from common.protocol.messages import (
     Ask,
     Crew,
@@ -164,7 +164,7 @@ def joining(source: bytes) -> None:
         else:
             now += draw.pick((0.0, 0.5, 3.0, 10.0))
             outputs = rules.tick(now)
-        assert all(isinstance(output, LogLine | Fail | Message) for output in outputs)
+        assert all(isinstance(output, LogLine | Fail | Redial | Message) for output in outputs)
         assert not math.isnan(rules.deadline() or 0.0)
     rules.event(now, LinkEvent.CONNECTED)
     rules.receive(now, Welcome(1, "run", 5558, "::1"))
