@@ -242,6 +242,8 @@ MODULE = MISDEEDS + (
     f"        return globals()[NAMES[n // {BATCH}]]() or n\n"
     "    print('mate', n)\n"
     "    note('ran', n)\n"
+    # A slot is given several batches at once that are done in no time; a misdeed in one would then cost the others.
+    "    time.sleep(0.002)\n"
     "    return n\n"
 )
 

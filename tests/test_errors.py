@@ -125,7 +125,7 @@ def test_key_files_that_cannot_be_used(pipeline: Pipeline) -> None:
     [
         ("nosuch", "module nosuch not found: it is not in "),
         ("squares:nosuch", "module squares has no function nosuch"),
-        ("empty", "module empty defines no public function"),
+        ("empty", "module empty makes no public function itself: write one whose name does not begin with _"),
         ("squares.py", "name the module as Python imports it from this folder, like squares"),
         ("broken", "SyntaxError: "),
         ("needs", "ModuleNotFoundError: No module named 'absent'"),
@@ -430,7 +430,7 @@ def test_failed_tasks_of_a_job_that_is_not_there_are_not_run_again(pipeline: Pip
     pipeline.sink()
     ventilator = pipeline.ventilator("squares:square", "--range", "3", "--job", "nosuch", "--retry-failed")
     assert ventilator.wait() == 2
-    ventilator.wait_for(f"there is no job nosuch: `{typed('sink')} jobs --key FILE` lists them")
+    ventilator.wait_for(f"there is no job nosuch: `{typed('sink')} jobs --key keys/ventilator.key_secret` lists them")
     assert pipeline.query("SELECT * FROM jobs") == []
 
 
