@@ -56,6 +56,7 @@ class Balance:
 class CalmFarm(Farm):
     """A crew of equals (but for their slowness) that is complete before the first job starts, in a calm network."""
 
+    edits = 0.0
     spins_max = 10_000
     """A large crew has something to do at any moment."""
     return_wait_max_s = DispatchSettings().return_wait_max_s

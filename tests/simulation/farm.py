@@ -22,6 +22,8 @@ class Farm:
     """Everybody, and how they find each other."""
 
     weighs = False
+    edits = 0.3
+    """How often somebody has edited the workers' modules when a job begins."""
     spins_max = SPINS_MAX
     return_wait_max_s = 0.1
     """While a dead worker's room counts, batches circulate: that is seen at this pace too, and costs a fifth."""

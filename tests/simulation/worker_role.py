@@ -370,7 +370,7 @@ class Worker(Client):
     # -- children -----------------------------------------------------------------------------------------------
 
     def _look_for_edits(self) -> None:
-        if not self._tries and self._edit_dice.random() < 0.3:
+        if not self._tries and self._edit_dice.random() < self.farm.edits:
             self._tries = True
             self._outdated = set(self._orders)
             self._report(Edited(["work.py"]))
