@@ -207,7 +207,8 @@ class Farm:
         if self.calm_at is None and not job.appends and self.dice.random() < self.plan.mistakes:
             # The operator makes a mistake, or has edited the input.
             wrong_input = self.dice.random() < 0.5
-            job.bad_at = job.bad_at if wrong_input else self.dice.randrange(job.count)
+            if job.count and not wrong_input:
+                job.bad_at = self.dice.randrange(job.count)
         ventilator = Ventilator(self, f"v{self._started}.{job.name}", job, port, wrong_input)
         self.world.note(ventilator.name, "starts")
         self.ventilators[job.name] = self._listening[port] = ventilator
