@@ -39,7 +39,7 @@ def test_logs(with_examples: Pipeline) -> None:
     with_examples.worker("examples.logs")
     ventilator = with_examples.ventilator("examples.logs:levels", "logs.txt")
     assert ventilator.wait() == 1
-    ventilator.wait_for("task 2 failed: FileNotFoundError: .*missing.log")
+    ventilator.wait_for(r"task 2 \(missing.log\) failed: FileNotFoundError: .*missing.log")
     values = [
         json.loads(value) for (value,) in with_examples.query("SELECT value FROM results WHERE json ORDER BY task")
     ]

@@ -171,7 +171,7 @@ def test_children_are_replaced_after_so_many_tasks_and_have_a_memory_limit(pipel
     (pipeline.folder / "sizes.jsonl").write_text("1000\n4000000000\n2000\n")
     ventilator = pipeline.ventilator("pid:eat", "sizes.jsonl")
     assert ventilator.wait() == 1
-    ventilator.wait_for("task 1 failed: MemoryError: the child's memory is limited to 419430400 bytes")
+    ventilator.wait_for(r"task 1 \(4000000000\) failed: MemoryError: the child's memory is limited to 419430400 bytes")
     assert pipeline.query("SELECT value FROM results WHERE job=2 AND status='ok'") == [(1000,), (2000,)]
 
 
