@@ -21,6 +21,8 @@ _FOLLOW_S = 0.2
 _VOICE_S = 5.0
 _COLUMNS = ("task", "status", "value", "error", "attempt", "worker", "seconds", "argument", "argument_digest")
 _TASKS_NAMED = 5
+_GAP = 2
+"""Between two columns of a table."""
 
 
 class _Screen:
@@ -169,6 +171,7 @@ def print_jobs(jobs: Iterable[JobSummary]) -> None:
             for job in jobs
         ],
         "no job yet",
+        spare=("ended (UTC)", "function", "opened (UTC)"),
     )
 
 
@@ -189,6 +192,7 @@ def print_report(report: Report) -> None:
             for each in report.workers
         ],
         "no worker",
+        spare=("key", "address"),
     )
     print()
     _print_table(
@@ -205,6 +209,7 @@ def print_report(report: Report) -> None:
             for each in report.jobs
         ],
         "no running job",
+        spare=("function",),
     )
 
 
@@ -217,24 +222,44 @@ def print_roster(users: Iterable[User]) -> None:
     )
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], none: str) -> None:
+def _print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], none: str, spare: Sequence[str] = ()
+) -> None:
+    """The rows, or the words for `none`. A terminal that is too narrow for all columns loses the `spare` ones."""
     if not rows:
         print(none)
         return
     cells = [[one_line(str(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        # Imported here because they take as long to import as the rest of a command.
-        from rich.console import Console
-        from rich.table import Column, Table
-        from rich.text import Text
-
-        # Folded where the terminal is too narrow: a name that was cut cannot be copied.
-        table = Table(*(Column(name, overflow="fold") for name in columns), box=None, pad_edge=False)
-        for row in cells:
-            # As `Text`, because names are no markup.
-            table.add_row(*map(Text, row))
-        Console().print(table)
+        numbers = {name for at, name in enumerate(columns) if any(isinstance(row[at], int) for row in rows)}
+        _show_table(columns, cells, numbers, spare)
         return
     # For pipes: tab-separated, whole, one row a line.
     for line in (columns, *cells):
         print("\t".join(line))
+
+
+def _show_table(columns: Sequence[str], cells: list[list[str]], numbers: set[str], spare: Sequence[str]) -> None:
+    # Imported here because they take as long to import as the rest of a command.
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    console = Console()
+    widths = {name: max(map(cell_len, (name, *(row[at] for row in cells)))) for at, name in enumerate(columns)}
+    left_out: set[str] = set()
+    for name in spare:
+        if sum(widths[each] + _GAP for each in columns if each not in left_out) - _GAP > console.width:
+            left_out.add(name)
+    shown = [at for at, name in enumerate(columns) if name not in left_out]
+    # Names that are still too long are folded, because one that was cut cannot be copied. Numbers stay whole.
+    heads = [Column(columns[at], overflow="fold", no_wrap=columns[at] in numbers) for at in shown]
+    table = Table(*heads, box=None, pad_edge=False)
+    for row in cells:
+        # As `Text`, because names are no markup.
+        table.add_row(*(Text(row[at]) for at in shown))
+    console.print(table)
+    if left_out:
+        more = ", ".join(name for name in columns if name in left_out)
+        console.print(f"(a wider terminal shows more: {more})", style="dim", highlight=False)

@@ -77,3 +77,38 @@ def test_tasks_that_are_ok_and_failed_ones_are_told_apart(
         "opened (UTC)": "2026-11-26T06:40:34", "ended (UTC)": "",
     }  # fmt: skip
     assert lines[-2:] == [["job", "function", "ok", "failed", "total", "workers"], ["j", "m:f", "3", "2", "9", "1"]]
+
+
+JOBS = [
+    JobSummary(
+        "mine-square-20261126-125217-489", "mine:square", "done", 123456, 123456, 0, "2026-11-26T06:40:34", None
+    ),
+    JobSummary("first", "mine:square", "cancelled", None, 7, 0, "2026-11-26T06:40:34", "2026-11-26T06:40:35"),
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [
+        (140, ""),
+        (110, "ended (UTC)"),
+        (95, "function, ended (UTC)"),
+        (80, "function, opened (UTC), ended (UTC)"),
+        (50, "function, opened (UTC), ended (UTC)"),
+    ],
+)
+def test_a_narrow_terminal_shows_fewer_columns_and_every_number_whole(
+    width: int, left_out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("COLUMNS", str(width))
+    tables.print_jobs(JOBS)
+    printed = re.sub(r"\x1b\[[\d;]*m", "", text_of(out))
+    table, _, rest = printed.partition("(a wider terminal shows more: ")
+    assert " ".join(rest.split()) == (f"{left_out})" if left_out else "")
+    assert max(map(len, printed.splitlines())) <= width
+    assert len(re.findall(r"\b123456\b", table)) == 2
+    assert ("mine-square-20261126-125217-489" in table) == (width >= 80)
+    folded = "".join(line[:width].split("  ")[0].strip() for line in table.splitlines())
+    assert "mine-square-20261126-125217-489" in folded
