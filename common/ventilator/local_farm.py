@@ -12,7 +12,6 @@ from types import TracebackType
 
 from .. import console
 from ..errors import OperatorError
-from ..transport import clock
 from ..transport.parent import FOLDER
 
 _TOP = Path(__file__).absolute().parents[2]
@@ -93,14 +92,15 @@ def _program(role: str) -> list[str]:
 
 
 def _end(processes: Sequence[tuple[str, subprocess.Popen[bytes]]]) -> None:
-    """Close what they hold of this process: that is their sign to leave."""
-    closed_at = clock.now()
-    for _, process in processes:
+    """Close what they hold of this process: that is their sign to leave.
+
+    The worker goes first. The sink removes the keys as it leaves, and a worker that still starts would miss them aloud.
+    """
+    for role, process in reversed(processes):
         assert process.stdin is not None
         process.stdin.close()
-    for role, process in reversed(processes):
         try:
-            process.wait(max(0.0, closed_at + _LEAVE_S[role] - clock.now()))
+            process.wait(_LEAVE_S[role])
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
