@@ -87,7 +87,7 @@ def test_the_next_job_runs_what_was_edited_and_a_bad_edit_changes_nothing(pipeli
         ventilator = pipeline.ventilator("edited:number", "--range", "4", "--batch", "1", "--job", job)
         assert ventilator.wait() == 0, worker.err
     worker.wait_for(r"helper\.py was edited: importing it again before the next job begins")
-    worker.wait_for(r"this worker goes on with what it has imported before the edit: the module cannot be imported")
+    worker.wait_for(r"this worker goes on with what it has imported before the edit: module edited cannot be imported")
     rows = pipeline.query("SELECT DISTINCT jobs.name, value FROM results JOIN jobs ON jobs.job = results.job")
     assert sorted(rows) == [("bad", 22), ("last", 3333), ("one", 1), ("two", 22)]
 

@@ -68,6 +68,9 @@ _ARGUMENTS_BYTES = 1024 * 1024
 """Arguments of a batch with several tasks, which results may carry too, take at most this many bytes."""
 _FLUSH_BYTES = 1024 * 1024
 _ERROR_CHARACTERS_MAX = 50_000
+_NAMED_MAX = 5
+_NOT_USERS = (__file__, importlib.__file__, "<frozen importlib")
+"""Whose frames a traceback begins with before the user's own come."""
 _LINK_TAKEN = 70
 """The exit code that tells the worker that a task has taken this process's descriptors."""
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
@@ -177,8 +180,17 @@ def _function(module: ModuleType, name: str) -> Callable[[Any], Any]:
     for part in name.split("."):
         function = getattr(function, part, None)
     if not callable(function):
-        raise LookupError(f"module {module.__name__} has no function {name}")
+        raise LookupError(f"module {module.__name__} has no function {name}{_others(module)}")
     return cast("Callable[[Any], Any]", function)
+
+
+def _others(module: ModuleType) -> str:
+    """Which functions the module has, for an operator who named one that is not there."""
+    try:
+        names = [spec.partition(":")[2] for spec in _public_functions(module)[0]]
+    except LookupError:
+        return ""
+    return f"; it has {', '.join(names[:_NAMED_MAX])}{', ...' * (len(names) > _NAMED_MAX)}"
 
 
 def _public_functions(module: ModuleType) -> tuple[dict[str, Callable[[Any], Any]], list[str]]:
@@ -868,7 +880,7 @@ def _described(error: BaseException, limit: object = None) -> str:
         return str(error)
     try:
         frames = error.__traceback__
-        while frames is not None and frames.tb_frame.f_code.co_filename.startswith((__file__, "<frozen importlib")):
+        while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_NOT_USERS):
             frames = frames.tb_next
         text = "".join(traceback.format_exception(type(error), error, frames))
     except Exception:
@@ -886,11 +898,17 @@ def _broken(error: BaseException, specs: list[str]) -> str:
     ):
         return f"module {error.name} not found: it is not in {Path.cwd()} nor on Python's module path"
     if isinstance(error, ImportError) and error.name and (hidden := _hidden_file(error.name)):
-        return f"the module cannot be imported: {error}: {hidden}"
+        return f"{_which(specs)} cannot be imported: {error}: {hidden}"
     frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
     if isinstance(error, LookupError) and frames[-1] == __file__:
         return str(error.args[0])
-    return "the module cannot be imported:\n" + _described(error)
+    return f"{_which(specs)} cannot be imported:\n" + _described(error)
+
+
+def _which(specs: list[str]) -> str:
+    """Which module has failed: the first one that is not there, because Python takes such a one out again."""
+    missing = [spec.partition(":")[0] for spec in specs if spec.partition(":")[0] not in sys.modules]
+    return f"module {missing[0]}" if missing else "the module"
 
 
 def main() -> None:

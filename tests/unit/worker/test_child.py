@@ -1,6 +1,7 @@
 """Which functions of a module a child takes, and what it says where it takes none."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -149,5 +150,25 @@ def test_a_name_that_python_keeps_for_itself_is_refused(tmp_path: Path, name: st
     assert _exposed(tmp_path, f"{name}:own") == said
     (tmp_path / "mine.py").write_text(f"from {name} import own\n")
     said_of_import = _exposed(tmp_path, "mine")
-    assert said_of_import.startswith(f"the module cannot be imported: cannot import name 'own' from '{name}'")
+    assert said_of_import.startswith(f"module mine cannot be imported: cannot import name 'own' from '{name}'")
     assert said_of_import.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("specs", "said"),
+    [
+        (["whole", "broken"], r"module broken cannot be imported:\n.*/broken.py.*SyntaxError: .*"),
+        (["whole", "needs:f"], r"module needs cannot be imported:\n.*import absent\nModuleNotFoundError: .*"),
+        (["whole:squar"], r"module whole has no function squar; it has square, cube"),
+        (["many:f"], r"module many has no function f; it has f0, f1, f2, f3, f4, \.\.\."),
+        (["empty:f"], r"module empty has no function f"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_served_is_named(tmp_path: Path, specs: list[str], said: str) -> None:
+    (tmp_path / "whole.py").write_text("def square(x): return x * x\ndef cube(x): return x ** 3\n")
+    (tmp_path / "many.py").write_text("".join(f"def f{n}(x): return x\n" for n in range(6)))
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    (tmp_path / "needs.py").write_text("import absent\n")
+    (tmp_path / "empty.py").touch()
+    assert re.fullmatch(said, _exposed(tmp_path, *specs), re.DOTALL)
