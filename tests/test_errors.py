@@ -30,7 +30,7 @@ def test_no_sink_at_the_address_is_said_and_said_again(pipeline: Pipeline) -> No
     ventilator = pipeline.ventilator("squares:square", "--range", "3")
     status = pipeline.start("sink", "status", "--sink", "127.0.0.1:20001")
     worker.wait_for(
-        rf"no sink answers at tcp://127.0.0.1:\d+: start it there in its folder \({typed('sink')}\), or name its host"
+        rf"no sink answers at tcp://127.0.0.1:\d+: start it in its folder with `{typed('sink')}`, or name its"
     )
     ventilator.wait_for("no sink answers at ")
     pipeline.sink()

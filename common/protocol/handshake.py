@@ -170,15 +170,22 @@ class Handshake:
         if self.welcome is not None:
             return f"the sink at {self._address} does not answer: results are kept until it is back"
         if self._connected:
-            return f"connected to {self._address}, but no sink answers there"
+            return (
+                f"connected to {self._address}, but no sink answers there: it is stopped, or that is not its control"
+                " port (--sink)"
+            )
+        where = "in its folder" if self._is_here() else "there, in its folder,"
         return (
-            f"no sink answers at {self._address}: start it there in its folder ({self._sink_command()}), or name its"
-            " host with --sink"
+            f"no sink answers at {self._address}: start it {where} with `{self._sink_command()}`, or name its address"
+            " with --sink"
         )
+
+    def _is_here(self) -> bool:
+        return _LOOPBACK.match(self._address) is not None
 
     def _sink_command(self) -> str:
         """What to type for the sink; on another machine nobody here knows where a checkout is."""
-        return "python sink.py" if _LOOPBACK.match(self._address) else "tradewind sink"
+        return "python sink.py" if self._is_here() else "tradewind sink"
 
     def _greet(self, now: float) -> list[Output]:
         self._greet_at = now + self._GREET_S

@@ -105,19 +105,28 @@ def test_bad_handshakes_mean_nothing_once_the_sink_has_welcomed_this_key() -> No
 @pytest.mark.parametrize(
     ("steps", "fragment"),
     [
-        ([], "no sink answers at tcp://sink:5559: start it there in its folder (tradewind sink), or"),
-        ([NOBODY, NOBODY], "no sink answers at tcp://sink:5559: start it there in its folder (tradewind sink), or"),
+        ([], "no sink answers at tcp://sink:5559: start it there, in its folder, with `tradewind sink`, or"),
+        (
+            [NOBODY, NOBODY],
+            "no sink answers at tcp://sink:5559: start it there, in its folder, with `tradewind sink`, or",
+        ),
         (
             [NO_SUCH_NAME],
             "the name in tcp://sink:5559 does not resolve to an address: fix the sink's name with --sink",
         ),
         (
             [NO_SUCH_NAME, NOBODY],
-            "no sink answers at tcp://sink:5559: start it there in its folder (tradewind sink), or",
+            "no sink answers at tcp://sink:5559: start it there, in its folder, with `tradewind sink`, or",
         ),
-        ([CONNECTED], "connected to tcp://sink:5559, but no sink answers"),
-        ([CONNECTED, Again()], "connected to tcp://sink:5559, but no sink answers"),
-        ([CONNECTED, CUT], "no sink answers at tcp://sink:5559: start it there in its folder (tradewind sink), or"),
+        ([CONNECTED], "connected to tcp://sink:5559, but no sink answers there: it is stopped, or that is not"),
+        (
+            [CONNECTED, Again()],
+            "connected to tcp://sink:5559, but no sink answers there: it is stopped, or that is not",
+        ),
+        (
+            [CONNECTED, CUT],
+            "no sink answers at tcp://sink:5559: start it there, in its folder, with `tradewind sink`, or",
+        ),
         ([CONNECTED, WELCOME], "does not answer: results are kept"),
         ([CONNECTED, WELCOME, CUT], "does not answer: results are kept"),
         ([CONNECTED, WELCOME, CUT, NOBODY, CONNECTED], "does not answer: results are kept"),
