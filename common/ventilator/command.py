@@ -167,7 +167,7 @@ def ventilate(
         cancel_job(key, sink, cancel)
         return
     if function is None:
-        raise OperatorError("name the function as MODULE:FUNCTION; --help says more")
+        raise OperatorError("name the function as MODULE:FUNCTION; `python ventilator.py --help` says more")
     check_function(function)
     name = job_name(job, function, retry_failed, append)
     if append and no_arguments:

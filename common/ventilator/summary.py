@@ -117,10 +117,10 @@ def stopped(job: str, standing: Standing, error: OperatorError | None) -> JobEnd
     code = ExitCode.INTERRUPTED if error is None else ExitCode.WRONG_USE
     if error is not None and not standing.done:
         return JobEnd(code, [], error)
-    of = "" if standing.total is None else f" of {'~' if standing.is_estimate else ''}{standing.total}"
-    failed = f", {standing.failed} of them failed" if standing.failed else ""
+    of = "" if standing.total is None else f" of {'~' if standing.is_estimate else ''}{standing.total:,}"
+    failed = f", {standing.failed:,} of them failed" if standing.failed else ""
     lines = [
-        LogLine("info", f"job {job} stopped: {standing.done}{of} tasks are recorded{failed}"),
+        LogLine("info", f"job {job} stopped: {standing.done:,}{of} tasks are recorded{failed}"),
         LogLine("info", f"to go on with it, run the same command with --job {job}"),
     ]
     return JobEnd(code, lines, error)
@@ -131,11 +131,13 @@ def done(job: str, closed: Closed, seconds: float, results_options: Sequence[str
     pace = f", in {duration(seconds)}, {rate_text(closed.done / seconds)}" if seconds else ""
     fine = counted(closed.done - closed.failed, "task")
     lines = [LogLine("info", f"job {job} is done: {fine} ok, {closed.failed:,} failed{pace}")]
+    if not closed.done:
+        lines.append(LogLine("warning", "the input has no task; blank lines are ignored"))
     for task, error, argument in closed.failures:
         named = "" if argument is None else f" ({argument})"
         lines.append(LogLine("warning", f"task {task}{named} failed: {error}"))
     if closed.failed > len(closed.failures):
-        lines.append(LogLine("warning", f"and {closed.failed - len(closed.failures)} more"))
+        lines.append(LogLine("warning", f"and {closed.failed - len(closed.failures):,} more"))
     where = "".join(f" {shlex.quote(option)}" for option in results_options)
     failed = " --failed" if closed.failed else ""
     lines.append(LogLine("info", f"results: python sink.py results {job}{failed}{where}"))
