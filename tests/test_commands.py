@@ -1,5 +1,6 @@
 """The sink's commands, formats, pipes, and what every command has."""
 
+import contextlib
 import csv
 import fcntl
 import io
@@ -9,6 +10,7 @@ import pty
 import re
 import shlex
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -194,8 +196,13 @@ def test_a_piped_job_is_resumed_and_another_pipe_refused(pipeline: Pipeline) -> 
 
 
 def test_local_brings_its_own_sink_and_worker_and_leaves_the_ledger(pipeline: Pipeline) -> None:
-    ventilator = pipeline.run("ventilator", "squares:square", "--range", "1000", "--local", "2")
-    assert ventilator.wait() == 0, ventilator.err
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):  # Somebody has the port already.
+            other.bind(("127.0.0.1", 5557))
+            other.listen()
+        ventilator = pipeline.run("ventilator", "squares:square", "--range", "1000", "--local", "2")
+        assert ventilator.wait() == 0, ventilator.err
+    assert "5557" not in ventilator.err
     assert pipeline.query("SELECT count(*), sum(value) FROM results") == [(1000, sum(n * n for n in range(1000)))]
     assert not (pipeline.folder / "keys").exists()
     broken = pipeline.run("ventilator", "nosuch:f", "--range", "3", "--local", "2")
@@ -333,6 +340,7 @@ def test_an_empty_input_is_a_job_that_is_done(pipeline: Pipeline, arguments: lis
     for _ in range(2):
         ventilator = pipeline.ventilator("squares:square", *arguments, "--job", "nothing")
         assert ventilator.wait() == 0, ventilator.err
+        assert "the input has no task" in ventilator.err
     assert pipeline.query("SELECT state, total, done FROM jobs") == [("done", 0, 0)]
 
 

@@ -225,7 +225,10 @@ class Ventilator:
         if self._port:
             return
         host = loopback or "*"
-        if self._options.port is None:
+        if self._farm is not None and self._options.port is None:
+            # Its only worker is told the port: nobody need know it.
+            self._port = sockets.bind(self._tasks, host, 0, "--port")
+        elif self._options.port is None:
             self._port = sockets.bind(self._tasks, host, TASKS_PORT, "--port", MORE_TASKS_PORTS)
             if self._port != TASKS_PORT:
                 log.info("port %d is in use: workers find this ventilator at port %d", TASKS_PORT, self._port)
