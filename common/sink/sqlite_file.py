@@ -151,6 +151,8 @@ class SqliteFile:
         if damage != "ok":
             raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[0]})")
         self._migrate(meta["version"])
+        # One that was made between two releases may say the version and lack a column.
+        self.db.execute("SELECT arguments, base FROM jobs, task_results LIMIT 0")
         return str(meta["ledger"])
 
     def _migrate(self, version: str) -> None:
@@ -245,7 +247,7 @@ _ADVICE = {
     sqlite3.SQLITE_BUSY: "end the program that has it locked, or use a copy of it",
     sqlite3.SQLITE_LOCKED: "end the program that has it locked, or use a copy of it",
     sqlite3.SQLITE_FULL: "make room there",
-    sqlite3.SQLITE_ERROR: "it is no ledger; give another file with --ledger",
+    sqlite3.SQLITE_ERROR: "it is no ledger, or one of another version; give another file with --ledger",
 }
 """What helps, by SQLite's primary result code; with all others the file may be damaged."""
 

@@ -210,7 +210,7 @@ def test_an_error_of_sqlite_gets_the_advice_that_helps(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE users (name)")
-    with pytest.raises(OperatorError, match="it is no ledger; give another file") as refused:
+    with pytest.raises(OperatorError, match="it is no ledger, or one of another version; give another file") as refused:
         LedgerReader(str(path))
     assert "restore" not in str(refused.value)
     finished(tmp_path / "damaged.db")

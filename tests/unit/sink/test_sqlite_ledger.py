@@ -94,8 +94,16 @@ def another_version(path: Path) -> None:
         db.execute("UPDATE meta SET value='0' WHERE key='version'")
 
 
+def between_versions(path: Path) -> None:
+    Ledger(str(path)).close()
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE jobs DROP COLUMN base")
+
+
 @pytest.mark.parametrize(
-    "make", [a_text, another_database, another_version, Path.mkdir], ids=lambda make: make.__name__
+    "make",
+    [a_text, another_database, another_version, between_versions, Path.mkdir],
+    ids=lambda make: make.__name__,
 )
 def test_what_is_no_ledger_is_refused_in_one_line_and_let_go(tmp_path: Path, make: Any) -> None:
     path = tmp_path / "other"
