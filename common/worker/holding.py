@@ -44,8 +44,8 @@ class Holding:
         self._worker = worker
         self._orders = SlotOrders()
         self._slot_time = SlotTime()
-        self._turns = FairQueue(settings, self._slot_time)
-        self._room = Capacity(settings)
+        self._queue = FairQueue(settings, self._slot_time)
+        self._capacity = Capacity(settings)
         self._beats = Beats(settings)
         self._held: dict[str, dict[int, HeldBatch]] = {}
         self._jobs: set[str] = set()
@@ -86,7 +86,7 @@ class Holding:
 
     def expose(self, functions: frozenset[str]) -> None:
         """Name the functions that this worker runs; batches of others are returned."""
-        self._room.functions = functions
+        self._capacity.functions = functions
 
     # -- events of the shell ------------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ class Holding:
         self.expose(functions)
         for job, mine in list(self._held.items()):
             if all(held.batch.function not in functions for held in mine.values()):
-                self._give_back_waiting(job, self._room.load[job])
+                self._give_back_waiting(job, self._capacity.load[job])
         return self._replaced()
 
     def outcomes(self, now: float, slot: int, first: int, count: int, seconds: float, outcomes: bytes) -> list[Output]:
@@ -136,7 +136,7 @@ class Holding:
         submit = self._submit(now, held, first, count, outcomes)
         if held.is_done:
             self._orders.settled(held)
-            self._room.unload(held.batch.job)
+            self._capacity.unload(held.batch.job)
             self._forget_if_over(held)
             self.finished_count += 1
         return [submit]
@@ -152,8 +152,8 @@ class Holding:
     def leave(self, now: float, grace_s: float) -> list[Output]:
         """Stop taking work: return what has not started, give what runs `grace_s` seconds."""
         self._leave_by = now + grace_s
-        for job in self._turns.jobs():
-            self._give_back_waiting(job, self._room.load[job])
+        for job in self._queue.jobs():
+            self._give_back_waiting(job, self._capacity.load[job])
         return self.tick(now)
 
     def sink_joined(self) -> None:
@@ -171,7 +171,7 @@ class Holding:
         Of a scarce job only free slots take batches.
         """
         self._jobs |= jobs
-        self._room.scarce = scarce
+        self._capacity.scarce = scarce
         self._slot_time.forget(jobs | self._held.keys())
 
     # -- messages -----------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ class Holding:
             for serial in (*message.serials, *message.refused):
                 self._receipt(serial)
         elif isinstance(message, Recall):
-            self._give_back_waiting(message.job, self._room.load[message.job])
+            self._give_back_waiting(message.job, self._capacity.load[message.job])
         elif isinstance(message, Dropped):
             return self._drop(now, message.job)
         return []
@@ -203,7 +203,7 @@ class Holding:
     def tick(self, now: float) -> list[Output]:
         """Send what is due: returns, results without a receipt, the beat; end what outlived the grace."""
         outputs: list[Output] = []
-        if self._turns.patience_until is not None and now >= self._turns.patience_until:
+        if self._queue.patience_until is not None and now >= self._queue.patience_until:
             outputs += self._fill(now)
         if not self._orders.idle:
             self._return_surplus(now)
@@ -220,9 +220,9 @@ class Holding:
         instants = [self._beats.next_at()]
         if self._leave_by is not None and not self.empty:
             instants.append(self._leave_by)
-        if self._turns.patience_until is not None:
-            instants.append(self._turns.patience_until)
-        if not self._orders.idle and self._turns.count() and self._prefetches_more():
+        if self._queue.patience_until is not None:
+            instants.append(self._queue.patience_until)
+        if not self._orders.idle and self._queue.count() and self._prefetches_more():
             instants.append(self._times.look_at())
         if (overdue_at := self._unreceipted.deadline()) is not None:
             instants.append(overdue_at)
@@ -236,14 +236,14 @@ class Holding:
         known = self._held.get(batch.job, {}).get(batch.first)
         if known is not None and known.batch.ticket == batch.ticket and not batch.copy:
             self.duplicate_count += 1
-        elif known is not None or self.leaving or not self._room.takes(batch, self._has_free_slot()):
+        elif known is not None or self.leaving or not self._capacity.takes(batch, self._has_free_slot()):
             self._return(batch, refused=True)
         else:
             held = HeldBatch(batch)
             self._held.setdefault(batch.job, {})[batch.first] = held
             self._beats.changed = True
-            self._room.load[batch.job] += 1
-            self._turns.append(now, held)
+            self._capacity.load[batch.job] += 1
+            self._queue.append(now, held)
 
     def _holds(self, job: str, name: BatchName) -> bool:
         held = self._held.get(job, {}).get(name[0])
@@ -254,35 +254,35 @@ class Holding:
 
     def _prefetches_more(self) -> bool:
         """True while batches are done in no time, as the last beat has said it."""
-        return self._room.prefetch > self._settings.prefetch
+        return self._capacity.prefetch > self._settings.prefetch
 
     def _has_free_slot(self) -> bool:
         """True when more slots are idle than batches wait."""
-        return len(self._orders.idle) > self._turns.count()
+        return len(self._orders.idle) > self._queue.count()
 
     def _fill(self, now: float) -> list[Output]:
         """Give idle slots the waiting batches of all jobs by turns, and then those that run their next order."""
         orders: list[Output] = []
         idle = self._orders.idle
-        self._turns.patience_until = None
-        while idle and (job := self._turns.next_job(now)) is not None:
-            taken = self._turns.take(job, len(idle), self._times.order_batches())
+        self._queue.patience_until = None
+        while idle and (job := self._queue.next_job(now)) is not None:
+            taken = self._queue.take(job, len(idle), self._times.order_batches())
             orders += self._start(now, idle.popleft(), taken)
-        if self._turns.count() and self._settings.ahead_bytes_max:
+        if self._queue.count() and self._settings.ahead_bytes_max:
             for slot in self._orders.without_next():
                 orders += self._start_ahead(now, slot)
         return orders
 
     def _start_ahead(self, now: float, slot: int) -> list[Output]:
         """Give a slot that runs its next order, so that it need not wait for it; what is stuck there comes back."""
-        job = self._turns.next_job(now)
-        if job is None or job in self._room.scarce:
+        job = self._queue.next_job(now)
+        if job is None or job in self._capacity.scarce:
             return []
-        held = self._turns.first(job)
+        held = self._queue.first(job)
         small = memoryview(held.batch.arguments).nbytes <= self._settings.ahead_bytes_max
         if not small or held.one_by_one or held.batch.suspect:
             return []
-        taken = self._turns.take(job, len(self._orders.running), self._times.order_batches())
+        taken = self._queue.take(job, len(self._orders.running), self._times.order_batches())
         return self._start(now, slot, taken)
 
     def _start(self, now: float, slot: int, taken: list[HeldBatch]) -> list[Output]:
@@ -302,15 +302,15 @@ class Holding:
         """Batches that a slot has not finished wait again, before all others; or they are returned."""
         for held in reversed(helds):
             held.slot = None
-            if self.leaving or not held.can_be_cut() or held.batch.function not in self._room.functions:
+            if self.leaving or not held.can_be_cut() or held.batch.function not in self._capacity.functions:
                 self._give_back(held)
             else:
-                self._turns.put_first(held)
+                self._queue.put_first(held)
 
     def _measure(self, now: float, seconds: float) -> None:
         self._times.measured(now, seconds)
         if now >= self._beats.at + self._settings.stuck_s:
-            wanted, said = self._times.prefetch(), self._room.prefetch
+            wanted, said = self._times.prefetch(), self._capacity.prefetch
             if wanted > 2 * said or said > 2 * wanted:
                 self._beats.due_at = now
 
@@ -362,22 +362,22 @@ class Holding:
 
     def _return_surplus(self, now: float) -> None:
         """Hand back what waits beyond the capacity, which shrinks when a job becomes scarce or its tasks slow."""
-        if self._turns.count() and self._prefetches_more():
+        if self._queue.count() and self._prefetches_more():
             self._times.look(now)
             if self._times.prefetch() <= self._settings.prefetch:
-                self._room.prefetch = self._settings.prefetch
+                self._capacity.prefetch = self._settings.prefetch
                 self._beats.due_at = now
-        for job in self._turns.jobs():
-            self._give_back_waiting(job, self._room.load[job] - self._room.share(job))
+        for job in self._queue.jobs():
+            self._give_back_waiting(job, self._capacity.load[job] - self._capacity.share(job))
 
     def _give_back_waiting(self, job: str, count: int) -> None:
         """Return the `count` batches of the job that came last."""
-        for held in self._turns.take_back(job, count):
+        for held in self._queue.take_back(job, count):
             self._give_back(held)
 
     def _give_back(self, held: HeldBatch) -> None:
         """Return a batch; results of it that were sent stay in care until their receipt, unnamed by beats."""
-        self._room.unload(held.batch.job)
+        self._capacity.unload(held.batch.job)
         self._return(held.batch)
         self._forget(held)
 
@@ -399,14 +399,14 @@ class Holding:
             self._slot_time.end(now, slot)
         self._put_back(others)
         self._unreceipted.drop(job)
-        self._turns.take_back(job, self._room.load[job])
-        del self._room.load[job]
+        self._queue.take_back(job, self._capacity.load[job])
+        del self._capacity.load[job]
         self._beats.changed = self._held.pop(job, None) is not None or self._beats.changed
         return [KillOrder(slot) for slot in slots]
 
     def _beat(self, now: float) -> Beat:
         if not self._held:
             self._times.forget()
-        self._room.prefetch = self._times.prefetch()
+        self._capacity.prefetch = self._times.prefetch()
         held = (held for mine in self._held.values() for held in mine.values())
-        return self._beats.beat(now, self._room.prefetch, held, self._orders.started())
+        return self._beats.beat(now, self._capacity.prefetch, held, self._orders.started())

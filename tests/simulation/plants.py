@@ -770,7 +770,7 @@ def an_idle_worker_stays(patch: Patch) -> None:
 def who_waits_for_receipts_is_idle(patch: Patch) -> None:
     """A worker is not idle while its results have no receipt."""
     patch.setattr(
-        Holding, "empty", property(lambda holding: not holding._turns.count() and not holding._orders.running)
+        Holding, "empty", property(lambda holding: not holding._queue.count() and not holding._orders.running)
     )
 
 

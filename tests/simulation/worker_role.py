@@ -495,7 +495,7 @@ class Worker(Client):
         require(was_leaving or now >= due_at or not rules.leaving, f"{self.name} leaves although nobody has told it to")
         late = now > max(due_at, self.stalled_until) + LATE_S
         require(was_leaving or not rules.leaving or not late, f"{self.name} leaves late")
-        require(not rules.leaving or not rules._turns.count(), f"{self.name} leaves, and keeps what has not started")
+        require(not rules.leaving or not rules._queue.count(), f"{self.name} leaves, and keeps what has not started")
         if rules.leaving and self._grace_ends_at == INFINITY:
             self._grace_ends_at = now + settings.holding.grace_s
         over_at = max(self._grace_ends_at, self.stalled_until) + LATE_S
@@ -528,7 +528,7 @@ class Worker(Client):
 
     def _check_held(self) -> None:
         rules = self.rules
-        loads = {job: len(line) for job, line in rules._turns._lines.items()}
+        loads = {job: len(line) for job, line in rules._queue._lines.items()}
         given = [held for orders in rules._orders.running.values() for order in orders for held in order]
         for held in given:
             loads[held.batch.job] = loads.get(held.batch.job, 0) + 1
@@ -536,7 +536,7 @@ class Worker(Client):
         for job, load in loads.items():
             if load > room:
                 self.world.require(False, "more than it has room for:", (self.name, job, load))
-            if load != rules._room.load[job]:
+            if load != rules._capacity.load[job]:
                 self.world.require(False, "the load is miscounted:", (self.name, job, load))
         if rules.empty:
             self.world.require(not given and not any(loads.values()), "empty, and something is left")

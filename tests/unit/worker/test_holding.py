@@ -498,8 +498,8 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int,
         load = Counter(job for job, mine in made._held.items() for one in mine.values() if not one.is_done)
         assert all(each <= slots + max(prefetch, prefetch_max) for each in load.values())
         assert len(made._orders.running) <= slots
-        waiting = made._turns.count()
-        patient = made._turns.patience_until is not None and now < made._turns.patience_until <= now + 0.05
+        waiting = made._queue.count()
+        patient = made._queue.patience_until is not None and now < made._queue.patience_until <= now + 0.05
         assert not (waiting and len(made._orders.running) < slots) or patient, "nobody idles while a batch waits"
 
 
@@ -547,7 +547,7 @@ def test_a_worker_forgets_the_jobs_that_are_over() -> None:
         made.places(frozenset({f"job{n}"}), frozenset())
         made.receive(1.0, batch(0, job=f"job{n}"))
         finish(made)
-    assert len(made._room.load) <= 1
+    assert len(made._capacity.load) <= 1
 
 
 SHORT = HoldingSettings(slots=1, prefetch=1, prefetch_max=50, ahead_bytes_max=0)
@@ -591,7 +591,7 @@ def test_a_few_short_batches_say_nothing() -> None:
 def test_a_worker_that_has_nothing_left_holds_no_more_of_what_comes_next() -> None:
     made = worker(SHORT)
     short_job(made)
-    assert made._room.prefetch == 50
+    assert made._capacity.prefetch == 50
     sent = serials(made.outcomes(1.0, 0, 1, 1, 0.0001, DONE))
     idle(made, 1.0, 0)
     made.receive(1.0, Recorded(sent, []))
@@ -623,7 +623,7 @@ def test_idle_slots_share_what_waits() -> None:
     short_job(made)
     for first in range(2, 12):
         made.receive(1.0, batch(first))
-    waiting = made._turns.count()
+    waiting = made._queue.count()
     made._orders.running.clear()
     made._orders.idle.extend([0, 1])
     orders = [order for order in made._fill(1.0) if isinstance(order, RunOrder)]
