@@ -16,7 +16,7 @@ from .speculation import Speculation
 class CutLinks:
     """Order to the shell: cut all connections of the tasks link if there are more than `living`.
 
-    One of them is then a stopped worker's, to which every other batch would be pushed. Who lives connects anew.
+    One of them is then a stopped worker's, to which every other batch would be pushed. Living workers connect again.
     """
 
     living: int
@@ -63,7 +63,7 @@ class Assignments:
         flight = self._flights.next_ready()
         assert flight is not None
         flight.was_pushed, flight.pushed_at = True, now
-        # Who misses its beats may get it: then no beat will ever name it.
+        # A worker that misses its beats may get it, and then no beat will ever name it.
         lease_s = self._timing.unnamed_s if self._crew.quiet else self._timing.lease_s
         self._flights.push(flight, now + lease_s)
 
@@ -76,7 +76,7 @@ class Assignments:
             self._flights.push(flight, now + self._timing.lease_s)
 
     def look_for_quiet(self, now: float) -> list[Message | CutLinks]:
-        """The sink speaks, and some worker has missed its beats: what was pushed to it waits no longer than it must."""
+        """Once the sink is heard: shorten the leases of what may have gone to workers that now miss their beats."""
         if not self._crew.fall_quiet(now - self._timing.silence_s):
             return []
         for flight in self._unnamed():
@@ -84,7 +84,7 @@ class Assignments:
         return [self._cut()]
 
     def sink_was_slow(self, now: float) -> None:
-        """It may have beats that it has not passed on: everyone's silence counts from now."""
+        """It may have beats that it has not passed on: the silence of all workers counts from now."""
         self._crew.excuse(now)
 
     def part_with(
@@ -144,7 +144,7 @@ class Assignments:
     # -- rules --------------------------------------------------------------------------------------------------------
 
     def _lose_one(self, now: float, name: BatchName, lost: bool) -> None:
-        """Of a batch and its copy one is gone with its worker: the other goes on, and is not copied if it may kill."""
+        """Of a batch and its copy, one is gone with its worker. The other goes on; it is suspect if the worker died."""
         if self._speculation.one_is_back(now, name) and lost and (flight := self._flights.find(name)) is not None:
             flight.suspect = True
 
@@ -172,13 +172,13 @@ class Assignments:
             self._flights.lease(flight, ends_at)
 
     def _quarantine(self, now: float, flight: Flight, worker: str) -> Quarantine:
-        """Give the task up; should the word be lost, the lease ends, and the next lost worker brings it up again."""
+        """Give the task up. If this message is lost, the lease ends, and the next worker that dies leads here again."""
         self._flights.lease(flight, now + self._timing.lease_s)
         argument = slice_arguments(flight.arguments, 0, 1)
         return Quarantine(self._job, flight.first, flight.attempt, worker, flight.lost_count, argument)
 
     def _take_back(self, now: float, flight: Flight) -> None:
-        """Have a batch back that is in nobody's hands any more."""
+        """Take back a batch that no worker has any more."""
         self._flights.take_back(flight, now)
         if flight.suspect and flight.count > 1:
             self._split(now, flight)

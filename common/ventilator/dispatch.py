@@ -1,4 +1,4 @@
-"""The ventilator's rules: window, leases and returns. No socket, no clock; `now` is monotonic seconds."""
+"""The scheduling of one job: its phases, its input, its window. No socket, no clock; `now` is monotonic seconds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -197,7 +197,7 @@ class Dispatch:
             self._close_if_done()
 
     def halt(self) -> None:
-        """Read and push nothing more; what is in the crew's hands may still come in."""
+        """Read and push nothing more; results of what the crew has may still come in."""
         if self._phase not in (Phase.HALTED, Phase.CLOSED, Phase.DROPPED):
             self._enter(Phase.HALTED)
 
@@ -220,8 +220,8 @@ class Dispatch:
         """Say whether the input has nothing to read now (it ended, or it is slow); the answer is what to send.
 
         An input that may go on is scarce once it was dry for `beat_soon_s` seconds on end, until it fills the crew
-        again: each change is told to every worker. So is an input at its end whose batches are done in no time: they
-        are not worth it, unless one of them turns out to hang.
+        again: each change is told to every worker. An input at its end waits as long while its batches are done in no
+        time: telling all workers would cost more than it saves, unless one of the batches hangs.
         """
         waits = dry and (self.total is None or self._size.is_short(*self._left_and_window()))
         if dry == self.scarce or not self._may_push:
@@ -373,7 +373,7 @@ class Dispatch:
         self._cursor.hear(now)
 
     def _receive_opened(self, now: float, opened: Opened) -> list[Message]:
-        # The crew follows, whole: who died while the sink was away is never said to have left.
+        # The sink names the whole crew next, and never says which workers died while it was away.
         self._crew.clear()
         self._opened, self._origin = opened, origin(opened.ticket_key)
         if not self.caught_up:

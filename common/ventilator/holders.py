@@ -28,7 +28,7 @@ class Holders:
         return len(self._members)
 
     def clear(self) -> None:
-        """Nobody is known any more."""
+        """Forget all workers."""
         self.slots = self.prefetch = 0
         self._members.clear()
         self._holders.clear()
@@ -73,7 +73,7 @@ class Holders:
     # -- who misses its beats -----------------------------------------------------------------------------------
 
     def excuse(self, now: float) -> None:
-        """Nobody could be heard until now: count everyone's silence from here."""
+        """Nobody could be heard until now: the silence of all workers counts from here."""
         self._heard_at = dict.fromkeys(self._heard_at, now)
 
     def fall_quiet(self, heard_until: float) -> bool:

@@ -1,4 +1,4 @@
-"""A batch in a worker's care, and what of it is left to run."""
+"""A batch that a worker holds, and what of it is left to run."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ _NOTHING = TaskRanges()
 
 @dataclass(slots=True, eq=False)
 class HeldBatch:
-    """A batch in this worker's care, until each of its tasks has a receipt or the batch was returned."""
+    """A batch from when this worker takes it until each of its tasks has a receipt or the batch was returned."""
 
     batch: Batch
     left: TaskRanges | None = None

@@ -376,7 +376,7 @@ class Holding:
             self._give_back(held)
 
     def _give_back(self, held: HeldBatch) -> None:
-        """Return a batch; results of it that were sent stay in care until their receipt, unnamed by beats."""
+        """Return a batch. Results of it that were sent are kept until their receipt, but beats no longer name it."""
         self._capacity.unload(held.batch.job)
         self._return(held.batch)
         self._forget(held)

@@ -4,7 +4,10 @@ from .settings import HoldingSettings
 
 
 class ServiceTimes:
-    """Where batches are done in no time, a round trip for each would cost more than the work."""
+    """A moving average of what a batch takes, and what is taken from it.
+
+    Where batches are done in no time, a round trip for each would cost more than the work.
+    """
 
     _AROUND_S = 50e-6
     """What a batch costs around its tasks: messages and wake-ups."""
