@@ -19,6 +19,7 @@ lint: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tradewind needs Python 3.11 or later; this is %s. Name another: make PYTHON=python3.12" % sys.version.split()[0])'
+	@echo "Making $(VENV) and installing what Tradewind needs there: this takes a minute."
 	$(PYTHON) -m venv $(VENV)
 	@$(PY) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 		print(*p["dependencies"], *p["optional-dependencies"]["dev"], sep="\n")' > $(VENV)/requirements.txt
@@ -30,6 +31,7 @@ $(VENV)/ready: pyproject.toml
 	@touch $@
 
 $(BENCH)/ready: pyproject.toml
+	@echo "Making $(BENCH) and installing what the bench needs there: this takes a minute."
 	$(PYTHON) -m venv $(BENCH)
 	@$(BENCH)/bin/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 		print(*p["dependencies"], *p["optional-dependencies"]["bench"], sep="\n")' > $(BENCH)/requirements.txt
