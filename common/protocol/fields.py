@@ -44,7 +44,7 @@ ArgumentForm = Literal["", "text", "json"]
 HELD_MAX = 20_000
 BatchNames = Annotated[list[BatchName], Meta(max_length=HELD_MAX)]
 """Batches of one job that a worker names: as many as its slots and prefetch may be, and few enough to pass on."""
-HELD_FACTOR = 4
+HELD_FACTOR = 64
 """How many times its slots and prefetch a worker may name of one job: results without a receipt are no load."""
 JOBS_HELD_MAX = 1_000
 """At most how many jobs a beat names batches of."""
