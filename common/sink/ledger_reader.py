@@ -30,10 +30,7 @@ class LedgerReader:
 
     def __init__(self, path: str) -> None:
         if not Path(path).is_file():
-            start = f"start the sink here (python sink.py{_option(path)})"
-            raise OperatorError(
-                f"there is no ledger {path}: {start}, or name another with --ledger, or ask its sink with --key FILE"
-            )
+            raise _no_ledger(f"there is no ledger {path}", path)
         if not os.access(path, os.R_OK):
             raise OperatorError(f"cannot read the ledger {path}: its permissions forbid it; {_ASK}")
         self._path = path
@@ -74,8 +71,11 @@ class LedgerReader:
     def _connected(self, how: str) -> sqlite3.Connection:
         db = sqlite3.connect(f"{self._file.as_uri()}?{how}", uri=True)
         try:
+            if db.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+                # Its sink was interrupted at its first start.
+                raise _no_ledger(f"the ledger {self._path} is empty", self._path)
             db.execute("SELECT count(*) FROM jobs, meta").fetchone()
-        except sqlite3.Error:
+        except (sqlite3.Error, OperatorError):
             db.close()
             raise
         return db
@@ -174,6 +174,11 @@ class LedgerReader:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _no_ledger(what: str, path: str) -> OperatorError:
+    start = f"start the sink here (python sink.py{_option(path)})"
+    return OperatorError(f"{what}: {start}, or name another with --ledger, or ask its sink with --key FILE")
 
 
 def _option(path: str) -> str:

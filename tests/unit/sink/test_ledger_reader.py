@@ -213,6 +213,10 @@ def test_an_error_of_sqlite_gets_the_advice_that_helps(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="it is no ledger, or one of another version; give another file") as refused:
         LedgerReader(str(path))
     assert "restore" not in str(refused.value)
+    with sqlite3.connect(tmp_path / "new.db") as db:
+        db.execute("PRAGMA journal_mode=WAL")
+    with pytest.raises(OperatorError, match=r"the ledger .*new.db is empty: start the sink here"):
+        LedgerReader(str(tmp_path / "new.db"))
     finished(tmp_path / "damaged.db")
     (tmp_path / "damaged.db").write_bytes(b"x" * 8192)
     with pytest.raises(OperatorError, match="restore it from a copy"):
