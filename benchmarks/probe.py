@@ -19,6 +19,7 @@ from common.transport import polling
 from common.transport.key_files import load_pair
 from common.ventilator.inputs import encoded
 from common.ventilator.loop import Ventilator, VentilatorOptions
+from common.ventilator.progress import ProgressDisplay
 from common.ventilator.settings import DispatchSettings
 
 
@@ -92,8 +93,9 @@ def main() -> None:
     poll, signals = polling.Poll(), polling.Signals()
     poll.register(signals, lambda: None)
     options = VentilatorOptions("work:square", Path(key), None, job, 0, False, DispatchSettings())
-    one_by_one.ventilator = Ventilator(options, one_by_one, load_pair(Path(key), VENTILATOR), poll, signals, None)
-    code = one_by_one.ventilator.run()
+    pair, display = load_pair(Path(key), VENTILATOR), ProgressDisplay(job)
+    one_by_one.ventilator = Ventilator(options, one_by_one, pair, poll, signals, None, display)
+    code = one_by_one.ventilator.run().code
     print(json.dumps(one_by_one.seconds))
     sys.exit(code)
 

@@ -28,5 +28,17 @@ class JobCancelled(OperatorError):
     code = ExitCode.CANCELLED
 
 
+class NoWorkerHere(OperatorError):
+    """Workers are here, and none of them exposes the function."""
+
+
+class AnotherInput(OperatorError):
+    """The input is not the one that an earlier run of the job has read."""
+
+
+class SinkGone(OperatorError):
+    """The sink has been away for longer than the job waits for it."""
+
+
 class ProtocolError(Exception):
     """A mistake of the peer: what it sent is not a message of this protocol. It is dropped, counted and logged."""

@@ -90,4 +90,3 @@ Version = Annotated[
     bool,
     typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.", rich_help_panel=OTHER),
 ]
-DEFAULT_LEDGER, DEFAULT_KEYS = Path("results.db"), Path("keys")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console, options, own_process
+from ..default_files import DEFAULT_KEYS, DEFAULT_LEDGER
 from ..errors import OperatorError
 from ..help_page import ARGUMENTS, CONNECTION, PRINT, Group
 from ..log_writer import LogFormat
-from ..options import DEFAULT_KEYS, DEFAULT_LEDGER
 from ..protocol.settings import CONTROL_PORT, RESULTS_PORT
 from ..protocol.users import OBSERVER, VENTILATOR, WORKER
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import zmq
 
+from ..default_files import DEFAULT_KEYS
 from ..errors import OperatorError
-from ..options import DEFAULT_KEYS
 from ..protocol.users import ROLES, User
 from ..transport.key_files import Certificate, is_missing, is_name, load
 

@@ -8,8 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from ..default_files import DEFAULT_LEDGER
 from ..errors import OperatorError
-from ..options import DEFAULT_LEDGER
 from .sqlite_file import unusable
 from .sqlite_pages import COLUMNS
 from .store import JobSummary, Row

@@ -3,9 +3,9 @@
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import zmq
 
@@ -43,6 +43,13 @@ class Poll:
 
 def _pollable(what: Any) -> Any:
     return what if isinstance(what, zmq.Socket | int) else what.fileno()
+
+
+class StopSource(Protocol):
+    """Says when to stop, as signals do."""
+
+    def fileno(self) -> int: ...
+    def received(self) -> Sequence[signal.Signals]: ...
 
 
 class Signals:

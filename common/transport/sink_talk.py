@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import zmq
 
@@ -20,16 +20,18 @@ Answer = TypeVar("Answer", bound=FromSink)
 class SinkTalk:
     """Joins the sink with a key file of one of these roles. A question is asked again when the sink was away.
 
-    Raises OperatorError when the sink cannot be joined within five seconds, or refuses.
+    Raises OperatorError when the sink cannot be joined within `join_s` seconds, or refuses.
     """
 
-    def __init__(self, key: Path, roles: tuple[str, ...], override: str | None) -> None:
+    def __init__(
+        self, key: Path, roles: tuple[str, ...], override: str | None, join_s: float = Timing().voice_s
+    ) -> None:
         role = roles[0] if is_missing(key) or (found := load(key).role) not in roles else found
         certificate = load_pair(key, role)
         self.options = shlex.join(["--key", str(key), *(["--sink", override] if override else [])])
         """With which options another command asks the same sink."""
         self._timing = Timing()
-        self._join_by = clock.now() + self._timing.voice_s
+        self._join_by = clock.now() + join_s
         self._context = zmq.Context()
         self._poll = polling.Poll()
         self._question: Message | None = None
@@ -60,6 +62,14 @@ class SinkTalk:
             self._link.tick()
             if clock.now() >= self._ask_at:
                 self._send()
+
+    def watch(self, what: Any, call: Callable[[], object]) -> None:
+        """Call `call` when `what`, something with a `fileno`, is readable; `ask` raises what it raises."""
+        self._poll.register(what, call)
+
+    def unwatch(self, what: Any) -> None:
+        """No longer do so."""
+        self._poll.unregister(what)
 
     def _send(self) -> None:
         self._ask_at = float("inf")

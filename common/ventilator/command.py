@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console, options, own_process
+from ..default_files import DEFAULT_LEDGER
 from ..errors import ExitCode, OperatorError
 from ..help_page import FAILURES, RUN, TUNING
 from ..log_writer import LogFormat
-from ..options import DEFAULT_LEDGER
 from ..protocol.messages import BATCH_TASKS_MAX
 from ..protocol.users import VENTILATOR
 from .settings import DispatchSettings
@@ -196,7 +196,8 @@ def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | No
     from ..transport import polling
     from ..transport.sink_link import wait_for_pair
     from .local_farm import LocalFarm
-    from .loop import Ventilator
+    from .loop import Ventilator, log_line
+    from .progress import ProgressDisplay
 
     farm: LocalFarm | None = None
     poll, signals = polling.Poll(), polling.Signals()
@@ -204,7 +205,7 @@ def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | No
     is_default = False
     with ExitStack() as stack:
         if local is not None:
-            farm = LocalFarm([options.function], ledger, local)
+            farm = LocalFarm([options.function], ledger, local, console.log_format())
             key = stack.enter_context(farm)
             where = () if ledger == str(DEFAULT_LEDGER) else ("--ledger", ledger)
             options = replace(options, key=key, sink=None, results_options=where, workers=Workers.OURS)
@@ -214,7 +215,12 @@ def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | No
         certificate = wait_for_pair(options.key, VENTILATOR, poll, is_default, lambda: bool(signals.received()), timing)
         if certificate is None:
             return ExitCode.INTERRUPTED
-        return Ventilator(options, opened, certificate, poll, signals, farm).run()
+        end = Ventilator(options, opened, certificate, poll, signals, farm, ProgressDisplay(options.job)).run()
+        for line in end.lines:
+            log_line(line)
+        if end.error is not None:
+            raise end.error
+        return end.code
 
 
 def results_options(key: Path, sink: str | None) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from .. import console
 from ..errors import OperatorError
 from ..transport.parent import FOLDER
 
@@ -28,17 +27,18 @@ class LocalFarm:
     Raises OperatorError when one of them cannot start; that process has logged why.
     """
 
-    def __init__(self, modules: list[str], ledger: str, slots: int) -> None:
+    def __init__(self, modules: list[str], ledger: str, slots: int, log_format: str) -> None:
         self._modules = modules
         self._ledger = ledger
         self._slots = slots
+        self._log_format = log_format
         self._stack = ExitStack()
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def __enter__(self) -> Path:
         """Returns the ventilator's key file."""
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-"))
-        self._stack.callback(_end, self._processes)
+        self._stack.callback(end, self._processes)
         keys = Path(folder) / "keys"
         ports = ["--listen", "127.0.0.1", "--control-port", "0", "--results-port", "0"]
         try:
@@ -69,11 +69,11 @@ class LocalFarm:
 
     def _start(self, folder: str, role: str, *arguments: str) -> None:
         process = subprocess.Popen(
-            [sys.executable, *_program(role), *arguments],
+            [sys.executable, *program(role), *arguments],
             env={
                 "TRADEWIND_LOG_LEVEL": "warning",
                 **os.environ,
-                "TRADEWIND_LOG_FORMAT": console.log_format(),
+                "TRADEWIND_LOG_FORMAT": self._log_format,
                 FOLDER: folder,
             },
             stdin=subprocess.PIPE,
@@ -82,7 +82,7 @@ class LocalFarm:
         self._processes.append((role, process))
 
 
-def _program(role: str) -> list[str]:
+def program(role: str) -> list[str]:
     """What starts the role: its script in a checkout; an installed package has none."""
     package = __name__.partition(".")[0]
     if package == "common":
@@ -91,7 +91,7 @@ def _program(role: str) -> list[str]:
     return ["-P", "-c", start]
 
 
-def _end(processes: Sequence[tuple[str, subprocess.Popen[bytes]]]) -> None:
+def end(processes: Sequence[tuple[str, subprocess.Popen[bytes]]]) -> None:
     """Close what they hold of this process: that is their sign to leave.
 
     The worker goes first. The sink removes the keys as it leaves, and a worker that still starts would miss them aloud.

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
@@ -19,12 +20,13 @@ from ..transport.key_files import Certificate
 from ..transport.zap import ADMITTED, REFUSED_FOR_NOW, ZapHandler
 from .appended_input import AppendedInput
 from .inputs import Input, read_ahead, state_of
-from .local_farm import LocalFarm
-from .progress import ProgressDisplay
 from .seen import SeenArguments
 from .session import InputVerified, JobRequest, SessionOutput, VentilatorSession, WantInput
 from .settings import DispatchSettings
-from .summary import JobEnd, Workers
+from .summary import JobEnd, Standing, Workers
+
+if TYPE_CHECKING:
+    from .local_farm import LocalFarm
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,18 @@ class VentilatorOptions:
     """The folder of what is read from streams."""
     workers: Workers = Workers.HERE
     """Where workers can be started."""
+    waits_for_worker: bool = False
+    """Wait for a worker that exposes the function, also where others are."""
+    sink_away_max_s: float | None = None
+    """How long to wait for a sink that is away; None: for ever."""
+
+
+class Display(Protocol):
+    """Is shown in each turn how the job stands. What it raises ends the job."""
+
+    def show(self, now: float, standing: Standing) -> None: ...
+    def deadline(self) -> float: ...
+    def close(self) -> None: ...
 
 
 class Ventilator:
@@ -58,8 +72,9 @@ class Ventilator:
         opened: Input,
         certificate: Certificate,
         poll: polling.Poll,
-        signals: polling.Signals,
-        farm: LocalFarm | None,
+        signals: polling.StopSource,
+        farm: "LocalFarm | None",
+        display: Display,
     ) -> None:
         if options.append and opened.source.startswith("a stream"):
             raise OperatorError("--append reads an input to its end: give a file or a pipe, not a stream")
@@ -69,7 +84,9 @@ class Ventilator:
         kind = options.job, options.function, opened.source, options.retry_failed
         places = options.results_options, str(options.spool), options.workers
         settings = replace(options.dispatch, keep_arguments=bool(arguments))
-        self.session = VentilatorSession(clock.now(), settings, JobRequest(*kind, *places, arguments, seen))
+        waits = options.waits_for_worker, options.sink_away_max_s
+        request = JobRequest(*kind, *places, arguments, seen, *waits)
+        self.session = VentilatorSession(clock.now(), settings, request)
         self._farm = farm
         self._options = options
         self._input = opened
@@ -91,17 +108,16 @@ class Ventilator:
             self._receive,
             options.dispatch.timing,
         )
-        self._display: ProgressDisplay | None = None
+        self._display = display
         self._end: JobEnd | None = None
 
-    def run(self) -> ExitCode:
+    def run(self) -> JobEnd:
         """Run the job to its end. Raises OperatorError when that will never be possible."""
         self._link.register(self._poll)
         self._poll.register(self._gate.socket, self._gate.answer)
         self._door.register(self._poll)
         job, function = self._options.job, self._options.function
         log.info("job %s: %s over %s, sink at %s", job, function, self._input.source, self._link.host)
-        self._display = ProgressDisplay(job)
         try:
             while self._end is None:
                 self._poll.wait(self._deadline())
@@ -116,11 +132,7 @@ class Ventilator:
             self._tasks.close()
             self._gate.close()
             self._context.term()
-        for line in self._end.lines:
-            _log(line)
-        if self._end.error is not None:
-            raise self._end.error
-        return self._end.code
+        return self._end
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
@@ -140,18 +152,16 @@ class Ventilator:
             self._farm.check()
         if self._farm is not None and own_process.inherits_orphans():
             own_process.reap_orphans(self._farm.pids)
-        assert self._display is not None
         self._display.show(now, standing)
 
     def _deadline(self) -> float:
-        assert self._display is not None
         instants = (self._link.deadline(), self.session.deadline(), self._display.deadline())
         return min(instant for instant in instants if instant is not None)
 
     def _perform(self, outputs: list[SessionOutput]) -> None:
         for output in outputs:
             if isinstance(output, LogLine):
-                _log(output)
+                log_line(output)
             elif isinstance(output, WantInput):
                 self._want_input(output.wanted)
             elif isinstance(output, InputVerified):
@@ -250,5 +260,6 @@ class Ventilator:
         log.debug("refused key %s... from %s for now: it is not enrolled as a worker", key[:8], address)
 
 
-def _log(line: LogLine) -> None:
+def log_line(line: LogLine) -> None:
+    """Write what the session wants logged."""
     log.log(logging.getLevelNamesMapping()[line.level.upper()], line.text)

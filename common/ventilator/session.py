@@ -41,6 +41,10 @@ class JobRequest:
     """How the ledger keeps the tasks' arguments."""
     seen: SeenArguments | None = None
     """To append to a job: what it has had. The input must read the same."""
+    waits_for_worker: bool = False
+    """Wait for a worker that exposes the function, also where others are."""
+    sink_away_max_s: float | None = None
+    """How long to wait for a sink that is away; None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,8 @@ class VentilatorSession:
         self._leaves_at: float | None = None
         """Set once the job is interrupted: then it ends, whatever still runs."""
         self._started_at = now
+        self._gives_up_at: float | None = None
+        """Set while the sink is away, if the job does not wait for it without end."""
         self._first_push_at: float | None = None
         self._end: JobEnd | None = None
 
@@ -240,7 +246,7 @@ class VentilatorSession:
         self._follow_input(now, state)
         if self._end is None:
             self._outputs += self._talk.tick(now)
-            self._end = self._end_if_over(now)
+            self._end = self._end_if_over(now) or self._end_if_left_alone(now, sink_away)
         if self._end is None:
             self._speak(now, sink_away)
         outputs, self._outputs = self._outputs, []
@@ -252,6 +258,7 @@ class VentilatorSession:
         instants = (
             self._talk.deadline(),
             self._leaves_at,
+            self._gives_up_at,
             self._out_of_reach.due_at,
             *(voice.due_at for voice in voices),
         )
@@ -268,6 +275,16 @@ class VentilatorSession:
         if self._talk.closed or (self._input_error and not rules.outstanding):
             return self._sum_up(now)
         return None
+
+    def _end_if_left_alone(self, now: float, sink_away: bool) -> JobEnd | None:
+        most_s = self._request.sink_away_max_s
+        if most_s is None or not sink_away:
+            self._gives_up_at = None
+            return None
+        self._gives_up_at = now + most_s if self._gives_up_at is None else self._gives_up_at
+        if now < self._gives_up_at:
+            return None
+        return summary.mistake(summary.sink_gone(self._request.job, most_s))
 
     def _sum_up(self, now: float) -> JobEnd:
         request, rules, closed = self._request, self._rules, self._talk.closed
@@ -294,6 +311,12 @@ class VentilatorSession:
     def inspect(self) -> SessionView:
         """What is inside."""
         return SessionView(self._rules, self._talk.opened)
+
+    @property
+    def earlier_attempts(self) -> int:
+        """Failures at attempts up to this one are being repeated."""
+        opened = self._talk.opened
+        return 0 if opened is None else opened.attempts
 
     # -- words --------------------------------------------------------------------------------------------------
 
@@ -323,7 +346,7 @@ class VentilatorSession:
         if self._open_voice.is_due(now, not sink_away and not rules.caught_up):
             self._log("warning", f"waiting for the sink to open job {request.job}: its log says why it has not")
         if self._crew_voice.is_due(now, not sink_away and rules.caught_up and not rules.crew_count):
-            if rules.others_count and self._crew_voice.count > 1:
+            if rules.others_count and self._crew_voice.count > 1 and not request.waits_for_worker:
                 self._cancel_what_is_empty()
                 self._end = summary.mistake(summary.no_worker(request.function, rules.others_count, request.job))
             else:

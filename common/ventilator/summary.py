@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from ..errors import ExitCode, JobCancelled, OperatorError
+from ..errors import AnotherInput, ExitCode, JobCancelled, NoWorkerHere, OperatorError, SinkGone
 from ..log_line import LogLine
 from ..plain_text import counted
 from ..protocol.messages import Closed
@@ -48,7 +48,7 @@ def another_input(job: str, appends: bool = False) -> OperatorError:
             f"job {job} has not finished the input that was appended to it before: append that input again first,"
             " then this one"
         )
-    return OperatorError(
+    return AnotherInput(
         f"the input is not the one that job {job} was started with: give the same input again, or another --job name"
     )
 
@@ -106,9 +106,17 @@ def no_worker_yet(function: str, others: int, workers: Workers) -> str:
 
 def no_worker(function: str, others: int, job: str) -> OperatorError:
     """Workers are here, and none of them exposes the function."""
-    return OperatorError(
+    return NoWorkerHere(
         f"no worker exposes {function}; workers here ({others}) expose other functions: fix the name and run the"
         f" command again, or start a worker that exposes it and add --job {job}"
+    )
+
+
+def sink_gone(job: str, seconds: float) -> OperatorError:
+    """The sink was away for longer than the job waits for it."""
+    return SinkGone(
+        f"the sink was away for {duration(seconds)}; what is recorded of job {job} is in its ledger: start it, and run"
+        " the job again under its name"
     )
 
 

@@ -48,8 +48,7 @@ def make() -> Iterator[Callable[[Input], Ventilator]]:
         pair = _pair(VENTILATOR)
         options = VentilatorOptions("work:square", pair.path, None, "job", 0, False, DispatchSettings(batch_tasks=1))
         signals: Any = None
-        made.append(Ventilator(options, opened, pair, polling.Poll(), signals, None))
-        made[-1]._display = ProgressDisplay("job")
+        made.append(Ventilator(options, opened, pair, polling.Poll(), signals, None, ProgressDisplay("job")))
         return made[-1]
 
     yield _make

@@ -713,3 +713,26 @@ def test_when_arguments_are_missing_nothing_is_appended_and_the_job_is_closed_ag
     assert scene.pushed == []
     assert scene.sent(Close) == [Close("job", 4, False)]
     assert "the ledger has no arguments of some tasks of job job" in scene.error()
+
+
+def test_a_job_that_waits_for_its_worker_does_so_without_end() -> None:
+    scene = Scene(Tasks(10), waits_for_worker=True)
+    scene.open(opened(), crew=OTHERS)
+    scene.after(100 * VOICE_S)
+    assert scene.end is None
+    assert "no worker exposes m:f; workers here (3)" in scene.lines()[-1]
+
+
+def test_a_job_gives_a_sink_up_that_is_away_for_too_long() -> None:
+    scene = Scene(Tasks(10), sink_away_max_s=60.0)
+    scene.open(opened())
+    scene.away = True
+    scene.after(59)
+    scene.away = False
+    scene.turn()
+    scene.away = True
+    scene.turn()
+    began = scene.now
+    scene.after(1_000)
+    assert scene.error().startswith("the sink was away for 1 min 00 s; what is recorded of job job is in its ledger")
+    assert scene.now - began == pytest.approx(60)
