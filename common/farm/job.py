@@ -1,0 +1,191 @@
+"""A job as the user's program sees it: values, outcomes, how it stands."""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from ..transport.sink_talk import SinkTalk
+from .errors import TaskFailed
+from .job_run import LEAVE_S, JobRun
+from .map_options import Errors
+from .outcomes import Outcome, RowStream, outcome_of, value_of
+from .row_order import AsCommitted, InTaskOrder
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """How a job stands. Counts are tasks."""
+
+    state: str
+    """`open`, `done` or `cancelled`."""
+    total: int | None
+    """None while the end of the arguments was not read."""
+    done: int
+    """How many are recorded, the failed ones among them."""
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a job has ended. Counts are tasks."""
+
+    job: str
+    total: int
+    done: int
+    """How many are recorded, the failed ones among them."""
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobLinks:
+    """What a job needs of its farm."""
+
+    open_talk: Callable[[float], SinkTalk]
+    look_up: Callable[[str], JobState]
+    cancel: Callable[[str], None]
+
+
+class Job:
+    """A job of a farm: the view of it that this process has. The job itself is in the ledger of the sink.
+
+    Iterate over it for the values that the function returned. It can be iterated several times, also while it runs, and
+    also after the process that began it was killed: `farm.job(name)`.
+
+    >>> job = farm.map("squares:square", [1, 2, 3])
+    >>> list(job)
+    [1, 4, 9]
+    """
+
+    def __init__(
+        self,
+        name: str,
+        links: JobLinks,
+        run: JobRun | None,
+        *,
+        ordered: bool,
+        errors: Errors,
+        buffer: int,
+        may_repeat: bool,
+        lives_with_us: bool,
+    ) -> None:
+        self.name = name
+        """The name under which the sink has it."""
+        self._links = links
+        self._run = run
+        self._ordered = ordered
+        self._errors = errors
+        self._buffer = buffer
+        self._may_repeat = may_repeat
+        if run is not None and lives_with_us:
+            # Nobody can take its results here any more.
+            weakref.finalize(self, run.halt).atexit = False
+
+    def __iter__(self) -> Iterator[Any]:
+        """The values, in the order of the tasks (`ordered=True`), or in that in which they were recorded.
+
+        Raises TaskFailed for a failed task (`errors="raise"`), or gives it in place of the value (`"return"`). Raises
+        NoWorker, Cancelled, Halted, SinkAway, OtherInput or JobRefused when the job cannot go on, and what the
+        arguments raised, if they did.
+        """
+        errors, job = self._errors, self.name
+        for row, _ in self._rows(0):
+            if row.error is None and not row.is_cut:
+                yield value_of(row)
+            elif errors != "skip":
+                outcome = outcome_of(row, 0)
+                failure = TaskFailed(row.task, outcome.error or "", row.worker, row.attempt, job)
+                if errors == "raise":
+                    if self._run is not None:
+                        self._run.halt()
+                    raise failure
+                yield failure
+
+    def outcomes(self, after: int = 0) -> Iterator[Outcome]:
+        """The outcomes, failed ones too, in the same order as the values.
+
+        `after` is the position of the last outcome that was seen, in this process or in another one, by a job with the
+        same `ordered`.
+
+        >>> job = farm.map("squares:square", [1, 2, 3])
+        >>> seen = next(job.outcomes())
+        >>> seen.task, seen.ok, seen.value
+        (0, True, 1)
+        >>> [outcome.value for outcome in job.outcomes(after=seen.position)]
+        [4, 9]
+        """
+        return (outcome_of(row, position) for row, position in self._rows(after))
+
+    def wait(self, timeout: float | None = None) -> Summary:
+        """Wait until the job has ended, without taking its values; raises as iterating does, but not for failed tasks.
+
+        Raises TimeoutError when it has not ended within `timeout` seconds.
+
+        >>> farm.start("squares:square", range(100)).wait()
+        Summary(job='...', total=100, done=100, failed=0)
+        """
+        if self._run is None:
+            for _ in self._rows(0):
+                pass
+        elif not self._run.wait(timeout):
+            raise TimeoutError(f"job {self.name} has not ended within {timeout:g} seconds")
+        elif self._run.error is not None:
+            raise self._run.error
+        found = self._links.look_up(self.name)
+        return Summary(self.name, found.total or 0, found.done, found.failed)
+
+    def halt(self) -> None:
+        """Stop the job: what runs is recorded, the rest is not begun. `map(..., job=name)` goes on with it."""
+        if self._run is not None:
+            self._run.halt()
+
+    def cancel(self) -> None:
+        """Cancel the job: its tasks are dropped, running ones too. Recorded results stay."""
+        self._links.cancel(self.name)
+
+    @property
+    def state(self) -> str:
+        """`open`, `done` or `cancelled`, as the sink has it."""
+        return self._links.look_up(self.name).state
+
+    @property
+    def total(self) -> int | None:
+        """How many tasks it has; None while that is not known."""
+        return self._standing().total
+
+    @property
+    def done(self) -> int:
+        """How many tasks are recorded, the failed ones among them."""
+        return self._standing().done
+
+    @property
+    def failed(self) -> int:
+        """How many tasks are recorded as failed."""
+        return self._standing().failed
+
+    def __repr__(self) -> str:
+        return f"<tradewind.Job {self.name}>"
+
+    def _standing(self) -> JobState:
+        if self._run is None:
+            return self._links.look_up(self.name)
+        standing = self._run.standing
+        return JobState("open", standing.total, standing.done, standing.failed)
+
+    def _rows(self, after: int) -> Iterator[tuple[Any, int]]:
+        stream = RowStream(self._links.open_talk, self.name, self._run, lambda: self._order(after))
+        try:
+            with closing(stream), closing(stream.pages()) as pages:
+                for page in pages:
+                    yield from page
+        except KeyboardInterrupt:
+            if self._run is not None:
+                self._run.halt(LEAVE_S)
+            raise
+
+    def _order(self, after: int) -> AsCommitted | InTaskOrder:
+        ignored = 0 if self._run is None else self._run.earlier_attempts
+        if self._ordered:
+            return InTaskOrder(self.name, after, self._buffer, ignored)
+        return AsCommitted(self.name, after, self._may_repeat, ignored)

@@ -1,0 +1,184 @@
+"""One job's ventilator in a thread of the user's process."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from ..errors import ExitCode, OperatorError
+from ..transport import clock, polling
+from ..transport.key_files import Certificate
+from ..ventilator.inputs import Input
+from ..ventilator.loop import Ventilator, VentilatorOptions
+from ..ventilator.summary import JobEnd, Standing
+from .arguments import ArgumentsInput
+from .bell import Bell, StopBell
+from .errors import Halted, TradewindError, for_program
+
+log = logging.getLogger(__name__)
+
+_SHOW_S = 0.25
+LEAVE_S = 10.0
+"""How long an interrupted job waits for what runs; the session has the same."""
+
+
+class JobRun:
+    """Runs the job until it is over. It is a `Display` of its ventilator, whose standing it keeps."""
+
+    def __init__(
+        self,
+        options: VentilatorOptions,
+        opened: Input,
+        certificate: Certificate,
+        check: Callable[[], None],
+        progress: Callable[[Standing], None] | None,
+    ) -> None:
+        self.job = options.job
+        self.standing = Standing(0, 0, opened.expected, 0, 0, 0)
+        self.earlier_attempts = 0
+        """Failures at attempts up to this one are being repeated."""
+        self.is_open = False
+        """The sink has opened it, and what is recorded of it belongs to these arguments."""
+        self.error: BaseException | None = None
+        """Why it ended before its end; as the user's program gets it."""
+        self._options = options
+        self._input = opened
+        self._certificate = certificate
+        self._check = check
+        self._progress = progress
+        self._show_at = 0.0
+        self._stop = StopBell()
+        self._ventilator: Ventilator | None = None
+        self._ready = threading.Event()
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._bells: list[Bell] = []
+        self._is_stopped = False
+
+    def start(self) -> None:
+        """Begin."""
+        threading.Thread(target=self._work, name=f"tradewind-{self.job}"[:60], daemon=True).start()
+
+    @property
+    def has_ended(self) -> bool:
+        """True when the ventilator has left."""
+        return self._ended.is_set()
+
+    def wait_until_open(self) -> None:
+        """Wait until it is open, or has ended."""
+        self._ready.wait()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended; False when it has not within `timeout` seconds."""
+        return self._ended.wait(timeout)
+
+    def halt(self, wait_s: float = 0.0) -> None:
+        """Push no more tasks; wait for what runs. After `wait_s` seconds leave at once."""
+        self._is_stopped = True
+        self._stop.stop()
+        if wait_s and not self._ended.wait(wait_s):
+            self._stop.stop()
+            self._ended.wait(1)
+
+    def ring_at_end(self, bell: Bell) -> None:
+        """Ring this bell when it has ended."""
+        with self._lock:
+            self._bells.append(bell)
+        if self.has_ended:
+            bell.ring()
+
+    def forget(self, bell: Bell) -> None:
+        """Do not ring this bell."""
+        with self._lock:
+            self._bells.remove(bell)
+
+    # -- in its thread ------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            if isinstance(self._input, ArgumentsInput):
+                self._input.start()
+            poll = polling.Poll()
+            poll.register(self._stop, lambda: None)
+            self._ventilator = Ventilator(self._options, self._input, self._certificate, poll, self._stop, None, self)
+            self._end(self._ventilator.run())
+        except TradewindError as error:
+            self.error = error
+        except OperatorError as error:
+            self.error = self._failure_of_input() or for_program(error, self.job)
+        except BaseException as error:
+            log.exception("job %s ended by an error of Tradewind", self.job)
+            self.error = error
+        finally:
+            self._leave()
+
+    def _end(self, end: JobEnd) -> None:
+        for line in end.lines:
+            log.debug("%s", line.text)
+        if end.error is not None:
+            assert isinstance(end.error, OperatorError)
+            self.error = self._failure_of_input() or for_program(end.error, self.job)
+        elif end.code is ExitCode.INTERRUPTED:
+            self.error = Halted(halted(self.job, self.standing))
+
+    def _is_verified(self) -> bool:
+        # What a range is, the sink checks by its name.
+        return not isinstance(self._input, ArgumentsInput) or self._input.is_verified
+
+    def _failure_of_input(self) -> BaseException | None:
+        return self._input.failure if isinstance(self._input, ArgumentsInput) else None
+
+    def _leave(self) -> None:
+        self._ventilator = None
+        # No more is asked of it, and it may hold much.
+        self._input.leave(False)
+        self._stop.close()
+        with self._lock:
+            self._ended.set()
+            self._ready.set()
+            for bell in self._bells:
+                bell.ring()
+
+    # -- the display of the ventilator --------------------------------------------------------------------------
+
+    def show(self, now: float, standing: Standing) -> None:
+        """Keep how the job stands. Raises OperatorError when a private sink or worker has ended."""
+        self.standing = standing
+        if not self.is_open and standing.is_counted and self._is_verified():
+            assert self._ventilator is not None
+            self.earlier_attempts = self._ventilator.session.earlier_attempts
+            self.is_open = True
+            self._ready.set()
+        if not standing.crew:
+            self._check()
+        if now < self._show_at:
+            return
+        self._show_at = now + _SHOW_S
+        if self._progress is not None:
+            self._progress(standing)
+
+    def deadline(self) -> float:
+        """When there is something new to show."""
+        return self._show_at
+
+    def close(self) -> None:
+        """Show the last standing."""
+        if self._progress is not None and self._ventilator is not None:
+            self.standing = self._ventilator.session.standing
+            self._progress(self.standing)
+
+
+def halted_in_time(runs: list[JobRun], within_s: float) -> None:
+    """Halt these jobs and let them leave; those that do not within this many seconds are left alone."""
+    ends_at = clock.now() + within_s
+    for run in runs:
+        run.halt()
+        run.halt()
+    for run in runs:
+        if not run.wait(max(0.0, ends_at - clock.now())) or isinstance(run.error, Halted):
+            log.warning("%s", halted(run.job, run.standing))
+
+
+def halted(job: str, standing: Standing) -> str:
+    """What is said of a job that was stopped."""
+    of = "" if standing.total is None else f" of {standing.total}"
+    return f"job {job} was halted: {standing.done}{of} tasks are recorded; go on: map(..., job={job!r})"

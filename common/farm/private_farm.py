@@ -1,0 +1,142 @@
+"""A private sink, and private workers for the functions that are mapped: real processes, as with --local."""
+
+import json
+import logging
+import os
+import random
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+from ..errors import OperatorError
+from ..sink.key_folder import KeyFolder
+from ..transport import sockets
+from ..transport.parent import FOLDER
+from ..ventilator.local_farm import end, program
+
+log = logging.getLogger(__name__)
+
+_PORTS = range(20_000, 32_000)
+"""Below the range that systems take for outgoing connections."""
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class PrivateFarm:
+    """Starts the sink at once, and workers when they are asked for. `close` ends them all."""
+
+    def __init__(self, ledger: str | None, slots: int | None) -> None:
+        self._slots = slots
+        self._stack = ExitStack()
+        self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        """By the module or function that each one exposes."""
+        self._count = 0
+        self._last_words: dict[int, str] = {}
+        self._pid = os.getpid()
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-")))
+        self._stack.callback(end, self._processes)
+        try:
+            keys = KeyFolder(self._folder / "keys")
+            keys.prepare()
+            port = _free_port()
+            # Made before the sink starts, so that the worker can start beside it.
+            keys.prepare_local(sockets.endpoint("127.0.0.1", port))
+            self.key = self._folder / "keys" / "ventilator.key_secret"
+            self.ledger = ledger or str(self._folder / "results.db")
+            self._sink = self._start(
+                "sink",
+                *("--ledger", self.ledger, "--keys", str(self._folder / "keys"), "--listen", "127.0.0.1"),
+                *("--control-port", str(port), "--results-port", "0"),
+            )
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def expose(self, spec: str, script: str | None = None) -> None:
+        """Let a worker expose this module or function, with the same modules in reach as this process has."""
+        process = self._worker(spec)
+        if process is not None and process.poll() is None:
+            return
+        self._count += 1
+        options = ["--key", str(self._folder / "keys" / "worker.key_secret"), "--name", f"local{self._count}"]
+        options += [] if self._slots is None else ["--slots", str(self._slots)]
+        self._workers[spec] = self._start("worker", spec, *options, PYTHONPATH=_module_path(script))
+
+    def check(self, spec: str) -> None:
+        """Raise OperatorError when the sink, or the worker that exposes this, has ended."""
+        for role, process in (("sink", self._sink), ("worker", self._worker(spec))):
+            if process is not None and process.poll() is not None:
+                why = self._last_words.get(process.pid) or f"exit code {process.returncode}"
+                raise OperatorError(f"the {role} of this farm has ended: {why}")
+
+    def _worker(self, spec: str) -> subprocess.Popen[bytes] | None:
+        return self._workers.get(spec) or self._workers.get(spec.partition(":")[0])
+
+    @property
+    def pids(self) -> dict[str, list[int]]:
+        """The process ids by role."""
+        return {each: [process.pid for role, process in self._processes if role == each] for each in ("sink", "worker")}
+
+    def close(self) -> None:
+        """End the processes; a ledger that was not named goes with them. In a forked process nothing happens."""
+        if os.getpid() == self._pid:
+            self._stack.close()
+
+    def _start(self, role: str, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
+        level = "info" if log.isEnabledFor(logging.INFO) else "warning"
+        process = subprocess.Popen(
+            [sys.executable, *program(role), *arguments],
+            env={"TRADEWIND_LOG_LEVEL": level, **os.environ, "TRADEWIND_LOG_FORMAT": "json", FOLDER: str(self._folder)}
+            | env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            process_group=0,
+        )
+        self._processes.append((role, process))
+        assert process.stderr is not None
+        threading.Thread(
+            target=self._pass_on, args=(role, process.pid, process.stderr), name=f"tradewind-log-{role}", daemon=True
+        ).start()
+        return process
+
+    def _pass_on(self, role: str, pid: int, lines: IO[bytes]) -> None:
+        """What the process logs becomes log records here."""
+        its_log = logging.getLogger(f"{__name__.partition('.')[0]}.{role}")
+        with lines:
+            for line in lines:
+                text = line.decode("utf-8", "replace").rstrip()
+                try:
+                    said = json.loads(text)
+                    level, text = _LEVELS.get(said["level"], logging.INFO), said["message"]
+                except (ValueError, KeyError, TypeError):
+                    level = logging.WARNING
+                if level == logging.ERROR:
+                    self._last_words[pid] = text.splitlines()[-1]
+                its_log.log(level, "%s", text)
+
+
+def _module_path(script: str | None) -> str:
+    """Where this process finds modules, for a worker; the folder of a script first."""
+    folders = [str(Path(script).parent)] if script else []
+    folders += [str(Path(each or ".").absolute()) for each in sys.path]
+    its_own = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
+    own = {*its_own, *(f"{each}/lib-dynload" for each in its_own)}
+    return os.pathsep.join(each for each in dict.fromkeys(folders) if each not in own and Path(each).is_dir())
+
+
+def _free_port() -> int:
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as tried:
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OperatorError(f"no free port found between {_PORTS.start} and {_PORTS.stop}")

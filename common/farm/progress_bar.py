@@ -1,0 +1,35 @@
+"""A progress bar for programs, on a terminal and in notebooks."""
+
+import logging
+
+from ..ventilator.summary import Standing
+
+log = logging.getLogger(__name__)
+
+
+class ProgressBar:
+    """Shows each standing that it is called with."""
+
+    def __init__(self, job: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rest]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (console.is_terminal or console.is_jupyter),
+            auto_refresh=False,
+        )
+        self._task = self._bar.add_task(job, total=None, rest="")
+        self._bar.start()
+
+    def __call__(self, standing: Standing) -> None:
+        rest = f"{standing.failed:,} failed, {standing.slots} slots"
+        self._bar.update(self._task, completed=standing.done, total=standing.total, rest=rest, refresh=True)
+        if standing.total is not None and standing.done >= standing.total:
+            self._bar.stop()

@@ -1,0 +1,152 @@
+"""Arguments of any iterable, read in a thread as a ventilator's input."""
+
+import select
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from common.errors import OperatorError
+from common.farm.arguments import ArgumentEncoder, ArgumentsInput, input_of
+from common.ventilator.inputs import RangeInput
+from tests.conftest import wait_until
+
+
+def started(arguments: Any, ahead: int = 100) -> ArgumentsInput:
+    made = ArgumentsInput(arguments, ahead, None)
+    made.start()
+    return made
+
+
+def filled(made: ArgumentsInput, count: int) -> None:
+    """Do as the loop does until this many are there, or there will be no more."""
+
+    def is_there() -> bool:
+        descriptor = made.fileno()
+        if descriptor is not None and select.select([descriptor], [], [], 0.01)[0]:
+            made.fill()
+        return made.available(count)
+
+    wait_until(is_there, f"{count} arguments")
+
+
+def test_they_come_in_order_and_their_end_is_seen() -> None:
+    made = started(iter(["a", {"b": [1]}, None]))
+    filled(made, 2)
+    count, first = made.take(2, 1_000)
+    filled(made, 1)
+    _, second = made.take(5, 1_000)
+    assert (count, msgspec.msgpack.decode(first), msgspec.msgpack.decode(second)) == (2, ["a", {"b": [1]}], [None])
+    wait_until(lambda: _ended(made), "the end")
+    assert made.fileno() is None
+
+
+def _ended(made: ArgumentsInput) -> bool:
+    if (descriptor := made.fileno()) is not None and select.select([descriptor], [], [], 0.01)[0]:
+        made.fill()
+    return made.ended
+
+
+def test_at_most_so_many_are_read_ahead() -> None:
+    read: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for n in range(1_000):
+            read.append(n)
+            yield n
+
+    made = started(numbers(), ahead=10)
+    filled(made, 10)
+    wait_until(lambda: made._waits, "the thread waits")
+    assert len(read) == 11
+    made.skip(10)
+    wait_until(lambda: made._waits and len(read) > 11, "it reads on")
+    assert len(read) == 21
+    made.leave(False)
+    wait_until(lambda: not any(each.name == "tradewind-input" for each in threading.enumerate()), "it leaves")
+    assert len(read) == 21
+
+
+def test_what_is_asked_for_and_never_fits_in_is_taken_in_parts() -> None:
+    made = started(iter(range(100)), ahead=4)
+    filled(made, 50)
+    assert made.take(50, 1_000)[0] <= 5
+    made.leave(False)
+
+
+def test_the_digest_does_not_depend_on_how_they_are_taken() -> None:
+    marks = []
+    for parts in ((3, 1), (1, 1, 2)):
+        made = started(iter([1, "two", [3], None]))
+        for part in parts:
+            filled(made, part)
+            made.take(part, 1_000)
+        marks.append(made.mark())
+    assert marks[0] == marks[1]
+    assert marks[0][0] == 4
+
+
+def test_what_a_generator_changes_after_it_has_given_it_is_not_changed() -> None:
+    def shared() -> Iterator[list[int]]:
+        one = [0]
+        for n in range(3):
+            one[0] = n
+            yield one
+
+    made = started(shared())
+    filled(made, 3)
+    assert msgspec.msgpack.decode(made.take(3, 1_000)[1]) == [[0], [1], [2]]
+
+
+def test_the_exception_of_a_generator_is_kept() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise KeyError("gone")
+
+    made = started(broken())
+    wait_until(lambda: made.failure is not None, "it raises")
+    with pytest.raises(OperatorError, match="KeyError: 'gone'"):
+        wait_until(lambda: _ended(made), "never")
+    assert isinstance(made.failure, KeyError)
+
+
+@pytest.mark.parametrize(
+    ("argument", "error", "words"),
+    [
+        (object(), TypeError, "object"),
+        (2**64, ValueError, "64 bits"),
+        ("\ud800", ValueError, "surrogates"),
+        (b"x" * 17_000_000, ValueError, "write it to a file"),
+    ],
+)
+def test_what_no_message_holds_is_refused_in_words(argument: Any, error: type[Exception], words: str) -> None:
+    made = started([1, argument])
+    wait_until(lambda: made.failure is not None, "it is refused")
+    assert type(made.failure) is error
+    assert words in str(made.failure)
+    assert "argument 1, of type" in str(made.failure)
+
+
+def test_nested_too_deeply_is_refused() -> None:
+    deep: list[Any] = []
+    deep.append(deep)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        ArgumentEncoder().encoded(deep)
+
+
+def test_a_range_is_never_written_out() -> None:
+    made = input_of(range(5, 10**12), 10, None)
+    assert isinstance(made, RangeInput)
+    assert made.expected == 10**12 - 5
+    assert input_of(range(7, 3), 10, None).expected == 0
+    assert input_of(range(0, 10, 3), 10, None).expected == 4
+    assert input_of([1, 2], 10, None).expected == 2
+    assert input_of(iter([1, 2]), 10, 7).expected == 7
+    assert input_of(iter([1, 2]), 10, None).expected is None
+
+
+def test_what_cannot_be_iterated_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="not iterable"):
+        input_of(3, 10, None)  # type: ignore[arg-type]
