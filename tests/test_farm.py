@@ -32,6 +32,9 @@ def odd_fails(n):
 def exact(n):
     return (n, {1: {n}}, float("inf"), b"x")
 
+def power(base, exponent=2):
+    return base ** exponent
+
 def waits_for(path):
     while not os.path.exists(path):
         time.sleep(0.01)
@@ -74,6 +77,9 @@ def test_values_of_a_callable_over_a_generator_in_both_orders(farm: common.Farm)
     # A second time, and from the ledger.
     assert sorted(job) == sorted(farm.job(job.name)) == [n * n for n in range(300)]
     assert list(farm.map("squares:square", [])) == []
+    assert list(farm.map("squares:power", [(2, 3), [5]], star=True)) == [8, 25]
+    with pytest.raises(common.TaskFailed, match=r"TypeError: power\(\) takes"):
+        list(farm.map("squares:power", [(1, 2, 3)], star=True))
     assert list(farm.map("squares:exact", [4])) == [(4, {1: {4}}, float("inf"), b"x")]
 
 

@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Sized
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import OperatorError
+from ..protocol.fields import CALL
 from ..protocol.messages import ArgumentForm
 from ..protocol.settings import MESSAGE_BYTES_MAX
 from ..ventilator.inputs import Input, RangeInput
@@ -21,6 +23,13 @@ _AHEAD_BYTES_MAX = 64 * 1024 * 1024
 _DEPTH_MARGIN = 100
 _PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 _encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An argument that is encoded already."""
+
+    content: bytes
 
 
 class ArgumentEncoder:
@@ -34,9 +43,16 @@ class ArgumentEncoder:
             deep = [deep]
         self._deep = deep
 
+    def spread(self, args: Iterable[Any], kwargs: dict[str, Any]) -> bytes:
+        """Several arguments of one call."""
+        content = self.encoded([list(args), kwargs])
+        return _encode(msgspec.msgpack.Ext(CALL, content))
+
     def encoded(self, argument: Any) -> bytes:
         """The argument in MessagePack."""
         try:
+            if type(argument) is Encoded:
+                return argument.content
             if type(argument) in _PLAIN:
                 found = _encode(argument)
             else:
@@ -57,18 +73,20 @@ class ArgumentsInput:
     """An `Input` of values that any iterable gives. `start` begins to read it; at most `ahead` tasks are read ahead."""
 
     source = "python values"
-    arguments: ArgumentForm = "json"
     is_estimate = False
     fresh = False
 
-    def __init__(self, arguments: Iterable[Any], ahead: int, total: int | None) -> None:
+    def __init__(self, arguments: Iterable[Any], ahead: int, total: int | None, star: bool = False) -> None:
         self.expected = total
+        # Several arguments in one are no value that the ledger could show.
+        self.arguments: ArgumentForm = "" if star else "json"
         self.failure: BaseException | None = None
         """What the iterable has raised."""
         # What is not iterable is the caller's error, not the job's.
         self._arguments = iter(arguments)
         self.is_verified = False
         """They are those of the earlier run, or there was none."""
+        self._star = star
         self._ahead = max(1, ahead)
         self._bell = Bell()
         self._rung = False
@@ -95,7 +113,7 @@ class ArgumentsInput:
             encoder = ArgumentEncoder()
             for at, argument in enumerate(self._arguments):
                 try:
-                    encoded = encoder.encoded(argument)
+                    encoded = encoder.spread(argument, {}) if self._star else encoder.encoded(argument)
                 except (TypeError, ValueError) as error:
                     kind = TypeError if isinstance(error, TypeError) else ValueError
                     raise kind(f"argument {at}, of type {type(argument).__qualname__}: {error}") from None
@@ -206,10 +224,10 @@ class ArgumentsInput:
             self._changed.notify_all()
 
 
-def input_of(arguments: Iterable[Any], ahead: int, total: int | None) -> Input:
-    """The input that these arguments are."""
-    if isinstance(arguments, range) and arguments.step == 1 and total is None:
+def input_of(arguments: Iterable[Any], ahead: int, total: int | None, star: bool = False) -> Input:
+    """The input that these arguments are; with `star` each is the arguments of a call."""
+    if isinstance(arguments, range) and arguments.step == 1 and total is None and not star:
         return RangeInput(arguments.start, max(arguments.start, arguments.stop))
     if total is None and isinstance(arguments, Sized):
         total = len(arguments)
-    return ArgumentsInput(arguments, ahead, total)
+    return ArgumentsInput(arguments, ahead, total, star)

@@ -96,14 +96,15 @@ class Farm:
         retry_failed: bool = False,
         quarantine_after: int = 3,
         total: int | None = None,
+        star: bool = False,
         progress: Progress | bool | None = None,
         when_nobody: WhenNobody = "raise",
     ) -> Job:
         """Call the function with each of the arguments, on the workers; returns the job, whose values are iterated.
 
         `function` is a function of a module that workers expose, or its name as `"module:function"`; it is called with
-        one argument. The arguments are read lazily, in a thread, up to `buffer` of them ahead of the workers. Arguments
-        and results are data (numbers, text, bytes, None, lists, maps), at most 16 MiB each.
+        one argument, or with `star` with the elements of one. The arguments are read lazily, in a thread, up to
+        `buffer` of them ahead of the workers. They are data: numbers, text, bytes, None, lists, maps; 16 MiB at most.
 
         >>> list(farm.map("squares:square", range(5)))
         [0, 1, 4, 9, 16]
@@ -131,6 +132,7 @@ class Farm:
                 "retry_failed": retry_failed,
                 "quarantine_after": quarantine_after,
                 "total": total,
+                "star": star,
                 "progress": progress,
                 "when_nobody": when_nobody,
             }
@@ -241,7 +243,7 @@ class Farm:
         if options.get("retry_failed") and not options.get("job"):
             raise ValueError("retry_failed needs job=NAME: the job whose failed tasks to run again")
         buffer = between("buffer", options.get("buffer", 10_000), 1, 10_000_000) or 1
-        opened = input_of(arguments, buffer, options.get("total"))
+        opened = input_of(arguments, buffer, options.get("total"), options.get("star", False))
         if self._private is not None:
             self._private.expose(found.exposed, found.script)
         run = JobRun(

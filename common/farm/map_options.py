@@ -37,6 +37,8 @@ class MapOptions(TypedDict, total=False):
     """Give a task up after this many workers died while running it."""
     total: int | None
     """How many arguments there are, where they have no `len`: for progress and the last batches."""
+    star: bool
+    """Call the function with the elements of each argument, which is a tuple or a list."""
     progress: Progress | bool | None
     """Is called with a Standing at most four times a second, in another thread. True shows a bar."""
     when_nobody: WhenNobody

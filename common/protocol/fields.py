@@ -11,6 +11,8 @@ TASK_MAX = 2**53
 BATCH_TASKS_MAX = 100_000
 RESULTS_IN_FRAME_MAX = 1_000
 SECONDS_MAX = 1e9
+CALL = 126
+"""The MessagePack extension type of an argument that is several: an array, and a map of those that have names."""
 UNUSABLE = 127
 """The MessagePack extension type of an argument that could not be made from the input: it holds the reason as text."""
 

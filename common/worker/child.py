@@ -77,6 +77,8 @@ _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
 _LEVELS_SURE = 900
 """With fewer brackets than this a value cannot be nested too deeply."""
 _encoder = msgspec.msgpack.Encoder()
+_CALL = 126
+"""The extension type of an argument that is several: an array of an array and a map."""
 _UNUSABLE = 127
 """The extension type of an argument that could not be made from the input; it holds the reason."""
 _read, _write, _poll = os.read, os.write, select.poll
@@ -330,7 +332,26 @@ class Unusable(Exception):
     do_not_retry = True
 
 
+class Spread:
+    """Stands in the place of the arguments of a function that takes several."""
+
+    __slots__ = ("args", "kwargs")
+
+    def __init__(self, args: list[Any], kwargs: dict[str, Any]) -> None:
+        self.args = args
+        self.kwargs = kwargs
+
+
+_spread_decoder = msgspec.msgpack.Decoder(tuple[list[Any], dict[str, Any]])
+_SPECIAL = frozenset((Unusable, Spread))
+
+
 def _extension(code: int, content: memoryview) -> Any:
+    if code == _CALL:
+        try:
+            return Spread(*_spread_decoder.decode(content))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Unusable(f"the arguments cannot be read: {error}")
     text = bytes(content)
     return Unusable(text.decode("utf-8", "replace")) if code == _UNUSABLE else msgspec.msgpack.Ext(code, text)
 
@@ -338,12 +359,14 @@ def _extension(code: int, content: memoryview) -> Any:
 _decoder = msgspec.msgpack.Decoder(tuple[str, list[tuple[int, list[Any]]]], ext_hook=_extension)
 
 
-def _refusing(function: Callable[[Any], Any], arguments: list[Any]) -> Callable[[Any], Any]:
-    """The function for these arguments, of which some may be unusable."""
-    if Unusable not in map(type, arguments):
+def _fitting(function: Callable[[Any], Any], arguments: list[Any]) -> Callable[[Any], Any]:
+    """The function for these arguments, of which some may be unusable, or several in one."""
+    if _SPECIAL.isdisjoint(map(type, arguments)):
         return function
 
     def _call(argument: Any) -> Any:
+        if type(argument) is Spread:
+            return function(*argument.args, **argument.kwargs)
         if type(argument) is Unusable:
             raise argument
         return function(argument)
@@ -954,7 +977,7 @@ def main() -> None:
                 first, arguments = part[0], part[1][:tasks_left]
                 made = outbox.begin(first)
                 if name not in trial.refused:
-                    function = _refusing(exposed.functions[name], arguments)
+                    function = _fitting(exposed.functions[name], arguments)
                     _run(function, arguments, outbox, made, progress, started, prints, trial.trials(name))
                     trial.judge(name, made)
                 if name in trial.refused:
