@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .farm.errors import SinkAway as SinkAway
     from .farm.errors import TaskFailed as TaskFailed
     from .farm.errors import TradewindError as TradewindError
+    from .farm.executor import Executor as Executor
     from .farm.farm import CrewMember as CrewMember
     from .farm.farm import Farm as Farm
     from .farm.job import Job as Job
@@ -40,6 +41,7 @@ _PLACES = {
         *("TaskFailed", "TradewindError"),
     ),
     "farm.entry": ("connect", "local"),
+    "farm.executor": ("Executor",),
     "farm.farm": ("CrewMember", "Farm"),
     "farm.job": ("Job", "Summary"),
     "farm.outcomes": ("Outcome",),

@@ -59,7 +59,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[common.Farm]:
         sys.path.remove(str(folder))
 
 
-@pytest.mark.parametrize("name", ["errors", "entry", "farm", "job"])
+@pytest.mark.parametrize("name", ["errors", "entry", "executor", "farm", "job"])
 def test_the_examples_of_the_docstrings(farm: common.Farm, name: str) -> None:
     module = import_module(f"common.farm.{name}")
     found = doctest.testmod(module, globs=vars(module) | {"farm": farm}, optionflags=doctest.ELLIPSIS)

@@ -113,7 +113,8 @@ class ArgumentsInput:
             encoder = ArgumentEncoder()
             for at, argument in enumerate(self._arguments):
                 try:
-                    encoded = encoder.spread(argument, {}) if self._star else encoder.encoded(argument)
+                    is_spread = self._star and type(argument) is not Encoded
+                    encoded = encoder.spread(argument, {}) if is_spread else encoder.encoded(argument)
                 except (TypeError, ValueError) as error:
                     kind = TypeError if isinstance(error, TypeError) else ValueError
                     raise kind(f"argument {at}, of type {type(argument).__qualname__}: {error}") from None

@@ -6,7 +6,8 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from concurrent import futures
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -22,6 +23,7 @@ from ..ventilator.loop import VentilatorOptions
 from ..ventilator.summary import Workers
 from .arguments import input_of
 from .errors import JobRefused, SinkAway
+from .executor import Executor
 from .import_guard import refuse_while_imported
 from .job import Job, JobLinks, JobState
 from .job_run import JobRun, halted_in_time
@@ -74,6 +76,7 @@ class Farm:
         self._lock = threading.Lock()
         self._runs: dict[str, tuple[JobRun, bool]] = {}
         """The jobs of this process that have not ended, and whether each is waited for at the end."""
+        self._executors: weakref.WeakSet[futures.Executor] = weakref.WeakSet()
         self._is_closed = False
         _farms.add(self)
 
@@ -187,6 +190,11 @@ class Farm:
             for each in found.workers
         ]
 
+    def executor(self) -> Executor:
+        """The farm as a `concurrent.futures.Executor`, which `Executor` describes. It is shut down with the farm."""
+        self._check_usable()
+        return Executor(self)
+
     def cancel(self, name: str, /) -> None:
         """Cancel a job of any process: its tasks are dropped, running ones too. Recorded results stay."""
         self._ask(Cancel(check_job(name)), Dropped)
@@ -197,6 +205,8 @@ class Farm:
         """Wait for the jobs of `start`, halt the others, and end a local farm. After that the farm cannot be used."""
         if self._is_closed or os.getpid() != self._pid:
             return
+        for executor in list(self._executors):
+            executor.shutdown()
         self._is_closed = True
         _farms.discard(self)
         self._end(waits=True)
@@ -233,8 +243,22 @@ class Farm:
 
     # -- what is inside -----------------------------------------------------------------------------------------
 
+    def begin_open(self, function: str | Callable[..., Any], arguments: Iterable[Any], ahead: int) -> Job:
+        """For an executor: a job of calls that come now and then."""
+        options = MapOptions(ordered=False, errors="return", buffer=ahead, star=True, when_nobody="wait")
+        return self._begin(function, arguments, options, lives_with_us=False, rests=True)
+
+    def own(self, executor: futures.Executor) -> None:
+        """Shut it down before the farm is closed."""
+        self._executors.add(executor)
+
     def _begin(
-        self, function: str | Callable[..., Any], arguments: Iterable[Any], options: MapOptions, lives_with_us: bool
+        self,
+        function: str | Callable[..., Any],
+        arguments: Iterable[Any],
+        options: MapOptions,
+        lives_with_us: bool,
+        rests: bool = False,
     ) -> Job:
         self._check_usable()
         check_words(options)
@@ -247,7 +271,7 @@ class Farm:
         if self._private is not None:
             self._private.expose(found.exposed, found.script)
         run = JobRun(
-            self._run_options(found.name, name, options),
+            replace(self._run_options(found.name, name, options), input_rests=rests),
             opened,
             self.certificate(),
             lambda: self._check_processes(found.exposed),

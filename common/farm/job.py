@@ -1,12 +1,14 @@
 """A job as the user's program sees it: values, outcomes, how it stands."""
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from ..protocol.reading import ResultRow
 from ..transport.sink_talk import SinkTalk
+from .aio import Step, pages_async
 from .errors import TaskFailed
 from .job_run import LEAVE_S, JobRun
 from .map_options import Errors
@@ -89,18 +91,11 @@ class Job:
         NoWorker, Cancelled, Halted, SinkAway, OtherInput or JobRefused when the job cannot go on, and what the
         arguments raised, if they did.
         """
-        errors, job = self._errors, self.name
         for row, _ in self._rows(0):
             if row.error is None and not row.is_cut:
                 yield value_of(row)
-            elif errors != "skip":
-                outcome = outcome_of(row, 0)
-                failure = TaskFailed(row.task, outcome.error or "", row.worker, row.attempt, job)
-                if errors == "raise":
-                    if self._run is not None:
-                        self._run.halt()
-                    raise failure
-                yield failure
+            else:
+                yield from self._taken(row)
 
     def outcomes(self, after: int = 0) -> Iterator[Outcome]:
         """The outcomes, failed ones too, in the same order as the values.
@@ -134,6 +129,33 @@ class Job:
             raise self._run.error
         found = self._links.look_up(self.name)
         return Summary(self.name, found.total or 0, found.done, found.failed)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """The values as `__iter__` gives them, without blocking the event loop. A task that is cancelled halts the job.
+
+        async for value in farm.map("squares:square", numbers):
+            ...
+        """
+        async with aclosing(self._rows_async(0)) as rows:
+            async for row, _ in rows:
+                for value in self._taken(row):
+                    yield value
+
+    async def outcomes_async(self, after: int = 0) -> AsyncIterator[Outcome]:
+        """The outcomes as `outcomes` gives them, without blocking the event loop."""
+        async with aclosing(self._rows_async(after)) as rows:
+            async for row, position in rows:
+                yield outcome_of(row, position)
+
+    async def wait_async(self, timeout: float | None = None) -> Summary:
+        """The same as `wait`, without blocking the event loop. A task that is cancelled halts the job."""
+        step = Step(lambda: self.wait(timeout))
+        try:
+            return cast(Summary, await step.result())
+        except BaseException:
+            if step.is_running:
+                self.halt()
+            raise
 
     def halt(self) -> None:
         """Stop the job: what runs is recorded, the rest is not begun. `map(..., job=name)` goes on with it."""
@@ -183,6 +205,25 @@ class Job:
             if self._run is not None:
                 self._run.halt(LEAVE_S)
             raise
+
+    async def _rows_async(self, after: int) -> AsyncGenerator[tuple[ResultRow, int], None]:
+        stream = RowStream(self._links.open_talk, self.name, self._run, lambda: self._order(after))
+        async with aclosing(pages_async(stream, self.halt)) as pages:
+            async for page in pages:
+                for each in page:
+                    yield each
+
+    def _taken(self, row: ResultRow) -> Iterator[Any]:
+        """What stands for the row among the values. Raises TaskFailed."""
+        if row.error is None and not row.is_cut:
+            yield value_of(row)
+        elif self._errors != "skip":
+            outcome = outcome_of(row, 0)
+            failure = TaskFailed(row.task, outcome.error or "", row.worker, row.attempt, self.name)
+            if self._errors == "raise":
+                self.halt()
+                raise failure
+            yield failure
 
     def _order(self, after: int) -> AsCommitted | InTaskOrder:
         ignored = 0 if self._run is None else self._run.earlier_attempts

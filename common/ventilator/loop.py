@@ -51,6 +51,8 @@ class VentilatorOptions:
     """Where workers can be started."""
     waits_for_worker: bool = False
     """Wait for a worker that exposes the function, also where others are."""
+    input_rests: bool = False
+    """The input may have nothing new for long, which is not worth a word."""
     sink_away_max_s: float | None = None
     """How long to wait for a sink that is away; None: for ever."""
 
@@ -84,7 +86,7 @@ class Ventilator:
         kind = options.job, options.function, opened.source, options.retry_failed
         places = options.results_options, str(options.spool), options.workers
         settings = replace(options.dispatch, keep_arguments=bool(arguments))
-        waits = options.waits_for_worker, options.sink_away_max_s
+        waits = options.waits_for_worker, options.input_rests, options.sink_away_max_s
         request = JobRequest(*kind, *places, arguments, seen, *waits)
         self.session = VentilatorSession(clock.now(), settings, request)
         self._farm = farm

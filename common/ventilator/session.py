@@ -43,6 +43,8 @@ class JobRequest:
     """To append to a job: what it has had. The input must read the same."""
     waits_for_worker: bool = False
     """Wait for a worker that exposes the function, also where others are."""
+    input_rests: bool = False
+    """The input may have nothing new for long, which is not worth a word."""
     sink_away_max_s: float | None = None
     """How long to wait for a sink that is away; None: for ever."""
 
@@ -352,7 +354,7 @@ class VentilatorSession:
             else:
                 text = summary.no_worker_yet(request.function, rules.others_count, request.workers)
                 self._log("warning", f"{text}; waiting")
-        idle = rules.verifying or not rules.outstanding
+        idle = rules.verifying or not (rules.outstanding or request.input_rests)
         if self._input_voice.is_due(now, not sink_away and self._wants_input and idle):
             self._log("warning", self._dry())
 

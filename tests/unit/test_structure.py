@@ -57,6 +57,8 @@ SHELL = {
             "outcomes",
             "arguments",
             "bell",
+            "executor",
+            "aio",
             "names",
             "private_farm",
             "progress_bar",
