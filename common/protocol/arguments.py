@@ -35,7 +35,8 @@ def text(argument: Any, is_json: bool) -> str | bytes:
 
 def head(line: str | bytes) -> str:
     """The beginning of a long line."""
-    start = line.encode()[:KEPT_BYTES_MAX] if isinstance(line, str) else line[:KEPT_BYTES_MAX]
+    start = line[:KEPT_BYTES_MAX]
+    start = start.encode()[:KEPT_BYTES_MAX] if isinstance(start, str) else start
     return start.decode(errors="ignore")
 
 
