@@ -17,8 +17,9 @@ from ..protocol.messages import Cancel, Dropped, Message, Query, Report
 from ..protocol.users import OBSERVER, VENTILATOR
 from ..sink.remote_reader import RemoteReader
 from ..sink.store import JobSummary
+from ..transport import clock
 from ..transport.key_files import Certificate, load_pair
-from ..transport.sink_talk import SinkTalk, ask_sink
+from ..transport.sink_talk import SinkTalk
 from ..ventilator.loop import VentilatorOptions
 from ..ventilator.summary import Workers
 from .arguments import input_of
@@ -31,6 +32,8 @@ from .map_options import Errors, MapOptions, Progress, WhenNobody, between, chec
 from .names import check_job, named, new_job
 from .outcomes import AWAY_MAX_S
 from .private_farm import PrivateFarm
+from .start_pace import StartPace
+from .talk_pool import TalkPool
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +76,8 @@ class Farm:
         self._port = port
         self._private = private
         self._pid = os.getpid()
+        self._talks = TalkPool(self._talk)
+        self._pace = StartPace()
         self._lock = threading.Lock()
         self._runs: dict[str, tuple[JobRun, bool]] = {}
         """The jobs of this process that have not ended, and whether each is waited for at the end."""
@@ -174,11 +179,8 @@ class Farm:
         """All jobs in the ledger, oldest first. Raises SinkAway when no sink answers within 5 seconds."""
         self._check_usable()
         try:
-            reader = RemoteReader(self._talk(_ANSWER_S))
-            try:
-                return reader.jobs()
-            finally:
-                reader.close()
+            with self._talks.talk(_ANSWER_S) as talk:
+                return RemoteReader(talk).jobs()
         except OperatorError as error:
             raise SinkAway(str(error)) from None
 
@@ -233,6 +235,7 @@ class Farm:
             else:
                 halted_in_time([run for run, _ in runs], _EXIT_S)
         finally:
+            self._talks.close()
             if self._private is not None:
                 self._private.close()
 
@@ -282,7 +285,7 @@ class Farm:
                 raise JobRefused(f"job {name} runs already in this process: wait for it, or give another job name")
             self._runs = {each: pair for each, pair in self._runs.items() if not pair[0].has_ended}
             self._runs[name] = run, not lives_with_us
-        run.start()
+        run.start(self._pace.delay_s(clock.now()))
         return self._view(name, run, options, options.get("job") is not None, lives_with_us)
 
     def _run_options(self, function: str, name: str, options: MapOptions) -> VentilatorOptions:
@@ -304,7 +307,7 @@ class Farm:
     ) -> Job:
         return Job(
             name,
-            JobLinks(self._talk, self._look_up, self.cancel),
+            JobLinks(self._talks, self._look_up, self.cancel),
             run,
             ordered=options.get("ordered", True),
             errors=options.get("errors", "raise"),
@@ -326,7 +329,8 @@ class Farm:
     def _ask(self, question: Message, kind: type[Any]) -> Any:
         self._check_usable()
         try:
-            return ask_sink(self._key, (VENTILATOR, OBSERVER), self._sink, question, kind)
+            with self._talks.talk(_ANSWER_S) as talk:
+                return talk.ask(question, kind, by=clock.now() + _ANSWER_S)
         except OperatorError as error:
             raise SinkAway(str(error)) from None
 

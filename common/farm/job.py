@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ..protocol.reading import ResultRow
-from ..transport.sink_talk import SinkTalk
 from .aio import Step, pages_async
 from .errors import TaskFailed
 from .job_run import LEAVE_S, JobRun
 from .map_options import Errors
 from .outcomes import Outcome, RowStream, outcome_of, value_of
 from .row_order import AsCommitted, InTaskOrder
+from .talk_pool import TalkPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Summary:
 class JobLinks:
     """What a job needs of its farm."""
 
-    open_talk: Callable[[float], SinkTalk]
+    talks: TalkPool
     look_up: Callable[[str], JobState]
     cancel: Callable[[str], None]
 
@@ -196,7 +196,7 @@ class Job:
         return JobState("open", standing.total, standing.done, standing.failed)
 
     def _rows(self, after: int) -> Iterator[tuple[Any, int]]:
-        stream = RowStream(self._links.open_talk, self.name, self._run, lambda: self._order(after))
+        stream = RowStream(self._links.talks, self.name, self._run, lambda: self._order(after))
         try:
             with closing(stream), closing(stream.pages()) as pages:
                 for page in pages:
@@ -207,7 +207,7 @@ class Job:
             raise
 
     async def _rows_async(self, after: int) -> AsyncGenerator[tuple[ResultRow, int], None]:
-        stream = RowStream(self._links.open_talk, self.name, self._run, lambda: self._order(after))
+        stream = RowStream(self._links.talks, self.name, self._run, lambda: self._order(after))
         async with aclosing(pages_async(stream, self.halt)) as pages:
             async for page in pages:
                 for each in page:

@@ -52,11 +52,11 @@ class JobRun:
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._bells: list[Bell] = []
-        self._is_stopped = False
+        self._halted = threading.Event()
 
-    def start(self) -> None:
-        """Begin."""
-        threading.Thread(target=self._work, name=f"tradewind-{self.job}"[:60], daemon=True).start()
+    def start(self, delay_s: float = 0.0) -> None:
+        """Begin, after a delay."""
+        threading.Thread(target=self._work, args=(delay_s,), name=f"tradewind-{self.job}"[:60], daemon=True).start()
 
     @property
     def has_ended(self) -> bool:
@@ -73,7 +73,7 @@ class JobRun:
 
     def halt(self, wait_s: float = 0.0) -> None:
         """Push no more tasks; wait for what runs. After `wait_s` seconds leave at once."""
-        self._is_stopped = True
+        self._halted.set()
         self._stop.stop()
         if wait_s and not self._ended.wait(wait_s):
             self._stop.stop()
@@ -93,8 +93,11 @@ class JobRun:
 
     # -- in its thread ------------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
+    def _work(self, delay_s: float) -> None:
         try:
+            if delay_s:
+                log.info("job %s begins in %.1f s: no more jobs a minute are begun", self.job, delay_s)
+                self._halted.wait(delay_s)
             if isinstance(self._input, ArgumentsInput):
                 self._input.start()
             poll = polling.Poll()

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import OperatorError
 from ..protocol import values
-from ..protocol.reading import ResultRow, Rows
+from ..protocol.reading import Read, ResultRow, Rows
 from ..transport import clock
 from ..transport.sink_talk import SinkTalk
 from ..ventilator.wait_voice import WaitVoice
@@ -15,6 +15,7 @@ from .bell import Bell
 from .errors import Cancelled, JobRefused, SinkAway
 from .job_run import JobRun
 from .row_order import AsCommitted, InTaskOrder, PlacedRows
+from .talk_pool import TalkPool
 
 log = logging.getLogger(__name__)
 
@@ -53,18 +54,20 @@ class RowStream:
 
     def __init__(
         self,
-        open_talk: Callable[[float], SinkTalk],
+        talks: TalkPool,
         job: str,
         run: JobRun | None,
         order: Callable[[], AsCommitted | InTaskOrder],
     ) -> None:
-        self._open_talk = open_talk
+        self._talks = talks
         self._job = job
         self._run = run
         """The ventilator of the job, when it is in this process."""
         self._make_order = order
         self._bell = Bell()
         self._is_interrupted = False
+        self._had_ended = False
+        """The job had ended before the request was sent."""
         if run is not None:
             run.ring_at_end(self._bell)
 
@@ -74,28 +77,42 @@ class RowStream:
             self._run.wait_until_open()
             if not self._run.is_open and self._run.error is not None:
                 raise self._run.error
-        order = self._make_order()
-        voice = WaitVoice(_VOICE_S)
-        talk = self._open_talk(AWAY_MAX_S)
-        try:
+        with self._talks.talk(AWAY_MAX_S) as talk:
             talk.watch(self._bell, self._rung)
-            is_last = False
-            while not is_last:
-                answer = self._answer(talk, order)
-                if answer is None:
-                    return
-                rows, is_last = answer
-                if page := order.take(rows):
-                    voice.is_due(clock.now(), False)
-                    yield page
-                elif voice.is_due(clock.now(), True):
-                    log.warning("job %s: no new result for a while; still waiting", self._job)
-                is_last = is_last and order.follows
-            if rows.state == "cancelled":
-                raise Cancelled(f"job {self._job} was cancelled; its recorded results stay in the ledger")
-            self._raise_why_ended(rows.state)
-        finally:
-            talk.close()
+            try:
+                yield from self._read(talk, self._make_order())
+            finally:
+                talk.unwatch(self._bell)
+
+    def _read(self, talk: SinkTalk, order: AsCommitted | InTaskOrder) -> Generator[PlacedRows, None, None]:
+        voice = WaitVoice(_VOICE_S)
+        self._begin(talk, order)
+        while True:
+            had_ended, question = self._had_ended, order.request()
+            rows = self._answer(talk, question)
+            if rows is None:
+                return
+            follows = order.follows
+            page = order.take(rows)
+            may_end = rows.state != "open" or had_ended
+            if is_last := may_end and not rows.more and follows and order.follows:
+                talk.begin(None)
+            else:
+                # The sink reads it while this page is used.
+                self._begin(talk, order)
+            if page:
+                voice.is_due(clock.now(), False)
+                yield page
+            elif voice.is_due(clock.now(), True):
+                log.warning("job %s: no new result for a while; still waiting", self._job)
+            if is_last:
+                self._raise_why_ended(rows.state)
+                return
+
+    def _begin(self, talk: SinkTalk, order: AsCommitted | InTaskOrder) -> None:
+        """Send the next request. Only what is asked for after the end can be the last answer."""
+        self._had_ended = self._run is not None and self._run.has_ended
+        talk.begin(order.request())
 
     def interrupt(self) -> None:
         """Let `pages` end now."""
@@ -108,32 +125,32 @@ class RowStream:
             self._run.forget(self._bell)
         self._bell.close()
 
-    def _answer(self, talk: SinkTalk, order: AsCommitted | InTaskOrder) -> tuple[Rows, bool] | None:
-        """The answer to the next request, and whether nothing is committed after it; None when interrupted."""
-        question = order.request()
+    def _answer(self, talk: SinkTalk, question: Read) -> Rows | None:
+        """The answer to the request, None when interrupted."""
         asked_by = clock.now() + AWAY_MAX_S
-        while True:
-            had_ended = self._run is not None and self._run.has_ended
-            if self._is_interrupted:
-                return None
+
+        def is_answer(rows: Rows) -> bool:
+            return (rows.job, rows.after) == (question.job, question.after)
+
+        while not self._is_interrupted:
             try:
-                rows = talk.ask(
-                    question, Rows, lambda rows: (rows.job, rows.after) == (question.job, question.after), asked_by
-                )
+                return talk.ask(question, Rows, is_answer, asked_by)
             except _Rung:
                 continue
             except OperatorError as error:
                 if clock.now() < asked_by:
                     raise JobRefused(str(error)) from None
                 raise SinkAway(str(error)) from None
-            return rows, not rows.more and (rows.state != "open" or had_ended) and order.follows
+        return None
 
     def _rung(self) -> None:
         self._bell.silence()
         raise _Rung
 
     def _raise_why_ended(self, state: str) -> None:
-        """The job has ended in this process, but not in the ledger: it has a reason."""
+        """The job has ended: if not in the ledger, there is a reason."""
+        if state == "cancelled":
+            raise Cancelled(f"job {self._job} was cancelled; its recorded results stay in the ledger")
         if self._run is None:
             return
         # Its ventilator hears of it a moment after us.

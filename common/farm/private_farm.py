@@ -39,6 +39,7 @@ class PrivateFarm:
         self._count = 0
         self._last_words: dict[int, str] = {}
         self._pid = os.getpid()
+        self._closes = False
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-")))
         self._stack.callback(end, self._processes)
         try:
@@ -86,6 +87,7 @@ class PrivateFarm:
     def close(self) -> None:
         """End the processes; a ledger that was not named goes with them. In a forked process nothing happens."""
         if os.getpid() == self._pid:
+            self._closes = True
             self._stack.close()
 
     def _start(self, role: str, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
@@ -117,6 +119,9 @@ class PrivateFarm:
                     level, text = _LEVELS.get(said["level"], logging.INFO), said["message"]
                 except (ValueError, KeyError, TypeError):
                     level = logging.WARNING
+                if self._closes:
+                    # Whoever leaves first takes the folder along.
+                    level = logging.DEBUG
                 if level == logging.ERROR:
                     self._last_words[pid] = text.splitlines()[-1]
                 its_log.log(level, "%s", text)

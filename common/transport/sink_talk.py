@@ -42,16 +42,22 @@ class SinkTalk:
         self._link = SinkLink(self._context, certificate, address, name, self._receive, self._timing)
         self._link.register(self._poll)
 
+    def begin(self, question: Message | None) -> None:
+        """Send the question that is asked next, to do something else until then; None: there is none."""
+        self._question = question
+        self._send()
+
     def ask(
         self, question: Message, kind: type[Answer], is_answer: Callable[[Answer], bool] = bool, by: float | None = None
     ) -> Answer:
         """The answer to the question. Once joined it is waited for without end, unless `by` says until when."""
-        self._question = question
-        self._send()
+        if question != self._question:
+            self.begin(question)
         while True:
             for message in self._received:
                 if isinstance(message, kind) and is_answer(message):
                     self._received.clear()
+                    self._question = None
                     return message
             self._received.clear()
             give_up_at = self._join_by if self._link.welcome is None else by
@@ -60,7 +66,7 @@ class SinkTalk:
             instants = (give_up_at, self._ask_at, self._link.deadline())
             self._poll.wait(min(instant for instant in instants if instant is not None))
             self._link.tick()
-            if clock.now() >= self._ask_at:
+            if clock.now() >= self._ask_at and not self._received:
                 self._send()
 
     def watch(self, what: Any, call: Callable[[], object]) -> None:

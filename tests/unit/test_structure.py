@@ -58,6 +58,7 @@ SHELL = {
             "arguments",
             "bell",
             "executor",
+            "talk_pool",
             "aio",
             "names",
             "private_farm",
