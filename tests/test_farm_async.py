@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -170,3 +172,88 @@ def test_a_job_that_is_cancelled_breaks_its_executor_and_the_next_call_begins_an
             future.result(30)
         (tmp_path / "never").touch()
         assert executor.submit("work:waits_for", str(tmp_path / "never")).result(30)
+
+
+# -- what CPython's own tests ask of an executor --------------------------------------------------------------------
+#
+# The cases of Lib/test/test_concurrent_futures, as far as they can hold. Not these: exceptions keep their type
+# (TaskFailed has the traceback as text; nothing of a worker is rebuilt here), results that are objects of any class,
+# bound methods as functions, `max_workers`, initializers, process pools' own parts, and that the end of the interpreter
+# waits for pending calls (it halts them, and says so).
+
+
+def capture(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    """Workers import this module."""
+    return args, kwargs
+
+
+def test_submit_takes_any_names(farm: common.Farm) -> None:
+    with farm.executor() as executor:
+        assert executor.submit(pow, 2, 8).result(30) == 256
+        assert executor.submit(capture, 1, self=2, fn=3).result(30) == ((1,), {"self": 2, "fn": 3})
+        for wrong in ({"fn": capture, "arg": 1}, {"arg": 1}):
+            with pytest.raises(TypeError):
+                executor.submit(**wrong)
+
+
+def test_map_is_like_map(farm: common.Farm) -> None:
+    with farm.executor() as executor:
+        for chunksize in (1, 3):
+            found = executor.map(pow, range(10), range(10), chunksize=chunksize)
+            assert list(found) == list(map(pow, range(10), range(10)))
+        with pytest.raises(ValueError):
+            executor.map(pow, [1], [1], buffersize=0)
+        assert list(executor.map(pow, [], [])) == []
+        results = executor.map("work:odd_fails", [0, 2, 3, 4])
+        assert [next(results), next(results)] == [0, 2]  # type: ignore[call-overload]
+        with pytest.raises(common.TaskFailed):
+            next(results)  # type: ignore[call-overload]
+
+
+def test_a_timeout_comes_after_the_results_that_were_there(
+    farm: common.Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, now = tmp_path / "go", [0.0]
+    monkeypatch.setattr("common.farm.executor.clock", SimpleNamespace(now=lambda: now[0]))
+    executor = farm.executor()
+    results = executor.map("work:first_waits", [[1, ""], [2, ""], [0, str(path)]], timeout=1_000)
+    assert [next(results), next(results)] == [1, 2]  # type: ignore[call-overload]
+    now[0] = 1_000.0
+    with pytest.raises(TimeoutError):
+        next(results)  # type: ignore[call-overload]
+    path.touch()
+    executor.shutdown()
+
+
+def test_what_was_submitted_before_a_shutdown_is_done(farm: common.Farm) -> None:
+    executor = farm.executor()
+    executor.map("work:square", [2] * 5)
+    futures = [executor.submit("work:square", n) for n in range(50)]
+    executor.shutdown(wait=False)
+    executor.shutdown()
+    executor.shutdown()
+    assert [future.result(0) for future in futures] == [n * n for n in range(50)]
+
+
+def test_an_executor_that_is_dropped_leaves_no_thread(farm: common.Farm) -> None:
+    executor = farm.executor()
+    future = executor.submit("work:square", 3)
+    del executor
+    assert future.result(30) == 9
+    wait_until(lambda: all(run.has_ended for run, _ in farm._runs.values()), "its job has ended")
+
+
+def test_waiting_for_the_first_and_for_all(farm: common.Farm, tmp_path: Path) -> None:
+    path = tmp_path / "go"
+    with farm.executor() as executor:
+        slow, quick = executor.submit("work:waits_for", str(path)), executor.submit("work:square", 2)
+        first = concurrent.futures.wait([slow, quick], 30, concurrent.futures.FIRST_COMPLETED)
+        assert first == ({quick}, {slow})
+        failing = executor.submit("work:odd_fails", 1)
+        first = concurrent.futures.wait([slow, failing], 30, concurrent.futures.FIRST_EXCEPTION)
+        assert first == ({failing}, {slow})
+        called = []
+        slow.add_done_callback(called.append)
+        path.touch()
+        assert concurrent.futures.wait([slow, failing, quick], 30).not_done == set()
+        wait_until(lambda: called == [slow], "the callback")

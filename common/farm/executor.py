@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
@@ -50,6 +51,8 @@ class Executor(futures.Executor):
         self._calls: dict[str, _OpenJob] = {}
         self._is_shut = False
         farm.own(self)
+        # Dropped without a shutdown it takes no more calls either.
+        weakref.finalize(self, _close_all, self._calls).atexit = False
 
     def submit(self, fn: Callable[..., T] | str, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Let a worker call the function; it goes by its name, and its arguments are data, as for `Farm.map`.
@@ -94,10 +97,10 @@ class Executor(futures.Executor):
     ) -> Iterator[Any]:
         try:
             while waiting:
-                found = waiting[0].result(None if ends_at is None else ends_at - clock.now())
-                waiting.popleft()
+                waiting[0].exception(None if ends_at is None else ends_at - clock.now())
                 waiting.extend(self.submit(fn, *each) for each in islice(calls, 1))
-                yield found
+                # Nothing here holds on to the result.
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
@@ -112,6 +115,11 @@ class Executor(futures.Executor):
         if wait:
             for job in jobs:
                 job.wait()
+
+
+def _close_all(calls: "dict[str, _OpenJob]") -> None:
+    for job in calls.values():
+        job.close(cancels=False)
 
 
 class _OpenJob:

@@ -76,7 +76,9 @@ def _exposed(module: str, name: str, script: str | None) -> str:
         getattr(sys.modules["__main__" if script else module], "__all__", None) if module in sys.modules else None
     )
     is_public = "." not in name and not name.startswith("_") and (exported is None or name in exported)
-    return module if is_public else f"{module}:{name}"
+    # Nobody wants all of Python's own functions.
+    is_python = module.partition(".")[0] in sys.stdlib_module_names
+    return module if is_public and not is_python else f"{module}:{name}"
 
 
 def new_job(function: str) -> str:

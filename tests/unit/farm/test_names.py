@@ -29,7 +29,7 @@ def test_a_function_of_a_module_has_its_name() -> None:
         "common.ventilator.summary",
         None,
     )
-    assert named(math.sqrt).name == "math:sqrt"
+    assert (named(math.sqrt).name, named(math.sqrt).exposed) == ("math:sqrt", "math:sqrt")
     assert named(re.compile).name == "re:compile"
 
 
