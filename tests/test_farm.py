@@ -2,6 +2,7 @@
 
 import doctest
 import multiprocessing
+import os
 import re
 import signal
 import sys
@@ -162,9 +163,11 @@ def test_what_nobody_refers_to_is_halted_and_what_was_started_goes_on(farm: comm
 
 def test_a_cancelled_job_says_so(farm: common.Farm, tmp_path: Path) -> None:
     job = farm.map("squares:waits_for", [str(tmp_path / "never")])
-    threading.Timer(0.2, job.cancel).start()
+    job.cancel()
     with pytest.raises(common.Cancelled, match="was cancelled"):
         list(job)
+    with pytest.raises(common.JobRefused, match="there is no job never"):
+        farm.cancel("never")
 
 
 def test_the_crew_and_the_progress(farm: common.Farm) -> None:
@@ -214,6 +217,39 @@ def test_a_bell_rings_until_it_is_silenced() -> None:
     bell.silence()
     bell.close()
     bell.ring()
+
+
+def test_ctrl_c_in_a_cell_halts_the_job_and_the_farm_goes_on(farm: common.Farm, tmp_path: Path) -> None:
+    path = tmp_path / "go"
+    job = farm.start("squares:waits_for", [str(path)] * 100, batch=1)
+
+    def interrupt() -> None:
+        wait_until(lambda: job._run is not None and job._run.is_open, "it is open")
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        path.touch()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        list(job)
+    thread.join()
+    assert job._run is not None and job._run.has_ended
+    assert isinstance(job._run.error, common.Halted)
+    assert list(farm.map("squares:square", [4])) == [16]
+
+
+def test_two_farms_and_a_worker_that_is_killed(farm: common.Farm, tmp_path: Path) -> None:
+    with common.local(slots=1) as other:
+        assert list(other.map("squares:square", [4])) == list(farm.map("squares:square", [4])) == [16]
+        job = other.map("squares:waits_for", [str(tmp_path / "never")])
+        wait_until(lambda: job._run is not None and job._run.standing.outstanding, "it runs")
+        assert other._private is not None
+        for pid in other._private.pids["worker"]:
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(common.JobRefused, match="the worker of this farm has ended: exit code -9"):
+            list(job)
+        # The next job has a new one.
+        assert list(other.map("squares:square", [5])) == [25]
 
 
 # -- programs of their own ------------------------------------------------------------------------------------------
@@ -351,6 +387,18 @@ def test_a_killed_program_goes_on_where_it_was(programs: Pipeline) -> None:
         later = [(outcome.task, outcome.value) for outcome in rest.outcomes(after=position)]
     assert sorted([*tasks, *(task for task, _ in later)]) == list(range(30_000))
     assert all(value == task * task for task, value in later)
+
+
+def test_a_worker_is_killed_during_an_iteration(programs: Pipeline) -> None:
+    programs.sink()
+    workers = [programs.worker("squares", "--slots", "1") for _ in range(2)]
+    with common.connect(programs.folder / "keys" / "ventilator.key_secret", port=0) as farm:
+        wait_until(lambda: len(farm.crew()) == 2, "both are here")
+        values = iter(farm.map("squares:square", iter(range(20_000)), batch=50))
+        found = [next(values) for _ in range(100)]
+        workers[0].kill()
+        found += values
+    assert found == [n * n for n in range(20_000)]
 
 
 def test_the_sink_is_killed_during_an_iteration_and_started_again(programs: Pipeline) -> None:

@@ -58,6 +58,11 @@ class OtherInput(TradewindError):
     """The arguments are not those that the job was started with."""
 
 
+def no_answer(error: OperatorError) -> TradewindError:
+    """Why the sink has not answered a question."""
+    return SinkAway(str(error)) if isinstance(error, SinkGone) else JobRefused(str(error))
+
+
 def for_program(error: OperatorError, job: str = "") -> TradewindError:
     """The error of a role, in the words of a program."""
     again = f"map(..., job={job!r})"

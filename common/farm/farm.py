@@ -23,7 +23,7 @@ from ..transport.sink_talk import SinkTalk
 from ..ventilator.loop import VentilatorOptions
 from ..ventilator.summary import Workers
 from .arguments import input_of
-from .errors import JobRefused, SinkAway
+from .errors import JobRefused, no_answer
 from .executor import Executor
 from .import_guard import refuse_while_imported
 from .job import Job, JobLinks, JobState
@@ -182,7 +182,7 @@ class Farm:
             with self._talks.talk(_ANSWER_S) as talk:
                 return RemoteReader(talk).jobs()
         except OperatorError as error:
-            raise SinkAway(str(error)) from None
+            raise no_answer(error) from None
 
     def crew(self) -> list[CrewMember]:
         """The workers that are here now. Raises SinkAway when no sink answers within 5 seconds."""
@@ -198,7 +198,10 @@ class Farm:
         return Executor(self)
 
     def cancel(self, name: str, /) -> None:
-        """Cancel a job of any process: its tasks are dropped, running ones too. Recorded results stay."""
+        """Cancel a job of any process: its tasks are dropped, running ones too. Recorded results stay.
+
+        Raises JobRefused when the sink has no such job, and SinkAway when no sink answers within 5 seconds.
+        """
         self._ask(Cancel(check_job(name)), Dropped)
 
     # -- the end ------------------------------------------------------------------------------------------------
@@ -332,7 +335,7 @@ class Farm:
             with self._talks.talk(_ANSWER_S) as talk:
                 return talk.ask(question, kind, by=clock.now() + _ANSWER_S)
         except OperatorError as error:
-            raise SinkAway(str(error)) from None
+            raise no_answer(error) from None
 
     def certificate(self) -> Certificate:
         """The key file of this program. Raises JobRefused."""

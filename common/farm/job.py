@@ -164,6 +164,9 @@ class Job:
 
     def cancel(self) -> None:
         """Cancel the job: its tasks are dropped, running ones too. Recorded results stay."""
+        if self._run is not None:
+            # Before that the sink does not know it.
+            self._run.wait_until_open()
         self._links.cancel(self.name)
 
     @property

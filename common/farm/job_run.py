@@ -151,11 +151,10 @@ class JobRun:
             self.earlier_attempts = self._ventilator.session.earlier_attempts
             self.is_open = True
             self._ready.set()
-        if not standing.crew:
-            self._check()
         if now < self._show_at:
             return
         self._show_at = now + _SHOW_S
+        self._check()
         if self._progress is not None:
             self._progress(standing)
 

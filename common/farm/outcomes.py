@@ -12,7 +12,7 @@ from ..transport import clock
 from ..transport.sink_talk import SinkTalk
 from ..ventilator.wait_voice import WaitVoice
 from .bell import Bell
-from .errors import Cancelled, JobRefused, SinkAway
+from .errors import Cancelled, no_answer
 from .job_run import JobRun
 from .row_order import AsCommitted, InTaskOrder, PlacedRows
 from .talk_pool import TalkPool
@@ -138,9 +138,7 @@ class RowStream:
             except _Rung:
                 continue
             except OperatorError as error:
-                if clock.now() < asked_by:
-                    raise JobRefused(str(error)) from None
-                raise SinkAway(str(error)) from None
+                raise no_answer(error) from None
         return None
 
     def _rung(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import zmq
 
-from ..errors import OperatorError
+from ..errors import SinkGone
 from ..protocol.messages import FromSink, Message, Welcome
 from ..protocol.settings import Timing
 from . import clock, polling, sockets
@@ -62,7 +62,7 @@ class SinkTalk:
             self._received.clear()
             give_up_at = self._join_by if self._link.welcome is None else by
             if give_up_at is not None and clock.now() >= give_up_at:
-                raise OperatorError(self._link.waiting_for())
+                raise SinkGone(self._link.waiting_for())
             instants = (give_up_at, self._ask_at, self._link.deadline())
             self._poll.wait(min(instant for instant in instants if instant is not None))
             self._link.tick()
