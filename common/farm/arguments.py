@@ -5,7 +5,6 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -203,18 +202,16 @@ class ArgumentsInput:
         return self._taken, self._digest.copy().digest()
 
     def _took(self, count: int, bytes_max: int | None) -> list[bytes]:
-        queue = self._queue
-        if bytes_max is not None:
-            size = 0
-            for fit, encoded in enumerate(islice(queue, count)):
-                size += len(encoded)
-                if size > bytes_max and fit:
-                    count = fit
-                    break
-        taken = [queue.popleft() for _ in range(count)]
+        # The other thread appends meanwhile: an iterator over the queue would end by an error.
+        queue, taken, size = self._queue, list[bytes](), 0
+        while len(taken) < count:
+            size += len(queue[0])
+            if bytes_max is not None and size > bytes_max and taken:
+                break
+            taken.append(queue.popleft())
         joined = b"".join(taken)
         self._digest.update(joined)
-        self._taken += count
+        self._taken += len(taken)
         self._took_bytes += len(joined)
         if self._waits and self._has_room():
             self._wake()

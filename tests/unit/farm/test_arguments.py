@@ -150,3 +150,13 @@ def test_a_range_is_never_written_out() -> None:
 def test_what_cannot_be_iterated_is_refused_at_once() -> None:
     with pytest.raises(TypeError, match="not iterable"):
         input_of(3, 10, None)  # type: ignore[arg-type]
+
+
+def test_they_are_taken_while_more_are_read() -> None:
+    count = 200_000
+    made = started(iter(range(count)), ahead=1_000)
+    taken = 0
+    while taken < count:
+        filled(made, 1)
+        taken += made.take(900, 1_000_000)[0]
+    wait_until(lambda: _ended(made), "the end")
