@@ -1,6 +1,7 @@
 """Arguments of any iterable, read in a thread as a ventilator's input."""
 
 import select
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -152,11 +153,21 @@ def test_what_cannot_be_iterated_is_refused_at_once() -> None:
         input_of(3, 10, None)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty_threads")
 def test_they_are_taken_while_more_are_read() -> None:
-    count = 200_000
-    made = started(iter(range(count)), ahead=1_000)
+    count = 300_000
+    made = started(iter(range(count)), ahead=20_000)
     taken = 0
     while taken < count:
-        filled(made, 1)
-        taken += made.take(900, 1_000_000)[0]
+        filled(made, 5_000)
+        taken += made.take(10_000, 1_000_000)[0]
     wait_until(lambda: _ended(made), "the end")
