@@ -422,3 +422,11 @@ def test_the_script_of_the_page_prints_what_the_page_says(programs: Pipeline) ->
     program = start(programs, "grid", scripts[0])
     assert program.wait() == 0, program.err
     assert [program.out] == printed
+
+
+def test_the_tutorial(programs: Pipeline) -> None:
+    program = start(programs, "tutorial", (TOP / "examples" / "tutorial.py").read_text())
+    assert program.wait() == 0, program.err
+    lines = [re.fullmatch(r"Result: (\d+) \* \1 = (\d+)", line) for line in program.out.splitlines()]
+    assert len(lines) == 10
+    assert all(line is not None and int(line[1]) ** 2 == int(line[2]) for line in lines)
