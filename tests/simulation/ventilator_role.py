@@ -391,6 +391,9 @@ class Ventilator(Client):
         """
         all_held = [held for each in (*self._crew.values(), said) for held in each.held.values()]
         names = {_name(held.batch) for held in all_held if self._is_its(held)}
+        if before is not None and said.at >= before.at + self.farm.timing.lease_s:
+            # It was not heard for a lease: what it names, it names anew.
+            before = None
         for key, held in said.held.items():
             name = _name(held.batch)
             if not self._is_its(held) or (before is not None and before.held.get(key) is held):
