@@ -171,3 +171,11 @@ def test_they_are_taken_while_more_are_read() -> None:
         filled(made, 5_000)
         taken += made.take(10_000, 1_000_000)[0]
     wait_until(lambda: _ended(made), "the end")
+
+
+def test_large_arguments_are_not_read_ahead_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.farm.arguments._AHEAD_BYTES_MAX", 100)
+    made = started((bytes(60) for _ in range(50)), ahead=1_000)
+    filled(made, 50)
+    assert made.take(50, 1_000_000)[0] == 2
+    made.leave(False)
