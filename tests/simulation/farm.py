@@ -320,7 +320,7 @@ class Farm:
         """Long after the faults, the ventilator's crew has no dead in it."""
         if self.calm_at is None:
             return
-        long_ago = self.world.now - 2 * self.timing.gone_s
+        long_ago = self.world.now - 3 * self.timing.gone_s
         if self.calm_at > long_ago:
             return
         ghosts = [name for name in ventilator.rules._crew._members if self._gone_at.get(name, long_ago) < long_ago]

@@ -89,7 +89,7 @@ def cancelling(plan: Plan) -> Plan:
 
 def revoking(plan: Plan) -> Plan:
     """A key that some workers have is revoked while they run."""
-    jobs = [replace(job, tasks=[Task(0.5)] * 20) for job in plan.jobs]
+    jobs = [replace(job, tasks=[Task(0.5)] * 60) for job in plan.jobs]
     return replace(plan, jobs=jobs, worker_count=3, revokes_at=2.0)
 
 
