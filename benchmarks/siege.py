@@ -32,7 +32,7 @@ JOB = "siege"
 PAGE = TOP / "docs" / "SECURITY.md"
 TABLE = re.compile(r"(<!-- siege -->\n).*?(<!-- end of siege -->)", re.DOTALL)
 HEAD = (
-    "attack, by whom",
+    "attacker and attack",
     "attacks",
     "tasks/s before, during, after",
     "sink MB, ventilator MB more",

@@ -394,7 +394,7 @@ def test_results_are_read_on_another_machine_as_they_are_beside_the_ledger(pipel
 NAMES = """
 import os, time
 def name(text):
-    if text.startswith("bad") and not os.path.exists("mended"):
+    if text.startswith("bad") and not os.path.exists("repaired"):
         raise ValueError("no")
     while text == "slow" and not os.path.exists("open"):
         time.sleep(0.01)
@@ -414,7 +414,7 @@ def test_failed_arguments_are_an_input_again(pipeline: Pipeline) -> None:
     assert failed.out == "bad 1\nbad é\n"
     assert (failed.wait(), "1 of 3 arguments are not in the ledger whole" in failed.err) == (2, True)
     assert "(tasks 4, counted from 0)" in failed.err
-    (pipeline.folder / "mended").touch()
+    (pipeline.folder / "repaired").touch()
     (pipeline.folder / "again.txt").write_text(failed.out)
     assert pipeline.ventilator("names:name", "again.txt", "--job", "again").wait() == 0
     assert pipeline.query("SELECT job, task, argument, value FROM task_results WHERE job='again'") == [

@@ -9,7 +9,7 @@ from msgspec import Raw
 KEPT_BYTES_MAX = 4096
 """An argument that takes more bytes is kept as its digest and its beginning."""
 _HEADER_BYTES = 5
-"""A text of this many bytes takes at most so many more when it is encoded."""
+"""An encoded text takes at most this many bytes more than the text itself."""
 _ROOM_BYTES = 16 * 1024
 """The envelope of a message has this much room for what is kept of one argument."""
 _UNFIT = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)

@@ -61,7 +61,7 @@ class SocketMonitor:
         self.socket.connect(address)
 
     def events(self) -> list[tuple[int, int, str]]:
-        """(event, value, endpoint) of what happened since the last call: a thousand, lest others wait for a flood."""
+        """(event, value, endpoint) of what happened since the last call; a thousand at most, which bounds a turn."""
         found: list[tuple[int, int, str]] = []
         while len(found) < 1_000:
             try:

@@ -11,7 +11,7 @@ class BatchSize:
     """
 
     _MANY = 32
-    """So many tasks are enough to trust their mean."""
+    """This many tasks are enough to trust their mean."""
     _WORTH = 4
     """Batches of fewer tasks save less than they cost in balance."""
 

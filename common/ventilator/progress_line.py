@@ -23,7 +23,7 @@ class Pace:
         """When which count was reached."""
 
     def note(self, now: float, done: int) -> None:
-        """So many tasks are done now."""
+        """This many tasks are done now."""
         history = self._history
         if not history or done != history[-1][1]:
             history.append((now, done))

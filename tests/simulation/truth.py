@@ -52,7 +52,7 @@ class JobTruth:
     retries_failed: bool = False
     """It is now."""
     spooled: int = 0
-    """So many tasks of a stream are in its spool, which outlives the ventilator."""
+    """How many tasks of a stream are in its spool, which outlives the ventilator."""
     stream_ended: bool = False
     """The spool is the whole stream."""
     first_count: int | None = None

@@ -156,7 +156,7 @@ def test_json_and_nul_are_asked_for(tmp_path: Path) -> None:
 
 
 LATE = b"x\n" * 5_000
-"""So much text stands before a NUL that it does not make the input another kind of file."""
+"""With this much text before it, a NUL does not make the input another kind of file."""
 
 
 @pytest.mark.parametrize(

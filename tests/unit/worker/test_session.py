@@ -486,6 +486,6 @@ def test_batches_of_a_job_are_taken_from_its_own_ventilator_only() -> None:
     assert words(made.take(0.0, batches)) == [
         "a batch of job job that another ventilator has pushed is dropped (logged once)"
     ]
-    assert RunOrder not in kinds(made.take(0.0, batches)), "nor is it said again"
+    assert RunOrder not in kinds(made.take(0.0, batches)), "and it is not repeated"
     assert returned(made.tick(0.0)) == [], "its own ventilator has not lost it"
     assert RunOrder in kinds(made.take(0.0, [structs.replace(batch(0), origin=mine)]))
