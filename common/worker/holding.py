@@ -270,7 +270,11 @@ class Holding:
             orders += self._start(now, idle.popleft(), taken)
         if self._queue.count() and self._settings.ahead_bytes_max:
             for slot in self._orders.without_next():
-                orders += self._start_ahead(now, slot)
+                ahead = self._start_ahead(now, slot)
+                if not ahead:
+                    # What is next may not be given ahead, whatever slot asks for it.
+                    break
+                orders += ahead
         return orders
 
     def _start_ahead(self, now: float, slot: int) -> list[Output]:
