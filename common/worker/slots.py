@@ -156,7 +156,8 @@ class Slots:
     def deadline(self) -> float | None:
         """When `end_overdue` has something to do next, as far as one can see now."""
         instants = [child.overdue_at() for child in self._children.values() if child.order and child.order.timeout_s]
-        instants += [*(child.leaves_by for child in self._leaving), *self._vacant.values()]
+        instants += [child.leaves_by for child in self._leaving]
+        instants += [retry_at for slot, retry_at in self._vacant.items() if slot not in self._children]
         return min((instant for instant in instants if instant is not None), default=None)
 
     def dismiss(self) -> None:
@@ -380,9 +381,8 @@ class Slots:
                 del self._children[child.slot]
                 return [Broken(child.slot, f"importing {', '.join(self._modules)} {cause}")]
         self._start(child.slot)
-        lost = Lost(child.slot)
         if order is None or not parts:
-            return [lost]
+            return [Lost(child.slot)]
         # Which task runs is what the child itself says: only one that it has left is believed.
         blamed = task if task is not None and child.has_left(task) else None
         if blamed is None and sum(part.count for part in parts) > 1:
@@ -396,7 +396,7 @@ class Slots:
         text = f"the task {cause}"
         seconds = order.timeout_s if timed_out and order.timeout_s else 0.0
         outcomes = self._encoder.encode(Outcomes(values=[None], seconds=[seconds], errors=[(0, text, False)]))
-        return [Outcome(child.slot, blamed, 1, seconds, outcomes, by_sigterm), lost]
+        return [Outcome(child.slot, blamed, 1, seconds, outcomes, by_sigterm), Lost(child.slot)]
 
     def _let_go(self, child: Child) -> None:
         """Let the child end like any other program: what the user's modules have registered with atexit runs."""

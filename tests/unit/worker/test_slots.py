@@ -11,7 +11,7 @@ import pytest
 from common.errors import OperatorError
 from common.worker.child_process import Limits, shared_page
 from common.worker.command import size_bytes
-from common.worker.slots import Slots
+from common.worker.slots import RETRY_S, Slots
 
 
 def test_the_link_of_a_child_holds_more_than_a_socket_pair_does_by_itself() -> None:
@@ -81,3 +81,17 @@ def test_a_full_folder_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPa
 
 def _no_space(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_vacant_slot_whose_child_imports_for_longer_than_the_wait_is_not_due() -> None:
+    slots = Slots(["json:dumps"], Limits())
+    slots._vacant[0] = None
+    try:
+        assert list(slots.end_overdue(0.0)) == []
+        assert slots.deadline() == RETRY_S
+        assert list(slots.end_overdue(RETRY_S)) == []
+        assert slots.pids, "a child imports"
+        assert list(slots.end_overdue(3 * RETRY_S)) == []
+        assert slots.deadline() is None, "the loop would turn without a pause"
+    finally:
+        slots.close()
