@@ -42,7 +42,7 @@ class Holding:
         self.finished_count = 0
         self._settings = settings
         self._worker = worker
-        self._orders = SlotOrders()
+        self._orders = SlotOrders(settings.slots)
         self._slot_time = SlotTime()
         self._queue = FairQueue(settings, self._slot_time)
         self._capacity = Capacity(settings)
@@ -93,7 +93,7 @@ class Holding:
     def slot_idle(self, now: float, slot: int) -> list[Output]:
         """A slot's child is ready for its first order."""
         self._orders.ready(slot)
-        return self._fill(now)
+        return [*self._replaced(), *self._fill(now)]
 
     def slot_lost(self, now: float, slot: int, unclear: bool = False) -> list[Output]:
         """A slot's child is gone: what it left undone is run again, task by task when any of them may be to blame."""

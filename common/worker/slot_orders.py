@@ -35,12 +35,13 @@ class ReplaceOrder:
 class SlotOrders:
     """The orders of each slot; a slot may have one ahead of the one that it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int) -> None:
+        self._slots = range(slots)
         self.idle: deque[int] = deque()
         self.running: dict[int, deque[list[HeldBatch]]] = {}
         """By slot, the batches without outcomes of each order that was given to it; the first one runs."""
         self._outdated: set[int] = set()
-        """Slots whose children have imported what was edited since: they get no new order."""
+        """Slots whose children have imported what was edited since, or may have: they get no new order."""
         self._parked: list[int] = []
         """Those of them that have nothing to do."""
         self._stuck: set[int] = set()
@@ -49,14 +50,14 @@ class SlotOrders:
         """Suspect batches that start in their slots once the sink has heard the beat of this serial."""
 
     def ready(self, slot: int) -> None:
-        """The slot's child, a new one, waits for its first order."""
-        self._outdated.discard(slot)
-        if slot not in self.idle and slot not in self.running:
-            self.idle.append(slot)
+        """The slot's child waits for its first order."""
+        free = self._parked if slot in self._outdated else self.idle
+        if slot not in free and slot not in self.running:
+            free.append(slot)
 
     def park(self) -> None:
-        """No slot that is there now gets a new order."""
-        self._outdated.update(self.idle, self.running)
+        """No child that runs or starts now gets a new order."""
+        self._outdated.update(self._slots)
         self._parked += self.idle
         self.idle.clear()
 
@@ -138,7 +139,6 @@ class SlotOrders:
     def lost(self, slot: int, unclear: bool) -> list[HeldBatch]:
         """The slot's child is gone: what it left undone, to be run one by one when any of its order may be to blame."""
         orders = self._forget(slot)
-        self._outdated.discard(slot)
         if slot in self._parked:
             self._parked.remove(slot)
         for held in orders[0] if orders and unclear else ():
@@ -174,7 +174,8 @@ class SlotOrders:
         return slots, [held for slot in slots for order in self._forget(slot) for held in order]
 
     def _forget(self, slot: int) -> deque[list[HeldBatch]]:
-        """The slot runs nothing any more: the orders that it had."""
+        """The slot gets a new child: the orders that the old one had."""
+        self._outdated.discard(slot)
         self._announced.pop(slot, None)
         self._stuck.discard(slot)
         return self.running.pop(slot, deque())

@@ -372,7 +372,7 @@ class Worker(Client):
     def _look_for_edits(self) -> None:
         if not self._tries and self._edit_dice.random() < self.farm.edits:
             self._tries = True
-            self._outdated = set(self._orders)
+            self._outdated = set(range(self.slots))
             self._report(Edited(["work.py"]))
 
     def _tried(self) -> None:
@@ -386,7 +386,6 @@ class Worker(Client):
             self.rules.expose(frozenset())
 
     def _ready(self, slot: int) -> None:
-        self._outdated.discard(slot)
         self._orders.setdefault(slot, 0)
         self._report(Ready(slot, self.functions))
         if self.liar:
@@ -396,6 +395,7 @@ class Worker(Client):
         self._perform(self.session.slot_event(self.world.now, event))
 
     def _replace(self, slot: int) -> None:
+        self._outdated.discard(slot)
         self._orders[slot] += 1
         self._children.pop(slot, None)
         self._ahead.pop(slot, None)

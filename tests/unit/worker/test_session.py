@@ -14,6 +14,7 @@ from common.protocol.messages import (
     Again,
     Batch,
     Beat,
+    Dropped,
     Heard,
     Offer,
     Outcomes,
@@ -458,6 +459,59 @@ def test_outdated_children_get_no_order_ahead() -> None:
     assert RunOrder not in kinds(made.take(1.1, [batch(2)]))
     made.slot_event(1.2, NotImported("no"))
     assert RunOrder in kinds(made.take(1.3, [batch(3)]))
+
+
+def half_started() -> WorkerSession:
+    """Its second child imports the modules, and they are edited."""
+    made = importing(replace(SETTINGS, holding=replace(SETTINGS.holding, ahead_bytes_max=0)))
+    made.receive(0.0, WELCOME, "sink")
+    made.slot_event(0.0, Ready(0, ["m:f"]))
+    made.receive(0.0, Places([place()]), "sink")
+    made.slot_event(1.0, Edited(["m.py"]))
+    made.take(1.0, [batch(0)])
+    return made
+
+
+def runs(outputs: list[SessionOutput]) -> list[tuple[int, int]]:
+    """The slots that are given orders, and the first tasks of these."""
+    return [(output.slot, output.parts[0].first) for output in outputs if isinstance(output, RunOrder)]
+
+
+@pytest.mark.parametrize("ready_at", [1.1, 1.3], ids=["it is ready first", "the trial is over first"])
+def test_a_child_that_starts_when_an_edit_is_noticed_is_outdated_too(ready_at: float) -> None:
+    made = half_started()
+    steps: dict[float, Imported | Ready] = {1.2: Imported(["m:f"]), ready_at: Ready(1, ["m:f"])}
+    outputs = [output for now in sorted(steps) for output in made.slot_event(now, steps[now])]
+    assert sorted(output.slot for output in outputs if isinstance(output, ReplaceOrder)) == [0, 1], "each once"
+    assert runs(outputs) == []
+    assert runs(made.slot_event(1.4, Ready(1, ["m:f"]))) == [(1, 0)], "its new child"
+
+
+def test_a_child_that_starts_when_an_edit_is_noticed_goes_on_when_that_cannot_be_imported() -> None:
+    made = half_started()
+    assert made.slot_event(1.1, Ready(1, ["m:f"])) == []
+    assert made.slot_event(1.1, Ready(1, ["m:f"])) == [], "whatever it says"
+    made.take(1.1, [batch(1)])
+    assert sorted(runs(made.slot_event(1.2, NotImported("no")))) == [(0, 0), (1, 1)]
+    made = half_started()
+    assert runs(made.slot_event(1.2, NotImported("no"))) == [(0, 0)]
+    made.take(1.3, [batch(1)])
+    assert runs(made.slot_event(1.4, Ready(1, ["m:f"]))) == [(1, 1)]
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["it is lost", "its job is dropped"])
+def test_the_next_child_of_a_slot_is_not_outdated(lost: bool) -> None:
+    made = busy()
+    made.slot_event(1.0, Edited(["m.py"]))
+    if lost:
+        made.slot_event(1.1, Lost(0))
+        assert runs(made.slot_event(1.2, Ready(0, ["m:f"]))) == [(0, 0)]
+    else:
+        made.receive(1.1, Dropped("job"), "sink")
+        made.receive(1.1, Places([place("next")]), "sink")
+        made.take(1.1, [batch(7, "next")])
+        assert runs(made.slot_event(1.2, Ready(0, ["m:f"]))) == [(0, 7)]
+    assert ReplaceOrder(0) not in made.slot_event(1.3, Imported(["m:f"]))
 
 
 def test_an_edit_that_cannot_be_imported_leaves_the_children_as_they_are() -> None:
