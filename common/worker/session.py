@@ -33,8 +33,8 @@ from .unacked import Submit
 TOGETHER_S = 0.2
 """Seconds within which a signal that is meant for a whole process group reaches each process of it."""
 OUTGOING_BYTES_MAX = 1024 * 1024
-_REFUSALS_A_MINUTE = 10
 """At most this many bytes of results are sent as one frame."""
+_REFUSALS_A_MINUTE = 10
 
 
 @dataclass(frozen=True, slots=True)
