@@ -48,11 +48,11 @@ class FairQueue:
             self._lines = {job: self._lines[job] for job in waiting}
         if not waiting or not self._time.shared:
             return waiting[0] if waiting else None
-        due = {job: self._time.due(now, job) for job in waiting}
-        found = min(due, key=due.__getitem__)
+        dues = self._time.dues(now, waiting)
+        found = min(waiting, key=dues.__getitem__)
         patience_s = min(self._settings.patience_max_s, self._settings.patience * self._time.order_s(found))
         # The next batch of a job that is behind is on its way, perhaps, and would wait for all of an order of this one.
-        behind = (job for job in self._time.jobs() if job not in due and self._time.due(now, job) < due[found])
+        behind = (job for job in dues if job not in self._lines and dues[job] < dues[found])
         until = max((self._time.ended_at(job) + patience_s for job in behind), default=now)
         if until <= now:
             return found

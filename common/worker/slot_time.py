@@ -3,6 +3,7 @@
 `now` is monotonic seconds.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 
@@ -59,20 +60,23 @@ class SlotTime:
         """True when more than one job is known."""
         return len(self._used) > 1
 
-    def jobs(self) -> Iterable[str]:
-        """The jobs that are known."""
-        return self._used
-
     def used(self, now: float, job: str) -> float:
         """Seconds of slot time that the job has used until now."""
         running = sum(now - since for other, since in self._running.values() if other == job)
         return self._used.get(job, 0.0) + running
 
-    def due(self, now: float, job: str) -> tuple[float, int]:
-        """The job for which this is least is next: what it will have used when one more order of it is over."""
-        order_s = self._order_s.get(job, 0.0)
-        running = [max(now - since, order_s) for other, since in self._running.values() if other == job]
-        return self._used.get(job, 0.0) + sum(running) + order_s, len(running)
+    def dues(self, now: float, waiting: Iterable[str]) -> dict[str, tuple[float, int]]:
+        """Of these jobs and those that are known: what each will have used when one more order of it is over.
+
+        The one for which this is least is next.
+        """
+        running: defaultdict[str, list[float]] = defaultdict(list)
+        for job, since in self._running.values():
+            running[job].append(max(now - since, self.order_s(job)))
+        return {
+            job: (self._used.get(job, 0.0) + sum(running[job]) + self.order_s(job), len(running[job]))
+            for job in (*waiting, *self._used)
+        }
 
     def order_s(self, job: str) -> float:
         """About how long an order of the job takes; 0 while nobody knows."""
