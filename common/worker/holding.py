@@ -48,8 +48,8 @@ class Holding:
         self._capacity = Capacity(settings)
         self._beats = Beats(settings)
         self._held: dict[str, dict[int, HeldBatch]] = {}
-        self._jobs: set[str] = set()
-        """Those that the sink has named and not dropped."""
+        self._jobs: dict[str, bytes] = {}
+        """Those that the sink has named and not dropped, with their origin."""
         self._returns = Returns(worker)
         self._unreceipted: Unacked[HeldBatch] = Unacked(settings.timing)
         self._times = ServiceTimes(settings)
@@ -65,9 +65,9 @@ class Holding:
         """True when nothing waits, runs or lacks its receipt."""
         return not self._held and not self._unreceipted
 
-    def holds(self, job: str) -> bool:
-        """True while a batch of the job waits, runs or lacks its receipt."""
-        return job in self._held
+    def origin(self, job: str) -> bytes | None:
+        """What the batches of the job's ventilator bear; None when the sink has not named it, or has dropped it."""
+        return self._jobs.get(job)
 
     @property
     def leaving(self) -> bool:
@@ -165,14 +165,14 @@ class Holding:
         self._beats.due_at = now
         return [*self._unreceipted.all(now)]
 
-    def places(self, jobs: frozenset[str], scarce: frozenset[str]) -> None:
-        """Name the jobs that have a ventilator, and those of them with fewer batches than the crew has slots.
+    def places(self, origins: dict[str, bytes], scarce: frozenset[str]) -> None:
+        """Name the jobs that have a ventilator, with what its batches bear, and those that are scarce.
 
-        Of a scarce job only free slots take batches.
+        These have fewer batches than the crew has slots: of them only free slots take batches.
         """
-        self._jobs |= jobs
+        self._jobs |= origins
         self._capacity.scarce = scarce
-        self._slot_time.forget(jobs | self._held.keys())
+        self._slot_time.forget(origins.keys() | self._held.keys())
 
     # -- messages -----------------------------------------------------------------------------------------------
 
@@ -397,7 +397,7 @@ class Holding:
 
     def _drop(self, now: float, job: str) -> list[Output]:
         """Forget a cancelled job: what waits, what runs, what has no receipt, and what of it is still to arrive."""
-        self._jobs.discard(job)
+        self._jobs.pop(job, None)
         slots, others = self._orders.drop(job)
         for slot in slots:
             self._slot_time.end(now, slot)

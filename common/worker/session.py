@@ -135,8 +135,6 @@ class WorkerSession:
         self._links = TasksLinks(self._timing, name)
         self._jobs: frozenset[str] = frozenset()
         """Those that have a ventilator."""
-        self._origins: dict[str, bytes] = {}
-        """By job: what the batches of its ventilator bear."""
         self._complained: set[str] = set()
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
@@ -154,11 +152,9 @@ class WorkerSession:
         if isinstance(message, Welcome):
             return self._receive_welcome(now, message, sink_host)
         if isinstance(message, Places):
-            jobs = frozenset(place.job for place in message.places)
-            begun, self._jobs = jobs - self._jobs, jobs
-            kept = {job: origin for job, origin in self._origins.items() if self.holding.holds(job)}
-            self._origins = kept | {place.job: place.origin for place in message.places}
-            self.holding.places(jobs, frozenset(place.job for place in message.places if place.scarce))
+            origins = {place.job: place.origin for place in message.places}
+            begun, self._jobs = origins.keys() - self._jobs, frozenset(origins)
+            self.holding.places(origins, frozenset(place.job for place in message.places if place.scarce))
             look: list[SessionOutput] = [LookForEdits()] if begun and self._functions is not None else []
             return look + self._receive_places(now, message.places, sink_host)
         said: list[SessionOutput] = []
@@ -200,7 +196,8 @@ class WorkerSession:
         """Take batches that came together; of a job only those of its own ventilator."""
         mine, said = [], []
         for batch in batches:
-            if self._origins.get(batch.job, batch.origin) == batch.origin:
+            # Of a job that is not known any more, batches may be on their way: they are dropped without a word.
+            if self.holding.origin(batch.job) in (None, batch.origin):
                 mine.append(batch)
             elif batch.job not in self._complained:
                 self._complained.add(batch.job)

@@ -44,7 +44,7 @@ class HoldingShell:
         self.orders: dict[int, list[RunOrder]] = {}
         self.submitted = 0
         self.rules.expose(frozenset(FUNCTIONS))
-        self.rules.places(frozenset(JOBS), frozenset())
+        self.rules.places(dict.fromkeys(JOBS, b""), frozenset())
         for slot in range(SLOTS):
             self.perform(self.rules.slot_idle(self.now, slot))
 
@@ -121,7 +121,7 @@ class HoldingShell:
                 break
             self.work(next(iter(self.orders)), 1_000_000, False)
         assert not self.orders
-        self.rules.places(frozenset(["good"]), frozenset())
+        self.rules.places({"good": b""}, frozenset())
         before = self.submitted
         good = Batch("good", FUNCTIONS[0], 0, 2, 1, bytes(16), None, False, False, Raw(b"\x92\x01\x02"))
         self.receive(encode(good), True)

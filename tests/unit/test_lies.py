@@ -51,7 +51,7 @@ def test_a_beat_cannot_make_the_ventilator_read_its_input_into_memory() -> None:
 def test_a_false_batch_does_not_stand_in_for_the_true_one() -> None:
     rules = Holding(HoldingSettings(1, 3), "ada")
     rules.expose(frozenset(["m:f"]))
-    rules.places(frozenset(["job"]), frozenset())
+    rules.places({"job": b""}, frozenset())
     false = Batch("job", "m:f", 0, 1, 1, b"f" * 16, None, False, False, Raw(b"\x91\x01"))
     rules.receive(0.0, false)
     rules.receive(0.0, msgspec.structs.replace(false, ticket=b"t" * 16))
@@ -61,7 +61,7 @@ def test_a_false_batch_does_not_stand_in_for_the_true_one() -> None:
 def test_invented_jobs_do_not_fill_the_worker() -> None:
     rules = Holding(HoldingSettings(1, 1), "ada")
     rules.expose(frozenset(["m:f"]))
-    rules.places(frozenset(["job"]), frozenset())
+    rules.places({"job": b""}, frozenset())
     for number in range(100):
         rules.receive(0.0, Batch(f"job{number}", "m:f", 0, 1, 1, bytes(16), None, False, False, Raw(b"\x91\x01")))
     (beat,) = [output for output in rules.tick(1.0) if isinstance(output, Beat)]
@@ -94,7 +94,7 @@ def test_arguments_nested_just_too_deep_to_be_cut_do_not_end_the_worker() -> Non
     """The worker cuts a batch from further down its stack than it has decoded it."""
     rules = Holding(HoldingSettings(1, 1), "ada")
     rules.expose(frozenset(["m:f"]))
-    rules.places(frozenset(["job"]), frozenset())
+    rules.places({"job": b""}, frozenset())
     rules.slot_idle(0.0, 0)
     rules.receive(0.0, decode_batch(_deepest()))
     _deeper(10, rules)

@@ -47,7 +47,7 @@ def batch(
 def worker(settings: HoldingSettings = SETTINGS, ready: bool = True) -> Holding:
     made = Holding(settings, "w")
     made.expose(frozenset({"m:f"}))
-    made.places(frozenset({"job", "a", "b", "busy", "next"}), frozenset())
+    made.places(dict.fromkeys(("job", "a", "b", "busy", "next"), b""), frozenset())
     for slot in range(settings.slots if ready else 0):
         made.slot_idle(0.0, slot)
     made.tick(0.0)
@@ -322,7 +322,7 @@ def test_of_a_scarce_job_only_free_slots_take_batches() -> None:
     made = worker()
     for first in range(3):
         made.receive(0.0, batch(first))
-    made.places(frozenset({"job"}), frozenset({"job"}))
+    made.places({"job": b""}, frozenset({"job"}))
     assert returned(made.tick(0.0)) == [(2, 1)]
     made.receive(0.0, batch(7))
     assert returned(made.tick(0.0)) == [(7, 1)]
@@ -331,7 +331,7 @@ def test_of_a_scarce_job_only_free_slots_take_batches() -> None:
 def test_a_scarce_job_waits_for_its_turn_among_others() -> None:
     made = worker(HoldingSettings(slots=1, prefetch=1, ahead_bytes_max=0))
     made.receive(0.0, batch(0, job="busy"))
-    made.places(frozenset({"job"}), frozenset({"job"}))
+    made.places({"job": b""}, frozenset({"job"}))
     made.receive(0.0, batch(0))
     assert returned(made.tick(0.0)) == []
     assert [output.job for output in (made.outcomes(0.0, 0, 0, 1, 1.0, DONE), idle(made, 0.0, 0))[1]] == ["job"]  # type: ignore[union-attr]
@@ -339,7 +339,7 @@ def test_a_scarce_job_waits_for_its_turn_among_others() -> None:
 
 def test_a_scarce_job_has_its_share_of_the_slots_and_what_is_free() -> None:
     made = worker(HoldingSettings(slots=4, prefetch=4, ahead_bytes_max=0))
-    made.places(frozenset({"job"}), frozenset({"job"}))
+    made.places({"job": b""}, frozenset({"job"}))
     made.receive(0.0, batch(0, job="busy"))
     for first in range(4):
         made.receive(0.0, batch(first))
@@ -353,7 +353,7 @@ def test_of_a_job_that_becomes_scarce_the_last_batches_above_its_share_are_retur
         made.receive(0.0, batch(first, job="busy"))
     for first in range(3):
         made.receive(0.0, batch(first))
-    made.places(frozenset({"job"}), frozenset({"job"}))
+    made.places({"job": b""}, frozenset({"job"}))
     assert returned(made.tick(0.0)) == [(2, 1)]
     made.receive(0.0, batch(3))
     assert returned(made.tick(0.0)) == [(3, 1)]
@@ -410,7 +410,7 @@ def test_a_dropped_job_is_forgotten_with_what_runs() -> None:
     assert returned(made.tick(0.0)) == []
     assert runs(made.receive(0.0, batch(0, job="next"))) == [(0, 0, 1)]
     idle(made, 0.0, 1)
-    made.places(frozenset({"job"}), frozenset())
+    made.places({"job": b""}, frozenset())
     assert runs(made.receive(0.0, batch(7))) == [(1, 7, 1)], "the job is run again"
 
 
@@ -486,7 +486,7 @@ def test_hold_or_return(steps: list[tuple[str, int]], slots: int, prefetch: int,
             made.receive(now, Recorded([serial], []))
             del sent[serial]
         elif kind in ("scarce", "plenty"):
-            made.places(frozenset("ab"), frozenset({job}) if kind == "scarce" else frozenset())
+            made.places(dict.fromkeys("ab", b""), frozenset({job}) if kind == "scarce" else frozenset())
         else:
             now += number / 10
         take(made.tick(now))
@@ -544,7 +544,7 @@ def test_a_next_attempt_is_not_taken_for_a_duplicate() -> None:
 def test_a_worker_forgets_the_jobs_that_are_over() -> None:
     made = worker()
     for n in range(50):
-        made.places(frozenset({f"job{n}"}), frozenset())
+        made.places({f"job{n}": b""}, frozenset())
         made.receive(1.0, batch(0, job=f"job{n}"))
         finish(made)
     assert len(made._capacity.load) <= 1
@@ -715,7 +715,7 @@ def test_nothing_scarce_suspect_or_large_is_given_ahead() -> None:
     made.receive(0.0, batch(0))
     assert made.receive(0.0, batch(1, suspect=True)) == []
     made = worker(replace(AHEAD, slots=2))
-    made.places(frozenset({"job"}), frozenset({"job"}))
+    made.places({"job": b""}, frozenset({"job"}))
     made.take(0.0, [batch(0), batch(1)])
     assert made.receive(0.0, batch(2)) == []
 
@@ -795,7 +795,7 @@ def test_a_batch_of_which_a_part_has_begun_stays_with_its_slot() -> None:
 
 def test_a_job_that_may_not_be_given_ahead_keeps_its_turn() -> None:
     made = worker(AHEAD)
-    made.places(frozenset({"a", "b"}), frozenset({"b"}))
+    made.places({"a": b"", "b": b""}, frozenset({"b"}))
     outputs = made.take(0.0, [batch(first, job="a") for first in range(4)])
     outputs += made.receive(0.0, batch(0, job="b"))
     for _ in range(4):

@@ -543,3 +543,23 @@ def test_batches_of_a_job_are_taken_from_its_own_ventilator_only() -> None:
     assert RunOrder not in kinds(made.take(0.0, batches)), "and it is not repeated"
     assert returned(made.tick(0.0)) == [], "its own ventilator has not lost it"
     assert RunOrder in kinds(made.take(0.0, [structs.replace(batch(0), origin=mine)]))
+
+
+def test_a_job_that_has_lost_its_ventilator_still_takes_no_batches_of_another() -> None:
+    made = ready()
+    mine, foreign = b"o" * 16, b"f" * 16
+    made.receive(0.0, Places([structs.replace(place(), origin=mine)]), "sink")
+    made.receive(1.0, Places([place("other", port=5558)]), "sink")
+    assert words(made.take(1.0, [structs.replace(batch(0), origin=foreign)])) == [
+        "a batch of job job that another ventilator has pushed is dropped (logged once)"
+    ]
+    assert runs(made.take(1.0, [structs.replace(batch(1), origin=mine)])) == [(0, 1)], "it was on its way"
+
+
+@pytest.mark.parametrize("job", ["job", "unknown"])
+def test_batches_of_a_dropped_or_unknown_job_are_dropped_without_a_word(job: str) -> None:
+    made = ready()
+    made.receive(0.0, Places([structs.replace(place(), origin=b"o" * 16)]), "sink")
+    made.receive(1.0, Dropped("job"), "sink")
+    assert made.take(1.0, [structs.replace(batch(0, job), origin=origin) for origin in (b"o" * 16, b"f" * 16)]) == []
+    assert returned(made.tick(1.0)) == []
