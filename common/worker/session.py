@@ -131,7 +131,8 @@ class WorkerSession:
         self._functions: list[str] | None = None
         """None while the first child imports the modules."""
         self._sink_run: str | None = None
-        self._places: dict[tuple[str, int, str], Place] = {}
+        self._places: dict[tuple[str, int, str], str] = {}
+        """Where tasks are pulled: host, port and key, and of which job."""
         self._links = TasksLinks(self._timing, name)
         self._jobs: frozenset[str] = frozenset()
         """Those that have a ventilator."""
@@ -176,18 +177,18 @@ class WorkerSession:
         return outputs + self._joined(self.holding.sink_restarted(now))
 
     def _receive_places(self, now: float, places: Sequence[Place], sink_host: str) -> list[SessionOutput]:
-        wanted = {(place.host or sink_host, place.port, place.key): place for place in places}
+        wanted = {(place.host or sink_host, place.port, place.key): place.job for place in places}
+        before, self._places = self._places, wanted
         # Two ventilators may claim the same address; letting go of it lets go of both.
-        gone = dict.fromkeys(key[:2] for key in self._places if key not in wanted)
-        kept = {key: place for key, place in self._places.items() if key[:2] not in gone}
-        self._places = wanted
+        gone = dict.fromkeys(known[:2] for known in before if known not in wanted)
         outputs: list[SessionOutput] = []
         for address in gone:
             self._links.disconnect(address)
             outputs.append(Disconnect(*address))
-        for host, port, key in [each for each in wanted if each not in kept]:
-            self._links.connect(now, (host, port), wanted[host, port, key].job)
-            outputs.append(Connect(wanted[host, port, key].job, host, port, key))
+        for (host, port, key), job in wanted.items():
+            if (host, port, key) not in before or (host, port) in gone:
+                self._links.connect(now, (host, port), job)
+                outputs.append(Connect(job, host, port, key))
         return outputs
 
     # -- ventilators --------------------------------------------------------------------------------------------
