@@ -39,7 +39,6 @@ class Holding:
     def __init__(self, settings: HoldingSettings, worker: str) -> None:
         self.returned_count = 0
         self.duplicate_count = 0
-        self.finished_count = 0
         self._settings = settings
         self._worker = worker
         self._orders = SlotOrders(settings.slots)
@@ -73,16 +72,6 @@ class Holding:
     def leaving(self) -> bool:
         """True once `leave` was called."""
         return self._leave_by is not None
-
-    @property
-    def running_count(self) -> int:
-        """Slots that run something."""
-        return len(self._orders.running)
-
-    @property
-    def unreceipted_count(self) -> int:
-        """Results messages without a receipt."""
-        return len(self._unreceipted)
 
     def expose(self, functions: frozenset[str]) -> None:
         """Name the functions that this worker runs; batches of others are returned."""
@@ -138,7 +127,6 @@ class Holding:
             self._orders.settled(held)
             self._capacity.unload(held.batch.job)
             self._forget_if_over(held)
-            self.finished_count += 1
         return [submit]
 
     def given_back(self, now: float, slot: int, firsts: Sequence[int], orders_back: int) -> list[Output]:

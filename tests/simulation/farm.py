@@ -158,7 +158,7 @@ class Farm:
 
     def _who_is_left(self) -> str:
         workers = [
-            f"{worker.name}: {worker.rules._beat(0.0).held}, {worker.rules.unreceipted_count} results"
+            f"{worker.name}: {worker.rules._beat(0.0).held}, {len(worker.rules._unreceipted)} results"
             for worker in self.workers.values()
             if not worker.rules.empty
         ]

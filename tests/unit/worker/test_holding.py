@@ -290,7 +290,7 @@ def test_a_new_child_runs_only_the_tasks_that_have_no_outcome() -> None:
     made.outcomes(0.0, 0, 2, 2, 1.0, DONE)
     made.outcomes(0.0, 0, 5, 1, 1.0, DONE)
     assert runs(idle(made, 0.0, 0)) == []
-    assert made.running_count == 0
+    assert len(made._orders.running) == 0
 
 
 def test_an_idle_child_that_is_replaced_counts_once() -> None:
@@ -344,7 +344,7 @@ def test_a_scarce_job_has_its_share_of_the_slots_and_what_is_free() -> None:
     for first in range(4):
         made.receive(0.0, batch(first))
     assert returned(made.tick(0.0)) == [(3, 1)]
-    assert made.running_count == 4
+    assert len(made._orders.running) == 4
 
 
 def test_of_a_job_that_becomes_scarce_the_last_batches_above_its_share_are_returned() -> None:
