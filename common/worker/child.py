@@ -830,6 +830,7 @@ def _run(
     wire, unsettled = outbox.wire, first
     (out, err), is_wrapped = (text.output for text in prints.own), prints.is_wrapped
     values, seconds = part.values, part.seconds
+    stops = False
     progress[_UNSETTLED] = first
     began = clock()
     for offset, argument in enumerate(arguments):
@@ -851,6 +852,7 @@ def _run(
                 part.final.add(offset)
             if type(error) is Unfit and error.of_type:
                 part.unsendable.append(str(error))
+                stops = len(part.unsendable) >= trials and len(part.errors) == offset + 1
         if wire.forked:
             os._exit(0)
         if out.open_line or err.open_line or is_wrapped:
@@ -868,7 +870,7 @@ def _run(
         began = ended
         if outbox.size > _FLUSH_BYTES:
             outbox.flush()
-        if len(part.unsendable) >= trials and len(part.errors) == offset + 1:
+        if stops:
             break
     prints.put_back()
     end = first + len(seconds)
