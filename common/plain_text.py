@@ -30,6 +30,11 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def host_port(host: str, port: int) -> str:
+    """The host with its port; an IPv6 address gets its brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def in_json(text: str) -> str:
     """JSON with the same value, whose strings have escapes of JSON for such characters."""
     return text if text.isprintable() else _HARMFUL.sub(_escape_in_json, text)

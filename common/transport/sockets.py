@@ -16,6 +16,7 @@ from typing import Any
 import zmq
 
 from ..errors import OperatorError
+from ..plain_text import host_port
 from ..protocol.settings import CURVE_BYTES, ENVELOPE_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX
 from .key_files import Certificate
 
@@ -144,7 +145,7 @@ def connect_tasks(made: zmq.Socket[bytes], endpoint: str, ventilator_key: str) -
 
 def endpoint(host: str, port: int) -> str:
     """The ZeroMQ address of a host and port; IPv6 addresses get their brackets."""
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+    return f"tcp://{host_port(host, port)}"
 
 
 def bound_address(made: zmq.Socket[bytes]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -1,6 +1,7 @@
 """Which workers cannot connect to this ventilator, and when that is said. No socket, no clock."""
 
 from ..log_line import LogLine
+from ..plain_text import host_port
 from ..protocol.messages import Obstacle, Unreachable
 
 _GATHER_S = 1.0
@@ -39,6 +40,7 @@ class OutOfReach:
 
     def _line(self, host: str, port: int, obstacle: Obstacle, workers: list[str]) -> LogLine:
         more = f" and {len(workers) - _NAMED_MAX} more" if len(workers) > _NAMED_MAX else ""
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         who = f"worker{'s' if len(workers) > 1 else ''} {', '.join(workers[:_NAMED_MAX])}{more}"
-        return LogLine("warning", f"{who} cannot connect to this ventilator at {where}: {_WORDS[obstacle]}")
+        return LogLine(
+            "warning", f"{who} cannot connect to this ventilator at {host_port(host, port)}: {_WORDS[obstacle]}"
+        )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ..log_line import LogLine
+from ..plain_text import host_port
 from ..protocol.handshake import LinkEvent
 from ..protocol.messages import Obstacle, Unreachable
 from ..protocol.settings import Timing
@@ -62,7 +63,7 @@ class TasksLinks:
             return []
         if event is LinkEvent.CONNECTED:
             was_down, link.say_at, link.wait_s = link.say_at is not None, None, self._voice_s
-            text = f"pulling the tasks of job {', '.join(link.jobs)} from {_endpoint(address)}"
+            text = f"pulling the tasks of job {', '.join(link.jobs)} from {host_port(*address)}"
             return [LogLine("info", text)] if was_down else []
         if link.say_at is None and event is LinkEvent.CUT:
             link.say_at = now + self._cut_s
@@ -78,7 +79,7 @@ class TasksLinks:
             link.say_at, link.wait_s = now + 2 * link.wait_s, min(2 * link.wait_s, _SAY_MAX_S / 2)
             for job in link.jobs:
                 outputs.append(Unreachable(job, self._worker, *address, link.obstacle))
-                where = f"the ventilator of job {job} at {_endpoint(address)}"
+                where = f"the ventilator of job {job} at {host_port(*address)}"
                 text = f"cannot reach {where}: {_WORDS[link.obstacle]}; it is told so; still trying"
                 outputs.append(LogLine("warning", text))
         return outputs
@@ -86,8 +87,3 @@ class TasksLinks:
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
         return min((link.say_at for link in self._links.values() if link.say_at is not None), default=None)
-
-
-def _endpoint(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
