@@ -40,7 +40,7 @@ _LEVELS_SURE, _LEVELS_LOOKED_AT = 10, 1_000
 """Up to the first nothing doubles too often, and the second is deeper than any encoder goes."""
 _FEW = 16
 _TEXT = frozenset((str,))
-_INTEGERS = -(2**63), 2**64 - 1
+INTEGERS = -(2**63), 2**64 - 1
 """What MessagePack can hold."""
 _NUMPY_KINDS = frozenset("biufcSUMmV")
 
@@ -74,7 +74,7 @@ def forms(value: Any) -> tuple[Any, bytes | None]:
             pass  # A surrogate somewhere, or an integer with more digits than Python writes.
     walk = _Walk()
     readable, exact = walk.both(value, 0)
-    if type(readable) in _CONTAINERS or (type(readable) is int and not _INTEGERS[0] <= readable <= _INTEGERS[1]):
+    if type(readable) in _CONTAINERS or (type(readable) is int and not INTEGERS[0] <= readable <= INTEGERS[1]):
         readable = Ext(JSON_EXT, _encode_json(readable))
     return readable, exact if walk.is_lossy else None
 

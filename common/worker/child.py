@@ -73,7 +73,6 @@ _NOT_USERS = (__file__, importlib.__file__, "<frozen importlib")
 """Whose frames a traceback begins with before the user's own come."""
 _LINK_TAKEN = 70
 """The exit code that tells the worker that a task has taken this process's descriptors."""
-_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
 _LEVELS_SURE = 900
 """With fewer brackets than this a value cannot be nested too deeply."""
 _encoder = msgspec.msgpack.Encoder()
@@ -96,6 +95,7 @@ def _value_forms() -> ModuleType:
 
 
 value_forms = _value_forms()
+_INTEGER_MIN, _INTEGER_MAX = value_forms.INTEGERS
 
 
 class ChildLimits(msgspec.Struct, frozen=True):
