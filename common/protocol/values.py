@@ -144,7 +144,7 @@ class _Walk:
         if kind is float:
             return self._float(value, level)
         if kind is list:
-            return self._list(value, level)
+            return self._items(value, level)
         if kind is dict:
             return self._map(value.items(), level)
         if kind is tuple:
@@ -210,9 +210,6 @@ class _Walk:
             error.place = f"[{len(readable)}]{error.place}"
             raise
         return readable, b"".join(exact)
-
-    def _list(self, value: Any, level: int) -> tuple[Any, bytes]:
-        return self._items(value, level)
 
     def _tuple(self, value: Any, level: int) -> tuple[Any, bytes]:
         readable, exact = self._items(value, level)
@@ -343,7 +340,7 @@ _FORMS: list[tuple[Any, _Form]] = [
     ((str, int, float), _Walk._base),
     ((bytes, bytearray, memoryview), _Walk._bytes),
     (tuple, _Walk._tuple),
-    ((list, deque, range, array), _Walk._list),
+    ((list, deque, range, array), _Walk._items),
     (dict, _Walk._plain_map),
     ((set, frozenset), _Walk._set),
     ((date, time), _Walk._instant),
