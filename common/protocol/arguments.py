@@ -55,7 +55,7 @@ def kept(arguments: Raw, count: int, room: int) -> tuple[bytes | None, list[Cut]
             cuts.append((at, digest(item), _head_of(item)))
             items[at] = Raw(b"\xc0")
     left = _encoder.encode(items)
-    needed = len(left) + sum(KEPT_BYTES_MAX + 32 for _ in cuts)
+    needed = len(left) + len(cuts) * (KEPT_BYTES_MAX + 32)
     return (left, cuts) if needed <= max(room, _ROOM_BYTES) else (None, [])
 
 
