@@ -22,7 +22,7 @@ class Returns:
 
     def add(self, batch: Batch, is_copy: bool) -> None:
         """Hand this batch back; of a copy that was not taken the original may be here, and stay."""
-        returned = self._due.setdefault(batch.job, Returned(batch.job, self._worker, [], []))
+        returned = self._returned(batch.job)
         (returned.copies if is_copy else returned.batches).append((batch.first, batch.count, batch.attempt))
 
     def due(self, beat_serial: int) -> list[Returned]:
@@ -49,5 +49,9 @@ class Returns:
         self._said.clear()
         self._was_dropped = False
         for job, name in names:
-            self._due.setdefault(job, Returned(job, self._worker, [], [])).batches.append(name)
+            self._returned(job).batches.append(name)
         self.repeated_count += len(names)
+
+    def _returned(self, job: str) -> Returned:
+        """What is to be said of the job next."""
+        return self._due.setdefault(job, Returned(job, self._worker, [], []))
