@@ -190,7 +190,7 @@ class LinesInput:
         self._partial_digest = _digest()
         """Of what was left out of it, because no message holds it."""
         self._too_long: dict[int, int] = {}
-        """Line numbers and lengths of the lines of which only a digest was kept."""
+        """Line numbers and lengths of the lines that were not consumed and of which only a digest was kept."""
         self._end_of_file = False
         self._line_count = 0
         self._read_count = 0
@@ -319,6 +319,9 @@ class LinesInput:
     def _consume(self, count: int) -> None:
         taken = self._lines[self._at : self._at + count]
         self._digest.update(b"".join([line + self._form.end for _, line in taken]))
+        if self._too_long:
+            for number, _ in taken:
+                self._too_long.pop(number, None)
         self._at += count
         self._taken += count
 
@@ -339,7 +342,7 @@ class LinesInput:
 
     def _argument_or_reason(self, number: int, line: bytes) -> Raw | msgspec.msgpack.Ext:
         if number in self._too_long:
-            why = too_long(self._too_long.pop(number), MESSAGE_BYTES_MAX)
+            why = too_long(self._too_long[number], MESSAGE_BYTES_MAX)
         else:
             try:
                 argument = encoded([self._argument(line)])[1:]

@@ -258,6 +258,17 @@ def test_a_line_longer_than_a_message_is_passed_over_with_its_number(small_messa
     assert marks[0] == marks[1] != marks[2]
 
 
+def test_a_long_line_that_was_skipped_is_forgotten(small_messages: int, pipe: Pipe) -> None:
+    """While one is kept in mind, each line is encoded by itself, which takes many times as long."""
+    for chunk in (b"x" * 2_000 + b"\na\n", b"y" * 3_000 + b"\nb\n"):
+        pipe.write(chunk)
+        pipe.input.fill()
+    assert pipe.input.skip(2) == 2
+    assert pipe.input._too_long == {3: 3_000}
+    assert "the line takes 3000 bytes" in take(pipe.input)[0]
+    assert not pipe.input._too_long
+
+
 @pytest.mark.parametrize(("length", "fits"), [(990, True), (996, True), (997, False), (1_000, False), (1_001, False)])
 def test_an_argument_too_large_for_a_message_cannot_be_a_task(
     small_messages: int, pipe: Pipe, length: int, fits: bool
