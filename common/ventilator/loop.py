@@ -146,8 +146,8 @@ class Ventilator:
         # A slot may wait for what is pushed, nobody for the next question.
         self._push()
         self._perform(outputs)
-        if self._input_polled is not None and self._input.fileno() != self._input_polled:
-            # The spool of a stream is read, and the stream itself goes on.
+        if self._input_polled is not None:
+            # Once the spool of a stream is read, the stream itself goes on.
             self._want_input(True)
         standing = self.session.standing
         if self._farm is not None and not standing.crew:
@@ -180,6 +180,8 @@ class Ventilator:
         except OperatorError as error:
             self.session.input_failed(clock.now(), error)
             descriptor = None
+        if descriptor == self._input_polled:
+            return
         if self._input_polled is not None:
             self._poll.unregister(self._input_polled)
         if descriptor is not None:

@@ -1,6 +1,7 @@
 """The roles' loops: in which order a turn does things, and what it leaves undone."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -126,6 +127,29 @@ def test_a_file_that_is_cut_ends_the_job_like_any_other_mistake(
         ventilator._turn()
     assert ventilator._end is not None
     assert "cut.txt is shorter than at the start" in str(ventilator._end.error)
+
+
+def test_a_socket_that_is_gone_when_its_spool_is_read_ends_the_job_with_a_summary(
+    make: Callable[[Input], Ventilator], tmp_path: Path
+) -> None:
+    """What was pushed before is waited for."""
+    path, place = tmp_path / "socket", SpoolPlace(tmp_path / "spool", "job")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+    place.folder.mkdir()
+    (place.folder / "job-ledger.spool").write_text("1\n2\n")
+    ventilator = make(open_input(InputRequest(str(path)), place))
+    assert _resumed(ventilator, 0, b"", None) == []
+    ventilator._turn()
+    assert ventilator._input_polled is not None
+    ventilator._fill()
+    ventilator._turn()
+    assert ventilator._end is None
+    ventilator._receive(Receipts("job", 1, 2, [(1, 1)], 1, 0.1, 2, 0, False))
+    ventilator._turn()
+    assert ventilator._end is not None
+    assert "cannot connect to the input" in str(ventilator._end.error)
+    assert [line.text for line in ventilator._end.lines if "2 tasks are recorded" in line.text]
 
 
 def test_a_link_to_another_sink_than_the_key_files_rests_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
