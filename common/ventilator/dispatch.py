@@ -80,8 +80,8 @@ class Dispatch:
 
     @property
     def caught_up(self) -> bool:
-        """True once every receipt from before this start was read."""
-        return self._phase is not Phase.OPENING
+        """True once the job is open and every receipt from before this start was read."""
+        return self._earlier.caught_up
 
     @property
     def dropped(self) -> bool:
@@ -191,7 +191,7 @@ class Dispatch:
 
     def input_ended(self) -> None:
         """The input has no more tasks than were read."""
-        assert self.caught_up
+        assert self._phase is not Phase.OPENING
         if self.total is None and self._phase not in (Phase.HALTED, Phase.DROPPED):
             self.total = self.next_task
             self._close_if_done()
@@ -394,8 +394,10 @@ class Dispatch:
         if self.caught_up:
             self._size.measured(receipts.count, receipts.seconds)
         elif not receipts.more and self._opened is not None:
-            self._enter(Phase.GATHERING)
-            self._end_gathering(now)
+            self._earlier.caught_up = True
+            if self._phase is Phase.OPENING:
+                self._enter(Phase.GATHERING)
+                self._end_gathering(now)
         return [self._cursor.ask(now, self.scarce)]
 
     def _receive_crew(self, now: float, crew: Crew) -> list[Message | CutLinks]:

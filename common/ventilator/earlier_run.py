@@ -16,6 +16,8 @@ class EarlierRun:
     def __init__(self) -> None:
         self.resumed = False
         """The job was opened before: workers may hold batches of that run."""
+        self.caught_up = False
+        """The job is open, and every receipt from before this start was read."""
         self.read_count = 0
         """How many tasks of the input it had read."""
         self.gathered_at: float | None = None

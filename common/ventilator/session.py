@@ -198,9 +198,7 @@ class VentilatorSession:
     def _follow_input(self, now: float, state: InputState) -> None:
         self._expected = state.expected, state.is_estimate
         self._rules.expect(state.expected)
-        # Interrupted before the job was opened, it has caught up with nothing.
-        is_known = self._talk.opened is not None and self._rules.caught_up
-        is_whole = state.ended and is_known and self._rules.total is None
+        is_whole = state.ended and self._rules.caught_up and self._rules.total is None
         if self._reads and is_whole and self._is_the_input(now, state):
             self._rules.input_ended()
         if self._reads and self._rules.caught_up and self._talk.opened is not None:

@@ -161,6 +161,20 @@ def test_the_last_mark_is_said_at_once_and_so_is_the_first_after_the_job_was_ope
     assert of(Mark, scene.talk.tick(scene.now)) == [Mark("job", 8, b"f", 8)]
 
 
+@pytest.mark.parametrize("halts", [False, True])
+def test_failed_tasks_are_asked_for_until_all_receipts_are_read(halts: bool) -> None:
+    scene = Scene()
+    scene.talk = Dialog(SETTINGS, scene.rules, "job", "m:f", "lines", True)
+    if halts:
+        scene.talk.halt()
+    assert of(Open, scene.welcome()) == [structs.replace(OPEN, retry_failed=True)]
+    scene.talk.receive(scene.now, OPENED)
+    assert of(Open, scene.welcome()) == [structs.replace(OPEN, retry_failed=True, reopens=True)]
+    scene.talk.receive(scene.now, OPENED)
+    scene.talk.receive(scene.now, Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False))
+    assert of(Open, scene.welcome()) == [structs.replace(OPEN, reopens=True)]
+
+
 def test_an_interrupted_job_has_its_batches_recalled_and_reads_no_more() -> None:
     scene = running()
     assert scene.rules.plan(scene.now) is not None

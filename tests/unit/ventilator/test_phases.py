@@ -126,6 +126,19 @@ def test_a_job_that_is_interrupted_before_it_was_opened_is_not_done() -> None:
     rules.halt()
     rules.input_ended()
     assert (rules.finished, rules.total) == (False, None)
+    assert not rules.caught_up
+
+
+def test_a_job_that_is_interrupted_before_it_was_opened_may_catch_up() -> None:
+    rules = Dispatch(DispatchSettings(), "job", "m:f")
+    rules.halt()
+    rules.receive(0.0, Opened("job", "ledger", b"k" * 32, 3, b"", None, 0, True, 0.0))
+    rules.receive(0.0, Receipts("job", 0, 1, [(0, 1)], 1, 0.0, 1, 0, True))
+    assert not rules.caught_up
+    rules.receive(0.0, Receipts("job", 1, 2, [(1, 1)], 1, 0.0, 2, 0, False))
+    assert rules.caught_up
+    assert rules._phase is Phase.HALTED
+    assert rules.plan(9.0) is None
 
 
 @pytest.mark.parametrize("gather_s", [0.0, 1.0])

@@ -198,6 +198,7 @@ def test_an_empty_job_may_be_interrupted_before_the_sink_has_opened_it() -> None
     scene.turn()
     assert scene.end is not None
     assert scene.end.code is ExitCode.INTERRUPTED
+    assert not scene.session.standing.is_counted
 
 
 def all_come_in(scene: Scene) -> None:
