@@ -109,14 +109,23 @@ class Spool:
         return len(chunk)
 
     def cut_last_line(self, end: bytes) -> Path | None:
-        """Put a last line that has no end into a file of its own, and say which; None when there is none."""
+        """Put a last line that has no end into a file of its own, and say which; None when there is none.
+
+        Raises OperatorError.
+        """
+        try:
+            return self._cut_last_line(end)
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _cut_last_line(self, end: bytes) -> Path | None:
         start = max(0, self._size - _TAIL_BYTES)
         tail = os.pread(self.descriptor, _TAIL_BYTES, start)
         whole = tail.rfind(end) + len(end)
         if self.ended or whole == len(tail) or (whole < len(end) and start):
             return None
         path = self.path.with_suffix(".cut")
-        with path.open("ab") as file:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab") as file:
             file.write(tail[whole:] + end)
             file.flush()
             os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -187,6 +188,42 @@ def test_a_line_that_a_new_pipe_cannot_finish_is_saved_apart(end: bytes, place: 
         os.close(write)
         killed(source)
     assert spooled(place)["mail.cut"] == b"hal" + end + b"hal" + end
+
+
+def cut_spool(place: SpoolPlace) -> Source:
+    """A stream that goes on behind a spool whose last line has no end."""
+    made = spool.Spool(place, LEDGER)
+    os.write(made.descriptor, b"1\nhal")
+    os.close(made.descriptor)
+    return StreamSource("standard input", lambda: 0, False, b"\n", place)
+
+
+def test_what_is_kept_is_for_its_owner_only(place: SpoolPlace) -> None:
+    before = os.umask(0o022)
+    try:
+        source = cut_spool(place)
+        source.begin(LEDGER, True)
+        PipeSource(0, "standard input", place).begin(LEDGER, True)
+    finally:
+        os.umask(before)
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in place.folder.iterdir()}
+    assert modes == {".spool": 0o600, ".cut": 0o600, ".refused": 0o600}
+    killed(source)
+
+
+@pytest.mark.parametrize("name", ["pread", "fsync", "ftruncate"])
+def test_a_last_line_that_cannot_be_saved_apart_is_said(
+    place: SpoolPlace, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    source = cut_spool(place)
+
+    def full(descriptor: int, *_: object) -> None:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, name, full)
+    with pytest.raises(OperatorError, match=r"cannot keep what is read in .*spool: No space left on device"):
+        source.begin(LEDGER, True)
 
 
 @pytest.mark.parametrize("has_splice", [True, False])
