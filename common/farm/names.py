@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+from .. import job_names
+
 _FUNCTION = re.compile(r"[^\s:]+:[^\s:]+")
 
 
@@ -83,12 +84,11 @@ def _exposed(module: str, name: str, script: str | None) -> str:
 
 def new_job(function: str) -> str:
     """The name of a job that was given none: its function, the time, and some letters of chance."""
-    base = re.sub(r"[^A-Za-z0-9._-]", "-", function)[:60].lstrip("-._")
-    return f"{base}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    return f"{job_names.base(function)}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 def check_job(name: str) -> str:
     """The name, if a job can have it. Raises ValueError."""
-    if _JOB.fullmatch(name) is None:
+    if not job_names.is_job(name):
         raise ValueError(f"job={name!r}: use letters, digits, dot, dash, colon and underscore, at most 100")
     return name

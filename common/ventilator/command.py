@@ -3,7 +3,6 @@
 What the command needs is imported when it runs, so that `--help` and the shell's completion are quick.
 """
 
-import re
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import console, options, own_process
+from .. import console, job_names, options, own_process
 from ..default_files import DEFAULT_LEDGER
 from ..errors import ExitCode, OperatorError
 from ..help_page import FAILURES, RUN, TUNING
@@ -252,7 +251,7 @@ def job_name(job: str | None, function: str, retry_failed: bool, append: bool) -
 
 def new_job(function: str) -> str:
     """The name of a job that was given none: its function and the time."""
-    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', function)[:60].lstrip('-._')}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
+    return f"{job_names.base(function)}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
 
 
 def check_together(typed: list[str]) -> None:
@@ -277,7 +276,7 @@ def check_function(function: str) -> None:
 
 def check_job(name: str) -> None:
     """Refuse what cannot be the name of a job. Raises OperatorError."""
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", name) is None:
+    if not job_names.is_job(name):
         raise OperatorError(f"--job {name}: use letters, digits, dot, dash, colon and underscore, at most 100")
 
 
