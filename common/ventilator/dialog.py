@@ -1,10 +1,9 @@
 """A ventilator's talk with its sink: open the job, ask for receipts, close it. No socket, no clock."""
 
-from ..protocol.fields import ArgumentForm
 from ..protocol.messages import Close, Closed, Digests, FromSink, Halt, Mark, Message, Open, Opened
 from .assignments import CutLinks
 from .dispatch import Dispatch
-from .seen import SeenArguments
+from .request import JobRequest
 from .settings import DispatchSettings
 
 
@@ -13,30 +12,17 @@ class Dialog:
 
     _REPEAT_S = 2.0
 
-    def __init__(
-        self,
-        settings: DispatchSettings,
-        dispatch: Dispatch,
-        job: str,
-        function: str,
-        source: str,
-        retry_failed: bool,
-        arguments: ArgumentForm = "",
-        seen: SeenArguments | None = None,
-    ) -> None:
+    def __init__(self, settings: DispatchSettings, dispatch: Dispatch, request: JobRequest) -> None:
         self.opened: Opened | None = None
         self.closed: Closed | None = None
         self.problem: str | None = None
         """Why the job cannot go on, in words."""
         self._dispatch = dispatch
-        self._job = job
-        self._function = function
-        self._source = source
+        self._request = request
+        self._job = request.job
         self._retries = settings.retries
         self._speculates = settings.speculate
-        self._retry_failed = retry_failed
-        self._arguments = arguments
-        self._seen = seen
+        self._seen = request.seen
         self._mark_s = settings.timing.beat_s / 4
         self._open: Open | None = None
         self._repeat_at: float | None = None
@@ -47,17 +33,17 @@ class Dialog:
     def welcome(self, now: float, port: int) -> list[Message]:
         """The sink welcomes us, for the first time or after it was away."""
         # Opened again when all receipts were read, it is still the same run of the failed tasks.
-        retry_failed = self._retry_failed and not self._dispatch.caught_up
+        retry_failed = self._request.retry_failed and not self._dispatch.caught_up
         reopens = self.opened is not None
         self._open = Open(
             job=self._job,
-            function=self._function,
-            source=self._source,
+            function=self._request.function,
+            source=self._request.source,
             port=port,
             retries=self._retries,
             retry_failed=retry_failed,
             reopens=reopens,
-            arguments=self._arguments,
+            arguments=self._request.arguments,
             append=self._seen is not None,
         )
         self._repeat_at = now + self._REPEAT_S

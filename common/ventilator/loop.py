@@ -20,8 +20,9 @@ from ..transport.key_files import Certificate
 from ..transport.zap import ADMITTED, REFUSED_FOR_NOW, ZapHandler
 from .appended_input import AppendedInput
 from .inputs import Input, read_ahead, state_of
+from .request import JobRequest
 from .seen import SeenArguments
-from .session import InputVerified, JobRequest, SessionOutput, VentilatorSession, WantInput
+from .session import InputVerified, SessionOutput, VentilatorSession, WantInput
 from .settings import DispatchSettings
 from .summary import JobEnd, Standing, Workers
 
@@ -83,11 +84,21 @@ class Ventilator:
         seen = SeenArguments(options.job) if options.append else None
         opened = opened if seen is None else AppendedInput(opened, seen)
         arguments = opened.arguments if options.dispatch.keep_arguments else ""
-        kind = options.job, options.function, opened.source, options.retry_failed
-        places = options.results_options, str(options.spool), options.workers
         settings = replace(options.dispatch, keep_arguments=bool(arguments))
-        waits = options.waits_for_worker, options.input_rests, options.sink_away_max_s
-        request = JobRequest(*kind, *places, arguments, seen, *waits)
+        request = JobRequest(
+            job=options.job,
+            function=options.function,
+            source=opened.source,
+            retry_failed=options.retry_failed,
+            results_options=options.results_options,
+            spool=str(options.spool),
+            workers=options.workers,
+            arguments=arguments,
+            seen=seen,
+            waits_for_worker=options.waits_for_worker,
+            input_rests=options.input_rests,
+            sink_away_max_s=options.sink_away_max_s,
+        )
         self.session = VentilatorSession(clock.now(), settings, request)
         self._farm = farm
         self._options = options

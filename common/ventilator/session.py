@@ -6,47 +6,19 @@ from msgspec import Raw
 
 from ..errors import OperatorError
 from ..log_line import LogLine
-from ..protocol.fields import ArgumentForm
 from ..protocol.messages import Batch, Cancel, FromSink, Message, Opened, Unreachable
 from . import summary
 from .assignments import CutLinks
 from .dialog import Dialog
 from .dispatch import Dispatch, Skip, Take
 from .out_of_reach import OutOfReach
-from .seen import SeenArguments
+from .request import JobRequest
 from .settings import DispatchSettings
-from .summary import JobEnd, Standing, Workers
+from .summary import JobEnd, Standing
 from .wait_voice import WaitVoice
 
 DRAIN_S = 10.0
 """How long an interrupted job waits for what runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobRequest:
-    """What the user asks for."""
-
-    job: str
-    function: str
-    source: str
-    """The kind of input, which a resumed job must share."""
-    retry_failed: bool = False
-    results_options: tuple[str, ...] = ()
-    """With which options `sink.py results` prints the results here."""
-    spool: str = ""
-    """The folder of what is read from streams."""
-    workers: Workers = Workers.HERE
-    """Where workers can be started."""
-    arguments: ArgumentForm = ""
-    """How the ledger keeps the tasks' arguments."""
-    seen: SeenArguments | None = None
-    """To append to a job: what it has had. The input must read the same."""
-    waits_for_worker: bool = False
-    """Wait for a worker that exposes the function, also where others are."""
-    input_rests: bool = False
-    """The input may have nothing new for long, which is not worth a word."""
-    sink_away_max_s: float | None = None
-    """How long to wait for a sink that is away; None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +83,7 @@ class VentilatorSession:
     def __init__(self, now: float, settings: DispatchSettings, request: JobRequest) -> None:
         self._request = request
         self._rules = Dispatch(settings, request.job, request.function)
-        kept = request.arguments, request.seen
-        kind = request.job, request.function, request.source, request.retry_failed
-        self._talk = Dialog(settings, self._rules, *kind, *kept)
+        self._talk = Dialog(settings, self._rules, request)
         self._outputs: list[SessionOutput] = []
         """For the end of this turn."""
         self._expected: tuple[int | None, bool] = None, False

@@ -30,6 +30,7 @@ from common.ventilator.assignments import CutLinks
 from common.ventilator.dialog import Dialog
 from common.ventilator.dispatch import Dispatch, Skip
 from common.ventilator.flights import State
+from common.ventilator.request import JobRequest
 from common.ventilator.settings import DispatchSettings
 from tests.fuzz.draw import Draw, frame_of, kinds_of
 
@@ -45,7 +46,7 @@ class DispatchShell:
     def __init__(self) -> None:
         settings = DispatchSettings(batch_tasks=4, retries=1, quarantine_after=2)
         self.rules = Dispatch(settings, "job", "m:f")
-        self.talk = Dialog(settings, self.rules, "job", "m:f", "range", False)
+        self.talk = Dialog(settings, self.rules, JobRequest("job", "m:f", "range", False))
         self.now = 0.0
         self.position = 0
         self.send(self.talk.welcome(self.now, 5557))

@@ -32,8 +32,9 @@ from common.protocol.users import VENTILATOR
 from common.ventilator.appended_input import AppendedInput
 from common.ventilator.flights import Flight, State
 from common.ventilator.inputs import Input, RangeInput, read_ahead, state_of
+from common.ventilator.request import JobRequest
 from common.ventilator.seen import SeenArguments
-from common.ventilator.session import DRAIN_S, InputVerified, JobRequest, SessionOutput, VentilatorSession, WantInput
+from common.ventilator.session import DRAIN_S, InputVerified, SessionOutput, VentilatorSession, WantInput
 from common.ventilator.settings import DispatchSettings
 from common.ventilator.summary import JobEnd
 from common.worker.held_batch import HeldBatch

@@ -19,6 +19,7 @@ from common.protocol.messages import (
 )
 from common.ventilator.dialog import Dialog
 from common.ventilator.dispatch import Dispatch
+from common.ventilator.request import JobRequest
 from common.ventilator.settings import DispatchSettings
 
 SETTINGS = DispatchSettings(batch_tasks=1, retries=3)
@@ -35,7 +36,7 @@ class Scene:
     def __init__(self) -> None:
         self.now = 100.0
         self.rules = Dispatch(SETTINGS, "job", "m:f")
-        self.talk = Dialog(SETTINGS, self.rules, "job", "m:f", "lines", False)
+        self.talk = Dialog(SETTINGS, self.rules, JobRequest("job", "m:f", "lines", False))
 
     def welcome(self) -> list[Message]:
         return self.talk.welcome(self.now, 5557)
@@ -164,7 +165,7 @@ def test_the_last_mark_is_said_at_once_and_so_is_the_first_after_the_job_was_ope
 @pytest.mark.parametrize("halts", [False, True])
 def test_failed_tasks_are_asked_for_until_all_receipts_are_read(halts: bool) -> None:
     scene = Scene()
-    scene.talk = Dialog(SETTINGS, scene.rules, "job", "m:f", "lines", True)
+    scene.talk = Dialog(SETTINGS, scene.rules, JobRequest("job", "m:f", "lines", True))
     if halts:
         scene.talk.halt()
     assert of(Open, scene.welcome()) == [structs.replace(OPEN, retry_failed=True)]
@@ -191,7 +192,7 @@ def test_dispatch_hears_the_rest_and_is_woken_in_time() -> None:
 
 
 def test_failed_tasks_are_asked_for_until_all_receipts_are_read_and_then_no_more() -> None:
-    talk = Dialog(SETTINGS, Dispatch(SETTINGS, "job", "m:f"), "job", "m:f", "lines", True)
+    talk = Dialog(SETTINGS, Dispatch(SETTINGS, "job", "m:f"), JobRequest("job", "m:f", "lines", True))
     [first] = talk.welcome(100.0, 5557)
     talk.receive(100.0, Opened("job", "ledger", b"k" * 32, 0, b"", None, 1, True, 0.0))
     talk.receive(100.0, Receipts("job", 0, 3, [(0, 3)], 3, 0.1, 8, 5, True))
