@@ -1,6 +1,5 @@
 """A job's input from any iterable of the user's, read lazily in a thread of its own."""
 
-import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Sized
@@ -11,15 +10,15 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import OperatorError
+from ..protocol.arguments import new_digest
 from ..protocol.fields import CALL
 from ..protocol.messages import ArgumentForm
 from ..protocol.settings import MESSAGE_BYTES_MAX
-from ..ventilator.inputs import Input, RangeInput
+from ..ventilator.inputs import DEPTH_MARGIN, Input, RangeInput, popped
 from .bell import Bell
 
 _AHEAD_BYTES_MAX = 64 * 1024 * 1024
 """At most how many bytes of arguments are read ahead, unless one alone has more."""
-_DEPTH_MARGIN = 100
 _PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -37,8 +36,7 @@ class ArgumentEncoder:
     def __init__(self) -> None:
         self._innermost: list[Any] = [None]
         deep: list[Any] = self._innermost
-        # Encoded some levels deeper than they are, because the process that decodes them may allow less depth.
-        for _ in range(_DEPTH_MARGIN - 1):
+        for _ in range(DEPTH_MARGIN - 1):
             deep = [deep]
         self._deep = deep
 
@@ -56,7 +54,7 @@ class ArgumentEncoder:
                 found = _encode(argument)
             else:
                 self._innermost[0] = argument
-                found = _encode(self._deep)[_DEPTH_MARGIN:]
+                found = _encode(self._deep)[DEPTH_MARGIN:]
         except RecursionError:
             raise ValueError("it is nested too deeply, or contains itself") from None
         except OverflowError:
@@ -99,7 +97,7 @@ class ArgumentsInput:
         self._end_seen = False
         self._is_left = False
         self._taken = 0
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._digest = new_digest()
 
     # -- in the thread that reads -------------------------------------------------------------------------------
 
@@ -202,13 +200,7 @@ class ArgumentsInput:
         return self._taken, self._digest.copy().digest()
 
     def _took(self, count: int, bytes_max: int | None) -> list[bytes]:
-        # The other thread appends meanwhile: an iterator over the queue would end by an error.
-        queue, taken, size = self._queue, list[bytes](), 0
-        while len(taken) < count:
-            size += len(queue[0])
-            if bytes_max is not None and size > bytes_max and taken:
-                break
-            taken.append(queue.popleft())
+        taken = popped(self._queue, count, bytes_max)
         joined = b"".join(taken)
         self._digest.update(joined)
         self._taken += len(taken)

@@ -21,9 +21,14 @@ _encoder = msgspec.msgpack.Encoder()
 _each = msgspec.msgpack.Decoder(list[Raw])
 
 
+def new_digest(content: bytes | Raw = b"") -> "hashlib.blake2b":
+    """Digests (BLAKE2b, RFC 7693, 16 bytes) of arguments, and of all that was read of an input, begin like this."""
+    return hashlib.blake2b(content, digest_size=16)
+
+
 def digest(argument: bytes | Raw) -> bytes:
-    """The digest (BLAKE2b, RFC 7693, 16 bytes) of an encoded argument."""
-    return hashlib.blake2b(argument, digest_size=16).digest()
+    """The digest of an encoded argument."""
+    return new_digest(argument).digest()
 
 
 def text(argument: Any, is_json: bool) -> str | bytes:

@@ -1,12 +1,12 @@
 """An input of which only the tasks count whose arguments the job has not had."""
 
-import hashlib
 from collections import deque
 
 from msgspec import Raw, msgpack
 
 from ..errors import OperatorError
-from .inputs import Input
+from ..protocol.arguments import new_digest
+from .inputs import Input, popped
 from .seen import SeenArguments
 
 _TASKS_AT_ONCE = 1_000
@@ -27,7 +27,7 @@ class AppendedInput:
         self._error: OperatorError | None = None
         """Why nothing can be read behind these."""
         self._taken = 0
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._digest = new_digest()
 
     @property
     def fresh(self) -> bool:
@@ -102,13 +102,7 @@ class AppendedInput:
             self._error = error
 
     def _consume(self, count: int, bytes_max: int | None) -> list[bytes]:
-        taken: list[bytes] = []
-        size = 0
-        while self._new and len(taken) < count:
-            size += len(self._new[0])
-            if bytes_max is not None and size > bytes_max and taken:
-                break
-            taken.append(self._new.popleft())
+        taken = popped(self._new, count, bytes_max)
         self._digest.update(b"".join(taken))
         self._taken += len(taken)
         return taken

@@ -1,7 +1,7 @@
 """A job's input, read lazily: lines of a file or of standard input, or a range of integers."""
 
 import codecs
-import hashlib
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import OperatorError
+from ..protocol.arguments import new_digest
 from ..protocol.fields import TASK_MAX, ArgumentForm
 from ..protocol.messages import UNUSABLE
 from ..protocol.settings import MESSAGE_BYTES_MAX
@@ -18,7 +19,8 @@ from .sources import Source, StreamSource, open_source
 from .spool import SpoolPlace
 from .unusable import not_lines, reason, too_long
 
-_DEPTH_MARGIN = 100
+DEPTH_MARGIN = 100
+"""Arguments are encoded so many levels deeper than they are: what decodes them may allow less depth."""
 _UNFIT = (ValueError, OverflowError, RecursionError)
 """What decoding a line, or encoding its value, raises."""
 _encoder = msgspec.msgpack.Encoder()
@@ -81,15 +83,22 @@ def read_ahead(opened: Input, session: VentilatorSession, now: float, batch_byte
 def encoded(arguments: list[Any]) -> bytes:
     """The arguments as one MessagePack array. Raises ValueError, OverflowError or RecursionError when one has no form
     there."""
-    # Encoded some levels deeper than they are, because the process that decodes them may allow less depth.
     wrapped: Any = arguments
-    for _ in range(_DEPTH_MARGIN):
+    for _ in range(DEPTH_MARGIN):
         wrapped = [wrapped]
-    return _encoder.encode(wrapped)[_DEPTH_MARGIN:]
+    return _encoder.encode(wrapped)[DEPTH_MARGIN:]
 
 
-def _digest() -> "hashlib.blake2b":
-    return hashlib.blake2b(digest_size=16)
+def popped(queue: deque[bytes], count: int, bytes_max: int | None) -> list[bytes]:
+    """Up to `count` of the encoded arguments that are there, at least one, fewer when they exceed `bytes_max`."""
+    # Another thread may append meanwhile: an iterator over the queue would end by an error.
+    taken, size = list[bytes](), 0
+    while queue and len(taken) < count:
+        size += len(queue[0])
+        if bytes_max is not None and size > bytes_max and taken:
+            break
+        taken.append(queue.popleft())
+    return taken
 
 
 class RangeInput:
@@ -187,7 +196,7 @@ class LinesInput:
         self._partial: list[bytes] = []
         """The line that has not ended yet, in the pieces in which it came."""
         self._partial_bytes = 0
-        self._partial_digest = _digest()
+        self._partial_digest = new_digest()
         """Of what was left out of it, because no message holds it."""
         self._too_long: dict[int, int] = {}
         """Line numbers and lengths of the lines that were not consumed and of which only a digest was kept."""
@@ -196,7 +205,7 @@ class LinesInput:
         self._read_count = 0
         self._read_bytes = 0
         self._taken = 0
-        self._digest = _digest()
+        self._digest = new_digest()
 
     @property
     def expected(self) -> int | None:
@@ -303,7 +312,7 @@ class LinesInput:
         line, length = b"".join(self._partial), self._partial_bytes
         self._partial, self._partial_bytes = [], 0
         if length > MESSAGE_BYTES_MAX:
-            line, self._partial_digest = self._partial_digest.digest(), _digest()
+            line, self._partial_digest = self._partial_digest.digest(), new_digest()
             self._too_long[self._line_count + 1] = length
         elif not self._line_count and not self._form.nul_ends:
             line = line.removeprefix(codecs.BOM_UTF8)
