@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ..protocol.reading import ResultRow
+from ..ventilator.session import DRAIN_S
 from .aio import Step, pages_async
 from .errors import TaskFailed
-from .job_run import LEAVE_S, JobRun
+from .job_run import JobRun
 from .map_options import Errors
 from .outcomes import Outcome, RowStream, outcome_of, value_of
 from .row_order import AsCommitted, InTaskOrder
@@ -206,7 +207,7 @@ class Job:
                     yield from page
         except KeyboardInterrupt:
             if self._run is not None:
-                self._run.halt(LEAVE_S)
+                self._run.halt(DRAIN_S)
             raise
 
     async def _rows_async(self, after: int) -> AsyncGenerator[tuple[ResultRow, int], None]:

@@ -17,8 +17,6 @@ from .errors import Halted, TradewindError, for_program
 log = logging.getLogger(__name__)
 
 _SHOW_S = 0.25
-LEAVE_S = 10.0
-"""How long an interrupted job waits for what runs; the session has the same."""
 
 
 class JobRun:
