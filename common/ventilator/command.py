@@ -186,7 +186,7 @@ def ventilate(
     spool = (Path() if local is None else Path(ledger).parent) / "spool"
     results = results_options(key, sink)
     run = VentilatorOptions(function, key, sink, name, port, retry_failed, settings, append, results, spool)
-    opened = open_input(InputRequest(input_, range_, json, nul_ends, stream), SpoolPlace(spool, name))
+    opened = open_input(InputRequest(input_, range_, json, nul_ends, stream, append), SpoolPlace(spool, name))
     raise typer.Exit(run_job(run, opened, local, ledger))
 
 

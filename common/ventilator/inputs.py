@@ -375,6 +375,8 @@ class InputRequest:
     json: bool = False
     nul_ends: bool = False
     is_stream: bool = False
+    append: bool = False
+    """Its new tasks are added to a job, which needs the input's end."""
 
 
 def open_input(request: InputRequest, place: SpoolPlace) -> Input:
@@ -391,7 +393,10 @@ def open_input(request: InputRequest, place: SpoolPlace) -> Input:
     form = LineForm(request.json or path.lower().endswith((".jsonl", ".ndjson")), request.nul_ends)
     if form.json and form.nul_ends:
         raise OperatorError("-0 is for text, and JSON values end with their line: leave out -0")
-    return LinesInput(open_source(path, request.is_stream, form.end, place), form)
+    source = open_source(path, request.is_stream, form.end, place)
+    if request.append and isinstance(source, StreamSource):
+        raise OperatorError("--append reads an input to its end: give a file or a pipe, not a stream")
+    return LinesInput(source, form)
 
 
 def _span(span: str) -> tuple[int, int]:

@@ -79,8 +79,6 @@ class Ventilator:
         farm: "LocalFarm | None",
         display: Display,
     ) -> None:
-        if options.append and opened.source.startswith("a stream"):
-            raise OperatorError("--append reads an input to its end: give a file or a pipe, not a stream")
         seen = SeenArguments(options.job) if options.append else None
         opened = opened if seen is None else AppendedInput(opened, seen)
         arguments = opened.arguments if options.dispatch.keep_arguments else ""

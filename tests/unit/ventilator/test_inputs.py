@@ -507,3 +507,12 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -
     pipe.end()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(os.fdopen(os.dup(pipe.descriptor), "rb")))
     assert take_all(open_input("-", None)) == ["a"]
+
+
+def test_a_stream_has_no_end_and_cannot_be_appended(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "in")
+    words = "--append reads an input to its end: give a file or a pipe, not a stream"
+    with pytest.raises(OperatorError, match=words):
+        open_input(str(tmp_path / "in"), None, append=True)
+    (tmp_path / "in.txt").write_text("1\n")
+    assert open_input(str(tmp_path / "in.txt"), None, append=True).source == "lines of text"
