@@ -201,14 +201,14 @@ def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | No
     farm: LocalFarm | None = None
     poll, signals = polling.Poll(), polling.Signals()
     poll.register(signals, lambda: None)
-    is_default = False
+    is_default = local is None and options.key == DEFAULT_KEY
     with ExitStack() as stack:
         if local is not None:
             farm = LocalFarm([options.function], ledger, local, console.log_format())
             key = stack.enter_context(farm)
             where = () if ledger == str(DEFAULT_LEDGER) else ("--ledger", ledger)
             options = replace(options, key=key, sink=None, results_options=where, workers=Workers.OURS)
-        elif not (is_default := options.key == DEFAULT_KEY):
+        elif not is_default:
             options = replace(options, workers=Workers.ELSEWHERE)
         timing = options.dispatch.timing
         certificate = wait_for_pair(options.key, VENTILATOR, poll, is_default, lambda: bool(signals.received()), timing)

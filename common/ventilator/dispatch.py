@@ -22,7 +22,7 @@ from .batch_size import BatchSize
 from .earlier_run import EarlierRun
 from .flights import Flight, Flights
 from .holders import Holders
-from .phases import PHASES, Phase
+from .phases import OVER, PHASES, Phase
 from .receipt_cursor import ReceiptCursor
 from .retries import Retries, Retry
 from .settings import DispatchSettings
@@ -145,8 +145,7 @@ class Dispatch:
     @property
     def scarce(self) -> bool:
         """True while the crew has more slots than batches for it; a job that pushes no more stays as it was."""
-        is_over = self._phase in (Phase.HALTED, Phase.CLOSED, Phase.DROPPED)
-        return self._cursor.told_scarce if is_over else self._phase is Phase.SCARCE
+        return self._cursor.told_scarce if self._phase in OVER else self._phase is Phase.SCARCE
 
     @property
     def finished(self) -> bool:
@@ -198,7 +197,7 @@ class Dispatch:
 
     def halt(self) -> None:
         """Read and push nothing more; results of what the crew has may still come in."""
-        if self._phase not in (Phase.HALTED, Phase.CLOSED, Phase.DROPPED):
+        if self._phase not in OVER:
             self._enter(Phase.HALTED)
 
     def skipped(self, count: int) -> None:

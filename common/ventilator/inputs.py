@@ -202,7 +202,6 @@ class LinesInput:
         """Line numbers and lengths of the lines that were not consumed and of which only a digest was kept."""
         self._end_of_file = False
         self._line_count = 0
-        self._read_count = 0
         self._read_bytes = 0
         self._taken = 0
         self._digest = new_digest()
@@ -269,7 +268,6 @@ class LinesInput:
             self._add_piece(lines[-1])
         elif self._end_of_file:
             self._end_line()
-        self._read_count = self._taken + len(self._lines)
 
     def available(self, count: int = 1) -> bool:
         """True when `count` tasks can be taken without reading, or fewer because there will be no more."""
@@ -298,6 +296,11 @@ class LinesInput:
     def mark(self) -> tuple[int, bytes]:
         """How many tasks were taken or passed over, and the digest of their lines."""
         return self._taken, self._digest.copy().digest()
+
+    @property
+    def _read_count(self) -> int:
+        """Tasks that were read, taken or not."""
+        return self._taken + len(self._lines) - self._at
 
     def _add_piece(self, piece: bytes) -> None:
         """More of the line that has not ended yet."""

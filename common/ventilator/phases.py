@@ -35,3 +35,5 @@ PHASES: dict[Phase, set[Phase]] = {
     Phase.DROPPED: set(),
 }
 """Which phases may follow each one."""
+OVER = (Phase.HALTED, Phase.CLOSED, Phase.DROPPED)
+"""Nothing is read or pushed any more."""

@@ -49,7 +49,7 @@ def _what(line: bytes, error: Exception) -> str:
         return "the line's JSON is nested too deeply"
     if not isinstance(error, msgspec.DecodeError):
         return f"the value cannot be sent ({error})"
-    if b"surrogate" in str(error).encode() or (_SURROGATE.search(line) and "truncated" in str(error)):
+    if "surrogate" in str(error) or (_SURROGATE.search(line) and "truncated" in str(error)):
         return "the line holds a lone surrogate like \\ud800, which is half of a character"
     if _NOT_FINITE.search(line):
         return "the line is not JSON, which has no NaN or Infinity"
