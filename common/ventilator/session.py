@@ -6,6 +6,7 @@ from msgspec import Raw
 
 from ..errors import OperatorError
 from ..log_line import LogLine
+from ..plain_text import counted
 from ..protocol.messages import Batch, Cancel, FromSink, Message, Opened, Unreachable
 from . import summary
 from .assignments import CutLinks
@@ -330,6 +331,7 @@ class VentilatorSession:
         if self._rules.verifying:
             return (
                 f"the input has not brought again what job {self._request.job} has read before"
-                f" ({self._rules.next_task} tasks so far): waiting for the rest; what goes on instead needs --stream"
+                f" ({counted(self._rules.next_task, 'task')} so far):"
+                " waiting for the rest; what goes on instead needs --stream"
             )
         return "the input has no new line: waiting for the next one, or for its end"

@@ -55,7 +55,8 @@ def another_input(job: str, appends: bool = False) -> OperatorError:
 
 def skipped(job: str, count: int) -> LogLine:
     """What was not taken of an input that was appended."""
-    return LogLine("info", f"{count} tasks of the input were skipped: job {job} has had their arguments")
+    was, its_argument = ("was", "its argument") if count == 1 else ("were", "their arguments")
+    return LogLine("info", f"{counted(count, 'task')} of the input {was} skipped: job {job} has had {its_argument}")
 
 
 def no_spool(job: str, folder: str) -> OperatorError:

@@ -30,6 +30,7 @@ from common.protocol.messages import (
     Returned,
     Seen,
 )
+from common.ventilator import summary
 from common.ventilator.appended_input import AppendedInput
 from common.ventilator.inputs import read_ahead, state_of
 from common.ventilator.request import JobRequest
@@ -564,7 +565,7 @@ def test_an_input_that_is_not_brought_again_is_said_to_be_that() -> None:
     assert voices(scene, 1.5 * VOICE_S) == [
         (
             VOICE_S,
-            "the input has not brought again what job job has read before (1 tasks so far): waiting for the rest; what"
+            "the input has not brought again what job job has read before (1 task so far): waiting for the rest; what"
             " goes on instead needs --stream",
         )
     ]
@@ -677,6 +678,11 @@ def test_only_new_arguments_are_pushed_and_numbered_behind_the_job_s_total() -> 
     assert scene.sent(Close) == [Close("job", 7, False)]
     scene.turn(Closed("job", 7, 0, []))
     assert said(scene.end)[0] == "info: 4 tasks of the input were skipped: job job has had their arguments"
+
+
+def test_one_skipped_task_is_said_in_the_singular() -> None:
+    assert summary.skipped("job", 1).text == "1 task of the input was skipped: job job has had its argument"
+    assert summary.skipped("job", 0).text == "0 tasks of the input were skipped: job job has had their arguments"
 
 
 def test_an_appended_input_that_was_begun_goes_on_where_it_was() -> None:
