@@ -14,6 +14,7 @@ from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError
 from ..protocol.codec import decode_outcomes, decode_value
+from ..protocol.fields import CALL
 from ..protocol.messages import Quarantine, Results
 from ..protocol.values import JSON_EXT
 from .arguments import from_results, of_one
@@ -115,21 +116,40 @@ def _unfit(values: list[Any]) -> Iterator[tuple[int, str]]:
             yield at, f"the result cannot be stored: {error}"
 
 
-def _as_text(code: int, content: memoryview) -> str:
-    """An extension of an argument, which is the reason why it is unusable."""
-    return bytes(content).decode("utf-8", "replace")
+def _as_text(value: Any) -> str:
+    """An extension inside an argument, which JSON has no form for."""
+    if type(value) is not Ext:
+        # A key of a map.
+        raise TypeError(f"{type(value).__qualname__} cannot be written as JSON")
+    return bytes(value.data).decode("utf-8", "replace")
+
+
+def _argument_text(argument: Any) -> str:
+    """An argument as JSON, or as Python writes it when a map in it has keys that JSON cannot have."""
+    if type(argument) is Ext and argument.code == CALL:
+        try:
+            argument = msgspec.msgpack.decode(argument.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # It is shown as text, like other extensions.
+    try:
+        return msgspec.json.encode(argument, enc_hook=_as_text).decode()
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        return repr(argument)
 
 
 def quarantined(quarantine: Quarantine, attempts_before: int = 0, form: str = "") -> RowSet:
-    """The failed row of a task that its ventilator has given up on. Raises ProtocolError."""
+    """The failed row of a task that its ventilator has given up on.
+
+    Raises ProtocolError when its argument cannot be read: no worker runs that.
+    """
     try:
-        arguments = msgspec.msgpack.decode(quarantine.argument, type=list[Any], ext_hook=_as_text)
-        argument = msgspec.json.encode(arguments[0]).decode()
+        argument = msgspec.msgpack.decode(quarantine.argument, type=list[Any])[0]
+        shown = _argument_text(argument)
     except (msgspec.MsgspecError, TypeError, ValueError, IndexError, RecursionError) as error:
-        raise ProtocolError(f"the argument cannot be shown: {error}") from None
+        raise ProtocolError(f"the argument cannot be read: {error}") from None
     task, worker = quarantine.task, quarantine.worker
     text = (
-        f"argument: {argument[:_ARGUMENT_CHARACTERS]}\n"
+        f"argument: {shown[:_ARGUMENT_CHARACTERS]}\n"
         f"quarantined: {quarantine.lost_count} workers died while running it, the last of them {worker}"
     )
     results = Results(
@@ -143,7 +163,7 @@ def quarantined(quarantine: Quarantine, attempts_before: int = 0, form: str = ""
         ticket=bytes(16),
         outcomes=b"",
     )
-    kept = of_one(msgspec.msgpack.decode(quarantine.argument)[0], form)
+    kept = of_one(argument, form)
     replaced = _replaced(results, attempts_before)
     return RowSet(results, [None], None, [0.0], {0: text}, frozenset(), replaced, {}, *kept)
 

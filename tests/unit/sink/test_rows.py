@@ -9,7 +9,9 @@ import pytest
 from msgspec import Raw
 from msgspec.msgpack import Ext
 
-from common.protocol.messages import UNUSABLE, Quarantine
+from common.errors import ProtocolError
+from common.protocol.fields import CALL, UNUSABLE
+from common.protocol.messages import Quarantine
 from common.protocol.values import JSON_EXT
 from common.sink.rows import columns, quarantined, recording
 from tests.unit.builders import record, results
@@ -94,6 +96,39 @@ def test_a_task_without_an_argument_can_be_given_up_too() -> None:
     argument = Raw(msgspec.msgpack.encode([msgspec.msgpack.Ext(UNUSABLE, b"in:3: not JSON")]))
     made = quarantined(Quarantine("job", 0, 1, "ada", 3, argument))
     assert made.errors[0].startswith('argument: "in:3: not JSON"')
+
+
+CALLED = msgspec.msgpack.encode([["a", {(1, 2): 3}], {"k": b"\0"}])
+
+
+@pytest.mark.parametrize(
+    ("argument", "shown"),
+    [
+        ({None: 1}, "{None: 1}"),
+        ({True: 1}, "{True: 1}"),
+        ({(1, 2): 3}, "{(1, 2): 3}"),
+        ([{"a": {None: "é"}}], "[{'a': {None: 'é'}}]"),
+        ({1: 2, "a": 1.5, b"b": None}, '{"1":2,"a":1.5,"Yg==":null}'),
+        ([Ext(5, b"te\xffxt")], '["te�xt"]'),
+        (Ext(CALL, msgspec.msgpack.encode([[1, "two"], {"k": None}])), '[[1,"two"],{"k":null}]'),
+        (Ext(CALL, CALLED), "[['a', {(1, 2): 3}], {'k': b'\\x00'}]"),
+        (Ext(CALL, b"\xc1\xffa"), '"��a"'),
+        (Ext(CALL, b"\x91" * 100_000), f'"{"�" * 2_000}'[:2_000]),
+    ],
+    ids=["None", "bool", "tuple", "inside", "json keys", "extension", "call", "call tuple", "no call", "deep call"],
+)
+def test_any_argument_can_be_given_up_and_is_shown(argument: Any, shown: str) -> None:
+    given_up = Quarantine("job", 0, 1, "ada", 3, Raw(msgspec.msgpack.encode([argument])))
+    for form in ("", "text", "json"):
+        line, rest = quarantined(given_up, form=form).errors[0].split("\n")
+        assert line == f"argument: {shown}"
+        assert rest == "quarantined: 3 workers died while running it, the last of them ada"
+
+
+@pytest.mark.parametrize("argument", [b"\x90", b"\x01", b"\xc1", b"", b"\x91" * 100_000, b"\x91\xa1\xff"], ids=len)
+def test_what_is_no_argument_is_not_given_up(argument: bytes) -> None:
+    with pytest.raises(ProtocolError, match=r"^the argument cannot be read: "):
+        quarantined(Quarantine("job", 0, 1, "ada", 3, Raw(argument)))
 
 
 def test_rows_go_by_offset_and_carry_the_task_index() -> None:
