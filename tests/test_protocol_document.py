@@ -13,9 +13,10 @@ from msgspec.msgpack import Ext
 from zmq.utils.monitor import recv_monitor_message
 
 from common.errors import ProtocolError
-from common.protocol import codec, messages, settings
+from common.protocol import codec, fields, messages, settings
+from common.protocol.fields import Message
 from common.protocol.handshake import Handshake
-from common.protocol.messages import Batch, Message, Results
+from common.protocol.messages import Batch, Results
 from common.protocol.values import JSON_EXT
 from common.sink.roster_watch import HANDSHAKES_A_MINUTE_MAX
 from common.sink.rows import recording
@@ -90,8 +91,8 @@ def test_every_message_has_its_section_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_the_fields_are_those_of_the_code(name: str) -> None:
-    fields = re.findall(r"^\| `(\w+)` \|", SECTIONS[name], re.MULTILINE)
-    assert tuple(fields) == MESSAGES[name].__struct_fields__
+    described = re.findall(r"^\| `(\w+)` \|", SECTIONS[name], re.MULTILINE)
+    assert tuple(described) == MESSAGES[name].__struct_fields__
 
 
 @pytest.mark.parametrize("name", MESSAGES)
@@ -122,17 +123,17 @@ def field(kind: type[Message], name: str) -> Any:
 @pytest.mark.parametrize(
     ("limit", "kind"),
     [
-        ("characters of a name", messages.Name),
-        ("characters of a function", messages.Function),
+        ("characters of a name", fields.Name),
+        ("characters of a function", fields.Function),
         ("functions in `offer`", field(messages.Offer, "functions")),
         ("characters of `source`", field(messages.Open, "source")),
-        ("`slots`, `prefetch`", messages.Slots),
-        ("`slots`, `prefetch`", messages.Prefetch),
-        ("tasks in a batch", messages.BatchCount),
-        ("`attempt`", messages.Attempt),
+        ("`slots`, `prefetch`", fields.Slots),
+        ("`slots`, `prefetch`", fields.Prefetch),
+        ("tasks in a batch", fields.BatchCount),
+        ("`attempt`", fields.Attempt),
         ("`retries`", field(messages.Open, "retries")),
-        ("seconds", messages.Seconds),
-        ("characters of one error", messages.Text),
+        ("seconds", fields.Seconds),
+        ("characters of one error", fields.Text),
     ],
 )
 def test_the_limits(limit: str, kind: Any) -> None:
@@ -334,7 +335,7 @@ def test_the_smallest_worker_is_the_one_that_is_run() -> None:
 
 def test_the_smallest_worker_goes_by_the_same_numbers() -> None:
     timing = settings.Timing()
-    assert smallest_worker.VERSION == messages.PROTOCOL_VERSION
+    assert smallest_worker.VERSION == fields.PROTOCOL_VERSION
     assert (timing.beat_s, timing.beat_soon_s) == (smallest_worker.BEAT_S, smallest_worker.SOON_S)
     assert (timing.resend_s, timing.resend_max_s) == (smallest_worker.RESEND_S, smallest_worker.RESEND_MAX_S)
     assert (Handshake._GREET_S, HoldingSettings(1, 0).grace_s) == (smallest_worker.HELLO_S, smallest_worker.GRACE_S)
@@ -355,7 +356,7 @@ def test_the_ticket_vector() -> None:
 @pytest.mark.parametrize(
     ("pattern", "value"),
     [
-        (r"^Version (\d+)\.", messages.PROTOCOL_VERSION),
+        (r"^Version (\d+)\.", fields.PROTOCOL_VERSION),
         (r"\| tasks \|.*?\| (\d{4}) \|", settings.TASKS_PORT),
         (r"\| results \|.*?\| (\d{4}) \|", settings.RESULTS_PORT),
         (r"\| control \|.*?\| (\d{4}) \|", settings.CONTROL_PORT),
@@ -367,7 +368,7 @@ def test_the_ticket_vector() -> None:
         (r"link, a frame has at\s+most (\d+) bytes", settings.FRAME_BYTES_MAX),
         (r"larger than (\d+) bytes into frames", settings.FRAME_BYTES_MAX),
         (r"At most (\d+) frames make a message", sockets.Inbox.FRAMES_MAX),
-        (r"\| int, 1 to ([\d,]+) \| how many tasks", messages.BATCH_TASKS_MAX),
+        (r"\| int, 1 to ([\d,]+) \| how many tasks", fields.BATCH_TASKS_MAX),
         (r"at once the first (\d+) times", DispatchSettings().returns_free),
         (r"split it \(into up to (\d+)", DispatchSettings().split_parts),
         (r"on (\d+) workers that died is given up", DispatchSettings().quarantine_after),
@@ -403,8 +404,8 @@ def test_the_ticket_vector() -> None:
         (r"have not shown a key \((\d+) in a process", doorstep.WAITING_MAX),
         (r"`HANDSHAKE_IVL` \| connect: 5000; bind: (\d+)", doorstep.HANDSHAKE_S * 1000),
         (r"less (\d+) bytes of CURVE", settings.CURVE_BYTES),
-        (r"maps in a message of the results link \| ([\d,]+) \|", messages.RESULTS_IN_FRAME_MAX),
-        (r"an array of 1 to ([\d,]+) such maps", messages.RESULTS_IN_FRAME_MAX),
+        (r"maps in a message of the results link \| ([\d,]+) \|", fields.RESULTS_IN_FRAME_MAX),
+        (r"an array of 1 to ([\d,]+) such maps", fields.RESULTS_IN_FRAME_MAX),
         (r"an extension of type (\d+)\. The ledger", JSON_EXT),
     ],
 )

@@ -8,19 +8,8 @@ from msgspec import Meta, Raw, Struct
 from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError
-from .messages import (
-    BATCH_TASKS_MAX,
-    RESULTS_IN_FRAME_MAX,
-    TASK_MAX,
-    Batch,
-    FromSink,
-    Index,
-    Message,
-    Name,
-    Outcomes,
-    Results,
-    ToSink,
-)
+from .fields import BATCH_TASKS_MAX, RESULTS_IN_FRAME_MAX, TASK_MAX, Index, Message, Name, Outcomes
+from .messages import Batch, FromSink, Results, ToSink
 
 T = TypeVar("T")
 

@@ -4,8 +4,6 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from .values import JSON_EXT as JSON_EXT
-
 PROTOCOL_VERSION = 2
 TASK_MAX = 2**53
 BATCH_TASKS_MAX = 100_000

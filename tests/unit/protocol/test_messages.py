@@ -21,7 +21,8 @@ from common.protocol.codec import (
     slice_arguments,
     ticket,
 )
-from common.protocol.messages import BATCH_TASKS_MAX, TASK_MAX, Batch, FromSink, Message, Results, ToSink
+from common.protocol.fields import BATCH_TASKS_MAX, TASK_MAX, Message
+from common.protocol.messages import Batch, FromSink, Results, ToSink
 from tests.unit.builders import TICKET, VALUES, any_of, results
 
 pack = msgspec.msgpack.encode
