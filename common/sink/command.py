@@ -4,6 +4,7 @@ What a command needs is imported when it runs, so that `--help` and the shell's 
 """
 
 import socket
+from contextlib import closing
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -22,6 +23,7 @@ from ..protocol.users import OBSERVER, VENTILATOR, WORKER
 
 if TYPE_CHECKING:
     from .remote_reader import RemoteReader
+    from .store import Reader
 
 app = console.application()
 
@@ -119,25 +121,17 @@ def results(
     They are read from the ledger's file, or with --key or --sink from the running sink, on any machine.
     """
     from . import tables
-    from .ledgers import open_reader
 
     if arguments and (follow or format is Format.csv):
         raise OperatorError("--arguments prints lines of input: leave out --follow and --format")
-    if asks_sink(context, ledger, key):
-        remote = open_remote(keys, key, sink)
-        number = remote.job(job)
-        in_order = partial(remote.rows, number, failed)
-        rows = remote.follow(number, failed) if follow else in_order()
-    else:
-        reader = open_reader(ledger)
+    with closing(opened_reader(context, ledger, keys, key, sink)) as reader:
         number = reader.job(job)
         in_order = partial(reader.rows, number, failed)
-        rows = tables.followed(reader, number, failed) if follow else in_order()
-    with console.pipe_may_close():
-        if arguments:
-            tables.print_arguments(in_order)
-        else:
-            tables.print_results(rows, format is Format.csv)
+        with console.pipe_may_close():
+            if arguments:
+                tables.print_arguments(in_order)
+            else:
+                tables.print_results(reader.follow(number, failed) if follow else in_order(), format is Format.csv)
 
 
 @app.command(**console.look())
@@ -153,11 +147,22 @@ def jobs(
     They are read from the ledger's file, or with --key or --sink from the running sink, on any machine.
     """
     from . import tables
-    from .ledgers import open_reader
 
-    found = (open_remote(keys, key, sink) if asks_sink(context, ledger, key) else open_reader(ledger)).jobs()
+    with closing(opened_reader(context, ledger, keys, key, sink)) as reader:
+        found = reader.jobs()
     with console.pipe_may_close():
         tables.print_jobs(found)
+
+
+def opened_reader(
+    context: typer.Context, ledger: str, keys: Path, key: Path | None, sink: str | None
+) -> "Reader | RemoteReader":
+    """The ledger in its file or of a running sink, as the command line says. Raises OperatorError."""
+    if asks_sink(context, ledger, key):
+        return open_remote(keys, key, sink)
+    from .ledgers import open_reader
+
+    return open_reader(ledger)
 
 
 def asks_sink(context: typer.Context, ledger: str, key: Path | None) -> bool:

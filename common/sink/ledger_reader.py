@@ -3,6 +3,7 @@
 import os
 import shlex
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,7 @@ class LedgerReader:
 
     _PAGE = 5_000
     _PAGE_BYTES = 16 * 1024 * 1024
+    _FOLLOW_S = 0.2
     _COLUMNS_OF_1 = (
         "task, status, value, results.json, error, attempt, worker, seconds, NULL,"
         " CASE WHEN source LIKE 'range %' THEN CAST(substr(source, 7) AS INTEGER) + task END, NULL, NULL"
@@ -132,6 +134,20 @@ class LedgerReader:
             for row in self._paged(job, first - 1, first + count, failed):
                 yield at, row
             yield at, None
+
+    def follow(self, job: int, failed: bool) -> Iterator[Row | None]:
+        """Rows in order of commit as they come, until the job has ended; None now and then while none comes."""
+        position = 0
+        while True:
+            ended = self.ended(job)
+            for at, arrived in self.rows_after(job, position, failed):
+                if arrived is not None:
+                    yield arrived
+                position = at
+            if ended:
+                return
+            yield None
+            time.sleep(self._FOLLOW_S)
 
     def _paged(self, job: int, after: int, end: int | None, failed: bool) -> Iterator[Row]:
         only = " AND status='failed'" if failed else ""

@@ -248,5 +248,8 @@ class Reader(Protocol):
         To continue later, pass the last position of which all rows were read; 0 is before the first.
         """
 
+    def follow(self, job: int, failed: bool) -> Iterator[Row | None]:
+        """Rows in order of commit as they come, until the job has ended; None now and then while none comes."""
+
     def close(self) -> None:
         """Stop reading."""

@@ -4,7 +4,7 @@ import codecs
 import csv
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,9 +15,8 @@ from ..protocol.messages import Report
 from ..protocol.users import User
 from .arguments import is_line
 from .rows import as_json
-from .store import JobSummary, Reader, Row
+from .store import JobSummary, Row
 
-_FOLLOW_S = 0.2
 _VOICE_S = 5.0
 _COLUMNS = ("task", "status", "value", "error", "attempt", "worker", "seconds", "argument", "argument_digest")
 _TASKS_NAMED = 5
@@ -91,21 +90,6 @@ def print_results(rows: Iterable[Row | None], as_csv: bool) -> None:
             quiet_since = time.monotonic() + _VOICE_S
             print("sink: no new result; waiting for more, because the job has not ended", file=sys.stderr)
     sys.stdout.flush()
-
-
-def followed(reader: Reader, job: int, failed: bool) -> Iterator[Row | None]:
-    """Rows in order of commit as they come, until the job has ended; None now and then while none comes."""
-    position = 0
-    while True:
-        ended = reader.ended(job)
-        for at, arrived in reader.rows_after(job, position, failed):
-            if arrived is not None:
-                yield arrived
-            position = at
-        if ended:
-            return
-        yield None
-        time.sleep(_FOLLOW_S)
 
 
 def _cell(stored: Any, json: int | None) -> Any:

@@ -210,6 +210,16 @@ class MemoryReader:
             row = kept.rows[task]
             yield at, self._shown(job, row) if row.status == "failed" or not failed else None
 
+    def follow(self, job: int, failed: bool) -> Iterator[Row | None]:
+        position, is_over = 0, False
+        while not is_over:
+            is_over = self.ended(job)
+            for at, row in self.rows_after(job, position, failed):
+                position = at
+                if row is not None:
+                    yield row
+            yield None
+
     def close(self) -> None:
         pass
 

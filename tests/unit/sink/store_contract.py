@@ -612,6 +612,16 @@ class StoreContract:
         assert at.followed(found[-1][0], failed=True) == []
         assert at.followed(found[-1][0]) == [], "its last position is behind the last row of any kind"
 
+    def test_following_waits_until_the_job_has_ended(self, at: At) -> None:
+        at.commit(record(["b"], 1))
+        rows = at.reader.follow(at.reader.job("job"), failed=False)
+        first = next(rows)
+        assert first is not None and (first.task, first.value) == (1, "b")
+        assert next(rows) is None, "it says that no other one is here"
+        at.commit(record(["a"], 0))
+        at.ledger.end_job("job", "done", 2)
+        assert [row.task for row in rows if row is not None] == [0]
+
     def test_a_job_is_found_by_name_and_the_newest_one_without(self, at: At) -> None:
         at.open("other")
         assert at.reader.job("job") == at.job().job

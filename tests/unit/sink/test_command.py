@@ -5,9 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from common import console
 from common.errors import OperatorError
+from common.sink import command
 from common.sink.command import asks_sink
 
 KEY = Path("desk.key_secret")
@@ -64,3 +66,15 @@ def test_a_key_in_the_environment_counts_where_no_ledger_is(
     if is_there:
         Path("results.db").touch()
     assert asks_sink(context, "results.db", key) is asks
+
+
+@pytest.mark.parametrize("printed", [["jobs"], ["results"], ["results", "--follow"]], ids=" ".join)
+def test_the_sink_is_told_when_there_is_nothing_more_to_ask(
+    monkeypatch: pytest.MonkeyPatch, printed: list[str]
+) -> None:
+    said: list[str] = []
+    reader = SimpleNamespace(jobs=list, job=lambda name: 1, close=lambda: said.append("goodbye"))
+    reader.rows = reader.follow = lambda job, failed: iter(())
+    monkeypatch.setattr(command, "open_remote", lambda keys, key, sink: reader)
+    result = CliRunner().invoke(command.app, [*printed, "--key", "desk.key_secret"])
+    assert (result.exit_code, said) == (0, ["goodbye"])
