@@ -11,20 +11,36 @@ class LogLine:
     text: str
 
 
+class PerMinute:
+    """Counts what happens within a minute. The first event after a minute begins the next one."""
+
+    def __init__(self) -> None:
+        self._began_at = float("-inf")
+        self.count = 0
+        """How many there were in the minute of the last one."""
+
+    def one_more(self, now: float) -> int:
+        """The number of this event within its minute, from 1 on."""
+        if now >= self._began_at + 60:
+            self._began_at, self.count = now, 0
+        self.count += 1
+        return self.count
+
+
 class LineBudget:
     """Bounds by time what others can make us log: at most this many lines a minute. Those left out are counted."""
 
     def __init__(self, a_minute_max: int) -> None:
         self._a_minute_max = a_minute_max
-        self._began_at = float("-inf")
-        self._count = 0
+        self._minute = PerMinute()
 
     def say(self, now: float, text: str) -> list[str]:
         """The lines to log for one more event: what was left out before, and its own unless there were too many."""
-        left_out: list[str] = []
-        if now >= self._began_at + 60:
-            if self._count > self._a_minute_max:
-                left_out.append(f"{self._count - self._a_minute_max} more like the last lines were not logged")
-            self._began_at, self._count = now, 0
-        self._count += 1
-        return [*left_out, text] if self._count <= self._a_minute_max else left_out
+        before = self._minute.count
+        count = self._minute.one_more(now)
+        lines: list[str] = []
+        if count == 1 and before > self._a_minute_max:
+            lines.append(f"{before - self._a_minute_max} more like the last lines were not logged")
+        if count <= self._a_minute_max:
+            lines.append(text)
+        return lines

@@ -1,8 +1,9 @@
 """The outputs of the sink's rules: messages to send, and lines to log. Each fault of a peer is logged once."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
-from ..log_line import LogLine
+from ..log_line import LogLine, PerMinute
 from ..protocol.messages import PROTOCOL_VERSION, Message, Refused
 from ..protocol.users import User
 
@@ -31,19 +32,16 @@ class LogLimiter:
 
     def __init__(self) -> None:
         self._complained: set[tuple[str, str]] = set()
-        self._said: dict[str, tuple[float, int]] = {}
-        """By key: when its current minute began, and how many lines it has caused since."""
+        self._said: defaultdict[str, PerMinute] = defaultdict(PerMinute)
+        """By key: the lines that it has caused."""
 
     def say(self, now: float, user: User, level: str, text: str) -> list[Output]:
         """Log what `user` has caused, unless that is too much."""
-        began_at, count = self._said.get(user.key, (now, 0))
-        if now >= began_at + 60:
-            began_at, count = now, 0
-        self._said[user.key] = began_at, count + 1
-        if count < self.A_MINUTE_MAX:
+        count = self._said[user.key].one_more(now)
+        if count <= self.A_MINUTE_MAX:
             return [LogLine(level, text)]
         much = f"more than {self.A_MINUTE_MAX} lines a minute: the rest of this minute is not logged"
-        return [LogLine("warning", f"{user.role} {user.name}: {much}")] if count == self.A_MINUTE_MAX else []
+        return [LogLine("warning", f"{user.role} {user.name}: {much}")] if count == self.A_MINUTE_MAX + 1 else []
 
     def complain(self, user: User, fault: str, detail: str = "") -> list[Output]:
         """Log a peer's fault, once for each key and kind of fault."""

@@ -1,8 +1,9 @@
 """Which keys the sink lets in: the roster, read again when the key folder has changed."""
 
 import logging
+from collections import defaultdict
 
-from ..log_line import LineBudget
+from ..log_line import LineBudget, PerMinute
 from ..protocol.users import ROLES, WORKER, User
 from ..transport.zap import ADMITTED, REFUSED_FOR_GOOD, REFUSED_FOR_NOW
 from .key_folder import KeyFolder
@@ -32,8 +33,8 @@ class RosterWatch:
         """By public key: everyone in the roster since the sink started, the revoked ones included."""
         self._revoked = folder.revoked()
         """Names by public key: who had been revoked before."""
-        self._handshakes: dict[tuple[str, str], tuple[float, int]] = {}
-        """By key and link: when its current minute began, and how often it has connected since."""
+        self._handshakes: defaultdict[tuple[str, str], PerMinute] = defaultdict(PerMinute)
+        """By key and link: how often it has connected."""
         self._unknown_lines = LineBudget(_UNKNOWN_LINES_A_MINUTE)
         self._known_lines = LineBudget(_KNOWN_LINES_A_MINUTE)
         self._trouble_lines = LineBudget(1)
@@ -62,18 +63,15 @@ class RosterWatch:
         user = self.roster.get(key)
         if user is None or user.role not in _ROLES_OF[link]:
             return REFUSED_FOR_GOOD if has_looked else None
-        began_at, count = self._handshakes.get((key, link), (now, 0))
-        if now >= began_at + 60:
-            began_at, count = now, 0
-        self._handshakes[key, link] = began_at, count + 1
-        return ADMITTED if count < HANDSHAKES_A_MINUTE_MAX else REFUSED_FOR_NOW
+        count = self._handshakes[key, link].one_more(now)
+        return ADMITTED if count <= HANDSHAKES_A_MINUTE_MAX else REFUSED_FOR_NOW
 
     def refused(self, now: float, link: str, key: str, address: str) -> None:
         """Log that a key was refused, unless this minute has had enough of that."""
         user = self.roster.get(key)
         if user is not None and user.role in _ROLES_OF[link]:
             often = f"it has connected {HANDSHAKES_A_MINUTE_MAX} times in this minute, and has to wait"
-            if self._handshakes.get((key, link), (now, 0))[1] == HANDSHAKES_A_MINUTE_MAX + 1:
+            if self._handshakes[key, link].count == HANDSHAKES_A_MINUTE_MAX + 1:
                 self._log(self._known_lines.say(now, f"{user.role} {user.name} at {address}, {link} link: {often}"))
             return
         user = self._known.get(key)
