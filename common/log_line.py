@@ -1,6 +1,7 @@
 """A line that pure rules want logged; the loop of the role writes it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,6 +10,11 @@ class LogLine:
 
     level: str
     text: str
+
+
+def write(log: Any, line: LogLine) -> None:
+    """Write the line to this logger of the standard library."""
+    getattr(log, line.level)(line.text)
 
 
 class PerMinute:

@@ -10,7 +10,7 @@ import zmq
 
 from .. import descriptors
 from ..errors import ProtocolError
-from ..log_line import LogLine
+from ..log_line import LogLine, write
 from ..protocol.codec import decode_to_sink, encode, split_results
 from ..protocol.messages import Hello
 from ..protocol.users import User
@@ -141,7 +141,7 @@ class Sink:
     def _perform(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             if isinstance(output, LogLine):
-                log.log(logging.getLevelNamesMapping()[output.level.upper()], output.text)
+                write(log, output)
             else:
                 self._control.send_multipart([output.peer, encode(output.message)])
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from ..errors import OperatorError, ProtocolError
-from ..log_line import LogLine
+from ..log_line import LogLine, write
 from ..protocol.codec import decode_from_sink, encode
 from ..protocol.handshake import Fail, Handshake, Output, Redial
 from ..protocol.messages import FromSink, Goodbye, Message, Welcome
@@ -160,7 +160,7 @@ class SinkLink:
             if isinstance(output, Fail):
                 raise OperatorError(output.text)
             if isinstance(output, LogLine):
-                log.log(logging.getLevelNamesMapping()[output.level.upper()], output.text)
+                write(log, output)
             elif isinstance(output, Redial):
                 self._redial()
             else:

@@ -9,7 +9,7 @@ import zmq
 
 from .. import descriptors, own_process
 from ..errors import ExitCode, OperatorError
-from ..log_line import LogLine
+from ..log_line import LogLine, write
 from ..protocol.codec import encode
 from ..protocol.messages import FromSink, Opened, Roster, Welcome
 from ..protocol.settings import MORE_TASKS_PORTS, TASKS_PORT
@@ -275,4 +275,4 @@ class Ventilator:
 
 def log_line(line: LogLine) -> None:
     """Write what the session wants logged."""
-    log.log(logging.getLevelNamesMapping()[line.level.upper()], line.text)
+    write(log, line)

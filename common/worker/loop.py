@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import zmq
 
 from .. import descriptors, own_process
 from ..errors import ExitCode, OperatorError, ProtocolError
-from ..log_line import LogLine
+from ..log_line import LogLine, write
 from ..protocol.codec import decode_batch
 from ..protocol.handshake import Fail
 from ..protocol.messages import FromSink
@@ -101,7 +102,7 @@ class Worker:
             Connect: self._connect,
             Disconnect: lambda order: self._tasks.disconnect(sockets.endpoint(order.host, order.port)),
             AwaitSignal: self._await_signal,
-            LogLine: lambda line: log.log(logging.getLevelNamesMapping()[line.level.upper()], line.text),
+            LogLine: partial(write, log),
             Fail: self._fail,
             End: self._end,
         }
