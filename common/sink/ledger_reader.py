@@ -11,7 +11,7 @@ from typing import Any
 
 from ..default_files import DEFAULT_LEDGER
 from ..errors import OperatorError
-from .sqlite_file import unusable
+from .sqlite_file import OF_RANGE, unusable
 from .sqlite_pages import COLUMNS
 from .store import JobSummary, Row
 
@@ -25,8 +25,7 @@ class LedgerReader:
     _PAGE_BYTES = 16 * 1024 * 1024
     _FOLLOW_S = 0.2
     _COLUMNS_OF_1 = (
-        "task, status, value, results.json, error, attempt, worker, seconds, NULL,"
-        " CASE WHEN source LIKE 'range %' THEN CAST(substr(source, 7) AS INTEGER) + task END, NULL, NULL"
+        f"task, status, value, results.json, error, attempt, worker, seconds, NULL, CASE {OF_RANGE} END, NULL, NULL"
     )
     """Of version 1, which no sink of a later version has opened since."""
 

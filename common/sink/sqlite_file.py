@@ -31,10 +31,12 @@ _PASSING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 log = logging.getLogger(__name__)
 
-_VIEW = """
+OF_RANGE = "WHEN source LIKE 'range %' THEN CAST(substr(source, 7) AS INTEGER) + task"
+"""The argument of a range's task, which is not kept: to be used inside CASE ... END, on `results` with `jobs`."""
+_VIEW = f"""
 CREATE VIEW task_results AS
     SELECT jobs.name AS job, function, task,
-        CASE WHEN source LIKE 'range %' THEN CAST(substr(source, 7) AS INTEGER) + task ELSE argument END AS argument,
+        CASE {OF_RANGE} ELSE argument END AS argument,
         argument_digest, status, value, json, exact, error, attempt, worker, seconds
     FROM results JOIN jobs USING (job)
 """

@@ -3,11 +3,12 @@
 import sqlite3
 from contextlib import closing
 
+from .sqlite_file import OF_RANGE
 from .store import Row, RowPage, RowQuery, weight
 
 COLUMNS = (
     "task, status, value, results.json, error, attempt, worker, seconds, exact,"
-    " CASE WHEN source LIKE 'range %' THEN CAST(substr(source, 7) AS INTEGER) + task ELSE argument END,"
+    f" CASE {OF_RANGE} ELSE argument END,"
     " CASE WHEN arguments='json' AND argument_digest IS NULL AND argument IS NOT NULL THEN 1 END, argument_digest"
 )
 """Of `Row`, from `results` with `jobs`."""
