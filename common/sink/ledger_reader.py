@@ -13,7 +13,7 @@ from ..default_files import DEFAULT_LEDGER
 from ..errors import OperatorError
 from .sqlite_file import OF_RANGE, unusable
 from .sqlite_pages import COLUMNS
-from .store import JobSummary, Row
+from .store import JobSummary, Row, weight
 
 _ASK = "ask its sink with --key FILE, or its owner for a copy"
 
@@ -161,15 +161,14 @@ class LedgerReader:
     def _page(self, sql: str, *values: object) -> tuple[list[Row], bool]:
         """Rows until they weigh enough, and whether these were the last."""
         rows: list[Row] = []
-        weight = 0
+        page_bytes = 0
         is_cut = False
         try:
             with closing(self._db.execute(sql, values)) as cursor:
                 for row in cursor:
                     rows.append(Row(*row))
-                    texts = rows[-1].value, rows[-1].error, rows[-1].exact, rows[-1].argument
-                    weight += sum(len(text) for text in texts if isinstance(text, str | bytes))
-                    if is_cut := weight >= self._PAGE_BYTES:
+                    page_bytes += weight(rows[-1])
+                    if is_cut := page_bytes >= self._PAGE_BYTES:
                         break
         except sqlite3.DatabaseError as error:
             self._check_unchanged()
