@@ -6,12 +6,16 @@ from ..protocol.messages import Mark, Open
 from .store import Job
 
 
+def no_job(name: str) -> str:
+    """Why nothing can be done with a job that the ledger does not have."""
+    return f"there is no job {name}: `python sink.py jobs --key FILE` lists them"
+
+
 def why_not_open(job: Job | None, message: Open) -> str | None:
     """Why the job cannot be opened as asked; None when it can."""
     if job is None:
         # Only failed tasks are to run, or tasks are to be added, and there are none.
-        fault = f"there is no job {message.job}: `python sink.py jobs --key FILE` lists them"
-        return fault if message.retry_failed or message.append else None
+        return no_job(message.job) if message.retry_failed or message.append else None
     if job.function != message.function:
         return f"job {job.name} runs {job.function}, not {message.function}: give another --job name"
     if job.source != message.source:

@@ -21,7 +21,7 @@ from ..protocol.messages import (
 from ..protocol.users import WORKER, User
 from .arguments import of_range, shown
 from .headline import headline
-from .job_rules import begins_to_append, stays_done, why_not_open
+from .job_rules import begins_to_append, no_job, stays_done, why_not_open
 from .outputs import LogLimiter, Output, Send, refusal
 from .registry import OPEN_JOBS_MAX, OpenJob, Peer, Registry, pages
 from .settings import CollectorSettings
@@ -122,7 +122,7 @@ class Jobs:
         """End the job everywhere, as `user` asks."""
         job = self._ledger.job(message.job)
         if job is None:
-            return [Send(peer, refusal(f"there is no job {message.job}: `python sink.py jobs --key FILE` lists them"))]
+            return [Send(peer, refusal(no_job(message.job)))]
         if job.state == "done":
             return [Send(peer, refusal(f"job {message.job} is done already"))]
         try:

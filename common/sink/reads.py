@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from ..protocol.reading import Cursor, List, Listing, Read, ResultRow, Rows
 from ..protocol.settings import MESSAGE_BYTES_MAX
+from .job_rules import no_job
 from .outputs import Output, Send, refusal
 from .settings import CollectorSettings
 from .store import Job, Row, RowPage, RowQuery, Store, weight
@@ -46,7 +47,7 @@ class Reads:
         """Take a request, which replaces an earlier one of this peer."""
         self._readers.pop(peer, None)
         if self._ledger.job(message.job) is None:
-            return [Send(peer, refusal(f"there is no job {message.job}: `python sink.py jobs --key FILE` lists them"))]
+            return [Send(peer, refusal(no_job(message.job)))]
         self._readers[peer] = _Reader(message, now, message.after)
         return []
 
