@@ -1,4 +1,4 @@
-"""The one door to sockets and the clock. It cannot make a socket without CURVE.
+"""Makes the sockets of the three links, and none of them without CURVE.
 
 Each option is spelled out with its reason; `docs/PROTOCOL.md` repeats what a peer in another language must set.
 No socket sets ZMTP heartbeats: libzmq 4.3.5 can abort when one meets a full receive queue (libzmq #3937, #4767).
@@ -18,6 +18,7 @@ import zmq
 from ..errors import OperatorError
 from ..plain_text import host_port
 from ..protocol.settings import CURVE_BYTES, ENVELOPE_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX
+from .doorstep import HANDSHAKE_S
 from .key_files import Certificate
 
 _FREE_PORTS = range(20_000, 32_000)
@@ -45,7 +46,7 @@ def _serve(made: zmq.Socket[bytes], domain: str) -> zmq.Socket[bytes]:
     made.maxmsgsize = FRAME_BYTES_MAX + CURVE_BYTES
     # A peer that does not shake hands is cut off. The handshake takes three round trips: with one lost packet that
     # is less than this even over a satellite.
-    made.handshake_ivl = 3_000
+    made.handshake_ivl = int(HANDSHAKE_S * 1000)
     # No bound socket may stop reading: a heartbeat of a foreign peer would then abort this process.
     made.rcvhwm = 0
     # A crew of a thousand joins at once.
