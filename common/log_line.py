@@ -50,3 +50,8 @@ class LineBudget:
         if count <= self._a_minute_max:
             lines.append(text)
         return lines
+
+    def warn(self, log: Any, now: float, text: str) -> None:
+        """Write these lines to this logger, as warnings."""
+        for line in self.say(now, text):
+            write(log, LogLine("warning", line))

@@ -48,7 +48,7 @@ class RosterWatch:
             roster = self._folder.roster()
         except OSError as error:
             text = f"cannot read the roster in {self._folder.path}: {error.strerror}; the last one stays in force"
-            self._log(self._trouble_lines.say(now, text))
+            self._trouble_lines.warn(log, now, text)
             return False
         self._stamp, self.roster = stamp, roster
         self._known.update(roster)
@@ -72,14 +72,10 @@ class RosterWatch:
         if user is not None and user.role in _ROLES_OF[link]:
             often = f"it has connected {HANDSHAKES_A_MINUTE_MAX} times in this minute, and has to wait"
             if self._handshakes[key, link].count == HANDSHAKES_A_MINUTE_MAX + 1:
-                self._log(self._known_lines.say(now, f"{user.role} {user.name} at {address}, {link} link: {often}"))
+                self._known_lines.warn(log, now, f"{user.role} {user.name} at {address}, {link} link: {often}")
             return
         user = self._known.get(key)
         known_as = f"{user.role} {user.name}" if user else self._revoked.get(key)
         budget = self._known_lines if known_as else self._unknown_lines
         who = f"the key of {known_as}" if known_as else f"an unknown key ({key[:8]}...)"
-        self._log(budget.say(now, f"refused {who} from {address} on the {link} link"))
-
-    def _log(self, lines: list[str]) -> None:
-        for line in lines:
-            log.warning(line)
+        budget.warn(log, now, f"refused {who} from {address} on the {link} link")

@@ -1,5 +1,6 @@
 """Watches the connections to the sockets that we bind, and hangs up on those that `Doorstep` does not let wait."""
 
+import errno
 import logging
 
 import zmq
@@ -20,7 +21,6 @@ class Door:
 
     def __init__(self, descriptors_max: int, *bound: zmq.Socket[bytes]) -> None:
         self.rules = Doorstep(descriptors_max)
-        self._descriptors_max = descriptors_max
         self._watches = [(SocketMonitor(each, _EVENTS), each.type == zmq.ROUTER) for each in bound]
         self._open: set[int] = set()
         self._full_lines, self._silent_lines = LineBudget(1), LineBudget(1)
@@ -36,7 +36,10 @@ class Door:
             unwanted: dict[int, str] = {}
             for event, value, _ in watch.events():
                 if event == zmq.EVENT_ACCEPT_FAILED:
-                    self._say_full(f"libzmq cannot accept connections: {zmq.strerror(value)}")
+                    limit = self.rules.limit if value == errno.EMFILE else ""
+                    self._full_lines.warn(
+                        log, clock.now(), f"libzmq cannot accept connections: {zmq.strerror(value)}{limit}"
+                    )
                     continue
                 unwanted.pop(value, None)
                 if event == zmq.EVENT_DISCONNECTED:
@@ -50,7 +53,7 @@ class Door:
             # Last, because a descriptor may stand for another connection by now.
             for descriptor, why in unwanted.items():
                 hang_up(descriptor)
-                self._say_full(f"hung up on a connection: {why}")
+                self._full_lines.warn(log, clock.now(), f"hung up on a connection: {why}")
 
     def showed_key(self, address: str) -> None:
         """A connection from this address has shown its key."""
@@ -62,8 +65,7 @@ class Door:
         """Hang up on connections that say nothing."""
         for descriptor in self.rules.overdue(clock.now()):
             hang_up(descriptor)
-            for line in self._silent_lines.say(clock.now(), "hung up on a connection that did not say hello"):
-                log.warning(line)
+            self._silent_lines.warn(log, clock.now(), "hung up on a connection that did not say hello")
 
     @property
     def open_count(self) -> int:
@@ -85,7 +87,3 @@ class Door:
         """To be called before the sockets are closed."""
         for watch, _ in self._watches:
             watch.close()
-
-    def _say_full(self, text: str) -> None:
-        for line in self._full_lines.say(clock.now(), f"{text} (the limit is {self._descriptors_max} descriptors)"):
-            log.warning(line)

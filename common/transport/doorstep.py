@@ -23,6 +23,9 @@ class Doorstep:
         self.waiting_max = min(WAITING_MAX, max(1, descriptors_max // 4))
         self.address_max = max(1, self.waiting_max // 2)
         """At most how many of them may come from one address."""
+        self.limit = f" (the limit is {descriptors_max} descriptors)"
+        """The end of a line of the log, where that is the reason."""
+        self._if_few = self.limit if self.waiting_max < WAITING_MAX else ""
         self._highest = descriptors_max - min(RESERVE, descriptors_max // 8)
         self._waiting: dict[int, tuple[str, float]] = {}
         """Without a key: their address, and when they came. The oldest are the first."""
@@ -35,11 +38,13 @@ class Doorstep:
         self.gone(descriptor)
         self._forget_slow(now)
         if descriptor >= self._highest:
-            return "this process has no file descriptor left for it: raise the limit (ulimit -n, LimitNOFILE)"
+            return (
+                f"this process has no file descriptor left for it: raise the limit (ulimit -n, LimitNOFILE){self.limit}"
+            )
         if len(self._waiting) >= self.waiting_max:
-            return f"{self.waiting_max} others have not shown a key yet"
+            return f"{self.waiting_max} others have not shown a key yet{self._if_few}"
         if self._by_address[address] >= self.address_max:
-            return f"{self.address_max} others from there have not shown a key yet"
+            return f"{self.address_max} others from there have not shown a key yet{self._if_few}"
         self._waiting[descriptor] = address, now
         self._by_address[address] += 1
         if greets:

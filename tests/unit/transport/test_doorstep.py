@@ -17,6 +17,20 @@ def test_so_many_wait_and_no_more() -> None:
     assert steps.accepted(0.0, 1_000, "10.0.0.9", greets=False) is None
 
 
+def test_the_limit_is_named_where_it_is_the_reason() -> None:
+    few, many = Doorstep(128), Doorstep(65_536)
+    for steps in (few, many):
+        filled(steps)
+    limit = " (the limit is 128 descriptors)"
+    assert few.accepted(0.0, 100, "10.0.0.9", greets=False) == f"32 others have not shown a key yet{limit}"
+    assert many.accepted(0.0, 600, "10.0.0.9", greets=False) == "512 others have not shown a key yet"
+    assert (few.accepted(0.0, 127, "10.0.0.9", greets=False) or "").endswith(limit)
+    assert (many.accepted(0.0, 65_535, "10.0.0.9", greets=False) or "").endswith(" (the limit is 65536 descriptors)")
+    few = Doorstep(128)
+    verdicts = [few.accepted(0.0, descriptor, "10.0.0.1", greets=False) for descriptor in range(17)]
+    assert verdicts[16] == f"16 others from there have not shown a key yet{limit}"
+
+
 def test_one_address_takes_half_of_the_places() -> None:
     steps = Doorstep(65_536)
     verdicts = [steps.accepted(0.0, descriptor, "10.0.0.1", greets=False) for descriptor in range(WAITING_MAX)]
