@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -175,6 +175,32 @@ def test_the_crew_and_the_progress(farm: common.Farm) -> None:
     seen: list[common.Standing] = []
     list(farm.map("squares:square", iter(range(50)), progress=seen.append, total=50))
     assert (seen[-1].done, seen[-1].total) == (50, 50)
+
+
+def test_a_sink_that_no_longer_answers_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.farm.farm._ANSWER_S", 1.0)
+    with common.local(slots=1) as farm:
+        assert farm.jobs() == []
+        assert farm._private is not None
+        [sink] = farm._private.pids["sink"]
+        os.kill(sink, signal.SIGSTOP)
+        failed: list[BaseException] = []
+        asking = threading.Thread(target=lambda: failed.append(error_of(farm.jobs)), daemon=True)
+        try:
+            asking.start()
+            asking.join(10)
+            assert not asking.is_alive()
+        finally:
+            os.kill(sink, signal.SIGCONT)
+        assert isinstance(failed[0], common.SinkAway)
+        assert farm.jobs() == []
+
+
+def error_of(call: Callable[[], object]) -> BaseException:
+    """What the call raises."""
+    with pytest.raises(common.TradewindError) as raised:
+        call()
+    return raised.value
 
 
 def test_jobs_one_after_another_leave_nothing(farm: common.Farm) -> None:

@@ -180,7 +180,7 @@ class Farm:
         self._check_usable()
         try:
             with self._talks.talk(_ANSWER_S) as talk:
-                return RemoteReader(talk).jobs()
+                return RemoteReader(talk).jobs(_ANSWER_S)
         except OperatorError as error:
             raise no_answer(error) from None
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ..errors import OperatorError
 from ..protocol.reading import List, Listing, ResultRow, Rows
 from ..protocol.row_reading import RowReading
+from ..transport import clock
 from ..transport.sink_talk import SinkTalk
 from .store import JobSummary, Row
 
@@ -19,12 +20,12 @@ class RemoteReader:
         self._talk = talk
         self._names: dict[int, str] = {}
 
-    def jobs(self) -> list[JobSummary]:
-        """All jobs, oldest first."""
+    def jobs(self, answer_s: float | None = None) -> list[JobSummary]:
+        """All jobs, oldest first. Raises SinkGone when an answer takes longer than `answer_s` seconds, if given."""
         found: list[JobSummary] = []
         more, last = True, 0
         while more:
-            page = self._page(last)
+            page = self._page(last, answer_s)
             for job in page.jobs:
                 last = job.number
                 self._names[job.number] = job.job
@@ -33,8 +34,9 @@ class RemoteReader:
             more = page.more
         return found
 
-    def _page(self, after: int) -> Listing:
-        return self._talk.ask(List(after), Listing, lambda listing: listing.after == after)
+    def _page(self, after: int, answer_s: float | None) -> Listing:
+        by = None if answer_s is None else clock.now() + answer_s
+        return self._talk.ask(List(after), Listing, lambda listing: listing.after == after, by)
 
     def job(self, name: str | None) -> int:
         """The number of the job, of the newest when `name` is None. Raises OperatorError when there is none."""
