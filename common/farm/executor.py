@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures import BrokenExecutor, Future
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -171,6 +172,10 @@ class _OpenJob:
             if future.set_running_or_notify_cancel():
                 with self._lock:
                     self._running[at] = future
+                if self.is_broken:
+                    # What ran was failed before this one did.
+                    self._fail_all()
+                    return
                 at += 1
                 yield encoded
 
@@ -197,10 +202,12 @@ class _OpenJob:
     def _fail_all(self) -> None:
         with self._lock:
             left, self._running = list(self._running.values()), {}
-        while not self._queue.empty():
-            call = self._queue.get()
-            if call is not None and call[0].set_running_or_notify_cancel():
-                left.append(call[0])
+            # Another thread may take from it meanwhile.
+            with suppress(queue.Empty):
+                while True:
+                    call = self._queue.get_nowait()
+                    if call is not None and call[0].set_running_or_notify_cancel():
+                        left.append(call[0])
         # The thread that reads arguments ends too.
         self._queue.put(None)
         for future in left:
