@@ -135,6 +135,26 @@ def test_the_exception_of_the_arguments_is_raised_unchanged(farm: common.Farm) -
         list(farm.map("squares:square", [1, object()]))
 
 
+def test_the_exception_of_arguments_that_come_late_is_raised_unchanged(farm: common.Farm) -> None:
+    """The job is open and empty then, and is cancelled."""
+    fails = threading.Event()
+
+    def late() -> Iterator[int]:
+        fails.wait()
+        raise KeyError("no more")
+        yield
+
+    job = farm.map("squares:square", late())
+    wait_until(lambda: job._run is not None and job._run.is_open, "it is open")
+    timer = threading.Timer(0.3, fails.set)
+    timer.start()
+    with pytest.raises(KeyError):
+        list(job)
+    timer.join()
+    with pytest.raises(KeyError):
+        list(job)
+
+
 def test_a_slow_task_holds_up_neither_the_others_nor_the_memory(farm: common.Farm, tmp_path: Path) -> None:
     path = tmp_path / "go"
     arguments = [[0, str(path)], *([n, ""] for n in range(1, 200))]

@@ -12,7 +12,7 @@ from ..transport import clock
 from ..transport.sink_talk import SinkTalk
 from ..ventilator.wait_voice import WaitVoice
 from .bell import Bell
-from .errors import Cancelled, no_answer
+from .errors import Cancelled, Halted, no_answer
 from .job_run import JobRun
 from .row_order import AsCommitted, InTaskOrder, PlacedRows
 from .talk_pool import TalkPool
@@ -147,14 +147,16 @@ class RowStream:
 
     def _raise_why_ended(self, state: str) -> None:
         """The job has ended: if not in the ledger, there is a reason."""
-        if state == "cancelled":
+        error = None
+        if self._run is not None:
+            # Its ventilator hears of it a moment after us.
+            self._run.wait(None if state == "open" else _CLOSING_S)
+            error = self._run.error
+        # A job that has failed while it was empty, its ventilator cancels.
+        if state == "cancelled" and (error is None or isinstance(error, Halted)):
             raise Cancelled(f"job {self._job} was cancelled; its recorded results stay in the ledger")
-        if self._run is None:
-            return
-        # Its ventilator hears of it a moment after us.
-        self._run.wait(_CLOSING_S if state == "done" else None)
-        if self._run.error is not None and state != "done":
-            raise self._run.error
+        if error is not None and state != "done":
+            raise error
 
 
 def outcome_of(row: ResultRow, position: int) -> Outcome:
