@@ -197,6 +197,31 @@ def test_the_crew_and_the_progress(farm: common.Farm) -> None:
     assert (seen[-1].done, seen[-1].total) == (50, 50)
 
 
+def test_a_progress_that_raises_ends_its_job_and_leaves_nothing(
+    farm: common.Farm, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[common.Standing] = []
+
+    def failing(standing: common.Standing) -> None:
+        calls.append(standing)
+        raise ValueError("mine")
+
+    def descriptors() -> int:
+        wait_until(lambda: all(run.has_ended for run, _ in farm._runs.values()), "all have ended")
+        return len(list(Path("/dev/fd").iterdir()))
+
+    list(farm.map("squares:square", iter([1])))
+    before = descriptors()
+    for _ in range(3):
+        calls.clear()
+        with pytest.raises(ValueError, match="mine"):
+            list(farm.map("squares:square", iter([1, 2, 3]), progress=failing))
+        assert len(calls) == 1
+    assert descriptors() <= before + 2
+    assert "progress" in caplog.text
+    assert "error of Tradewind" not in caplog.text
+
+
 def test_a_sink_that_no_longer_answers_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("common.farm.farm._ANSWER_S", 1.0)
     with common.local(slots=1) as farm:

@@ -43,6 +43,8 @@ class JobRun:
         self._certificate = certificate
         self._check = check
         self._progress = progress
+        self._progress_failure: BaseException | None = None
+        """What it has raised."""
         self._show_at = 0.0
         self._stop = StopBell()
         self._ventilator: Ventilator | None = None
@@ -107,7 +109,8 @@ class JobRun:
         except OperatorError as error:
             self.error = self._failure_of_input() or for_program(error, self.job)
         except BaseException as error:
-            log.exception("job %s ended by an error of Tradewind", self.job)
+            by = "its progress function" if error is self._progress_failure else "an error of Tradewind"
+            log.exception("job %s ended by %s", self.job, by)
             self.error = error
         finally:
             self._leave()
@@ -153,8 +156,7 @@ class JobRun:
             return
         self._show_at = now + _SHOW_S
         self._check()
-        if self._progress is not None:
-            self._progress(standing)
+        self._tell(standing)
 
     def deadline(self) -> float:
         """When there is something new to show."""
@@ -164,7 +166,19 @@ class JobRun:
         """Show the last standing."""
         if self._progress is not None and self._ventilator is not None:
             self.standing = self._ventilator.session.standing
-            self._progress(self.standing)
+            self._tell(self.standing)
+
+    def _tell(self, standing: Standing) -> None:
+        """Call the program's function, if there is one. After it has raised it is not called again."""
+        progress, self._progress = self._progress, None
+        if progress is None:
+            return
+        try:
+            progress(standing)
+        except BaseException as error:
+            self._progress_failure = error
+            raise
+        self._progress = progress
 
 
 def halted_in_time(runs: list[JobRun], within_s: float) -> None:

@@ -136,14 +136,19 @@ class Ventilator:
                     self.session.interrupt(clock.now(), number.name)
                 self._turn()
         finally:
-            self._display.close()
-            self._leave_input()
-            self._link.close()
-            self._door.close()
-            self._tasks.close()
-            self._gate.close()
-            self._context.term()
+            try:
+                self._display.close()
+            finally:
+                self._close()
         return self._end
+
+    def _close(self) -> None:
+        self._leave_input()
+        self._link.close()
+        self._door.close()
+        self._tasks.close()
+        self._gate.close()
+        self._context.term()
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
