@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress
 
 import common
 from common.farm.bell import Bell
@@ -220,6 +221,27 @@ def test_a_progress_that_raises_ends_its_job_and_leaves_nothing(
     assert descriptors() <= before + 2
     assert "progress" in caplog.text
     assert "error of Tradewind" not in caplog.text
+
+
+def test_the_bar_of_a_job_stops_however_that_ends(
+    farm: common.Farm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    began, ended = [], []
+    start, stop = Progress.start, Progress.stop
+    monkeypatch.setattr(Progress, "start", lambda bar: (began.append(bar), start(bar)))
+    monkeypatch.setattr(Progress, "stop", lambda bar: (ended.append(bar), stop(bar)))
+    list(farm.map("squares:square", [1], progress=True))
+    with pytest.raises(TypeError, match="argument 0"):
+        list(farm.map("squares:square", iter([object()]), progress=True))
+    job = farm.map("squares:waits_for", [str(tmp_path / "go")], progress=True)
+    job.halt()
+    (tmp_path / "go").touch()
+    with pytest.raises(common.Halted):
+        job.wait()
+    with pytest.raises(TypeError, match="not iterable"):
+        farm.map("squares:square", 3, progress=True)  # type: ignore[arg-type]
+    assert len(began) == 3
+    assert set(began) <= set(ended)
 
 
 def test_a_sink_that_no_longer_answers_is_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from .map_options import Errors, MapOptions, Progress, WhenNobody, between, chec
 from .names import check_job, named, new_job
 from .outcomes import AWAY_MAX_S
 from .private_farm import PrivateFarm
+from .progress_bar import ProgressBar
 from .start_pace import StartPace
 from .talk_pool import TalkPool
 
@@ -363,8 +364,6 @@ def progress_of(progress: Progress | bool | None, job: str) -> Progress | None:
     if progress is None or progress is False:
         return None
     if progress is True:
-        from .progress_bar import ProgressBar
-
         return ProgressBar(job)
     return progress
 

@@ -13,6 +13,7 @@ from ..ventilator.summary import JobEnd, Standing
 from .arguments import ArgumentsInput
 from .bell import Bell, StopBell
 from .errors import Halted, TradewindError, for_program
+from .progress_bar import ProgressBar
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class JobRun:
         self._input = opened
         self._certificate = certificate
         self._check = check
+        self._bar = progress if isinstance(progress, ProgressBar) else None
         self._progress = progress
         self._progress_failure: BaseException | None = None
         """What it has raised."""
@@ -56,6 +58,8 @@ class JobRun:
 
     def start(self, delay_s: float = 0.0) -> None:
         """Begin, after a delay."""
+        if self._bar is not None:
+            self._bar.start()
         threading.Thread(target=self._work, args=(delay_s,), name=f"tradewind-{self.job}"[:60], daemon=True).start()
 
     @property
@@ -136,11 +140,15 @@ class JobRun:
         # No more is asked of it, and it may hold much.
         self._input.leave(False)
         self._stop.close()
-        with self._lock:
-            self._ended.set()
-            self._ready.set()
-            for bell in self._bells:
-                bell.ring()
+        try:
+            if self._bar is not None:
+                self._bar.close()
+        finally:
+            with self._lock:
+                self._ended.set()
+                self._ready.set()
+                for bell in self._bells:
+                    bell.ring()
 
     # -- the display of the ventilator --------------------------------------------------------------------------
 

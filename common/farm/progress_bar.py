@@ -8,7 +8,7 @@ log = logging.getLogger(__name__)
 
 
 class ProgressBar:
-    """Shows each standing that it is called with."""
+    """Shows each standing that it is called with, from `start` to `close`."""
 
     def __init__(self, job: str) -> None:
         from rich.console import Console
@@ -26,10 +26,15 @@ class ProgressBar:
             auto_refresh=False,
         )
         self._task = self._bar.add_task(job, total=None, rest="")
+
+    def start(self) -> None:
+        """Show it. In a notebook it belongs to the cell whose thread calls this."""
         self._bar.start()
+
+    def close(self) -> None:
+        """Leave it as it is, and give the terminal back."""
+        self._bar.stop()
 
     def __call__(self, standing: Standing) -> None:
         rest = f"{standing.failed:,} failed, {standing.slots} slots"
         self._bar.update(self._task, completed=standing.done, total=standing.total, rest=rest, refresh=True)
-        if standing.total is not None and standing.done >= standing.total:
-            self._bar.stop()
