@@ -102,6 +102,17 @@ def test_a_failed_task_raises_at_its_place_or_is_returned_or_skipped(farm: commo
         failing("ignore")
 
 
+def test_a_job_of_any_process_is_checked_like_one_that_is_mapped(farm: common.Farm) -> None:
+    list(farm.map("squares:square", [1], job="checked"))
+    for call in (farm.job, lambda name, **options: farm.map("squares:square", [1], job=name, **options)):
+        with pytest.raises(ValueError, match="buffer=0"):
+            call("checked", buffer=0)
+        with pytest.raises(ValueError, match="errors='ignore'"):
+            call("checked", errors="ignore")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"buffer=2\.5"):
+            call("checked", buffer=2.5)  # type: ignore[arg-type]
+
+
 def test_a_job_goes_on_under_its_name_with_the_same_arguments_only(farm: common.Farm) -> None:
     assert farm.map("squares:odd_fails", iter([0, 1]), job="goes-on", errors="skip").wait().failed == 1
     assert list(farm.map("squares:odd_fails", iter([0, 1]), job="goes-on", errors="skip")) == [0]

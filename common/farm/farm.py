@@ -28,7 +28,7 @@ from .executor import Executor
 from .import_guard import refuse_while_imported
 from .job import Job, JobLinks, JobState
 from .job_run import JobRun, halted_in_time
-from .map_options import Errors, MapOptions, Progress, WhenNobody, between, check_words, dispatch_settings
+from .map_options import Errors, MapOptions, Progress, WhenNobody, checked, dispatch_settings
 from .names import check_job, named, new_job
 from .outcomes import AWAY_MAX_S
 from .private_farm import PrivateFarm
@@ -169,12 +169,13 @@ class Farm:
         [4, 9]
         """
         self._check_usable()
+        options = checked(MapOptions(ordered=ordered, errors=errors, buffer=buffer))
         check_job(name)
         with self._lock:
             run = self._runs.get(name, (None, False))[0]
         if run is None:
             self._look_up(name)
-        return self._view(name, run, MapOptions(ordered=ordered, errors=errors, buffer=buffer), may_repeat=True)
+        return self._view(name, run, options, may_repeat=True)
 
     def jobs(self) -> list[JobSummary]:
         """All jobs in the ledger, oldest first. Raises SinkAway when no sink answers within 5 seconds."""
@@ -268,13 +269,10 @@ class Farm:
         rests: bool = False,
     ) -> Job:
         self._check_usable()
-        check_words(options)
+        options = checked(options)
         found = named(function)
         name = check_job(options.get("job") or new_job(found.name))
-        if options.get("retry_failed") and not options.get("job"):
-            raise ValueError("retry_failed needs job=NAME: the job whose failed tasks to run again")
-        buffer = between("buffer", options.get("buffer", 10_000), 1, 10_000_000) or 1
-        opened = input_of(arguments, buffer, options.get("total"), options.get("star", False))
+        opened = input_of(arguments, options["buffer"], options.get("total"), options.get("star", False))
         if self._private is not None:
             self._private.expose(found.exposed, found.script)
         run = JobRun(
@@ -315,7 +313,7 @@ class Farm:
             run,
             ordered=options.get("ordered", True),
             errors=options.get("errors", "raise"),
-            buffer=options.get("buffer", 10_000),
+            buffer=options["buffer"],
             may_repeat=may_repeat,
             lives_with_us=lives_with_us,
         )

@@ -1,6 +1,7 @@
 """What `Farm.map` may be told."""
 
 from collections.abc import Callable
+from operator import index
 from typing import Literal, TypedDict
 
 from ..protocol.messages import BATCH_TASKS_MAX
@@ -46,7 +47,7 @@ class MapOptions(TypedDict, total=False):
 
 
 def dispatch_settings(options: MapOptions) -> DispatchSettings:
-    """The options that are rules of the ventilator. Raises ValueError for one that cannot be."""
+    """The options that are rules of the ventilator. Raises TypeError or ValueError for one that cannot be."""
     timeout = options.get("timeout")
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout={timeout!r}: give a number of seconds above 0")
@@ -60,15 +61,25 @@ def dispatch_settings(options: MapOptions) -> DispatchSettings:
     )
 
 
-def check_words(options: MapOptions) -> None:
-    """Refuse a word that means nothing. Raises ValueError."""
+def checked(options: MapOptions) -> MapOptions:
+    """The options, with a `buffer`, if they can be. Raises TypeError or ValueError."""
     for name, words in (("errors", ("raise", "return", "skip")), ("when_nobody", ("raise", "wait"))):
         if (given := options.get(name, words[0])) not in words:
             raise ValueError(f"{name}={given!r}: give {' or '.join(map(repr, words))}")
+    if options.get("retry_failed") and not options.get("job"):
+        raise ValueError("retry_failed needs job=NAME: the job whose failed tasks to run again")
+    return {**options, "buffer": between("buffer", options.get("buffer", 10_000), 1, 10_000_000) or 1}
 
 
 def between(name: str, value: int | None, least: int, most: int) -> int | None:
-    """The value, if it lies there. Raises ValueError."""
-    if value is not None and not least <= value <= most:
-        raise ValueError(f"{name}={value!r}: give a whole number from {least:,} to {most:,}")
-    return value
+    """The value, if it lies there. Raises TypeError for what is no whole number, and ValueError."""
+    if value is None:
+        return None
+    refused = f"{name}={value!r}: give a whole number from {least:,} to {most:,}"
+    try:
+        whole = index(value)
+    except TypeError:
+        raise TypeError(refused) from None
+    if not least <= whole <= most:
+        raise ValueError(refused)
+    return whole

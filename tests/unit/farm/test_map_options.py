@@ -1,0 +1,36 @@
+"""What the options of `map` may be."""
+
+import pytest
+
+from common.farm.map_options import MapOptions, between, checked
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        (MapOptions(errors="foo"), ValueError, "errors='foo': give 'raise' or 'return' or 'skip'"),  # type: ignore[typeddict-item]
+        (MapOptions(when_nobody="foo"), ValueError, "when_nobody='foo': give 'raise' or 'wait'"),  # type: ignore[typeddict-item]
+        (MapOptions(buffer=0), ValueError, "buffer=0: give a whole number from 1 to 10,000,000"),
+        (MapOptions(buffer=2.5), TypeError, "buffer=2.5: give a whole number from 1"),  # type: ignore[typeddict-item]
+        (MapOptions(retry_failed=True), ValueError, "retry_failed needs job=NAME"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: MapOptions, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        checked(options)
+
+
+def test_there_is_always_a_buffer() -> None:
+    assert checked(MapOptions()) == {"buffer": 10_000}
+    assert checked(MapOptions(buffer=3, batch=2)) == {"buffer": 3, "batch": 2}
+
+
+def test_whole_numbers_of_any_type_are_taken_and_no_others() -> None:
+    class Seven:
+        def __index__(self) -> int:
+            return 7
+
+    assert between("batch", Seven(), 1, 10) == 7
+    assert between("batch", None, 1, 10) is None
+    with pytest.raises(TypeError, match=r"batch=2\.0: give a whole number from 1 to 10"):
+        between("batch", 2.0, 1, 10)  # type: ignore[arg-type]
