@@ -18,6 +18,7 @@ from common.protocol.fields import Message
 from common.protocol.handshake import Handshake
 from common.protocol.messages import Batch, Results
 from common.protocol.values import JSON_EXT
+from common.sink import headline
 from common.sink.roster_watch import HANDSHAKES_A_MINUTE_MAX
 from common.sink.rows import recording
 from common.sink.settings import CollectorSettings
@@ -407,6 +408,8 @@ def test_the_ticket_vector() -> None:
         (r"maps in a message of the results link \| ([\d,]+) \|", fields.RESULTS_IN_FRAME_MAX),
         (r"an array of 1 to ([\d,]+) such maps", fields.RESULTS_IN_FRAME_MAX),
         (r"an extension of type (\d+)\. The ledger", JSON_EXT),
+        (r"The first (\d+) lines there that are not blank", headline._MESSAGE_LINES),
+        (r"at most (\d+) characters of that are shown", headline.HEADLINE_CHARACTERS_MAX),
     ],
 )
 def test_numbers(pattern: str, value: float) -> None:
