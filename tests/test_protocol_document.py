@@ -379,6 +379,8 @@ def test_the_ticket_vector() -> None:
         (r"take less than (\d+) ms a worker may raise", HoldingSettings(1, 0).short_s * 1000),
         (r"its `prefetch` to about (\d+) ms of work", HoldingSettings(1, 0).prefetch_s * 1000),
         (r"batches that take less than (\d+) ms: keeping", DispatchSettings().short_s * 1000),
+        (r"dry \(nothing more to read now\) for ([\d.]+) s on end", settings.Timing().beat_soon_s),
+        (r"no receipt has come for ([\d.]+) s say it of these", settings.Timing().beat_soon_s),
         (r"at most (\d+) tasks and 1 MiB", DispatchSettings().batch_tasks_max),
         (r"one place free for each (five) workers", DispatchSettings().one_free_in),
         (r"pushed at least (\d+) ms", DispatchSettings().straggler_s * 1000),

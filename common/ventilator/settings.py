@@ -14,7 +14,7 @@ class DispatchSettings:
     batch_s: float = 0.02
     """How many seconds of work a batch should hold."""
     short_s: float = 0.002
-    """Batches that take less than this are not kept back near the end of the input."""
+    """At the end of the input, batches that take less than this are kept back only when receipts stay away."""
     batch_tasks_max: int = 10_000
     batch_bytes_max: int = 1024 * 1024
     """The size limit of a batch with more than one task."""
