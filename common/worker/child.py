@@ -1,8 +1,9 @@
 """The program of a slot's child process: runs the user's functions and says their outcomes.
 
-It belongs to the user: it imports nothing of Tradewind, so that the user's own `common`, `worker` or `sink` are found,
-and it looks for modules in the current folder first. It is started as `python -P child.py`; what it says to the worker
-goes through a socket pair, in frames of a 4-byte length and MessagePack.
+It belongs to the user: it imports nothing of Tradewind by name, so that the user's own `common`, `worker` or `sink` are
+found, and it looks for modules in the current folder first. It loads `protocol/values.py` by its path. It is started as
+`python -P child.py`; what it says to the worker goes through a socket pair, in frames of a 4-byte length and
+MessagePack.
 """
 
 from __future__ import annotations

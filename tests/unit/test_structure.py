@@ -197,7 +197,7 @@ def test_nothing_received_is_evaluated(name: str) -> None:
 
 LINES_MAX, FUNCTION_LINES_MAX, ATTRIBUTES_MAX = 450, 60, 20
 LONG_FILES = {"worker.child"}
-"""It imports nothing of ours, so it is one file."""
+"""It imports nothing of ours, and loads `protocol/values.py` by its path. So it is one file."""
 
 
 @pytest.mark.parametrize("name", sorted(FILES.keys() - LONG_FILES))
