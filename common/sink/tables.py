@@ -3,7 +3,6 @@
 import codecs
 import csv
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from ..errors import OperatorError
 from ..plain_text import ascii_json, in_json, one_line
 from ..protocol.messages import Report
 from ..protocol.users import User
+from ..transport import clock
 from .arguments import is_line
 from .rows import as_json
 from .store import JobSummary, Row
@@ -79,15 +79,15 @@ class _Printer:
 def print_results(rows: Iterable[Row | None], as_csv: bool) -> None:
     """The rows as they come. None says that there is no other one now."""
     printer = _Printer(as_csv)
-    quiet_since = time.monotonic()
+    quiet_since = clock.now()
     for row in rows:
         if row is not None:
             printer.print(row)
-            quiet_since = max(quiet_since, time.monotonic())
+            quiet_since = max(quiet_since, clock.now())
             continue
         sys.stdout.flush()
-        if time.monotonic() >= quiet_since + _VOICE_S:
-            quiet_since = time.monotonic() + _VOICE_S
+        if clock.now() >= quiet_since + _VOICE_S:
+            quiet_since = clock.now() + _VOICE_S
             print("sink: no new result; waiting for more, because the job has not ended", file=sys.stderr)
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""The clock of all roles. Nothing else reads one."""
+"""The clock of all roles. Only a child reads it elsewhere: it imports nothing of ours."""
 
 import time
 from collections.abc import Callable

@@ -177,6 +177,16 @@ def test_only_two_files_make_sockets_and_a_monitors_own_pair() -> None:
     assert makers == {"transport.sockets", "transport.zap", "transport.monitor"}
 
 
+def test_one_file_reads_the_clock_and_a_child_for_itself() -> None:
+    readers = {
+        name
+        for name, tree in FILES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in {"monotonic", "perf_counter"}
+    }
+    assert readers == {"transport.clock", "worker.child"}
+
+
 def test_no_socket_sets_heartbeats() -> None:
     """libzmq 4.3.5 can abort when one meets a full receive queue."""
     words = {
