@@ -49,9 +49,9 @@ from .reading import Digests as Digests, List as List, Listing, Read as Read, Ro
 class Batch(Message, frozen=True):
     """Tasks `first` to `first + count - 1` of a job, with their arguments.
 
-    A task that runs longer than `timeout_s` is ended. A `suspect` batch is one that a worker died with: the worker says
-    that it starts before it starts. A `copy` is for a worker that does not have the batch: another one does. With
-    `keep`, its results carry the arguments, for the ledger.
+    A task that runs longer than `timeout_s` is ended. A `suspect` batch is one that a worker may have died with: the
+    worker says that it starts before it starts. A `copy` is for a worker that does not have the batch: another one has.
+    With `keep`, its results carry the arguments, for the ledger.
     """
 
     job: Name
