@@ -169,7 +169,7 @@ class Open(Message, frozen=True):
 
 
 class Ask(Message, frozen=True):
-    """A ventilator asks for the receipts after position `after`; `scarce` says that slots outnumber its tasks."""
+    """A ventilator asks for the receipts after position `after`; `scarce`: its input has nothing to read now."""
 
     job: Name
     after: Index

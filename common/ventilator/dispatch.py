@@ -144,7 +144,7 @@ class Dispatch:
 
     @property
     def scarce(self) -> bool:
-        """True while the crew has more slots than batches for it; a job that pushes no more stays as it was."""
+        """True while the input has nothing to read now; a job that pushes no more stays as it was."""
         return self._cursor.told_scarce if self._phase in OVER else self._phase is Phase.SCARCE
 
     @property
