@@ -59,7 +59,7 @@ class Batch(Message, frozen=True):
     first: Index
     count: BatchCount
     attempt: Attempt
-    ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    ticket: Digest
     timeout_s: Seconds | None
     suspect: bool
     copy: bool
@@ -85,7 +85,7 @@ class Results(Message, frozen=True):
     count: BatchCount
     attempt: Attempt
     batch: BatchRange
-    ticket: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    ticket: Digest
     outcomes: bytes
     """Encoded `Outcomes`: whose they are is known before they are read."""
     arguments: bytes | None = None
