@@ -24,7 +24,6 @@ from common.transport.key_files import load
 
 MIB = 2**20
 GREETING = b"\xff" + b"\0" * 8 + b"\x7f" + b"\x03\x01" + b"CURVE".ljust(20, b"\0") + b"\0" + b"\0" * 31
-HELLO_SIZE = 200
 
 
 class Siege:

@@ -20,13 +20,6 @@ SQUARES = (
 )
 
 
-SQUARES = (
-    "import os, time\n"
-    "def square(n):\n    return n * n\n"
-    "def wait(n):\n    while not os.path.exists('open'):\n        time.sleep(.01)\n"
-)
-
-
 @pytest.fixture
 def network() -> Iterator[Network]:
     with network_of("sink", "worker", "ventilator") as made:

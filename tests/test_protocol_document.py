@@ -41,8 +41,7 @@ MESSAGES = {
 FROM_SINK = {kind.__struct_config__.tag for kind in messages.FromSink.__args__}
 
 MESSAGE_BYTES_MAX = settings.MESSAGE_BYTES_MAX + settings.ENVELOPE_BYTES - settings.CURVE_BYTES
-"""Of a message to whoever connects, which is a single frame."""
-"""Tried below on real sockets."""
+"""Of a message to whoever connects, which is a single frame. Tried below on real sockets."""
 PATIENCE_MS = 30_000
 WORDS = {"second": "1", "twice": "2", "five": "5"}
 RULES = re.search(r"^# -- the rules -+\n(.*?)^# -- ", (TOP / "tests/smallest_worker.py").read_text(), re.M | re.S)

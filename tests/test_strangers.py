@@ -15,7 +15,7 @@ SQUARE = "def square(n):\n    return n * n\n"
 
 @contextmanager
 def silent_strangers(port: int, count: int) -> Iterator[None]:
-    """This many connections that say nothing, each made again when it is cut."""
+    """This many connections that say nothing."""
     found: list[socket.socket] = []
     try:
         found = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]

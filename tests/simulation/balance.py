@@ -109,10 +109,8 @@ class Level(CalmFarm):
         sent, commits, wakes = self._sent(), self.disk.commit_count, self._wakes()
         over = self.world.run(20_000.0, lambda: ventilator.rules.finished)
         assert over, self._who_is_left()
-        slowness = [*self._crew.slowness, *[1.0] * (self._crew.worker_count - len(self._crew.slowness))]
-        ideal = greedy(
-            [task.seconds for task in truth.tasks], [each for each in slowness for _ in range(self._crew.slots)]
-        )
+        slowness = [each for each in self._crew.all_slowness() for _ in range(self._crew.slots)]
+        ideal = greedy([task.seconds for task in truth.tasks], slowness)
         rules, count = ventilator.rules, len(truth.tasks)
         self.disk.close()
         return Balance(

@@ -12,7 +12,6 @@ import pytest
 from common.log_writer import WAITING_BYTES_MAX, LineFormatter, LogFormat, LogHandler, LogWriter
 
 LONG = "x" * 999
-STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
 
 
 @pytest.fixture
