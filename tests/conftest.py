@@ -145,6 +145,17 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+def is_gone(pid: int) -> bool:
+    """True once this process has ended, also while nobody has waited for it. It may be gone in the midst of a look."""
+    try:
+        os.kill(pid, 0)
+        # Where there is no /proc only a process that was waited for is gone.
+        stat = Path(f"/proc/{pid}/stat") if Path("/proc/self/stat").exists() else None
+        return stat is not None and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
     made = Pipeline(tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Pipeline, Process, wait_until
+from tests.conftest import Pipeline, Process, is_gone, wait_until
 
 BATCH, PLACE = 5, 2
 MISDEEDS = '''
@@ -284,13 +284,6 @@ def deeds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deeds]:
             os.kill(pid, signal.SIGKILL)
     finally:
         pipeline.close()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from common import __version__
-from tests.conftest import PATIENCE_S, TOP, Pipeline, wait_until
+from tests.conftest import PATIENCE_S, TOP, Pipeline, is_gone, wait_until
 
 SINK = shlex.join([sys.executable, str(TOP / "sink.py")])
 
@@ -220,13 +220,6 @@ def nap(n):
 """
 
 
-def is_gone(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 def is_free(ledger: Path) -> bool:
     """True when no sink has it."""
     with ledger.open() as lock:
@@ -247,7 +240,7 @@ def test_whatever_ends_the_ventilator_of_a_local_farm_nothing_is_left(pipeline: 
         "ventilator", "naps:nap", "--range", "3", "--local", "1", "--port", "0", TMPDIR=str(temporary)
     )
     wait_until((pipeline.folder / "pids").exists, "a task runs")
-    child, worker = (pipeline.folder / "pids").read_text().split()
+    child, worker = map(int, (pipeline.folder / "pids").read_text().split())
     assert [path.name[:10] for path in temporary.iterdir()] == ["tradewind-"]
     for name in how[:-1]:
         ventilator.signal(signal.Signals[name])

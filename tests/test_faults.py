@@ -2,7 +2,7 @@
 
 import signal
 
-from tests.conftest import Pipeline, wait_until
+from tests.conftest import Pipeline, is_gone, wait_until
 
 SLEEP = "import time\ndef sleep(n):\n    time.sleep(.05)\n    return n\n"
 GATE = (
@@ -79,15 +79,7 @@ def test_children_of_a_killed_worker_do_not_outlive_it(pipeline: Pipeline) -> No
     pid = pipeline.folder / "pid"
     wait_until(lambda: pid.exists() and pid.read_text(), "the task runs")
     worker.kill()
-
-    def is_gone() -> bool:
-        try:
-            with open(f"/proc/{pid.read_text()}/stat") as stat:  # noqa: PTH123
-                return stat.read().rpartition(")")[2].split()[0] == "Z"
-        except FileNotFoundError:
-            return True
-
-    wait_until(is_gone, "the child has ended")
+    wait_until(lambda: is_gone(int(pid.read_text())), "the child has ended")
 
 
 def test_a_killed_and_restarted_sink_loses_nothing_and_finished_work_is_not_done_again(pipeline: Pipeline) -> None:

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.conftest import Pipeline, wait_until
+from tests.conftest import Pipeline, is_gone, wait_until
 
 FLAKY = """
 import os
@@ -100,16 +100,7 @@ def test_a_timeout_ends_the_task_and_its_grandchildren_for_certain(pipeline: Pip
     assert rows[1] == (1, "failed", "the task ran longer than its timeout of 1.5 seconds")
     assert [row[1] for row in rows] == ["ok", "failed", "ok", "ok"]
     pid = int((pipeline.folder / "pid").read_text())
-
-    def is_gone() -> bool:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        status = f"/proc/{pid}/stat"
-        return os.path.exists(status) and " Z " in open(status).read()  # noqa: PTH110, PTH123
-
-    wait_until(is_gone, "the grandchild has ended")
+    wait_until(lambda: is_gone(pid), "the grandchild has ended")
 
 
 def test_a_task_that_takes_worker_after_worker_down_is_quarantined(pipeline: Pipeline) -> None:
