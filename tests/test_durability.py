@@ -15,6 +15,7 @@ import pytest
 
 from common.sink.sqlite_ledger import Ledger
 from tests.conftest import TOP, Pipeline, Process, wait_until
+from tests.test_faults import GATE, executions
 from tests.unit.builders import record
 
 WRITER = """
@@ -124,14 +125,6 @@ def test_a_power_cut_takes_no_receipted_row_and_leaves_whole_commits(
 
 # -- the sink itself --------------------------------------------------------------------------------------------------
 
-GATE = (
-    "import os, time\n"
-    "def wait(n):\n"
-    "    with open('executions', 'a') as file:\n        file.write(f'{n}\\n')\n"
-    "    while not os.path.exists('open'):\n        time.sleep(.01)\n"
-    "    return n\n"
-    "def long(n):\n    return wait(n) and 'x' * 4_000\n"
-)
 SYNC_LOG = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -168,11 +161,6 @@ static int watched(const char *name, int fd) {
 int fdatasync(int fd) { return watched("fdatasync", fd); }
 int fsync(int fd) { return watched("fsync", fd); }
 """
-
-
-def executions(pipeline: Pipeline) -> list[int]:
-    path = pipeline.folder / "executions"
-    return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
 @pytest.fixture
@@ -234,7 +222,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_costs_no_result_and_the_job_goes_on_when_there_is_room(
     pipeline: Pipeline, small_disk: Path
 ) -> None:
-    pipeline.module("gate", GATE)
+    pipeline.module("gate", GATE + "def long(n):\n    return wait(n) and 'x' * 4_000\n")
     (pipeline.folder / "open").touch()
     sink = pipeline.sink("--ledger", "small/results.db")
     pipeline.worker("gate", "--slots", "2")
