@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from common.sink.key_folder import KeyFolder
 from tests.unit.sink.scene import Scene
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> KeyFolder:
+    """The keys of a sink that nobody has joined yet."""
+    made = KeyFolder(tmp_path / "keys")
+    made.prepare()
+    return made
 
 
 @pytest.fixture

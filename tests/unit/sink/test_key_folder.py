@@ -21,13 +21,6 @@ ADDRESS = "tcp://sink.example:5559"
 LOCAL = "tcp://127.0.0.1:5559"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> KeyFolder:
-    made = KeyFolder(tmp_path / "keys")
-    made.prepare()
-    return made
-
-
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 

@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +15,6 @@ from common.transport.zap import ADMITTED, REFUSED_FOR_GOOD, REFUSED_FOR_NOW
 
 ADDRESS = "tcp://sink.example:5559"
 UNKNOWN = "?" * 40
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> KeyFolder:
-    made = KeyFolder(tmp_path / "keys")
-    made.prepare()
-    return made
 
 
 @pytest.fixture(autouse=True)
