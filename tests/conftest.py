@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import hypothesis
@@ -98,9 +99,9 @@ class Pipeline:
         self.processes.append(process)
         return process
 
-    def sink(self, *arguments: str, **env: str) -> Process:
+    def sink(self, *arguments: str, inside: Sequence[str] = (), **env: str) -> Process:
         """A sink at free ports of the loopback interface, ready; started again it has the same ports."""
-        process = self.start("sink", *self._sink_options, *arguments, **env)
+        process = self.start("sink", *self._sink_options, *arguments, inside=inside, **env)
         ports = process.wait_for(r"ports (\d+) and (\d+)")
         self._sink_options[3::2] = ports[1], ports[2]
         return process
@@ -110,6 +111,14 @@ class Pipeline:
 
     def ventilator(self, *arguments: str, stdin: object = subprocess.DEVNULL, **env: str) -> Process:
         return self.start("ventilator", *arguments, "--port", "0", stdin=stdin, **env)
+
+    def piped(self, content: bytes, *arguments: str) -> Process:
+        """A ventilator that reads this from a pipe, which then ends."""
+        process = self.ventilator(*arguments, stdin=subprocess.PIPE)
+        assert process.popen.stdin
+        process.popen.stdin.write(content)
+        process.popen.stdin.close()
+        return process
 
     def run(self, script: str, *arguments: str, stdin: object = subprocess.DEVNULL, **env: str) -> Process:
         """Run a command to its end."""
@@ -158,9 +167,6 @@ def is_gone(pid: int) -> bool:
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
-    made = Pipeline(tmp_path)
-    made.module("squares", "def square(n):\n    return n * n\n")
-    try:
+    with closing(Pipeline(tmp_path)) as made:
+        made.module("squares", "def square(n):\n    return n * n\n")
         yield made
-    finally:
-        made.close()

@@ -186,12 +186,9 @@ def test_a_piped_job_is_resumed_and_another_pipe_refused(pipeline: Pipeline) -> 
     pipeline.sink()
     pipeline.worker("squares")
     for text, code in [("1\n2\n", 0), ("1\n3\n", 2), ("1\n2\n", 0)]:
-        ventilator = pipeline.ventilator("builtins:len", "-", "--job", "j", stdin=subprocess.PIPE)
+        ventilator = pipeline.piped(text.encode(), "builtins:len", "-", "--job", "j")
         if len(pipeline.processes) == 3:
             pipeline.worker("builtins:len")
-        assert ventilator.popen.stdin
-        ventilator.popen.stdin.write(text.encode())
-        ventilator.popen.stdin.close()
         assert ventilator.wait() == code, ventilator.err
 
 
@@ -358,9 +355,8 @@ def desk(pipeline: Pipeline) -> Iterator[Pipeline]:
     pipeline.worker("gate", "--slots", "2")
     assert pipeline.run("sink", "enrol", "ventilator", "desk", "--address", f"tcp://127.0.0.1:{port}").wait() == 0
     (pipeline.folder / "desk.key_secret").rename(folder / "desk.key_secret")
-    made = Pipeline(folder)
-    yield made
-    made.close()
+    with contextlib.closing(Pipeline(folder)) as made:
+        yield made
 
 
 def test_results_are_read_on_another_machine_as_they_are_beside_the_ledger(pipeline: Pipeline, desk: Pipeline) -> None:

@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,10 @@ def here(tmp_path: Path) -> Iterator[Pipeline]:
     """A folder whose name has a space."""
     folder = tmp_path / "my farm"
     folder.mkdir()
-    made = Pipeline(folder)
-    made.env |= FREE
-    made.module("squares", "def square(n):\n    return n * n\n")
-    try:
+    with closing(Pipeline(folder)) as made:
+        made.env |= FREE
+        made.module("squares", "def square(n):\n    return n * n\n")
         yield made
-    finally:
-        made.close()
 
 
 def told(here: Pipeline, by: Process, pattern: str) -> Process:

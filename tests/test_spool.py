@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,10 +61,7 @@ def test_a_stream_that_ends_is_done_and_its_spool_goes(pipeline: Pipeline) -> No
     pipeline.worker("text")
 
     def run(content: bytes, *options: str) -> Process:
-        ventilator = pipeline.ventilator("text:size", "-", "--stream", *options, stdin=subprocess.PIPE)
-        assert ventilator.popen.stdin
-        ventilator.popen.stdin.write(content)
-        ventilator.popen.stdin.close()
+        ventilator = pipeline.piped(content, "text:size", "-", "--stream", *options)
         ventilator.wait()
         return ventilator
 
@@ -85,20 +81,13 @@ def test_a_stream_that_ends_is_done_and_its_spool_goes(pipeline: Pipeline) -> No
 def test_what_is_refused_after_it_was_read_from_a_pipe_is_saved_and_named(pipeline: Pipeline) -> None:
     pipeline.sink()
     pipeline.worker("builtins:len")
-
-    def piped(content: bytes) -> Process:
-        ventilator = pipeline.ventilator("builtins:len", "-", "--job", "j", stdin=subprocess.PIPE)
-        assert ventilator.popen.stdin
-        ventilator.popen.stdin.write(content)
-        ventilator.popen.stdin.close()
-        return ventilator
-
-    assert piped(b"a\nbb\n").wait() == 0
-    other = piped(b"ccc\ndddd\n")
+    job = ["builtins:len", "-", "--job", "j"]
+    assert pipeline.piped(b"a\nbb\n", *job).wait() == 0
+    other = pipeline.piped(b"ccc\ndddd\n", *job)
     assert other.wait() == 2
     path = other.wait_for(r"what was read from standard input is kept in (spool/j-\w+\.refused)\n")[1]
     assert (pipeline.folder / path).read_bytes() == b"ccc\ndddd\n"
-    same = piped(b"a\nbb\n")
+    same = pipeline.piped(b"a\nbb\n", *job)
     assert same.wait() == 0
     assert not re.search("is kept in", same.err)
     assert [each.name for each in (pipeline.folder / "spool").iterdir()] == [Path(path).name]

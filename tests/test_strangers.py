@@ -28,7 +28,7 @@ def silent_strangers(port: int, count: int) -> Iterator[None]:
 def test_strangers_neither_end_the_sink_nor_the_job_nor_keep_a_new_key_out(pipeline: Pipeline) -> None:
     pipeline.module("work", SQUARE)
     few = ["sh", "-c", f'ulimit -n {FEW} && exec "$0" "$@"']
-    sink = pipeline.start("sink", "--listen", "127.0.0.1", "--control-port", "0", "--results-port", "0", inside=few)
+    sink = pipeline.sink(inside=few)
     control, results = map(int, sink.wait_for(r"ports (\d+) and (\d+)").groups())
     pipeline.worker("work")
     sink.wait_for("joined")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -109,9 +110,8 @@ class Printed:
 
 @pytest.fixture(scope="module", params=[PRINTING, WRAPPED], ids=["plain", "wrapped"])
 def printed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Printed]:
-    pipeline = Pipeline(tmp_path_factory.mktemp("printing"))
-    pipeline.module("printing", request.param)
-    try:
+    with closing(Pipeline(tmp_path_factory.mktemp("printing"))) as pipeline:
+        pipeline.module("printing", request.param)
         pipeline.sink()
         worker = pipeline.worker("printing", "--slots", "1")
         for job, function in (("one", "say"), ("two", "say_more")):
@@ -121,8 +121,6 @@ def printed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             assert ventilator.wait() in (0, 1), worker.err
         wait_until(lambda: len(SEEN.findall(worker.err)) >= 2 * COUNT or worker.popen.poll() is not None, "all is said")
         yield Printed(pipeline, worker)
-    finally:
-        pipeline.close()
 
 
 def test_a_task_that_prints_succeeds_and_so_do_those_after_it(printed: Printed) -> None:
