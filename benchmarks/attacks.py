@@ -19,6 +19,7 @@ import zmq
 from msgspec import msgpack
 
 from common.protocol.messages import PROTOCOL_VERSION
+from common.protocol.settings import CURVE_BYTES, FRAME_BYTES_MAX
 from common.transport import sockets
 from common.transport.key_files import load
 
@@ -110,13 +111,30 @@ class Peer:
 
     def beat(self, **fields: Any) -> None:
         """One beat."""
-        self.say("beat", **({"serial": 1, "slots": 1, "prefetch": 0, "held": {}, "started": {}} | fields))
+        sockets.send(self.control, _beat(**fields))
+
+    def pull(self) -> "zmq.Socket[bytes]":
+        """Take part as a worker that is given tasks of the farm's job; returns the link that they come by."""
+        (place,) = self.join("work:square")
+        tasks = self.socket(zmq.PULL, place["key"])
+        tasks.connect(f"tcp://127.0.0.1:{place['port']}")
+        return tasks
 
 
-def worker(siege: Siege, name: str = "eve.1") -> Peer:
-    """Eve, an enrolled worker that has joined and gets no tasks."""
-    peer = Peer(siege, "eve", "worker", name)
-    peer.join()
+def _beat(**fields: Any) -> bytes:
+    beat = {"type": "beat", "serial": 1, "slots": 1, "prefetch": 0, "held": {}, "started": {}}
+    return msgpack.encode(beat | fields)
+
+
+def eve(siege: Siege) -> Peer:
+    """An enrolled worker, which has not joined yet."""
+    return Peer(siege, "eve", "worker", "eve.1")
+
+
+def worker(siege: Siege, function: str = "work:other") -> Peer:
+    """Eve, who has joined and gets no tasks."""
+    peer = eve(siege)
+    peer.join(function)
     return peer
 
 
@@ -161,7 +179,7 @@ def greeted(siege: Siege, link: str) -> None:
 
 def large(siege: Siege, link: str) -> None:
     """2,000 connections, each with the largest frame that is taken, but for its last byte"""
-    size = 32_801
+    size = FRAME_BYTES_MAX + CURVE_BYTES
     _crowd(siege, link, GREETING + b"\x06" + size.to_bytes(8) + b"\x05HELLO" + bytes(size - 7))
 
 
@@ -288,7 +306,7 @@ def parts(siege: Siege) -> None:
 
 def large_parts(siege: Siege) -> None:
     """messages of 1,000 frames of 32 KiB"""
-    peer, part = worker(siege), bytes(32_768)
+    peer, part = worker(siege), bytes(FRAME_BYTES_MAX)
     for _ in siege.turns(0.2):
         for _ in range(1_000):
             peer.results.send(part, zmq.SNDMORE, copy=False)
@@ -338,23 +356,18 @@ def tagged_bombs(siege: Siege) -> None:
 
 def beats(siege: Siege) -> None:
     """beats, as many as it can send"""
-    _flood(siege, "control", msgpack.encode(_beat({})), 0)
+    _flood(siege, "control", _beat(), 0)
 
 
 def large_beats(siege: Siege) -> None:
     """beats that name 200,000 batches of each of four jobs"""
     many = [[2**40 + number, 99_999, 999_999] for number in range(200_000)]
-    _flood(siege, "control", msgpack.encode(_beat({f"x{number}": many for number in range(4)})), 0.2)
-
-
-def _beat(held: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "beat", "serial": 1, "slots": 1, "prefetch": 0, "held": held, "started": {}}
+    _flood(siege, "control", _beat(held={f"x{number}": many for number in range(4)}), 0.2)
 
 
 def claimed_batches(siege: Siege) -> None:
     """beats that name every batch of the job, and returns of all of them"""
-    peer = Peer(siege, "eve", "worker", "eve.1")
-    peer.join("work:square")
+    peer = worker(siege, "work:square")
     for number in siege.turns(0.25):
         first = 10_000 * (number % 1_000)
         held = [[each, count, 1] for each in range(first, first + 20_000, 200) for count in (1, 10, 100, 200)]
@@ -365,10 +378,8 @@ def claimed_batches(siege: Siege) -> None:
 
 def pulls(siege: Siege) -> None:
     """pulls tasks, and keeps them without a word"""
-    peer = Peer(siege, "eve", "worker", "eve.1")
-    (place,) = peer.join("work:square")
-    tasks = peer.socket(zmq.PULL, place["key"])
-    tasks.connect(f"tcp://127.0.0.1:{place['port']}")
+    peer = eve(siege)
+    tasks = peer.pull()
     for _ in siege.turns(0.25):
         peer.beat()
         while tasks.poll(0):
@@ -377,10 +388,8 @@ def pulls(siege: Siege) -> None:
 
 def bad_results(siege: Siege) -> None:
     """pulls tasks, and answers with values that nobody can decode"""
-    peer = Peer(siege, "eve", "worker", "eve.1")
-    (place,) = peer.join("work:square")
-    tasks = peer.socket(zmq.PULL, place["key"])
-    tasks.connect(f"tcp://127.0.0.1:{place['port']}")
+    peer = eve(siege)
+    tasks = peer.pull()
     serials = itertools.count(1)
     for number in siege.turns(0.02):
         while tasks.poll(0):
@@ -394,10 +403,8 @@ def bad_results(siege: Siege) -> None:
 
 def heavy_results(siege: Siege) -> None:
     """pulls tasks, and answers with a value of 15 million empty arrays"""
-    peer = Peer(siege, "eve", "worker", "eve.1")
-    (place,) = peer.join("work:square")
-    tasks = peer.socket(zmq.PULL, place["key"])
-    tasks.connect(f"tcp://127.0.0.1:{place['port']}")
+    peer = eve(siege)
+    tasks = peer.pull()
     serials = itertools.count(1)
     for _ in siege.turns(0.25):
         if tasks.poll(0):
