@@ -24,6 +24,8 @@ BatchRange = tuple[Index, BatchCount]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=100)]
 Function = Annotated[str, Meta(pattern=r"^[^\s:\x00-\x1f\x7f]+:[^\s:\x00-\x1f\x7f]+\Z", max_length=300)]
 Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
+Rate = Annotated[float, Meta(ge=0, le=1e9)]
+"""Tasks in a second."""
 Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
 BatchName = tuple[Index, BatchCount, Attempt]
 """What a batch is called within its job: its first task's index, how many tasks it has, and the attempt at them."""

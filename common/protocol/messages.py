@@ -27,6 +27,7 @@ from .fields import (
     Name,
     NamesByJob,
     Obstacle as Obstacle,
+    Rate,
     Outcomes as Outcomes,
     PROTOCOL_VERSION as PROTOCOL_VERSION,
     Port,
@@ -373,7 +374,7 @@ class Closed(Message, frozen=True):
 
 
 class JobReport(Struct, frozen=True, gc=False):
-    """One open job as the sink sees it."""
+    """One open job as the sink sees it; `rate` is how many tasks were recorded in a second, of late."""
 
     job: Name
     function: Function
@@ -381,6 +382,7 @@ class JobReport(Struct, frozen=True, gc=False):
     failed: Count
     total: Count | None
     workers: Count
+    rate: Rate
 
 
 class WorkerReport(Struct, frozen=True, gc=False):

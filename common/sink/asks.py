@@ -20,6 +20,9 @@ class Asks:
     def ask(self, now: float, open_job: OpenJob, message: Ask) -> list[Output]:
         """Take a job's request."""
         open_job.asked_after, open_job.asked_at = message.after, now
+        job = self._ledger.job(open_job.job)
+        assert job is not None
+        open_job.pace.note(now, job.done)
         return self._answer(open_job, even_if_none=False)
 
     def committed(self, row_sets: list[RowSet]) -> list[Output]:

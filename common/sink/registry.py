@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+from ..pace import Pace
 from ..protocol.messages import HELD_FACTOR, BatchName, Beat, JobReport, Member, Place, Places, Report, WorkerReport
 from ..protocol.settings import Timing
 from ..protocol.users import User
@@ -71,6 +72,7 @@ class OpenJob:
     retry_failed: bool = False
     origin: bytes = b""
     """What its batches bear."""
+    pace: Pace = field(default_factory=Pace)
     contested_at: dict[str, dict[str, float]] = field(default_factory=dict)
     """By key: when each other ventilator first asked for this job."""
 
@@ -173,6 +175,7 @@ class Registry:
                     jobs[open_job.job].failed,
                     jobs[open_job.job].total,
                     len(self.crew_of(open_job)),
+                    open_job.pace.rate(now),
                 )
                 for open_job in self.open_jobs.values()
             ],

@@ -5,7 +5,8 @@ import os
 import sys
 
 from .. import console
-from .progress_line import Pace, Style, for_terminal, in_words
+from ..pace import Pace
+from .progress_line import Style, for_terminal, in_words
 from .summary import Standing
 
 log = logging.getLogger(__name__)

@@ -1,41 +1,15 @@
 """How far a job is, in a line that fits: counts, percent, rate and time left come first, the job's name last."""
 
-from collections import deque
 from dataclasses import dataclass
 
+from ..pace import duration, rate_text
 from ..plain_text import counted
-from .summary import Standing, duration, rate_text
+from .summary import Standing
 
 _GAP = "  "
 _BAR_COLUMNS = 20
 _BAR_COLUMNS_MIN = 6
 _NAME_COLUMNS_MIN = 8
-
-
-class Pace:
-    """Tasks in a second, from the last seconds, or from the last tasks where these took longer. `now` is in seconds."""
-
-    _SPAN_S = 5.0
-    _TASKS = 10
-
-    def __init__(self) -> None:
-        self._history: deque[tuple[float, int]] = deque()
-        """When which count was reached."""
-
-    def note(self, now: float, done: int) -> None:
-        """This many tasks are done now."""
-        history = self._history
-        if not history or done != history[-1][1]:
-            history.append((now, done))
-        while len(history) > 2 and history[1][0] <= now - self._SPAN_S and history[1][1] <= done - self._TASKS:
-            history.popleft()
-
-    def rate(self, now: float) -> float:
-        """Tasks in a second; 0 while nothing is known."""
-        if not self._history:
-            return 0.0
-        (then, before), (_, done) = self._history[0], self._history[-1]
-        return max(0.0, (done - before) / (now - then)) if now > then else 0.0
 
 
 @dataclass(frozen=True, slots=True)

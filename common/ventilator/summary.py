@@ -7,6 +7,7 @@ from enum import Enum, auto
 
 from ..errors import AnotherInput, ExitCode, JobCancelled, NoWorkerHere, OperatorError, SinkGone
 from ..log_line import LogLine
+from ..pace import duration, rate_text
 from ..plain_text import counted
 from ..protocol.messages import Closed
 
@@ -151,24 +152,3 @@ def done(job: str, closed: Closed, seconds: float, results_options: Sequence[str
     failed = " --failed" if closed.failed else ""
     lines.append(LogLine("info", f"results: python sink.py results {job}{failed}{where}"))
     return JobEnd(ExitCode.TASKS_FAILED if closed.failed else ExitCode.OK, lines)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people."""
-    whole = round(seconds)
-    if whole < 10:
-        return f"{seconds:.2g} s"
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 86400:,} d {whole % 86400 // 3600:02} h"
-
-
-def rate_text(rate: float) -> str:
-    """A rate for people: slow ones by the minute or the hour."""
-    if not rate or rate >= 1:
-        return f"{rate:,.0f}/s" if not rate or rate >= 100 else f"{rate:.1f}/s"
-    return f"{rate * 60:.1f}/min" if rate * 60 >= 1 else f"{rate * 3600:.2g}/h"

@@ -23,9 +23,9 @@ def closure() -> Callable[[int], int]:
 
 
 def test_a_function_of_a_module_has_its_name() -> None:
-    found = named(summary.duration)
+    found = named(summary.cancelled)
     assert (found.name, found.exposed, found.script) == (
-        "common.ventilator.summary:duration",
+        "common.ventilator.summary:cancelled",
         "common.ventilator.summary",
         None,
     )
@@ -57,7 +57,7 @@ def test_what_workers_cannot_import_is_refused_in_words(function: Any, words: st
 
 
 def test_a_decorated_function_that_is_not_its_modules_is_refused() -> None:
-    @functools.wraps(summary.duration)
+    @functools.wraps(summary.cancelled)
     def wrapper(seconds: float) -> str:
         return ""
 

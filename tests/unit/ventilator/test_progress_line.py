@@ -5,8 +5,8 @@ import re
 import pytest
 
 from common.ventilator.progress import ProgressDisplay
-from common.ventilator.progress_line import Pace, Style, for_terminal, in_words
-from common.ventilator.summary import Standing, rate_text
+from common.ventilator.progress_line import Style, for_terminal, in_words
+from common.ventilator.summary import Standing
 
 JOB = "statistics-median-20261126-064034-123"
 MANY = Standing(12_345_678, 0, 100_000_000, 40, 12, 480)
@@ -66,26 +66,6 @@ def test_in_words() -> None:
         in_words(Standing(0, 0, 1, 1, 1, 3), 0.0)
         == "0/1, 0%, 0/s, 0 failed, 1 worker with 3 slots, 1 batch outstanding"
     )
-
-
-@pytest.mark.parametrize(
-    ("rate", "text"),
-    [(0.0, "0/s"), (333_000.4, "333,000/s"), (12.34, "12.3/s"), (1.0, "1.0/s"), (0.5, "30.0/min"),
-     (1 / 60, "1.0/min"), (1 / 3600, "1/h"), (0.0125, "45/h")],
-)  # fmt: skip
-def test_a_rate_has_a_unit_in_which_it_is_a_number(rate: float, text: str) -> None:
-    assert rate_text(rate) == text
-
-
-def test_the_pace_is_that_of_the_last_seconds_or_of_the_last_tasks() -> None:
-    fast, slow = Pace(), Pace()
-    for second in range(100):
-        fast.note(second, 1_000 * min(second, 50))
-        slow.note(60 * second, second)
-    assert fast.rate(50) == pytest.approx(1_000)
-    assert fast.rate(99) < 200
-    assert slow.rate(60 * 99) == pytest.approx(1 / 60)
-    assert Pace().rate(5) == 0
 
 
 def test_what_earlier_runs_have_recorded_is_not_this_runs_pace(caplog: pytest.LogCaptureFixture) -> None:
