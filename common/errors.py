@@ -10,6 +10,8 @@ class ExitCode(IntEnum):
     TASKS_FAILED = 1
     WRONG_USE = 2
     CANCELLED = 3
+    NO_WORKER = 3
+    """Of the sink's `status`, for scripts."""
     INTERRUPTED = 130
 
 

@@ -102,19 +102,55 @@ def test_jobs_and_status(pipeline: Pipeline) -> None:
         "gate", "import os, time\ndef wait(n):\n    while not os.path.exists('open'):\n        time.sleep(.01)\n"
     )
     sink = pipeline.sink()
+    assert pipeline.run("sink", "status").wait() == 3, "no worker is here"
     pipeline.worker("gate", "squares", "--slots", "2", "--name", "lab1")
     sink.wait_for("joined")
-    assert "no running job" in pipeline.run("sink", "status").out
+    idle = pipeline.run("sink", "status")
+    assert (idle.wait(), "no running job" in idle.out) == (0, True)
     (pipeline.folder / "in.txt").write_text("line\n" * 40)
     ventilator = pipeline.ventilator("gate:wait", "in.txt", "--job", "j", "--batch", "1")
     wait_until(lambda: "\t2\t2\t4\t" in pipeline.run("sink", "status").out, "two of two slots run")
     status = pipeline.run("sink", "status").out
     assert re.search(r"lab1\.\S+\tworker\t127\.0\.0\.1\t2\t2\t4\t", status), status
-    assert "j\tgate:wait\t0\t0\t40\t1" in status, "the total is known although most of the input was not taken"
+    assert "j\tgate:wait\t0\t0\t40\t0\t0/s\t?\t1" in status, (
+        "the total is known although most of the input was not taken"
+    )
     assert "j\tgate:wait\topen\t0\t0\t40\t" in pipeline.run("sink", "jobs").out
+    report = json.loads(pipeline.run("sink", "status", "--json").out)
+    assert [(job["job"], job["done"], job["total"]) for job in report["jobs"]] == [("j", 0, 40)]
     (pipeline.folder / "open").touch()
     assert ventilator.wait() == 0
     assert "j\tgate:wait\tdone\t40\t0\t40\t" in pipeline.run("sink", "jobs").out
+    assert [json.loads(line)["state"] for line in pipeline.run("sink", "jobs", "--json").out.splitlines()] == ["done"]
+
+
+def test_the_status_is_watched_until_ctrl_c(pipeline: Pipeline) -> None:
+    sink = pipeline.sink()
+    pipeline.worker("squares", "--slots", "2", "--name", "lab1")
+    sink.wait_for("joined")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
+    command = [sys.executable, str(TOP / "sink.py"), "status", "--watch"]
+    watch = subprocess.Popen(
+        command, cwd=pipeline.folder, env=pipeline.env | {"TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    shown, interrupted = b"", False
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+            if b"1 worker, 0 of 2 slots busy" in shown and sink.popen.poll() is None:
+                sink.kill()
+            if b"does not answer" in shown and not interrupted:
+                interrupted = True
+                watch.send_signal(signal.SIGINT)
+    except OSError:
+        pass
+    os.close(ours)
+    assert watch.wait(PATIENCE_S) == 0, shown
+    assert shown.endswith(b"\x1b[?25h\x1b[?1049l"), "the terminal is as it was"
+    piped = pipeline.run("sink", "status", "--watch")
+    assert (piped.wait(), "--watch needs a terminal" in piped.err) == (2, True)
 
 
 def test_enrol_roster_revoke(pipeline: Pipeline) -> None:

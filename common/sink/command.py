@@ -15,7 +15,7 @@ import typer
 
 from .. import console, options, own_process
 from ..default_files import DEFAULT_KEYS, DEFAULT_LEDGER
-from ..errors import OperatorError
+from ..errors import ExitCode, OperatorError
 from ..help_page import ARGUMENTS, CONNECTION, PRINT, Group
 from ..log_writer import LogFormat
 from ..protocol.settings import CONTROL_PORT, RESULTS_PORT
@@ -40,6 +40,8 @@ Listen = Annotated[
 ]
 ControlPort = Annotated[int, options.port("TRADEWIND_CONTROL_PORT", "The port of the control link.")]
 ResultsPort = Annotated[int, options.port("TRADEWIND_RESULTS_PORT", "The port of the results link.")]
+AsJson = Annotated[bool, options.flag(PRINT, None, "Print JSON, for scripts.", "--json")]
+Watch = Annotated[bool, options.flag(PRINT, None, "Show it on the whole terminal, anew each second.", "--watch")]
 LastJob = Annotated[str | None, options.argument(PRINT, "JOB", "The job. Without it, the last one is printed.")]
 FormatOption = Annotated[Format, options.option(PRINT, None, "jsonl|csv", "How to print: JSON lines or CSV.")]
 Failed = Annotated[bool, options.flag(PRINT, None, "Print only tasks that failed.", "--failed")]
@@ -141,8 +143,9 @@ def jobs(
     keys: options.Keys = DEFAULT_KEYS,
     key: ReadersKey = None,
     sink: options.Sink = None,
+    as_json: AsJson = False,
 ) -> None:
-    """List the jobs of the ledger with their state.
+    """List the jobs of the ledger with their state; with --json as an object a line.
 
     They are read from the ledger's file, or with --key or --sink from the running sink, on any machine.
     """
@@ -151,7 +154,7 @@ def jobs(
     with closing(opened_reader(context, ledger, keys, key, sink)) as reader:
         found = reader.jobs()
     with console.pipe_may_close():
-        tables.print_jobs(found)
+        (tables.print_jobs_as_json if as_json else tables.print_jobs)(found)
 
 
 def opened_reader(
@@ -191,17 +194,35 @@ def open_remote(keys: Path, key: Path | None, sink: str | None) -> "RemoteReader
 
 
 @app.command(**console.look())
-def status(keys: options.Keys = DEFAULT_KEYS, key: AnyKey = None, sink: options.Sink = None) -> None:
-    """Show the workers and the jobs of the running sink."""
+def status(
+    keys: options.Keys = DEFAULT_KEYS,
+    key: AnyKey = None,
+    sink: options.Sink = None,
+    as_json: AsJson = False,
+    watch: Watch = False,
+) -> None:
+    """Show the workers and the open jobs of the running sink.
+
+    The exit code is 3 when no worker is here, so that scripts can wait for one. Ctrl-C ends --watch.
+    """
     from ..protocol.messages import Query, Report
     from ..transport.sink_talk import ask_sink
     from . import tables
     from .key_folder import KeyFolder
 
+    if watch and as_json:
+        raise OperatorError("--watch is for people, --json for scripts: leave one of them out")
+    if watch:
+        from .status_screen import watch_status
+
+        watch_status(key or KeyFolder(keys).local_made(OBSERVER), READERS, sink)
+        return
     console.start_log("sink")
     report = ask_sink(key or KeyFolder(keys).local_made(OBSERVER), READERS, sink, Query(), Report)
     with console.pipe_may_close():
-        tables.print_report(report)
+        (tables.print_report_as_json if as_json else tables.print_report)(report)
+    if not report.workers:
+        raise typer.Exit(ExitCode.NO_WORKER)
 
 
 @app.command(**console.look())

@@ -4,13 +4,15 @@ import codecs
 import csv
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
 from ..errors import OperatorError
+from ..pace import duration, rate_text
 from ..plain_text import ascii_json, in_json, one_line
-from ..protocol.messages import Report
+from ..protocol.messages import JobReport, Report, WorkerReport
 from ..protocol.users import User
 from ..transport import clock
 from .arguments import is_line
@@ -20,6 +22,8 @@ from .store import JobSummary, Row
 _VOICE_S = 5.0
 _COLUMNS = ("task", "status", "value", "error", "attempt", "worker", "seconds", "argument", "argument_digest")
 _TASKS_NAMED = 5
+_CREW = ("worker", "key", "address", "slots", "running", "held", "last beat")
+_OPEN_JOBS = ("job", "function", "ok", "failed", "total", "%", "rate", "time left", "workers")
 _GAP = 2
 """Between two columns of a table."""
 
@@ -39,7 +43,7 @@ class _Printer:
         self._csv = (
             csv.writer(_Screen() if sys.stdout.isatty() else sys.stdout, lineterminator="\n") if as_csv else None
         )
-        self._escaped = in_json if codecs.lookup(sys.stdout.encoding).name.startswith("utf") else ascii_json
+        self._escaped = _escaping()
         if self._csv:
             self._csv.writerow(_COLUMNS)
 
@@ -92,6 +96,11 @@ def print_results(rows: Iterable[Row | None], as_csv: bool) -> None:
     sys.stdout.flush()
 
 
+def _escaping() -> Callable[[str], str]:
+    """What makes JSON harmless for standard output."""
+    return in_json if codecs.lookup(sys.stdout.encoding).name.startswith("utf") else ascii_json
+
+
 def _cell(stored: Any, json: int | None) -> Any:
     return stored if isinstance(stored, str) or stored is None else as_json(stored, json)
 
@@ -140,7 +149,7 @@ def _argument_line(row: Row, as_text: bool) -> bytes | None:
 def print_jobs(jobs: Iterable[JobSummary]) -> None:
     """All jobs of a ledger."""
     _print_table(
-        ("job", "function", "state", "ok", "failed", "total", "opened (UTC)", "ended (UTC)"),
+        ("job", "function", "state", "ok", "failed", "total", "%", "opened (UTC)", "ended (UTC)"),
         [
             (
                 job.name,
@@ -149,6 +158,7 @@ def print_jobs(jobs: Iterable[JobSummary]) -> None:
                 job.done - job.failed,
                 job.failed,
                 "?" if job.total is None else job.total,
+                percent(job.done, job.total),
                 job.opened_at.removesuffix("+00:00"),
                 (job.ended_at or "").removesuffix("+00:00"),
             )
@@ -159,42 +169,50 @@ def print_jobs(jobs: Iterable[JobSummary]) -> None:
     )
 
 
+def print_jobs_as_json(jobs: Iterable[JobSummary]) -> None:
+    """All jobs of a ledger, a JSON object a line."""
+    for job in jobs:
+        fields = asdict(job)
+        fields = {"job": fields.pop("name"), **fields}
+        print(_escaping()(msgspec.json.encode(fields).decode()))
+
+
 def print_report(report: Report) -> None:
     """The workers and jobs of a running sink."""
-    _print_table(
-        ("worker", "key", "address", "slots", "running", "held", "last beat"),
-        [
-            (
-                each.worker,
-                each.key,
-                each.address,
-                each.slots,
-                each.running,
-                each.held,
-                f"{each.silent_s:.1f} s ago",
-            )
-            for each in report.workers
-        ],
-        "no worker",
-        spare=("key", "address"),
-    )
+    _print_table(_CREW, [cells_of_worker(each) for each in report.workers], "no worker", spare=("key", "address"))
     print()
-    _print_table(
-        ("job", "function", "ok", "failed", "total", "workers"),
-        [
-            (
-                each.job,
-                each.function,
-                each.done - each.failed,
-                each.failed,
-                "?" if each.total is None else each.total,
-                each.workers,
-            )
-            for each in report.jobs
-        ],
-        "no running job",
-        spare=("function",),
-    )
+    spare = ("function", "workers", "%")
+    _print_table(_OPEN_JOBS, [cells_of_job(each) for each in report.jobs], "no running job", spare)
+
+
+def print_report_as_json(report: Report) -> None:
+    """The same as one JSON object: a `report` of the protocol without its type."""
+    print(_escaping()(msgspec.json.encode({"jobs": report.jobs, "workers": report.workers}).decode()))
+
+
+def cells_of_worker(worker: WorkerReport) -> tuple[object, ...]:
+    """A row of the crew's table."""
+    silent = f"{worker.silent_s:.1f} s ago"
+    return worker.worker, worker.key, worker.address, worker.slots, worker.running, worker.held, silent
+
+
+def cells_of_job(job: JobReport) -> tuple[object, ...]:
+    """A row of the table of open jobs."""
+    total = "?" if job.total is None else job.total
+    counts = job.done - job.failed, job.failed, total, percent(job.done, job.total)
+    return job.job, job.function, *counts, rate_text(job.rate), time_left(job), job.workers
+
+
+def percent(done: int, total: int | None) -> str:
+    """How much of it is done."""
+    if total is None:
+        return "?"
+    return f"{100 * done // total if total else 100}"
+
+
+def time_left(job: JobReport) -> str:
+    """Until the job is done at this rate."""
+    return "?" if job.total is None or not job.rate else duration((job.total - job.done) / job.rate)
 
 
 def print_roster(users: Iterable[User]) -> None:

@@ -43,7 +43,7 @@ SHELL = {
         f"worker.{name}"
         for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores", "edits")
     ),
-    *(f"sink.{name}" for name in ("command", "loop", "key_folder", "roster_watch", "tables")),
+    *(f"sink.{name}" for name in ("command", "loop", "key_folder", "roster_watch", "tables", "status_screen")),
     *(
         f"sink.{name}"
         for name in ("ledgers", "sqlite_file", "sqlite_ledger", "sqlite_pages", "ledger_reader", "remote_reader")

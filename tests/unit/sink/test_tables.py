@@ -39,7 +39,8 @@ def test_a_name_is_shown_as_it_is_and_on_one_line(out: io.StringIO, name: str, m
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setenv("COLUMNS", "200")
     tables.print_jobs([JobSummary("j", name, "done", 3, 3, 1, "2026-11-26T06:40:34+00:00", None)])
-    tables.print_report(Report([JobReport("j", name, 0, 0, None, 1)], [WorkerReport("w", name, "::1", 1, 0, 0, 1.0)]))
+    job, worker = JobReport("j", name, 0, 0, None, 1, 0.0), WorkerReport("w", name, "::1", 1, 0, 0, 1.0)
+    tables.print_report(Report([job], [worker]))
     printed = re.sub(r"\x1b\[[\d;]*m", "", text_of(out))  # the heads of the tables are bold
     shown = tables.one_line(name)
     assert printed.count(shown) == 3
@@ -70,13 +71,43 @@ def test_tasks_that_are_ok_and_failed_ones_are_told_apart(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tables.print_jobs([JobSummary("j", "m:f", "open", 9, 5, 2, "2026-11-26T06:40:34+00:00", None)])
-    tables.print_report(Report([JobReport("j", "m:f", 5, 2, 9, 1)], []))
+    tables.print_report(Report([JobReport("j", "m:f", 5, 2, 9, 1, 2.0)], []))
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert dict(zip(lines[0], lines[1], strict=True)) | {"state": ""} == {
-        "job": "j", "function": "m:f", "state": "", "ok": "3", "failed": "2", "total": "9",
+        "job": "j", "function": "m:f", "state": "", "ok": "3", "failed": "2", "total": "9", "%": "55",
         "opened (UTC)": "2026-11-26T06:40:34", "ended (UTC)": "",
     }  # fmt: skip
-    assert lines[-2:] == [["job", "function", "ok", "failed", "total", "workers"], ["j", "m:f", "3", "2", "9", "1"]]
+    assert lines[-2:] == [
+        ["job", "function", "ok", "failed", "total", "%", "rate", "time left", "workers"],
+        ["j", "m:f", "3", "2", "9", "55", "2.0/s", "2 s", "1"],
+    ]
+
+
+def test_what_is_not_known_of_a_job_is_a_question_mark(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [JobReport("a", "m:f", 5, 0, None, 1, 2.0), JobReport("b", "m:f", 0, 0, 0, 1, 0.0)]
+    tables.print_report(Report(jobs, []))
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    assert first.split("\t")[4:] == ["?", "?", "2.0/s", "?", "1"]
+    assert second.split("\t")[4:] == ["0", "100", "0/s", "?", "1"]
+
+
+def test_json_has_what_the_tables_have(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.print_jobs_as_json(JOBS)
+    tables.print_report_as_json(
+        Report([JobReport("j", "m:\u202ef", 5, 2, 9, 1, 2.0)], [WorkerReport("w", "k", "::1", 4, 1, 2, 0.5)])
+    )
+    *jobs, report = capsys.readouterr().out.splitlines()
+    assert json.loads(jobs[1]) == {
+        "job": "first", "function": "mine:square", "state": "cancelled", "total": None, "done": 7, "failed": 0,
+        "opened_at": "2026-11-26T06:40:34", "ended_at": "2026-11-26T06:40:35",
+    }  # fmt: skip
+    assert report.isprintable()
+    assert json.loads(report) == {
+        "jobs": [{"job": "j", "function": "m:\u202ef", "done": 5, "failed": 2, "total": 9, "workers": 1, "rate": 2.0}],
+        "workers": [
+            {"worker": "w", "key": "k", "address": "::1", "slots": 4, "running": 1, "held": 2, "silent_s": 0.5}
+        ],
+    }
 
 
 JOBS = [

@@ -1,0 +1,115 @@
+"""`status --watch`: the crew and the open jobs on the whole terminal, anew each second, until Ctrl-C."""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
+from rich.text import Text
+
+from .. import console
+from ..errors import OperatorError, SinkGone
+from ..pace import rate_text
+from ..plain_text import counted, one_line
+from ..protocol.messages import JobReport, Query, Report, WorkerReport
+from ..transport import clock
+from ..transport.sink_talk import SinkTalk
+from .tables import percent, time_left
+
+_EACH_S = 1.0
+_ANSWER_S = 2.0
+_QUIET_S = 3.0
+"""A worker beats each second."""
+_BAR_COLUMNS = 20
+_COLUMNS_FOR_ALL = 80
+"""On a narrower terminal, bars and addresses are left out."""
+_BESIDE_ROWS = 7
+"""Lines that are not rows of the two tables."""
+
+
+def watch_status(key: Path, roles: tuple[str, ...], sink: str | None) -> None:
+    """Show the sink's report until Ctrl-C. Raises OperatorError when the sink cannot be joined."""
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        raise OperatorError("--watch needs a terminal: leave it out, or use --json in scripts")
+    console.start_log("sink")
+    screen = Console()
+    with closing(SinkTalk(key, roles, sink)) as talk:
+        report = talk.ask(Query(), Report, by=clock.now() + _ANSWER_S)
+        # What the link would log is in the picture.
+        logging.disable(logging.WARNING)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            with Live(console=screen, screen=True, auto_refresh=False) as live:
+                trouble = ""
+                while True:
+                    live.update(picture(report, screen.width, screen.height, trouble), refresh=True)
+                    time.sleep(_EACH_S)
+                    try:
+                        report, trouble = talk.ask(Query(), Report, by=clock.now() + _ANSWER_S), ""
+                    except SinkGone as gone:
+                        trouble = console.as_typed(str(gone))
+        except KeyboardInterrupt:
+            # The way to end it.
+            return
+
+
+def picture(report: Report, columns: int, rows: int, trouble: str) -> RenderableType:
+    """What is shown on a terminal of this size; `trouble` says why the report is an old one."""
+    slots, running = (sum(getattr(each, name) for each in report.workers) for name in ("slots", "running"))
+    crew = f"{counted(len(report.workers), 'worker')}, {running:,} of {counted(slots, 'slot')} busy"
+    jobs = f"{counted(len(report.jobs), 'open job')}, {rate_text(sum(job.rate for job in report.jobs))}"
+    head = Text(f"{crew}   {jobs}", style="bold", no_wrap=True, overflow="ellipsis")
+    room = max(2, rows - _BESIDE_ROWS)
+    job_rows = min(len(report.jobs), max(room // 2, room - len(report.workers)))
+    parts: list[RenderableType] = [
+        head,
+        Text(one_line(trouble), style="bold red"),
+        _jobs(report.jobs, job_rows, columns >= _COLUMNS_FOR_ALL),
+    ]
+    return Group(*parts, Text(), _crew(report.workers, room - max(1, job_rows), columns >= _COLUMNS_FOR_ALL))
+
+
+def _jobs(jobs: Sequence[JobReport], rows: int, with_bar: bool) -> RenderableType:
+    if not jobs:
+        return Text("no running job", style="dim")
+    numbers = [Column(name, justify="right", no_wrap=True) for name in ("done", "%", "failed", "rate", "time left")]
+    bars = [Column("", width=_BAR_COLUMNS)] if with_bar else []
+    table = Table(_names("job"), *bars, *numbers, box=None, pad_edge=False, expand=True)
+    for job in jobs[:rows]:
+        done = f"{job.done:,}/{'?' if job.total is None else format(job.total, ',')}"
+        failed = Text(f"{job.failed:,}", style="red" if job.failed else "")
+        bar = Text() if job.total is None else ProgressBar(max(1, job.total), job.done, width=_BAR_COLUMNS)
+        cells = done, percent(job.done, job.total), failed, rate_text(job.rate), time_left(job)
+        table.add_row(Text(one_line(job.job)), *([bar] if with_bar else []), *cells)
+    return _with_rest(table, len(jobs) - rows)
+
+
+def _crew(workers: Sequence[WorkerReport], rows: int, with_addresses: bool) -> RenderableType:
+    if not workers:
+        return Text("no worker", style="red")
+    numbers = [Column(name, justify="right", no_wrap=True) for name in ("running", "slots", "held", "last beat")]
+    others = [_names("address"), _names("key")] if with_addresses else []
+    table = Table(_names("worker"), *numbers, *others, box=None, pad_edge=False, expand=True)
+    by_trouble = sorted(workers, key=lambda each: (each.silent_s < _QUIET_S, -each.running, each.worker))
+    for each in by_trouble[:rows]:
+        silent = Text(f"{each.silent_s:.1f} s ago", style="red" if each.silent_s >= _QUIET_S else "")
+        name = Text(one_line(each.worker))
+        where = (each.address, Text(one_line(each.key))) if with_addresses else ()
+        table.add_row(name, str(each.running), str(each.slots), str(each.held), silent, *where)
+    return _with_rest(table, len(workers) - rows)
+
+
+def _names(head: str) -> Column:
+    return Column(head, ratio=1, no_wrap=True, overflow="ellipsis")
+
+
+def _with_rest(table: Table, left_out: int) -> RenderableType:
+    return Group(table, Text(f"and {left_out:,} more", style="dim")) if left_out > 0 else table
