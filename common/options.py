@@ -58,7 +58,8 @@ def port(env: str, text: str, default: str | None = None) -> Any:
 
 def expected(parameter: Any) -> str:
     """The values that an option takes, to say when it was given another one; empty when no words are known."""
-    text = _VALUES.get(parameter.metavar, parameter.metavar.replace("|", " or ") if "|" in parameter.metavar else "")
+    choices = ", ".join(parameter.metavar.split("|")[:-1]) + " or " + parameter.metavar.rpartition("|")[2]
+    text = _VALUES.get(parameter.metavar, choices if "|" in parameter.metavar else "")
     # Newer typers have the limits at the option, older ones at its type.
     least, most = (getattr(parameter, at, getattr(getattr(parameter, "type", None), at, None)) for at in ("min", "max"))
     if most is not None:

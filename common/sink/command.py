@@ -6,7 +6,6 @@ What a command needs is imported when it runs, so that `--help` and the shell's 
 import socket
 from contextlib import closing
 from dataclasses import replace
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,19 +19,13 @@ from ..help_page import ARGUMENTS, CONNECTION, PRINT, Group
 from ..log_writer import LogFormat
 from ..protocol.settings import CONTROL_PORT, RESULTS_PORT
 from ..protocol.users import OBSERVER, VENTILATOR, WORKER
+from .result_formats import Format, misuse
 
 if TYPE_CHECKING:
     from .remote_reader import RemoteReader
     from .store import Reader
 
 app = console.application()
-
-
-class Format(StrEnum):
-    """How `results` prints."""
-
-    jsonl = "jsonl"
-    csv = "csv"
 
 
 Listen = Annotated[
@@ -43,7 +36,9 @@ ResultsPort = Annotated[int, options.port("TRADEWIND_RESULTS_PORT", "The port of
 AsJson = Annotated[bool, options.flag(PRINT, None, "Print JSON, for scripts.", "--json")]
 Watch = Annotated[bool, options.flag(PRINT, None, "Show it on the whole terminal, anew each second.", "--watch")]
 LastJob = Annotated[str | None, options.argument(PRINT, "JOB", "The job. Without it, the last one is printed.")]
-FormatOption = Annotated[Format, options.option(PRINT, None, "jsonl|csv", "How to print: JSON lines or CSV.")]
+FormatOption = Annotated[
+    Format, options.option(PRINT, None, "jsonl|csv|values", "How to print: JSON lines, CSV, or the values only.")
+]
 Failed = Annotated[bool, options.flag(PRINT, None, "Print only tasks that failed.", "--failed")]
 Follow = Annotated[bool, options.flag(PRINT, None, "Print results as they arrive, until the job ends.", "--follow")]
 Arguments = Annotated[
@@ -124,8 +119,9 @@ def results(
     """
     from . import tables
 
-    if arguments and (follow or format is Format.csv):
-        raise OperatorError("--arguments prints lines of input: leave out --follow and --format")
+    given = {"--failed": failed, "--follow": follow, "--arguments": arguments}
+    if wrong := misuse(format, [name for name, is_given in given.items() if is_given]):
+        raise OperatorError(wrong)
     with closing(opened_reader(context, ledger, keys, key, sink)) as reader:
         number = reader.job(job)
         in_order = partial(reader.rows, number, failed)
@@ -133,7 +129,7 @@ def results(
             if arguments:
                 tables.print_arguments(in_order)
             else:
-                tables.print_results(reader.follow(number, failed) if follow else in_order(), format is Format.csv)
+                tables.print_results(reader.follow(number, failed) if follow else in_order(), format)
 
 
 @app.command(**console.look())

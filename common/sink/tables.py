@@ -11,11 +11,12 @@ import msgspec
 
 from ..errors import OperatorError
 from ..pace import duration, rate_text
-from ..plain_text import ascii_json, in_json, one_line
+from ..plain_text import ascii_json, counted, in_json, one_line
 from ..protocol.messages import JobReport, Report, WorkerReport
 from ..protocol.users import User
 from ..transport import clock
 from .arguments import is_line
+from .result_formats import Format
 from .rows import as_json
 from .store import JobSummary, Row
 
@@ -39,9 +40,14 @@ class _Screen:
 class _Printer:
     """Rows to standard output."""
 
-    def __init__(self, as_csv: bool) -> None:
+    def __init__(self, format: Format) -> None:
+        self.left_out = 0
+        """How many failed tasks were passed over."""
+        self._values_only = format is Format.values
         self._csv = (
-            csv.writer(_Screen() if sys.stdout.isatty() else sys.stdout, lineterminator="\n") if as_csv else None
+            csv.writer(_Screen() if sys.stdout.isatty() else sys.stdout, lineterminator="\n")
+            if format is Format.csv
+            else None
         )
         self._escaped = _escaping()
         if self._csv:
@@ -64,6 +70,12 @@ class _Printer:
             )
             self._csv.writerow(cells)
             return
+        if self._values_only:
+            if row.status == "ok":
+                sys.stdout.write(self._escaped(as_json(row.value, row.json)) + "\n")
+            else:
+                self.left_out += 1
+            return
         fields: dict[str, Any] = {
             "task": row.task,
             "status": row.status,
@@ -80,9 +92,9 @@ class _Printer:
         sys.stdout.write(self._escaped(msgspec.json.encode(fields).decode()) + "\n")
 
 
-def print_results(rows: Iterable[Row | None], as_csv: bool) -> None:
+def print_results(rows: Iterable[Row | None], format: Format) -> None:
     """The rows as they come. None says that there is no other one now."""
-    printer = _Printer(as_csv)
+    printer = _Printer(format)
     quiet_since = clock.now()
     for row in rows:
         if row is not None:
@@ -94,6 +106,12 @@ def print_results(rows: Iterable[Row | None], as_csv: bool) -> None:
             quiet_since = clock.now() + _VOICE_S
             print("sink: no new result; waiting for more, because the job has not ended", file=sys.stderr)
     sys.stdout.flush()
+    if printer.left_out:
+        print(
+            f"sink: {counted(printer.left_out, 'failed task')} left out: a failed task has no value; --format jsonl"
+            " shows why it failed",
+            file=sys.stderr,
+        )
 
 
 def _escaping() -> Callable[[str], str]:

@@ -13,6 +13,7 @@ import pytest
 
 from common.errors import OperatorError
 from common.sink.ledger_reader import LedgerReader
+from common.sink.result_formats import Format
 from common.sink.sqlite_ledger import Ledger
 from common.sink.tables import print_results
 from tests.unit.builders import record
@@ -76,7 +77,7 @@ def test_following_an_ended_job_prints_it_in_order_of_commit(
     ledger.commit([record(["late"], 7)], [])
     ledger.commit([record([True, None], 0, errors={1: "no"})], [])
     ledger.end_job("job", "done", 8)
-    print_results(reader.follow(1, failed=False), as_csv=False)
+    print_results(reader.follow(1, failed=False), Format.jsonl)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(line["task"], line["status"], line["value"]) for line in lines] == [
         (7, "ok", "late"),

@@ -10,6 +10,7 @@ import pytest
 
 from common.protocol.messages import JobReport, Report, WorkerReport
 from common.sink import tables
+from common.sink.result_formats import Format
 from common.sink.store import JobSummary, Row
 
 NAMES = ["work:[/x]", "work:[red]ok[/red]", "work:\x1b[31m", "work:\x9b31m", "work:\u202egnp.exe", "work:a\tb\nc\u2028"]
@@ -49,22 +50,36 @@ def test_a_name_is_shown_as_it_is_and_on_one_line(out: io.StringIO, name: str, m
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("as_csv", [False, True])
+@pytest.mark.parametrize("format", Format)
 def test_results_keep_their_values_and_cannot_control_a_terminal(
-    out: io.StringIO, name: str, as_csv: bool, monkeypatch: pytest.MonkeyPatch
+    out: io.StringIO, name: str, format: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", out)
-    printer = tables._Printer(as_csv)
+    printer = tables._Printer(format)
     printer.print(Row(0, "ok", name, None, None, 1, "w", 0.5))
     printed = text_of(out)
     is_terminal = out.isatty()
-    if as_csv:
+    if format is Format.csv:
         [row] = csv.DictReader(io.StringIO(printed, newline=""))
         assert row["value"] == ("\n".join(map(tables.one_line, name.split("\n"))) if is_terminal else name)
     else:
-        assert json.loads(printed)["value"] == name
-    if is_terminal or not as_csv:
+        found = json.loads(printed)
+        assert (found if format is Format.values else found["value"]) == name
+    if is_terminal or format is not Format.csv:
         assert all(line.isprintable() for line in printed.split("\n"))
+
+
+def test_only_values_are_printed_and_failed_tasks_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        Row(0, "ok", None, None, None, 1, "w", 0.5),
+        Row(1, "failed", None, None, "no", 1, "w", 0.5),
+        Row(2, "ok", '{"a":[1,"NaN"]}', 1, None, 1, "w", 0.5),
+        Row(3, "ok", "two\nlines", None, None, 1, "w", 0.5),
+    ]
+    tables.print_results(rows, Format.values)
+    printed = capsys.readouterr()
+    assert [json.loads(line) for line in printed.out.splitlines()] == [None, {"a": [1, "NaN"]}, "two\nlines"]
+    assert printed.err.startswith("sink: 1 failed task left out: ")
 
 
 def test_tasks_that_are_ok_and_failed_ones_are_told_apart(
