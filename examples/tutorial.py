@@ -8,8 +8,7 @@ import random
 import tradewind
 
 
-def square(n: int) -> int:
-    """What the workers do."""
+def square(n):
     print(f"run task {n} * {n}...")
     return n * n
 

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -170,3 +171,21 @@ def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
     with closing(Pipeline(tmp_path)) as made:
         made.module("squares", "def square(n):\n    return n * n\n")
         yield made
+
+
+@pytest.fixture
+def programs(pipeline: Pipeline) -> Pipeline:
+    """Programs that import tradewind from this checkout."""
+    (pipeline.folder / "path").mkdir()
+    (pipeline.folder / "path" / "tradewind").symlink_to(TOP / "common")
+    pipeline.env["PYTHONPATH"] = str(pipeline.folder / "path")
+    return pipeline
+
+
+def start(pipeline: Pipeline, name: str, text: str) -> Process:
+    """Start a program."""
+    pipeline.module(name, textwrap.dedent(text))
+    command = [sys.executable, str(pipeline.folder / f"{name}.py")]
+    process = Process(command, pipeline.folder, name, pipeline.env, None)
+    pipeline.processes.append(process)
+    return process

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from rich.progress import Progress
 
 import common
 from common.farm.bell import Bell
-from tests.conftest import TOP, Pipeline, Process, wait_until
+from tests.conftest import TOP, Pipeline, start, wait_until
 
 MODULE = """
 import os, time
@@ -359,24 +358,6 @@ def test_two_farms_and_a_worker_that_is_killed(farm: common.Farm, tmp_path: Path
 # -- programs of their own ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def programs(pipeline: Pipeline) -> Pipeline:
-    """Programs that import tradewind from this checkout."""
-    (pipeline.folder / "path").mkdir()
-    (pipeline.folder / "path" / "tradewind").symlink_to(TOP / "common")
-    pipeline.env["PYTHONPATH"] = str(pipeline.folder / "path")
-    return pipeline
-
-
-def start(pipeline: Pipeline, name: str, text: str) -> Process:
-    """Start a program."""
-    pipeline.module(name, textwrap.dedent(text))
-    command = [sys.executable, str(pipeline.folder / f"{name}.py")]
-    process = Process(command, pipeline.folder, name, pipeline.env, None)
-    pipeline.processes.append(process)
-    return process
-
-
 def test_a_script_maps_its_own_function_from_any_folder(programs: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     program = start(
@@ -526,11 +507,3 @@ def test_the_script_of_the_page_prints_what_the_page_says(programs: Pipeline) ->
     program = start(programs, "grid", scripts[0])
     assert program.wait() == 0, program.err
     assert [program.out] == printed
-
-
-def test_the_tutorial(programs: Pipeline) -> None:
-    program = start(programs, "tutorial", (TOP / "examples" / "tutorial.py").read_text())
-    assert program.wait() == 0, program.err
-    lines = [re.fullmatch(r"Result: (\d+) \* \1 = (\d+)", line) for line in program.out.splitlines()]
-    assert len(lines) == 10
-    assert all(line is not None and int(line[1]) ** 2 == int(line[2]) for line in lines)
