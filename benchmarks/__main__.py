@@ -26,20 +26,20 @@ SCENARIOS = (
     "start",
 )
 """In the order in which they run; each is a module of `benchmarks.scenarios`."""
-SERVERS = "servers"
-"""TaskRanges only when it is named, or with `--all`: it installs much."""
+INSTALLING = ("servers", "api")
+"""Measured only when named, or with `--all`: they install much."""
 
 
 def main() -> None:
     """Run the scenarios that are named, or all; print the table, write the JSON file."""
     # SIGTERM too must end what was started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    scenarios = {name: import_module(f"benchmarks.scenarios.{name}") for name in (*SCENARIOS, SERVERS)}
+    scenarios = {name: import_module(f"benchmarks.scenarios.{name}") for name in (*SCENARIOS, *INSTALLING)}
     options = _options(scenarios)
     plan = Plan(options.rounds, options.quick, options.speculate)
     described = machine.described()
     figures: list[Figure] = []
-    for name in options.scenario or (*SCENARIOS, *([SERVERS] if options.all else [])):
+    for name in options.scenario or (*SCENARIOS, *(INSTALLING if options.all else ())):
         say(f"{name}: {_title(scenarios[name])}")
         figures += scenarios[name].measure(plan)
     report.show(described, figures)
@@ -65,7 +65,7 @@ def _options(scenarios: dict[str, ModuleType]) -> argparse.Namespace:
         description=f"Measure Tradewind and its peers in the same run.\n\n{titles}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("scenario", nargs="*", help="what to measure (default: all but servers)")
+    parser.add_argument("scenario", nargs="*", help="what to measure (default: all but servers and api)")
     parser.add_argument(
         "--all", action="store_true", help="also the peers that need servers, in their own environments"
     )

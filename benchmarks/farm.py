@@ -208,6 +208,17 @@ def memory_bytes(pid: int, what: str = "VmRSS") -> int:
     return int(found[1]) * 1024 if found else 0
 
 
+def cpu_s(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def wait_for(condition: Callable[[], bool], what: str, within_s: float = 30, look_s: float = 0.02) -> None:
     """Wait until the condition holds."""
     ends_at = time.monotonic() + within_s

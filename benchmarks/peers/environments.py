@@ -39,10 +39,10 @@ PEERS = (
 )
 
 
-def contest(peer: Peer, rate_tasks: int, trips: int, times: Sequence[float]) -> dict[str, Any]:
+def contest(peer: Peer, rate_tasks: int, trips: int, times: Sequence[float], submits: int = 0) -> dict[str, Any]:
     """Run the peer's script (`servers/contest.py` says what it prints). Raises Skipped."""
     python = _environment(peer)
-    command = [str(python), str(_SERVERS / f"{peer.module}_peer.py"), str(rate_tasks), str(trips)]
+    command = [str(python), str(_SERVERS / f"{peer.module}_peer.py"), str(rate_tasks), str(trips), str(submits)]
     path = os.pathsep.join([str(_SERVERS), str(TOP / "benchmarks")])
     programs = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
     env = os.environ | {

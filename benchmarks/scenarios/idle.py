@@ -1,24 +1,12 @@
 """What a crew costs that has nothing to do: processor time per process, a ventilator waiting for its input."""
 
-import os
 import subprocess
 import time
-from pathlib import Path
 
-from benchmarks.farm import farm, wait_for
+from benchmarks.farm import children, cpu_s, farm, wait_for
 from benchmarks.measuring import OURS, Figure, Measure, Plan, interleave
 
 SECONDS = 20
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def measure(plan: Plan) -> list[Figure]:
@@ -31,16 +19,16 @@ def measure(plan: Plan) -> list[Figure]:
         groups = {
             "sink": [running.sink.pid],
             "worker": [running.workers[0].pid],
-            "worker's two children": _children(running.workers[0].pid),
+            "worker's two children": children(running.workers[0].pid),
             "ventilator": [job.pid],
         }
 
         def idle(_: int) -> dict[Measure, float]:
-            before = {name: sum(map(_cpu_s, pids)) for name, pids in groups.items()}
+            before = {name: sum(map(cpu_s, pids)) for name, pids in groups.items()}
             started_at = time.perf_counter()
             time.sleep(SECONDS)
             seconds = time.perf_counter() - started_at
-            spent = {name: sum(map(_cpu_s, pids)) - before[name] for name, pids in groups.items()}
+            spent = {name: sum(map(cpu_s, pids)) - before[name] for name, pids in groups.items()}
             return {Measure(name, "% of a core"): 100 * spent[name] / seconds for name in groups}
 
         figures = interleave("idle", 1 if plan.quick else min(plan.rounds, 3), {OURS: idle})

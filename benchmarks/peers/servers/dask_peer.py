@@ -17,6 +17,7 @@ def crew(workers):  # type: ignore[no-untyped-def]
             lambda count: client.gather(client.map(work.square, range(count), pure=False)),
             lambda n: client.submit(work.square, n, pure=False).result(),
             lambda times: client.gather(client.map(work.sleep, times, pure=False)),
+            lambda count: client.gather([client.submit(work.square, n, pure=False) for n in range(count)]),
         )
 
 

@@ -17,6 +17,7 @@ def crew(workers):  # type: ignore[no-untyped-def]
             lambda count: view.map_sync(work.square, range(count), chunksize=1),
             lambda n: view.apply_sync(work.square, n),
             lambda times: view.map_sync(work.sleep, times, chunksize=1),
+            lambda count: [each.get() for each in [view.apply_async(work.square, n) for n in range(count)]],
         )
 
 
