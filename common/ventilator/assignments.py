@@ -1,6 +1,7 @@
 """Which batches workers have: given to them, named by beats, handed back, lost. No socket, no clock."""
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from ..protocol.codec import slice_arguments
 from ..protocol.messages import BatchName, Member, Message, Quarantine, Returned
@@ -42,6 +43,8 @@ class Assignments:
         self._crew = crew
         self._speculation = speculation
         self._earlier = earlier
+        self._named_no_more: set[BatchName] = set()
+        """What was adopted, or is to be, and beats have stopped naming since all receipts were read."""
 
     def insert(self, now: float, flight: Flight, adopted: bool = False) -> None:
         """Let a new flight be pushed, unless a worker has it from an earlier run of the job."""
@@ -74,6 +77,25 @@ class Assignments:
         if flight is not None and (flight.was_pushed or self._earlier.resumed):
             flight.named = True
             self._flights.push(flight, now + self._timing.lease_s)
+
+    def named_no_more(self, names: list[BatchName]) -> None:
+        """Beats named these batches, and none does now: a worker has a receipt for it, or has handed it back."""
+        for name in names if self._earlier.resumed else ():
+            if self._is_adopted(self._flights.find(name)) or self._earlier.is_adoptable(name):
+                self._named_no_more.add(name)
+
+    def all_receipts_read(self, now: float) -> None:
+        """What is recorded of batches that beats no longer name is known: no result of the adopted ones is to come.
+
+        They were over before this run was there to hear it, and their tasks failed or were handed back.
+        """
+        for name in self._named_no_more:
+            if not self._crew.is_held(name):
+                self._earlier.let_go(name)
+                flight = self._flights.find(name)
+                if self._is_adopted(flight) and not self._speculation.one_is_back(now, name):
+                    self._take_back(now, flight)
+        self._named_no_more.clear()
 
     def look_for_quiet(self, now: float) -> list[Message | CutLinks]:
         """Once the sink is heard: shorten the leases of what may have gone to workers that now miss their beats."""
@@ -159,6 +181,11 @@ class Assignments:
                 if flight is not None and flight.state is State.PUSHED:
                     found[name] = flight
         return list(found.values())
+
+    @staticmethod
+    def _is_adopted(flight: Flight | None) -> TypeGuard[Flight]:
+        """A worker has it from an earlier run."""
+        return flight is not None and flight.state is State.PUSHED and not flight.was_pushed
 
     def _cut(self) -> CutLinks:
         return CutLinks(len(self._crew) - len(self._crew.quiet))

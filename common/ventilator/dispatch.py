@@ -388,6 +388,8 @@ class Dispatch:
             self._scarce_at = None
         for first, count in receipts.runs:
             self._settle(first, first + count)
+        if not receipts.more:
+            self._assignments.all_receipts_read(now)
         self._close_if_done()
         self._speculation.measured(receipts.count, receipts.seconds)
         if self.caught_up:
@@ -402,7 +404,7 @@ class Dispatch:
     def _receive_crew(self, now: float, crew: Crew) -> list[Message | CutLinks]:
         self.others_count = crew.others
         for member in crew.members:
-            self._crew.heard(now, member)
+            self._assignments.named_no_more(self._crew.heard(now, member))
             for name in member.held:
                 self._assignments.named(now, name, self.next_task)
         outputs: list[Message | CutLinks] = []

@@ -93,6 +93,10 @@ class EarlierRun:
         if is_ahead and len(self._adoptable) < self._ADOPTABLE_MAX:
             self._adoptable.add(name)
 
+    def is_adoptable(self, name: BatchName) -> bool:
+        """True when beats have named this batch, and this run has not come to it yet."""
+        return name in self._adoptable
+
     def let_go(self, name: BatchName) -> None:
         """No worker holds this batch any more."""
         self._adoptable.discard(name)

@@ -35,8 +35,9 @@ class Holders:
         self.quiet.clear()
         self._heard_at.clear()
 
-    def heard(self, now: float, member: Member) -> None:
-        """A worker's beat; it replaces the one before."""
+    def heard(self, now: float, member: Member) -> list[BatchName]:
+        """A worker's beat; it replaces the one before. Returns what that one named, and no beat names now."""
+        before = self._members.get(member.worker)
         self._forget(member.worker)
         self._heard_at[member.worker] = now
         self._members[member.worker] = member
@@ -44,6 +45,7 @@ class Holders:
         self.prefetch += member.prefetch
         for name in islice(member.held, NAMES_MAX):
             self._holders.setdefault(name, set()).add(member.worker)
+        return [] if before is None else [name for name in before.held if name not in self._holders]
 
     def gone(self, worker: str) -> Member | None:
         """A worker has left; returns its last beat, without what it has returned since."""

@@ -153,6 +153,22 @@ def kill_ventilator(farm: Farm) -> None:
         farm.kill_ventilator(ventilator)
 
 
+def test_failed_tasks_that_run_again_at_once_wait_for_no_lease() -> None:
+    tasks = [Task(0.1, failures=1)] * 100
+    for seed in range(10):
+        job = JobTruth("job0", "work:alpha", tasks, 0, 1, 3, False)
+        farm = Farm(f"again {seed}", plan(tasks, jobs=[job], faults_s=60.0))
+        assert farm.world.run(60.0, farm._all_closed)
+        done_at = farm.world.now
+        farm.closed.clear()
+        job.retries_failed = True
+        farm.start_ventilator(job)
+        # Before the next beat: the last one names what is over.
+        farm.ventilators["job0"]._connect()
+        assert farm.world.run(done_at + farm.timing.lease_s - 1, farm._all_closed), "it waits for leases"
+        assert set(job.executions.values()) == {2}
+
+
 def test_the_ventilators_memory_does_not_grow_with_the_input() -> None:
     peaks = []
     for count in (1_200, 4_800):

@@ -873,6 +873,52 @@ def test_a_resumed_job_leaves_a_batch_to_its_worker_though_a_part_is_recorded() 
     assert [batch for batch in scene.push() if batch[0] >= 40][:2] == [(42, 1), (44, 1)]
 
 
+@pytest.mark.parametrize("read_at", [0, 1, 2])
+def test_what_beats_name_no_more_is_pushed_again_once_all_is_known_that_was_recorded(read_at: int) -> None:
+    """As when failed tasks run again at once: the last beat was said before the worker had its receipts."""
+    scene = Scene(DispatchSettings(batch_tasks=3))
+    scene.crew(held=((0, 3), (3, 3), (6, 3)))
+    scene.crew("v", held=((6, 3),))
+    scene.catch_up()
+    pushed = scene.go() if read_at == 0 else []
+    scene.crew(held=())
+    pushed += scene.go() if read_at == 1 else []
+    scene.receipts((3, 3), more=True)
+    assert not any(first < 9 for first, _ in pushed + scene.push())
+    scene.receipts((20, 1))
+    assert (0, 3) in scene.go()
+    assert not any(batch.suspect for batch in scene.pushed)
+    scene.crew("v", held=())
+    scene.crew("v", held=((6, 3),))
+    scene.receipts()
+    assert not any(first in (3, 6) for first, _ in scene.go()), "one is recorded, one is named again"
+
+
+def test_what_this_run_has_pushed_stays_in_flight_when_beats_name_it_no_more() -> None:
+    scene = working()
+    scene.go()
+    scene.crew(held=((0, 1),))
+    scene.crew(held=())
+    scene.receipts()
+    assert scene.push() == []
+
+
+def test_an_adopted_batch_that_has_a_copy_is_left_to_it_when_beats_name_it_no_more() -> None:
+    scene = Scene(DispatchSettings(batch_tasks=1, speculate=True))
+    scene.crew(slots=2, prefetch=0, held=((0, 1),))
+    scene.catch_up()
+    scene.rules.offer(scene.now, 1, Raw(msgpack.encode([0])))
+    scene.rules.input_ended()
+    scene.rules.receive(scene.now, Receipts("job", 0, 1, [(7, 1)], 1, 0.1, 1, 0, False))
+    scene.position = 1
+    scene.now += T.beat_s
+    assert scene.push() == [(0, 1)]
+    assert scene.pushed[-1].copy
+    scene.crew(slots=2, prefetch=0)
+    scene.receipts()
+    assert (scene.push(), scene.rules.in_flight_count) == ([], 1)
+
+
 def test_a_batch_that_a_worker_holds_is_waited_for_as_a_whole() -> None:
     scene = Scene(DispatchSettings(batch_tasks=10))
     scene.crew(held=((0, 7),))
