@@ -4,7 +4,7 @@ from collections.abc import Callable
 from operator import index
 from typing import Literal, TypedDict
 
-from ..protocol.messages import BATCH_TASKS_MAX
+from ..protocol.fields import BATCH_TASKS_MAX, SECONDS_MAX, TASK_MAX
 from ..ventilator.settings import DispatchSettings
 from ..ventilator.summary import Standing
 
@@ -48,13 +48,10 @@ class MapOptions(TypedDict, total=False):
 
 def dispatch_settings(options: MapOptions) -> DispatchSettings:
     """The options that are rules of the ventilator. Raises TypeError or ValueError for one that cannot be."""
-    timeout = options.get("timeout")
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout={timeout!r}: give a number of seconds above 0")
     return DispatchSettings(
         batch_tasks=between("batch", options.get("batch"), 1, BATCH_TASKS_MAX),
         retries=between("retries", options.get("retries", 0), 0, 1_000) or 0,
-        timeout_s=timeout,
+        timeout_s=seconds("timeout", options.get("timeout")),
         quarantine_after=between("quarantine_after", options.get("quarantine_after", 3), 1, 1_000_000) or 1,
         speculate=options.get("speculate", False),
         keep_arguments=True,
@@ -68,6 +65,10 @@ def checked(options: MapOptions) -> MapOptions:
             raise ValueError(f"{name}={given!r}: give {' or '.join(map(repr, words))}")
     if options.get("retry_failed") and not options.get("job"):
         raise ValueError("retry_failed needs job=NAME: the job whose failed tasks to run again")
+    progress = options.get("progress")
+    if progress is not None and not isinstance(progress, bool) and not callable(progress):
+        raise TypeError(f"progress={progress!r}: give a function that takes a Standing, or True")
+    between("total", options.get("total"), 0, TASK_MAX)
     return {**options, "buffer": between("buffer", options.get("buffer", 10_000), 1, 10_000_000) or 1}
 
 
@@ -83,3 +84,17 @@ def between(name: str, value: int | None, least: int, most: int) -> int | None:
     if not least <= whole <= most:
         raise ValueError(refused)
     return whole
+
+
+def seconds(name: str, value: float | None) -> float | None:
+    """The value, if a message can hold it and it is above 0. Raises TypeError for what is no number, and ValueError."""
+    if value is None:
+        return None
+    refused = f"{name}={value!r}: give a number of seconds above 0, at most {SECONDS_MAX:,.0f}"
+    try:
+        lies_there = 0 < value <= SECONDS_MAX
+    except TypeError:
+        raise TypeError(refused) from None
+    if not lies_there:
+        raise ValueError(refused)
+    return float(value)

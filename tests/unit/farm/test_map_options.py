@@ -1,8 +1,10 @@
 """What the options of `map` may be."""
 
+from fractions import Fraction
+
 import pytest
 
-from common.farm.map_options import MapOptions, between, checked
+from common.farm.map_options import MapOptions, between, checked, dispatch_settings
 
 
 @pytest.mark.parametrize(
@@ -13,11 +15,24 @@ from common.farm.map_options import MapOptions, between, checked
         (MapOptions(buffer=0), ValueError, "buffer=0: give a whole number from 1 to 10,000,000"),
         (MapOptions(buffer=2.5), TypeError, "buffer=2.5: give a whole number from 1"),  # type: ignore[typeddict-item]
         (MapOptions(retry_failed=True), ValueError, "retry_failed needs job=NAME"),
+        (MapOptions(total=-1), ValueError, "total=-1: give a whole number from 0 to"),
+        (MapOptions(total=1.5), TypeError, r"total=1\.5: give a whole number"),  # type: ignore[typeddict-item]
+        (MapOptions(progress="yes"), TypeError, "progress='yes': give a function that takes a Standing, or True"),  # type: ignore[typeddict-item]
+        (MapOptions(timeout=0), ValueError, "timeout=0: give a number of seconds above 0, at most 1,000,000,000"),
+        (MapOptions(timeout=float("nan")), ValueError, "timeout=nan: give a number of seconds above 0"),
+        (MapOptions(timeout=float("inf")), ValueError, "timeout=inf: give a number of seconds above 0, at most"),
+        (MapOptions(timeout="1"), TypeError, "timeout='1': give a number of seconds above 0"),  # type: ignore[typeddict-item]
+        (MapOptions(batch=0), ValueError, "batch=0: give a whole number from 1 to 100,000"),
     ],
 )
 def test_what_cannot_be_is_refused(options: MapOptions, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        checked(options)
+        dispatch_settings(checked(options))
+
+
+def test_seconds_of_any_type_are_taken() -> None:
+    assert dispatch_settings(MapOptions(timeout=Fraction(1, 2))).timeout_s == 0.5  # type: ignore[typeddict-item]
+    assert dispatch_settings(MapOptions(timeout=None)).timeout_s is None
 
 
 def test_there_is_always_a_buffer() -> None:
