@@ -192,6 +192,29 @@ def test_what_nobody_refers_to_is_halted_and_what_was_started_goes_on(farm: comm
     assert farm.job("kept").done == 3
 
 
+def test_what_is_refused_begins_nothing(farm: common.Farm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No worker is started, no bar shown, no key read, no argument."""
+    path = tmp_path / "go"
+    taken = farm.start("squares:waits_for", [str(path)], job="taken")
+    assert farm._private is not None
+    before, began = farm._private.pids, []
+    monkeypatch.setattr(Progress, "start", began.append)
+    monkeypatch.setattr(farm, "certificate", lambda: began.append("certificate"))
+    monkeypatch.setattr("common.farm.farm.input_of", lambda *_: began.append("input"))
+    try:
+        with pytest.raises(common.JobRefused, match="job taken runs already in this process"):
+            farm.map("fractions:Fraction", [1], job="taken", progress=True)
+        for wrong in ({"batch": 0}, {"timeout": 0}, {"retries": -1}, {"quarantine_after": 0}):
+            with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
+                farm.map("fractions:Fraction", [1], **wrong)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="progress='yes'"):
+            farm.map("fractions:Fraction", [1], progress="yes")  # type: ignore[arg-type]
+        assert (farm._private.pids, began) == (before, [])
+    finally:
+        path.touch()
+        taken.wait()
+
+
 def test_a_cancelled_job_says_so(farm: common.Farm, tmp_path: Path) -> None:
     job = farm.map("squares:waits_for", [str(tmp_path / "never")])
     job.cancel()

@@ -272,23 +272,33 @@ class Farm:
         options = checked(options)
         found = named(function)
         name = check_job(options.get("job") or new_job(found.name))
+        # All that can be refused is refused before anything is begun.
+        run_options = replace(self._run_options(found.name, name, options), input_rests=rests)
+        with self._lock:
+            self._check_new(name)
+        certificate = self.certificate()
         opened = input_of(arguments, options["buffer"], options.get("total"), options.get("star", False))
         if self._private is not None:
             self._private.expose(found.exposed, found.script)
         run = JobRun(
-            replace(self._run_options(found.name, name, options), input_rests=rests),
+            run_options,
             opened,
-            self.certificate(),
+            certificate,
             lambda: self._check_processes(found.exposed),
             progress_of(options.get("progress"), name),
         )
         with self._lock:
-            if name in self._runs and not self._runs[name][0].has_ended:
-                raise JobRefused(f"job {name} runs already in this process: wait for it, or give another job name")
+            # Another thread may have begun it meanwhile.
+            self._check_new(name)
             self._runs = {each: pair for each, pair in self._runs.items() if not pair[0].has_ended}
             self._runs[name] = run, not lives_with_us
         run.start(self._pace.delay_s(clock.now()))
         return self._view(name, run, options, options.get("job") is not None, lives_with_us)
+
+    def _check_new(self, name: str) -> None:
+        """Raise JobRefused when this job runs in this process. The lock is held."""
+        if name in self._runs and not self._runs[name][0].has_ended:
+            raise JobRefused(f"job {name} runs already in this process: wait for it, or give another job name")
 
     def _run_options(self, function: str, name: str, options: MapOptions) -> VentilatorOptions:
         return VentilatorOptions(
