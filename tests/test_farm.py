@@ -364,6 +364,22 @@ def test_ctrl_c_in_a_cell_halts_the_job_and_the_farm_goes_on(farm: common.Farm, 
     assert list(farm.map("squares:square", [4])) == [16]
 
 
+def test_a_job_that_is_halted_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "squares.py").write_text(MODULE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        with pytest.raises(KeyError), common.local(["squares"], slots=1) as farm:
+            never = str(tmp_path / "never")
+            jobs = [
+                farm.map("squares:waits_for", [never], job="mapped"),
+                farm.start("squares:waits_for", [never], job="started"),
+            ]
+            wait_until(lambda: all(job._run is not None and job._run.is_open for job in jobs), "both are open")
+            raise KeyError
+    for job in jobs:
+        assert caplog.text.count(f"job {job.name} was halted") == 1
+
+
 def test_two_farms_and_a_worker_that_is_killed(farm: common.Farm, tmp_path: Path) -> None:
     with common.local(slots=1) as other:
         assert list(other.map("squares:square", [4])) == list(farm.map("squares:square", [4])) == [16]

@@ -230,15 +230,15 @@ class Farm:
 
     def _end(self, waits: bool) -> None:
         try:
-            with self._lock:
-                runs = list(self._runs.values())
             if waits:
+                with self._lock:
+                    runs = list(self._runs.values())
                 halted_in_time([run for run, is_waited_for in runs if not is_waited_for], _CLOSE_S)
                 for run, _ in runs:
                     while not run.wait(_VOICE_S):
                         log.warning("waiting for job %s: %d tasks are recorded", run.job, run.standing.done)
             else:
-                halted_in_time([run for run, _ in runs], _EXIT_S)
+                self._halt_all(_EXIT_S)
         finally:
             self._talks.close()
             if self._private is not None:
@@ -246,7 +246,8 @@ class Farm:
 
     def _halt_all(self, within_s: float) -> None:
         with self._lock:
-            runs = [run for run, _ in self._runs.values()]
+            # Each is named and waited for once.
+            runs, self._runs = [run for run, _ in self._runs.values()], {}
         halted_in_time(runs, within_s)
 
     # -- what is inside -----------------------------------------------------------------------------------------
