@@ -54,7 +54,11 @@ class ArgumentEncoder:
                 found = _encode(argument)
             else:
                 self._innermost[0] = argument
-                found = _encode(self._deep)[DEPTH_MARGIN:]
+                try:
+                    found = _encode(self._deep)[DEPTH_MARGIN:]
+                finally:
+                    # It may hold much, and nobody knows when the next one comes.
+                    self._innermost[0] = None
         except RecursionError:
             raise ValueError("it is nested too deeply, or contains itself") from None
         except OverflowError:
@@ -130,6 +134,9 @@ class ArgumentsInput:
         if len(queue) >= self._ahead or self._put_bytes - self._took_bytes >= _AHEAD_BYTES_MAX:
             with self._changed:
                 self._waits = True
+                if not self._rung:
+                    # What is here may be less than the loop waits for.
+                    self._ring()
                 self._changed.wait_for(self._has_room)
                 self._waits = False
         if self._is_left:
@@ -137,9 +144,12 @@ class ArgumentsInput:
         self._put_bytes += len(encoded)
         queue.append(encoded)
         if not self._rung:
-            self._rung = True
-            self._bell.ring()
+            self._ring()
         return True
+
+    def _ring(self) -> None:
+        self._rung = True
+        self._bell.ring()
 
     def _has_room(self) -> bool:
         half = len(self._queue) <= self._ahead // 2 and self._put_bytes - self._took_bytes <= _AHEAD_BYTES_MAX // 2
@@ -187,27 +197,27 @@ class ArgumentsInput:
 
     def skip(self, count: int) -> int:
         """Pass over up to `count` of the tasks that are there; returns how many."""
-        return len(self._took(min(count, len(self._queue)), None))
+        return self._took(count, None)[0]
 
     def take(self, count: int, bytes_max: int) -> tuple[int, Raw]:
         """Up to `count` of the tasks that are there, at least one, fewer when they exceed `bytes_max` encoded."""
-        taken = self._took(min(count, len(self._queue)), bytes_max)
-        head = b"\xdd" + len(taken).to_bytes(4)
-        return len(taken), Raw(head + b"".join(taken))
+        taken, joined = self._took(count, bytes_max)
+        return taken, Raw(b"\xdd" + taken.to_bytes(4) + joined)
 
     def mark(self) -> tuple[int, bytes]:
         """How many tasks were taken or passed over, and a digest of them."""
         return self._taken, self._digest.copy().digest()
 
-    def _took(self, count: int, bytes_max: int | None) -> list[bytes]:
-        taken = popped(self._queue, count, bytes_max)
+    def _took(self, count: int, bytes_max: int | None) -> tuple[int, bytes]:
+        """How many of the tasks that are there were taken, and what they are."""
+        taken = popped(self._queue, min(count, len(self._queue)), bytes_max)
         joined = b"".join(taken)
         self._digest.update(joined)
         self._taken += len(taken)
         self._took_bytes += len(joined)
         if self._waits and self._has_room():
             self._wake()
-        return taken
+        return len(taken), joined
 
     def _wake(self) -> None:
         with self._changed:

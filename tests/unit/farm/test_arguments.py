@@ -3,6 +3,7 @@
 import select
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -171,6 +172,38 @@ def test_they_are_taken_while_more_are_read() -> None:
         filled(made, 5_000)
         taken += made.take(10_000, 1_000_000)[0]
     wait_until(lambda: _ended(made), "the end")
+
+
+def test_who_looked_before_the_thread_has_begun_to_wait_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer than were asked for, not half of what may be read ahead, and no more will come: all that there is."""
+    monkeypatch.setattr("common.farm.arguments._AHEAD_BYTES_MAX", 100)
+    goes_on = threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        yield bytes(120)
+        goes_on.wait()
+        yield bytes(1)
+
+    made = started(slow(), ahead=1_000)
+    filled(made, 1)
+    assert not made.available(2)
+    goes_on.set()
+    assert select.select([made.fileno()], [], [], 30)[0]
+    made.fill()
+    assert made.available(2)
+    assert made.take(2, 1_000)[0] == 1
+    made.leave(False)
+
+
+def test_an_argument_is_let_go_once_it_is_encoded() -> None:
+    class Held(dict[str, int]):
+        """What can be referred to weakly."""
+
+    encoder, argument = ArgumentEncoder(), Held(a=1)
+    held = weakref.ref(argument)
+    assert encoder.encoded(argument)
+    del argument
+    assert held() is None
 
 
 def test_large_arguments_are_not_read_ahead_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
