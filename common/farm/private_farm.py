@@ -3,8 +3,6 @@
 import json
 import logging
 import os
-import random
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -22,8 +20,6 @@ from ..ventilator.local_farm import end, program
 
 log = logging.getLogger(__name__)
 
-_PORTS = range(20_000, 32_000)
-"""Below the range that systems take for outgoing connections."""
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -45,7 +41,7 @@ class PrivateFarm:
         try:
             keys = KeyFolder(self._folder / "keys")
             keys.prepare()
-            port = _free_port()
+            port = sockets.free_port()
             # Made before the sink starts, so that the worker can start beside it.
             keys.prepare_local(sockets.endpoint("127.0.0.1", port))
             self.key = self._folder / "keys" / "ventilator.key_secret"
@@ -134,14 +130,3 @@ def _module_path(script: str | None) -> str:
     its_own = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
     own = {*its_own, *(f"{each}/lib-dynload" for each in its_own)}
     return os.pathsep.join(each for each in dict.fromkeys(folders) if each not in own and Path(each).is_dir())
-
-
-def _free_port() -> int:
-    for port in random.sample(_PORTS, 100):
-        with socket.socket() as tried:
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OperatorError(f"no free port found between {_PORTS.start} and {_PORTS.stop}")

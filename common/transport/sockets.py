@@ -9,6 +9,7 @@ import errno
 import ipaddress
 import os
 import random
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,7 +167,7 @@ def bind(made: zmq.Socket[bytes], host: str, port: int, what: str, others: Seque
 
     When the port is in use, the first of `others` that is free is taken, or another free one when none is.
     """
-    free = random.sample(_FREE_PORTS, 100)
+    free = _some_ports()
     ports = [port, *others, *(free if others else ())] if port else free
     for each in ports:
         try:
@@ -181,7 +182,27 @@ def bind(made: zmq.Socket[bytes], host: str, port: int, what: str, others: Seque
                 reason = "it is not an address of this machine; give one with --listen"
             raise OperatorError(f"cannot listen at {host} port {each}: {reason}") from None
         return each
-    raise OperatorError(f"no free port found between {_FREE_PORTS.start} and {_FREE_PORTS.stop}")
+    raise _no_free_port()
+
+
+def free_port() -> int:
+    """A port where nobody listens just now on this machine, for a process that is to bind it. Raises OperatorError."""
+    for port in _some_ports():
+        with socket.socket() as tried:
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise _no_free_port()
+
+
+def _some_ports() -> list[int]:
+    return random.sample(_FREE_PORTS, 100)
+
+
+def _no_free_port() -> OperatorError:
+    return OperatorError(f"no free port found between {_FREE_PORTS.start} and {_FREE_PORTS.stop}")
 
 
 def send(made: zmq.Socket[bytes], content: bytes, flags: int = 0) -> None:
