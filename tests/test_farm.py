@@ -296,6 +296,15 @@ def test_a_sink_that_no_longer_answers_is_away(monkeypatch: pytest.MonkeyPatch) 
         assert farm.jobs() == []
 
 
+def test_a_key_file_that_can_no_longer_be_used_is_an_error_of_the_api(tmp_path: Path) -> None:
+    with common.local(slots=1) as farm:
+        job = farm.map("builtins:abs", [1])
+        assert job._run is not None and job._run.wait(30)
+        farm._key.chmod(0o644)
+        for call in (lambda: list(job), job.wait, farm.jobs, farm.crew, lambda: farm.map("builtins:abs", [1])):
+            assert "others can read the secret" in str(error_of(call))
+
+
 def error_of(call: Callable[[], object]) -> BaseException:
     """What the call raises."""
     with pytest.raises(common.TradewindError) as raised:

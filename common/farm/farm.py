@@ -337,7 +337,10 @@ class Farm:
 
     def _talk(self, join_s: float) -> SinkTalk:
         self._check_process()
-        return SinkTalk(self._key, (VENTILATOR, OBSERVER), self._sink, join_s)
+        try:
+            return SinkTalk(self._key, (VENTILATOR, OBSERVER), self._sink, join_s)
+        except OperatorError as error:
+            raise no_answer(error) from None
 
     def _ask(self, question: Message, kind: type[Any]) -> Any:
         self._check_usable()

@@ -20,7 +20,7 @@ class TalkPool:
 
     @contextmanager
     def talk(self, join_s: float) -> Iterator[SinkTalk]:
-        """A talk, kept afterwards unless it has failed. Raises OperatorError when it cannot join within `join_s`."""
+        """A talk, kept afterwards unless it has failed. A new one has `join_s` seconds to join, once it is asked."""
         with self._lock:
             talk = self._idle.pop() if self._idle else None
         if talk is None:
