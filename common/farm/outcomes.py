@@ -95,9 +95,8 @@ class RowStream:
             follows = order.follows
             page = order.take(rows)
             may_end = rows.state != "open" or had_ended
-            if is_last := may_end and not rows.more and follows and order.follows:
-                talk.begin(None)
-            else:
+            is_last = may_end and not rows.more and follows and order.follows
+            if not is_last:
                 # The sink reads it while this page is used.
                 self._begin(talk, order)
             if page:

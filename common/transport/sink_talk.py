@@ -42,8 +42,8 @@ class SinkTalk:
         self._link = SinkLink(self._context, certificate, address, name, self._receive, self._timing)
         self._link.register(self._poll)
 
-    def begin(self, question: Message | None) -> None:
-        """Send the question that is asked next, to do something else until then; None: there is none."""
+    def begin(self, question: Message) -> None:
+        """Send the question that is asked next, to do something else until then."""
         self._question = question
         self._send()
 
