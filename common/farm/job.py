@@ -12,7 +12,7 @@ from .aio import Step, pages_async
 from .errors import TaskFailed
 from .job_run import JobRun
 from .map_options import Errors
-from .outcomes import Outcome, RowStream, outcome_of, value_of
+from .outcomes import Outcome, RowStream, error_of, outcome_of, value_of
 from .row_order import AsCommitted, InTaskOrder
 from .talk_pool import TalkPool
 
@@ -219,11 +219,10 @@ class Job:
 
     def _taken(self, row: ResultRow) -> Iterator[Any]:
         """What stands for the row among the values. Raises TaskFailed."""
-        if row.error is None and not row.is_cut:
+        if (error := error_of(row)) is None:
             yield value_of(row)
         elif self._errors != "skip":
-            outcome = outcome_of(row, 0)
-            failure = TaskFailed(row.task, outcome.error or "", row.worker, row.attempt, self.name)
+            failure = TaskFailed(row.task, error, row.worker, row.attempt, self.name)
             if self._errors == "raise":
                 self.halt()
                 raise failure

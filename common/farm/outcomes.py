@@ -160,12 +160,16 @@ class RowStream:
 
 def outcome_of(row: ResultRow, position: int) -> Outcome:
     """The outcome that the row records."""
-    ok = row.error is None and not row.is_cut
-    error = row.error
-    if row.is_cut and error is None:
-        error = "the result is too large for a message to this program; it is whole in the ledger"
-    value = value_of(row) if ok else None
-    return Outcome(row.task, ok, value, error, row.attempt, row.worker, row.seconds, position)
+    error = error_of(row)
+    value = value_of(row) if error is None else None
+    return Outcome(row.task, error is None, value, error, row.attempt, row.worker, row.seconds, position)
+
+
+def error_of(row: ResultRow) -> str | None:
+    """Why the row has no value for this program; None when it has one."""
+    if row.is_cut and row.error is None:
+        return "the result is too large for a message to this program; it is whole in the ledger"
+    return row.error
 
 
 def value_of(row: ResultRow) -> Any:
