@@ -231,6 +231,14 @@ def test_the_crew_and_the_progress(farm: common.Farm) -> None:
     assert (seen[-1].done, seen[-1].total) == (50, 50)
 
 
+def test_the_end_of_a_job_of_this_process_is_known_without_the_sink(
+    farm: common.Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = farm.map("squares:odd_fails", iter(range(51)))
+    monkeypatch.setattr(farm, "jobs", lambda: pytest.fail("all jobs of the ledger are listed"))
+    assert job.wait() == common.Summary(job.name, total=51, done=51, failed=25)
+
+
 def test_a_progress_that_raises_ends_its_job_and_leaves_nothing(
     farm: common.Farm, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -303,7 +311,7 @@ def test_a_key_file_that_can_no_longer_be_used_is_an_error_of_the_api(tmp_path: 
         job = farm.map("builtins:abs", [1])
         assert job._run is not None and job._run.wait(30)
         farm._key.chmod(0o644)
-        for call in (lambda: list(job), job.wait, farm.jobs, farm.crew, lambda: farm.map("builtins:abs", [1])):
+        for call in (lambda: list(job), lambda: job.state, farm.jobs, farm.crew, lambda: farm.map("builtins:abs", [1])):
             assert "others can read the secret" in str(error_of(call))
 
 

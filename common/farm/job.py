@@ -128,7 +128,7 @@ class Job:
             raise TimeoutError(f"job {self.name} has not ended within {timeout:g} seconds")
         elif self._run.error is not None:
             raise self._run.error
-        found = self._links.look_up(self.name)
+        found = self._standing()
         return Summary(self.name, found.total or 0, found.done, found.failed)
 
     async def __aiter__(self) -> AsyncIterator[Any]:

@@ -171,10 +171,10 @@ class JobRun:
         return self._show_at
 
     def close(self) -> None:
-        """Show the last standing."""
-        if self._progress is not None and self._ventilator is not None:
-            self.standing = self._ventilator.session.standing
-            self._tell(self.standing)
+        """Keep and show the last standing."""
+        assert self._ventilator is not None
+        self.standing = self._ventilator.session.standing
+        self._tell(self.standing)
 
     def _tell(self, standing: Standing) -> None:
         """Call the program's function, if there is one. After it has raised it is not called again."""
