@@ -11,9 +11,9 @@ from typing import Any
 
 from ..default_files import DEFAULT_LEDGER
 from ..errors import OperatorError
-from .sqlite_file import OF_RANGE, unusable
+from .sqlite_file import OF_RANGE, RECEIPT_TASKS_MAX, unusable
 from .sqlite_pages import COLUMNS
-from .store import JobSummary, Row, weight
+from .store import HistoryPage, JobSummary, Row, weight
 
 _ASK = "ask its sink with --key FILE, or its owner for a copy"
 
@@ -42,6 +42,8 @@ class LedgerReader:
             self._db = self._opened()
             exact = self._db.execute("SELECT 1 FROM pragma_table_info('results') WHERE name='exact'").fetchone()
             self._columns = COLUMNS if exact else self._COLUMNS_OF_1
+            instants = self._db.execute("SELECT 1 FROM pragma_table_info('receipts') WHERE name='at'").fetchone()
+            self._has_instants = instants is not None
         except sqlite3.Error as error:
             raise OperatorError(unusable(path, error)) from None
 
@@ -148,15 +150,79 @@ class LedgerReader:
             yield None
             time.sleep(self._FOLLOW_S)
 
+    def page(self, job: int, after: int, limit: int, failed: bool) -> list[Row]:
+        """Some rows of the tasks after this one."""
+        if not (failed and self._has_instants):
+            return self._page(self._rows_sql(failed), job, after, 2**62, limit)[0]
+        rows: list[Row] = []
+        # Without a receipt of a failure no row is read.
+        reaching = (
+            "SELECT first, first + count FROM receipts WHERE job=? AND failed>0 AND first>? AND first + count>?"
+            " ORDER BY first LIMIT 1"
+        )
+        while len(rows) < limit:
+            found = self._query(reaching, job, after - RECEIPT_TASKS_MAX, after + 1)
+            if not found:
+                break
+            [(first, end)] = found
+            rows += self._page(self._rows_sql(failed), job, max(first - 1, after), end, limit - len(rows))[0]
+            after = end - 1
+        return rows
+
+    def history(self, job: int | None, after: int, limit: int) -> HistoryPage:
+        """When tasks of the job, or of all, were recorded, from `limit` receipts after a position."""
+        if not self._has_instants:
+            return HistoryPage(after, [], False)
+        of_job, values = ("job=? AND ", (job,)) if job is not None else ("", ())
+        found = self._query(
+            "SELECT at, sum(count), max(position), count(*) FROM"
+            f" (SELECT position, at, count FROM receipts WHERE {of_job}position>? ORDER BY position LIMIT ?)"
+            " GROUP BY at ORDER BY at",
+            *(*values, after, limit),
+        )
+        position = max((last for _, _, last, _ in found), default=after)
+        points = [(at, count) for at, count, _, _ in found if at is not None]
+        return HistoryPage(position, points, sum(receipts for *_, receipts in found) == limit)
+
+    def position_before(self, at: int) -> int:
+        """A position before everything that was recorded at this instant or later."""
+        low, high = 0, self._query("SELECT coalesce(max(position), 0) FROM receipts")[0][0]
+        while self._has_instants and low < high:
+            middle = (low + high) // 2
+            found = self._query("SELECT at FROM receipts WHERE position>? ORDER BY position LIMIT 1", middle)
+            if found and (found[0][0] or 0) < at:
+                low = middle + 1
+            else:
+                high = middle
+        return int(low)
+
+    def sample(self, job: int, count: int) -> list[float]:
+        """The run times of about `count` of the job's tasks."""
+        [(first, last)] = self._query("SELECT min(task), max(task) FROM results WHERE job=?", job)
+        if first is None:
+            return []
+        step = max(1, (last - first + 1) // count)
+        found = self._query(
+            "WITH RECURSIVE places(task) AS (SELECT ? UNION ALL SELECT task + ? FROM places WHERE task + ? <= ?)"
+            " SELECT DISTINCT task, seconds FROM (SELECT (SELECT near.task FROM results AS near"
+            " WHERE job=? AND near.task>=places.task ORDER BY near.task LIMIT 1) AS found FROM places)"
+            " JOIN results ON job=? AND task=found",
+            *(first, step, step, last, job, job),
+        )
+        return [seconds for _, seconds in found]
+
     def _paged(self, job: int, after: int, end: int | None, failed: bool) -> Iterator[Row]:
-        only = " AND status='failed'" if failed else ""
-        where = f"job=? AND task>? AND task<?{only} ORDER BY task LIMIT ?"
-        sql = f"SELECT {self._columns} FROM results JOIN jobs USING (job) WHERE {where}"
+        sql = self._rows_sql(failed)
         is_last = False
         while not is_last:
             rows, is_last = self._page(sql, job, after, 2**62 if end is None else end, self._PAGE)
             yield from rows
             after = rows[-1].task if rows else after
+
+    def _rows_sql(self, failed: bool) -> str:
+        only = " AND status='failed'" if failed else ""
+        where = f"job=? AND task>? AND task<?{only} ORDER BY task LIMIT ?"
+        return f"SELECT {self._columns} FROM results JOIN jobs USING (job) WHERE {where}"
 
     def _page(self, sql: str, *values: object) -> tuple[list[Row], bool]:
         """Rows until they weigh enough, and whether these were the last."""

@@ -26,6 +26,8 @@ _CACHE_BYTES = 16 * 1024 * 1024
 """To insert a row, SQLite reads about ten others whole, from the file when large values do not fit into its cache."""
 _LOG_BYTES = 4 * 1024 * 1024
 """At this size the write-ahead log is copied into the ledger and restarted: the larger it is, the slower a sync."""
+RECEIPT_TASKS_MAX = 1_000_000
+"""A receipt covers at most this many tasks: so those that reach behind a task are found by their first one."""
 _PASSING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 """I/O errors that a disk quota causes too; nothing of the transaction is written."""
 
@@ -33,6 +35,11 @@ log = logging.getLogger(__name__)
 
 OF_RANGE = "WHEN source LIKE 'range %' THEN CAST(substr(source, 7) AS INTEGER) + task"
 """The argument of a range's task, which is not kept: to be used inside CASE ... END, on `results` with `jobs`."""
+_FAILURES = "CREATE INDEX receipts_of_failures ON receipts (job, first) WHERE failed>0"
+"""Finds three failures among millions of tasks, by the receipts that have any.
+
+An index of the failed rows would cost each row that did not fail: inserting took 9 % longer.
+"""
 _VIEW = f"""
 CREATE VIEW task_results AS
     SELECT jobs.name AS job, function, task,
@@ -81,9 +88,12 @@ CREATE TABLE receipts (
     job INTEGER NOT NULL,
     first INTEGER NOT NULL,
     count INTEGER NOT NULL,
-    seconds REAL NOT NULL
+    seconds REAL NOT NULL,
+    failed INTEGER NOT NULL DEFAULT 1,
+    at INTEGER
 );
 CREATE INDEX receipts_of_job ON receipts (job, position);
+{_FAILURES};
 {_VIEW}"""
 _TO_VERSION_2 = [
     "ALTER TABLE results ADD COLUMN exact BLOB",
@@ -91,6 +101,10 @@ _TO_VERSION_2 = [
     "ALTER TABLE results ADD COLUMN argument_digest BLOB",
     "ALTER TABLE jobs ADD COLUMN arguments TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE jobs ADD COLUMN base INTEGER",
+    # Of what was recorded before nobody knows: there may be failures.
+    "ALTER TABLE receipts ADD COLUMN failed INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE receipts ADD COLUMN at INTEGER",
+    _FAILURES,
     _VIEW,
 ]
 _VERSIONS: dict[str, list[str]] = {"1": _TO_VERSION_2, "2": []}
@@ -119,6 +133,11 @@ class SqliteFile:
     def transaction(self) -> "Transaction":
         """Use it in `with`: all that is executed inside is written, or nothing."""
         return Transaction(self.db, self._path)
+
+    def size_bytes(self) -> int:
+        """The size of the file and of its log."""
+        files = [Path(self._path), Path(f"{self._path}-wal")]
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def close(self) -> None:
         """Close the file, and free it for another sink."""
@@ -154,7 +173,7 @@ class SqliteFile:
             raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[0]})")
         self._migrate(meta["version"])
         # One that was made between two releases may say the version and lack a column.
-        self.db.execute("SELECT arguments, base FROM jobs, task_results LIMIT 0")
+        self.db.execute("SELECT arguments, base, receipts.failed, at FROM jobs, receipts, task_results LIMIT 0")
         return str(meta["ledger"])
 
     def _migrate(self, version: str) -> None:

@@ -1,6 +1,7 @@
 """The ledger in SQLite, the only writer of results. The first one wins by primary key (job, task)."""
 
 import secrets
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -9,11 +10,12 @@ from typing import Any
 from ..protocol.messages import Mark
 from ..protocol.reading import ListedJob
 from ..task_ranges import TaskRanges
+from ..transport import clock
 from .arguments import digest_of
 from .rows import RowSet
-from .sqlite_file import SqliteFile
+from .sqlite_file import RECEIPT_TASKS_MAX, SqliteFile
 from .sqlite_pages import PageReader
-from .store import DigestPage, Job, Page, RowPage, RowQuery
+from .store import DigestPage, Job, Page, RowPage, RowQuery, Written
 
 _TOGETHER_MIN = 4
 """From how many row sets on a shared statement is faster."""
@@ -78,17 +80,19 @@ class Ledger:
             )
         self._written(name)
 
-    def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> None:
+    def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> Written:
         """Write results and marks in one transaction. Raises LedgerStuck, and then nothing is written."""
         recorded: dict[str, list[tuple[int, int, float, int]]] = {}
         marks = list(marks)
+        began_at = clock.now()
         with self._file.transaction():
             for alike in _alike(list(row_sets)):
                 name = alike[0].results.job
                 runs = recorded.setdefault(name, [])
                 runs += self._insert_together(self._known(name), alike)
+            at = int(time.time())
             for name, runs in recorded.items():
-                self._write_receipts(self._known(name), runs)
+                self._write_receipts(self._known(name), runs, at)
             for mark in marks:
                 self._db.execute(
                     "UPDATE jobs SET mark_count=?, mark_digest=?, total=coalesce(?, total) WHERE name=?",
@@ -96,6 +100,8 @@ class Ledger:
                 )
         for name in recorded.keys() | {mark.job for mark in marks}:
             self._written(name)
+        rows = [(count, failed) for runs in recorded.values() for _, count, _, failed in runs]
+        return Written(sum(count for count, _ in rows), sum(failed for _, failed in rows), clock.now() - began_at)
 
     def _known(self, name: str) -> Job:
         job = self.job(name)
@@ -149,6 +155,10 @@ class Ledger:
         columns = "job, name, function, state, total, done, failed, opened_at, ended_at"
         query = f"SELECT {columns} FROM jobs WHERE job>? ORDER BY job LIMIT ?"
         return [ListedJob(*row) for row in self._db.execute(query, (after, limit))]
+
+    def size_bytes(self) -> int:
+        """The size of the file and of its log."""
+        return self._file.size_bytes()
 
     def read(self, name: str, query: RowQuery) -> RowPage:
         """Rows of the job."""
@@ -251,15 +261,16 @@ class Ledger:
         seconds = row_set.seconds[low:high]
         return first, end - first, sum(seconds), len(errors)
 
-    def _write_receipts(self, job: Job, runs: list[tuple[int, int, float, int]]) -> None:
-        merged: list[tuple[int, int, float]] = []
-        for first, count, seconds, _ in sorted(runs):
-            if merged and merged[-1][0] + merged[-1][1] == first:
-                before, before_count, before_seconds = merged[-1]
-                merged[-1] = (before, before_count + count, before_seconds + seconds)
+    def _write_receipts(self, job: Job, runs: list[tuple[int, int, float, int]], at: int) -> None:
+        merged: list[tuple[int, int, float, int]] = []
+        for first, count, seconds, failed in sorted(runs):
+            if merged and merged[-1][0] + merged[-1][1] == first and merged[-1][1] + count <= RECEIPT_TASKS_MAX:
+                before, before_count, before_seconds, before_failed = merged[-1]
+                merged[-1] = (before, before_count + count, before_seconds + seconds, before_failed + failed)
             else:
-                merged.append((first, count, seconds))
-        self._db.executemany(f"INSERT INTO receipts (job, first, count, seconds) VALUES ({job.job}, ?, ?, ?)", merged)
+                merged.append((first, count, seconds, failed))
+        insertion = f"INSERT INTO receipts (job, first, count, seconds, failed, at) VALUES ({job.job}, ?, ?, ?, ?, ?)"
+        self._db.executemany(insertion, [(*each, at) for each in merged])
         self._db.execute(
             "UPDATE jobs SET done=done+?, failed=failed+? WHERE job=?",
             (sum(count for _, count, _, _ in runs), sum(failed for _, _, _, failed in runs), job.job),

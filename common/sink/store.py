@@ -83,6 +83,17 @@ class DigestPage:
     """False when no task follows; True when one may."""
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a commit has written."""
+
+    rows: int
+    failed: int
+    """How many of them are failures."""
+    seconds: float
+    """How long the commit took."""
+
+
 class Store(Protocol):
     """The ledger as its one writer, the sink, needs it.
 
@@ -111,7 +122,7 @@ class Store(Protocol):
     def end_job(self, name: str, state: str, total: int | None) -> None:
         """Set the job's state to `done` or `cancelled`, and its total unless it is None. Raises LedgerStuck."""
 
-    def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> None:
+    def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> "Written":
         """Write results and marks, all or nothing. Raises LedgerStuck.
 
         The rows are taken in the order given, each with its task's argument if the row set has it. A task that has a
@@ -143,6 +154,9 @@ class Store(Protocol):
 
     def listed(self, after: int, limit: int) -> list[ListedJob]:
         """The first `limit` jobs with a number above `after`, in order of their numbers: that of being made."""
+
+    def size_bytes(self) -> int:
+        """How much room the ledger takes, about."""
 
     def read(self, name: str, query: "RowQuery") -> "RowPage":
         """Rows of the job. It looks at so few that the sink is not held up.
@@ -223,6 +237,18 @@ class JobSummary:
     ended_at: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """How many tasks were recorded when."""
+
+    position: int
+    """Where to go on."""
+    points: list[tuple[int, int]]
+    """Instants in seconds since 1970, in order of commit, each with a count of tasks."""
+    more: bool
+    """False when nothing follows; True when something may."""
+
+
 class Reader(Protocol):
     """The ledger as any process reads it, also while a sink writes it; it must not hold the sink up.
 
@@ -250,6 +276,21 @@ class Reader(Protocol):
 
     def follow(self, job: int, failed: bool) -> Iterator[Row | None]:
         """Rows in order of commit as they come, until the job has ended; None now and then while none comes."""
+
+    def page(self, job: int, after: int, limit: int, failed: bool) -> list[Row]:
+        """At most `limit` rows of the tasks after this one, in task order; only the failed ones when `failed`."""
+
+    def history(self, job: int | None, after: int, limit: int) -> HistoryPage:
+        """When tasks of the job, or of all, were recorded, from `limit` receipts after a position.
+
+        What was recorded before the ledger kept instants is left out.
+        """
+
+    def position_before(self, at: int) -> int:
+        """A position before everything that was recorded at this instant or later, and not long before it."""
+
+    def sample(self, job: int, count: int) -> list[float]:
+        """The run times of about `count` of the job's tasks, spread evenly over them; of all, if it has fewer."""
 
     def close(self) -> None:
         """Stop reading."""

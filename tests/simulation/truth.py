@@ -9,7 +9,7 @@ from typing import Any
 from common.protocol.messages import Mark
 from common.sink.rows import RowSet
 from common.sink.sqlite_ledger import Ledger
-from common.sink.store import DigestPage, Job, LedgerStuck, Page
+from common.sink.store import DigestPage, Job, LedgerStuck, Page, Written
 from tests.simulation.world import World
 
 SLOWNESS_MAX = 10.0
@@ -206,19 +206,24 @@ class Disk:
         )
         self.ledger.end_job(name, state, total)
 
-    def commit(self, recordings: Iterable[RowSet], marks: Iterable[Mark]) -> None:
+    def commit(self, recordings: Iterable[RowSet], marks: Iterable[Mark]) -> Written:
         """Commit, and look at what is there afterwards."""
         recordings, marks = list(recordings), list(marks)
         self._may_write()
         if self.crash == "before":
             raise Crash
-        self.ledger.commit(recordings, marks)
+        written = self.ledger.commit(recordings, marks)
         self.commit_count += 1
         for recording in recordings:
             self._look(recording.results.job, recording.results.first, recording.results.count)
         self._look_at_receipts()
         if self.crash == "after":
             raise Crash
+        return written
+
+    def size_bytes(self) -> int:
+        """The size of a file that is not there."""
+        return self.ledger.size_bytes()
 
     def receipts(self, name: str, after: int, limit: int, skipped_attempts: int) -> Page:
         """Receipts after a position."""

@@ -1,6 +1,7 @@
 """The smallest ledger that keeps the contract: lists and dictionaries, for a reader of `store.py` and for its tests."""
 
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,19 @@ from common.protocol.messages import Mark
 from common.protocol.reading import Cursor, ListedJob
 from common.sink.arguments import digest_of, of_range
 from common.sink.rows import RowSet
-from common.sink.store import DigestPage, Job, JobSummary, LedgerStuck, Page, Row, RowPage, RowQuery, weight
+from common.sink.store import (
+    DigestPage,
+    HistoryPage,
+    Job,
+    JobSummary,
+    LedgerStuck,
+    Page,
+    Row,
+    RowPage,
+    RowQuery,
+    Written,
+    weight,
+)
 
 TIME = "2026-01-01T00:00:00+00:00"
 
@@ -25,6 +38,8 @@ class MemoryJob:
     rows: dict[int, Row] = field(default_factory=dict)
     receipts: list[tuple[int, float]] = field(default_factory=list)
     """Tasks and their seconds, in order of commit; a receipt's place is its position."""
+    instants: list[tuple[int, int]] = field(default_factory=list)
+    """Positions in the whole ledger, and when each receipt was given."""
 
 
 @dataclass
@@ -74,16 +89,23 @@ class MemoryLedger:
         kept.job = replace(kept.job, state=state, total=kept.job.total if total is None else total)
         kept.ended_at = TIME
 
-    def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> None:
+    def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> Written:
         self._may_write()
         jobs = deepcopy(self._place.jobs)
+        rows: list[Row] = []
         for row_set in row_sets:
-            _write(jobs[row_set.results.job], row_set)
+            kept = jobs[row_set.results.job]
+            rows += _write(kept, row_set)
+            given = sum(len(each.instants) for each in jobs.values())
+            new = len(kept.receipts) - len(kept.instants)
+            kept.instants += [(given + 1 + number, int(time.time())) for number in range(new)]
+
         for mark in marks:
             kept = jobs[mark.job]
             total = kept.job.total if mark.total is None else mark.total
             kept.job = replace(kept.job, mark_count=mark.count, mark_digest=mark.digest, total=total)
         self._place.jobs = jobs
+        return Written(len(rows), sum(row.status == "failed" for row in rows), 0.0)
 
     def receipts(self, name: str, after: int, limit: int, skipped_attempts: int) -> Page:
         kept = self._place.jobs[name]
@@ -121,6 +143,9 @@ class MemoryLedger:
         ]
         return [each for each in found if each.number > after][:limit]
 
+    def size_bytes(self) -> int:
+        return 1000 * sum(len(kept.rows) for kept in self._place.jobs.values())
+
     def read(self, name: str, query: RowQuery) -> RowPage:
         kept = self._place.jobs[name]
         at = query.after[0]
@@ -147,7 +172,9 @@ class MemoryLedger:
             raise LedgerStuck("no room")
 
 
-def _write(kept: MemoryJob, row_set: RowSet) -> None:
+def _write(kept: MemoryJob, row_set: RowSet) -> list[Row]:
+    """Write the rows that may be; returns them."""
+    written = []
     results = row_set.results
     for offset in range(results.count):
         task = results.first + offset
@@ -163,9 +190,11 @@ def _write(kept: MemoryJob, row_set: RowSet) -> None:
         argument, digest = (row_set.arguments or {offset: None})[offset], row_set.digests.get(offset)
         fields = (task, status, value, json, error, results.attempt, results.worker, seconds, exact)
         kept.rows[task] = Row(*fields, argument, None, digest)
+        written.append(kept.rows[task])
         kept.receipts.append((task, seconds))
     failed = sum(row.status == "failed" for row in kept.rows.values())
     kept.job = replace(kept.job, done=len(kept.rows), failed=failed)
+    return written
 
 
 class MemoryReader:
@@ -219,6 +248,22 @@ class MemoryReader:
                 if row is not None:
                     yield row
             yield None
+
+    def page(self, job: int, after: int, limit: int, failed: bool) -> list[Row]:
+        return [row for row in self.rows(job, failed) if row.task > after][:limit]
+
+    def history(self, job: int | None, after: int, limit: int) -> HistoryPage:
+        jobs = self._place.jobs.values() if job is None else [self._kept(job)]
+        found = sorted(each for kept in jobs for each in kept.instants if each[0] > after)[:limit]
+        return HistoryPage(found[-1][0] if found else after, [(at, 1) for _, at in found], len(found) == limit)
+
+    def position_before(self, at: int) -> int:
+        instants = [each for kept in self._place.jobs.values() for each in kept.instants]
+        return max((position for position, instant in instants if instant < at), default=0)
+
+    def sample(self, job: int, count: int) -> list[float]:
+        seconds = [row.seconds for row in self.rows(job, False)]
+        return seconds[:: max(1, len(seconds) // count)]
 
     def close(self) -> None:
         pass

@@ -7,6 +7,7 @@ import base64
 import itertools
 import json
 import math
+import time
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +19,7 @@ from common.errors import OperatorError
 from common.protocol.arguments import digest
 from common.protocol.messages import Mark
 from common.sink.rows import as_json
-from common.sink.store import DigestPage, Job, LedgerStuck, Page, Reader, Row, RowQuery, Store
+from common.sink.store import DigestPage, HistoryPage, Job, LedgerStuck, Page, Reader, Row, RowQuery, Store
 from tests.unit.builders import VALUES, record
 
 BIG = "x" * 100_000
@@ -321,6 +322,14 @@ class StoreContract:
         assert at.receipted(position) == [0, 2]
         assert (at.job().done, at.job().failed) == (3, 1)
 
+    def test_a_commit_says_what_it_has_written(self, at: At) -> None:
+        written = at.ledger.commit([record([1, None, 3], errors={1: "no"}), record([1, 2], 2)], [])
+        assert (written.rows, written.failed) == (4, 1)
+        assert written.seconds >= 0
+        again = at.ledger.commit([record([1, 2, 3], attempts_before=1, attempt=2)], [])
+        assert (again.rows, again.failed) == (1, 0)
+        assert at.ledger.size_bytes() > 0
+
     def test_jobs_do_not_share_their_tasks(self, at: At) -> None:
         at.open("two")
         at.commit(record([1]), record([2], job="two"))
@@ -621,6 +630,58 @@ class StoreContract:
         at.commit(record(["a"], 0))
         at.ledger.end_job("job", "done", 2)
         assert [row.task for row in rows if row is not None] == [0]
+
+    def test_a_page_of_rows_goes_on_after_a_task(self, at: At) -> None:
+        at.commit(record([1, 2, 3, 4, 5], errors={1: "no", 3: "no"}))
+        job = at.reader.job("job")
+        assert [row.task for row in at.reader.page(job, -1, 2, failed=False)] == [0, 1]
+        assert [row.task for row in at.reader.page(job, 1, 9, failed=False)] == [2, 3, 4]
+        assert [row.task for row in at.reader.page(job, -1, 9, failed=True)] == [1, 3]
+        assert [row.task for row in at.reader.page(job, 1, 9, failed=True)] == [3]
+        assert [row.task for row in at.reader.page(job, 0, 1, failed=True)] == [1]
+
+    def test_pages_of_failures_know_what_was_run_again(self, at: At) -> None:
+        at.commit(record([1, 2, 3, 4, 5, 6], errors={1: "no", 3: "no", 5: "no"}))
+        at.commit(record(["good"], 1, attempts_before=1, attempt=2))
+        at.commit(record([4], 3, attempts_before=1, attempt=2, errors={0: "still"}), record([7, 8], 6, errors={1: "x"}))
+        job = at.reader.job("job")
+        assert [(row.task, row.error) for row in at.reader.page(job, -1, 9, failed=True)] == [
+            (3, "still"),
+            (5, "no"),
+            (7, "x"),
+        ]
+        assert [row.task for row in at.reader.page(job, 3, 9, failed=True)] == [5, 7]
+
+    def test_the_history_has_how_many_tasks_were_recorded_when(self, at: At) -> None:
+        before = int(time.time())
+        at.open("other")
+        at.commit(record([1, 2], 0), record([1], 5))
+        at.commit(record([1, 2, 3], job="other"))
+        job = at.reader.job("job")
+        whole = at.reader.history(None, 0, 1_000)
+        assert sum(count for _, count in whole.points) == 6
+        assert not whole.more
+        assert all(before <= instant <= time.time() for instant, _ in whole.points)
+        assert sum(count for _, count in at.reader.history(job, 0, 1_000).points) == 3
+        first = at.reader.history(None, 0, 1)
+        assert first.more
+        rest = at.reader.history(None, first.position, 1_000)
+        assert sum(count for _, count in [*first.points, *rest.points]) == 6
+        assert at.reader.history(None, whole.position, 1_000) == HistoryPage(whole.position, [], False)
+
+    def test_the_history_can_begin_at_an_instant(self, at: At) -> None:
+        assert at.reader.position_before(0) == 0
+        at.commit(record([1, 2]))
+        assert at.reader.position_before(0) == 0
+        assert at.reader.history(None, at.reader.position_before(2**33), 1_000).points == []
+
+    def test_a_sample_of_run_times_is_spread_over_the_tasks(self, at: At) -> None:
+        job = at.reader.job("job")
+        assert at.reader.sample(job, 10) == []
+        at.commit(record([1, 2, 3]))
+        assert at.reader.sample(job, 10) == [0.25] * 3
+        at.commit(record([1] * 1_000, 10))
+        assert len(at.reader.sample(job, 100)) == pytest.approx(100, abs=2)
 
     def test_a_job_is_found_by_name_and_the_newest_one_without(self, at: At) -> None:
         at.open("other")
