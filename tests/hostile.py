@@ -66,11 +66,15 @@ class Liar:
 
     def pull(self, port: int, ventilator_key: str) -> Batch:
         """Really pull one batch of a ventilator."""
-        tasks = self._client(zmq.PULL, ventilator_key)
+        tasks = self.tasks(ventilator_key)
         tasks.connect(f"tcp://{self._host}:{port}")
         batch = decode_batch(tasks.recv())
         tasks.close()
         return batch
+
+    def tasks(self, ventilator_key: str) -> "zmq.Socket[bytes]":
+        """What can be connected to a ventilator to pull its tasks."""
+        return self._client(zmq.PULL, ventilator_key)
 
     def serve_tasks(self, port: int = 0) -> tuple["zmq.Socket[bytes]", int]:
         """A tasks link of its own, open to every key."""

@@ -30,7 +30,7 @@ from common.protocol.messages import (
     Welcome,
 )
 from common.protocol.settings import CURVE_BYTES, ENVELOPE_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX
-from common.transport import sockets
+from common.transport import monitor, sockets
 from tests.conftest import Pipeline, Process, wait_until
 from tests.hostile import Liar, packed
 from tests.test_faults import GATE, everything_once, executions
@@ -304,3 +304,29 @@ def test_a_ventilators_key_that_claims_anothers_address_takes_nothing_along(farm
         # The worker lets go of the address that both have claimed, and connects to the one that is left.
         farm.worker.wait_for("(?s)job j from.*pulling the tasks of job j from")
     farm.let_go()
+
+
+def test_a_key_pulls_tasks_only_while_a_worker_is_here_with_it(farm: Farm) -> None:
+    names = {zmq.EVENT_CONNECTED: "connected", zmq.EVENT_HANDSHAKE_SUCCEEDED: "in", zmq.EVENT_DISCONNECTED: "cut"}
+    with farm.liar("worker", "eve") as eve:
+        (place,) = join_crew(eve).places
+        eve.say(Goodbye())
+        farm.sink.wait_for("worker liar.1 has left")
+        tasks = eve.tasks(place.key)
+        watch = monitor.SocketMonitor(tasks, sum(names))
+        seen: list[str] = []
+
+        def look() -> list[str]:
+            seen.extend(names[zmq.Event(event)] for event, _, _ in watch.events())
+            return seen
+
+        tasks.connect(f"tcp://127.0.0.1:{place.port}")
+        wait_until(lambda: look() == ["connected"], "it waits at the gate")
+        join_crew(eve)
+        # At once, not with its next attempt.
+        wait_until(lambda: look() == ["connected", "in"], "it is let in")
+        eve.say(Goodbye())
+        wait_until(lambda: look()[2:4] == ["cut", "connected"], "it is cut off, and connects anew")
+        farm.let_go()
+        assert look().count("in") == 1
+        watch.close()

@@ -41,6 +41,7 @@ from .fields import (
     UNUSABLE as UNUSABLE,
     Z85Key,
 )
+from .gate import Present as Present, Roster as Roster
 from .reading import Digests as Digests, List as List, Listing, Read as Read, Rows, Seen as Seen
 
 
@@ -358,12 +359,6 @@ class Crew(Message, frozen=True):
     others: Count
 
 
-class Roster(Message, frozen=True):
-    """To a ventilator: the public keys of all enrolled workers."""
-
-    keys: list[Z85Key]
-
-
 class Closed(Message, frozen=True):
     """Answer to `Close`: the job's counts and its first failures (task, headline of the error, argument or nil)."""
 
@@ -440,6 +435,7 @@ FromSink = (
     | Returned
     | Unreachable
     | Roster
+    | Present
     | Closed
     | Report
     | Rows

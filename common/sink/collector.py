@@ -152,7 +152,7 @@ class Collector:
             outputs += self._lines.say(now, open_job.user, "warning", text)
             self._peers.pop(open_job.peer, None)
             outputs += self._jobs.end(open_job)
-        return outputs + self._asks.tick(now) + self._reads.tick(now)
+        return outputs + self._jobs.tick() + self._asks.tick(now) + self._reads.tick(now)
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""

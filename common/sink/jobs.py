@@ -118,6 +118,13 @@ class Jobs:
         self._worker_keys = _worker_keys(roster)
         return [Send(open_job.peer, self._worker_keys) for open_job in self._registry.open_jobs.values()]
 
+    def tick(self) -> list[Output]:
+        """Tell every ventilator which keys workers are here with, if others came or went: once a turn, not for each."""
+        if not self._registry.keys_changed():
+            return []
+        present = self._registry.present()
+        return [Send(open_job.peer, present) for open_job in self._registry.open_jobs.values()]
+
     def cancel(self, now: float, peer: bytes, user: User, message: Cancel) -> list[Output]:
         """End the job everywhere, as `user` asks."""
         job = self._ledger.job(message.job)
@@ -179,7 +186,8 @@ class Jobs:
         others = self._registry.others(open_job)
         members = [worker.member(open_job.job) for worker in self._registry.crew_of(open_job)]
         crews = [Crew(page, [], [], others) for page in pages(members)]
-        return [Send(open_job.peer, message) for message in (self._worker_keys, opened, *crews)]
+        present = self._registry.present()
+        return [Send(open_job.peer, message) for message in (self._worker_keys, present, opened, *crews)]
 
     def _tell_places(self, function: str) -> list[Output]:
         return [

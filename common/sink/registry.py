@@ -6,7 +6,18 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from ..pace import Pace
-from ..protocol.messages import HELD_FACTOR, BatchName, Beat, JobReport, Member, Place, Places, Report, WorkerReport
+from ..protocol.messages import (
+    HELD_FACTOR,
+    BatchName,
+    Beat,
+    JobReport,
+    Member,
+    Place,
+    Places,
+    Present,
+    Report,
+    WorkerReport,
+)
 from ..protocol.settings import Timing
 from ..protocol.users import User
 from .store import Job
@@ -92,11 +103,17 @@ class Registry:
         self._looked_at: float | None = None
         self._exposing: Counter[str] = Counter()
         """How many workers expose each function."""
+        self._keys: Counter[str] = Counter()
+        """How many workers have each key."""
+        self._keys_changed = False
+        """A key was added or is gone since this was asked last."""
 
     def join(self, now: float, worker: BeatingWorker) -> BeatingWorker:
         """Add a worker that was not known."""
         worker.heard_at = now
         self.workers[worker.name] = worker
+        self._keys[worker.user.key] += 1
+        self._keys_changed |= self._keys[worker.user.key] == 1
         return worker
 
     def beat(self, now: float, worker: BeatingWorker, beat: Beat) -> None:
@@ -118,6 +135,19 @@ class Registry:
         """Forget the worker."""
         self.expose(worker, frozenset())
         del self.workers[worker.name]
+        self._keys[worker.user.key] -= 1
+        if not self._keys[worker.user.key]:
+            del self._keys[worker.user.key]
+            self._keys_changed = True
+
+    def present(self) -> Present:
+        """Which keys workers are here with."""
+        return Present(list(self._keys))
+
+    def keys_changed(self) -> bool:
+        """Whether they are others than when this was asked last."""
+        changed, self._keys_changed = self._keys_changed, False
+        return changed
 
     def open_jobs_for(self, worker: BeatingWorker) -> list[OpenJob]:
         """The running jobs whose function the worker exposes."""

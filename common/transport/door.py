@@ -68,10 +68,10 @@ class Door:
             self._silent_lines.warn(log, clock.now(), "hung up on a connection that did not say hello")
 
     @property
-    def open_count(self) -> int:
-        """How many connections there are now, strangers' included."""
+    def known_count(self) -> int:
+        """How many connections there are now that have shown a key."""
         self.look()
-        return len(self._open)
+        return len(self._open) - self.rules.waiting_count
 
     def hang_up_on_all(self) -> None:
         """End all connections: who may connects anew.

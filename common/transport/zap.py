@@ -16,7 +16,8 @@ class ZapHandler:
     """Answers libzmq's question for each new connection; without it a CURVE server would admit every key.
 
     `judge` gets the socket's domain, the client's public key (Z85) and its address, and gives one of the verdicts
-    above, or None when it must look first: `answer_waiting` asks it once more, with True as its last argument.
+    above, or None when it must look first: `ask_again` asks it once more, and `answer_waiting` for the last time, with
+    True as its last argument.
     `refused` gets domain, key and address when it is not admitted. The User-Id of an admitted connection is its key.
     """
 
@@ -53,11 +54,18 @@ class ZapHandler:
                 return
             self._answer(question, False)
 
+    def ask_again(self) -> None:
+        """Answer those of the questions that wait which can be answered now."""
+        self._answer_all(False)
+
     def answer_waiting(self) -> None:
         """Answer the questions that waited."""
+        self._answer_all(True)
+
+    def _answer_all(self, has_waited: bool) -> None:
         waiting, self._waiting = self._waiting, []
         for question in waiting:
-            self._answer(question, True)
+            self._answer(question, has_waited)
 
     def _answer(self, question: list[bytes], has_waited: bool) -> None:
         asker, _, _, request, domain, address, _, mechanism, *credentials = question

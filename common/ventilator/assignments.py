@@ -1,26 +1,16 @@
 """Which batches workers have: given to them, named by beats, handed back, lost. No socket, no clock."""
 
-from dataclasses import dataclass
 from typing import TypeGuard
 
 from ..protocol.codec import slice_arguments
-from ..protocol.messages import BatchName, Member, Message, Quarantine, Returned
+from ..protocol.messages import BatchName, FromSink, Member, Message, Quarantine, Returned
 from ..task_ranges import TaskRanges
+from .admission import Admission, CutLinks
 from .earlier_run import EarlierRun
 from .flights import Flight, Flights, State
 from .holders import Holders
 from .settings import DispatchSettings
 from .speculation import Speculation
-
-
-@dataclass(frozen=True, slots=True)
-class CutLinks:
-    """Order to the shell: cut all connections of the tasks link if there are more than `living`.
-
-    One of them is then a stopped worker's, to which every other batch would be pushed. Living workers connect again.
-    """
-
-    living: int
 
 
 class Assignments:
@@ -35,6 +25,7 @@ class Assignments:
         speculation: Speculation,
         earlier: EarlierRun,
     ) -> None:
+        self.admission = Admission(settings.timing)
         self.returned_count = 0
         self._settings = settings
         self._timing = settings.timing
@@ -97,12 +88,18 @@ class Assignments:
                     self._take_back(now, flight)
         self._named_no_more.clear()
 
+    def admit(self, now: float, message: FromSink) -> list[CutLinks]:
+        """Once the sink is heard: see who may be connected, and shorten the leases of what may have gone to others."""
+        cuts = self.admission.receive(now, message, self._cut().living)
+        if cuts:
+            self._shorten_unnamed(now)
+        return cuts
+
     def look_for_quiet(self, now: float) -> list[Message | CutLinks]:
         """Once the sink is heard: shorten the leases of what may have gone to workers that now miss their beats."""
         if not self._crew.fall_quiet(now - self._timing.silence_s):
             return []
-        for flight in self._unnamed():
-            self._shorten(flight, max(now, flight.pushed_at + self._timing.unnamed_s))
+        self._shorten_unnamed(now)
         return [self._cut()]
 
     def sink_was_slow(self, now: float) -> None:
@@ -193,6 +190,10 @@ class Assignments:
     def _unnamed(self) -> list[Flight]:
         """What the crew was given and no beat ever named."""
         return [flight for flight in self._flights if flight.state is State.PUSHED and not flight.named]
+
+    def _shorten_unnamed(self, now: float) -> None:
+        for flight in self._unnamed():
+            self._shorten(flight, max(now, flight.pushed_at + self._timing.unnamed_s))
 
     def _shorten(self, flight: Flight, ends_at: float) -> None:
         if flight.due_at > ends_at:

@@ -1,7 +1,7 @@
 """A ventilator's talk with its sink: open the job, ask for receipts, close it. No socket, no clock."""
 
 from ..protocol.messages import Close, Closed, Digests, FromSink, Halt, Mark, Message, Open, Opened
-from .assignments import CutLinks
+from .admission import CutLinks
 from .dispatch import Dispatch
 from .request import JobRequest
 from .settings import DispatchSettings

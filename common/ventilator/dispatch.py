@@ -17,7 +17,8 @@ from ..protocol.messages import (
     Receipts,
     Returned,
 )
-from .assignments import Assignments, CutLinks
+from .admission import Admission, CutLinks
+from .assignments import Assignments
 from .batch_size import BatchSize
 from .earlier_run import EarlierRun
 from .flights import Flight, Flights
@@ -87,6 +88,11 @@ class Dispatch:
     def dropped(self) -> bool:
         """True once the job was cancelled."""
         return self._phase is Phase.DROPPED
+
+    @property
+    def admission(self) -> Admission:
+        """Which keys may connect to the tasks link."""
+        return self._assignments.admission
 
     @property
     def done_count(self) -> int:
@@ -275,7 +281,8 @@ class Dispatch:
     def receive(self, now: float, message: FromSink) -> list[Message | CutLinks]:
         """Take a message of the sink; the answer is what to send to it, and whether to cut the tasks link."""
         self._hear(now)
-        return [*self._take(now, message), *self._assignments.look_for_quiet(now)]
+        cuts = self._assignments.admit(now, message)
+        return [*cuts, *self._take(now, message), *self._assignments.look_for_quiet(now)]
 
     def _take(self, now: float, message: FromSink) -> Sequence[Message | CutLinks]:
         if isinstance(message, Receipts):

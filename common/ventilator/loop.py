@@ -11,11 +11,12 @@ from .. import descriptors, own_process
 from ..errors import ExitCode, OperatorError
 from ..log_line import LogLine, write
 from ..protocol.codec import encode
-from ..protocol.messages import FromSink, Opened, Roster, Welcome
+from ..protocol.messages import FromSink, Opened, Present, Welcome
 from ..protocol.settings import MORE_TASKS_PORTS, TASKS_PORT
 from ..transport import clock, polling, sockets
 from ..transport import sink_link as link
 from ..transport.door import Door
+from ..transport.doorstep import HANDSHAKE_S
 from ..transport.key_files import Certificate
 from ..transport.zap import ADMITTED, REFUSED_FOR_NOW, ZapHandler
 from .appended_input import AppendedInput
@@ -103,7 +104,7 @@ class Ventilator:
         self._input = opened
         self._poll = poll
         self._signals = signals
-        self._worker_keys: frozenset[str] = frozenset()
+        self._gate_looked_at = clock.now()
         self._input_polled: int | None = None
         self._context = zmq.Context()
         # The handler stands before the first socket that needs it.
@@ -169,9 +170,16 @@ class Ventilator:
         if self._farm is not None and own_process.inherits_orphans():
             own_process.reap_orphans(self._farm.pids)
         self._display.show(now, standing)
+        if not self._gate.waiting:
+            self._gate_looked_at = now
+        elif now >= self._gate_looked_at + HANDSHAKE_S:
+            # libzmq has ended these connections by now; their workers connect again.
+            self._gate_looked_at = now
+            self._gate.answer_waiting()
 
     def _deadline(self) -> float:
-        instants = (self._link.deadline(), self.session.deadline(), self._display.deadline())
+        gate_at = self._gate_looked_at + HANDSHAKE_S if self._gate.waiting else None
+        instants = (self._link.deadline(), self.session.deadline(), self._display.deadline(), gate_at)
         return min(instant for instant in instants if instant is not None)
 
     def _perform(self, outputs: list[SessionOutput]) -> None:
@@ -239,14 +247,14 @@ class Ventilator:
         if isinstance(message, Welcome):
             self._bind(message.loopback)
             self.session.welcome(clock.now(), self._port)
-        elif isinstance(message, Roster):
-            self._take_roster(frozenset(message.keys))
-        else:
-            if isinstance(message, Opened):
-                self._begin_input(message)
-            for order in self.session.receive(clock.now(), message):
-                if self._door.open_count > order.living:
-                    self._door.hang_up_on_all()
+            return
+        if isinstance(message, Opened):
+            self._begin_input(message)
+        for order in self.session.receive(clock.now(), message):
+            if self._door.known_count > order.living:
+                self._door.hang_up_on_all()
+        if isinstance(message, Present):
+            self._gate.ask_again()
 
     def _bind(self, loopback: str) -> None:
         """Listen for workers: where the sink listens on this machine only, so does the ventilator."""
@@ -263,19 +271,15 @@ class Ventilator:
         else:
             self._port = sockets.bind(self._tasks, host, self._options.port, "--port")
 
-    def _take_roster(self, keys: frozenset[str]) -> None:
-        revoked = self._worker_keys - keys
-        self._worker_keys = keys
-        if revoked:
-            # Live connections do not ask the gate again: all are made anew, and the leases bring back what was queued.
-            self._door.hang_up_on_all()
-
-    def _judge(self, domain: str, key: str, address: str, has_waited: bool) -> str:
+    def _judge(self, domain: str, key: str, address: str, has_waited: bool) -> str | None:
+        admitted = self.session.admission.judge(key)
+        if admitted is None and not has_waited:
+            return None
         self._door.showed_key(address)
-        return ADMITTED if key in self._worker_keys else REFUSED_FOR_NOW
+        return ADMITTED if admitted else REFUSED_FOR_NOW
 
     def _say_refused(self, domain: str, key: str, address: str) -> None:
-        log.debug("refused key %s... from %s for now: it is not enrolled as a worker", key[:8], address)
+        log.debug("refused key %s... from %s for now: no worker is at the sink with it", key[:8], address)
 
 
 def log_line(line: LogLine) -> None:

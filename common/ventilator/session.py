@@ -9,7 +9,7 @@ from ..log_line import LogLine
 from ..plain_text import counted
 from ..protocol.messages import Batch, Cancel, FromSink, Message, Opened, Unreachable
 from . import summary
-from .assignments import CutLinks
+from .admission import CutLinks
 from .dialog import Dialog
 from .dispatch import Dispatch, Skip, Take
 from .out_of_reach import OutOfReach
@@ -85,6 +85,7 @@ class VentilatorSession:
         self._request = request
         self._rules = Dispatch(settings, request.job, request.function)
         self._talk = Dialog(settings, self._rules, request)
+        self.admission = self._rules.admission
         self._outputs: list[SessionOutput] = []
         """For the end of this turn."""
         self._expected: tuple[int | None, bool] = None, False

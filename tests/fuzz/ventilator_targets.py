@@ -26,7 +26,7 @@ from common.protocol.messages import (
     Welcome,
 )
 from common.protocol.settings import Timing
-from common.ventilator.assignments import CutLinks
+from common.ventilator.admission import CutLinks
 from common.ventilator.dialog import Dialog
 from common.ventilator.dispatch import Dispatch, Skip
 from common.ventilator.flights import State

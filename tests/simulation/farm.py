@@ -338,15 +338,23 @@ class Farm:
             self.world.at(worker.stalled_until, self._connect_tasks, worker, port)
             return
         ventilator = self._listening.get(port)
-        if ventilator is None or not worker.wants(port) or any(each is worker for each, _ in ventilator.pullers):
+        if ventilator is not None:
+            self.admit(worker, ventilator)
+
+    def admit(self, worker: Worker, ventilator: Ventilator) -> None:
+        """The ventilator's gate: it lets the worker in, or has it wait, or refuses it for good."""
+        if not worker.wants(ventilator.port) or any(each is worker for each, _ in ventilator.pullers):
             return
-        if ventilator.worker_keys and worker.user.key not in ventilator.worker_keys:
+        admitted = ventilator.session.admission.judge(worker.user.key)
+        if admitted is None:
+            ventilator.waiting.append(worker)
+        if not admitted:
             return
         name = f"{ventilator.name} tasks {worker.name} {self.world.now}"
         channel = _tasks_channel(self.world, name, worker)
         ventilator.pullers.append((worker, channel))
         ventilator.happen(_nothing)
-        worker.happen(worker.tasks_connected, port)
+        worker.happen(worker.tasks_connected, ventilator.port)
 
     def cut_links(self, ventilator: Ventilator) -> None:
         """Everybody connects anew, and what was on its way is lost."""

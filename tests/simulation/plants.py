@@ -18,6 +18,7 @@ from common.sink.jobs import Jobs
 from common.sink.registry import Registry
 from common.sink.sqlite_ledger import Ledger
 from common.ventilator import session, speculation, summary
+from common.ventilator.admission import Admission
 from common.ventilator.assignments import Assignments
 from common.ventilator.dialog import Dialog
 from common.ventilator.dispatch import Dispatch
@@ -267,6 +268,13 @@ def a_sink_forgets_whom_it_has_cancelled(patch: Patch) -> None:
 def a_revoked_keys_results_are_recorded(patch: Patch) -> None:
     """Results of a key that was struck from the roster are not recorded."""
     patch.setattr(Collector, "results", lambda sink, user, message: sink._commits.results(user, message))
+
+
+@plant("it does not converge", any_plan)
+def a_worker_that_joins_is_refused(patch: Patch) -> None:
+    """A worker that connects to a ventilator before that has heard of it waits until it has."""
+    judge = Admission.judge
+    patch.setattr(Admission, "judge", lambda admission, key: bool(judge(admission, key)))
 
 
 @plant("counts on workers that are long gone", revoking)

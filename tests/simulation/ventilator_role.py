@@ -23,9 +23,9 @@ from common.protocol.messages import (
     Mark,
     Message,
     Opened,
+    Present,
     Quarantine,
     Returned,
-    Roster,
     Welcome,
 )
 from common.protocol.users import VENTILATOR
@@ -218,7 +218,8 @@ class Ventilator(Client):
         self.flights_max = 0
         self.payload_max = 0
         self.other_max = 0
-        self.worker_keys: frozenset[str] = frozenset()
+        self.waiting: list[Worker] = []
+        """They connect, and it is not known yet whether they may."""
         self._crew: dict[str, Said] = {}
         """What the delivered beats say, of those who have not left."""
         self._named_since_opened: set[str] = set()
@@ -365,17 +366,14 @@ class Ventilator(Client):
             self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
             self.session.welcome(now, self.port)
-        elif isinstance(message, Roster):
-            self._take_roster(frozenset(message.keys))
-        else:
-            for order in self.session.receive(now, message):
-                if len(self.pullers) > order.living:
-                    self.farm.cut_links(self)
-
-    def _take_roster(self, keys: frozenset[str]) -> None:
-        revoked, self.worker_keys = self.worker_keys - keys, keys
-        if revoked:
-            self.farm.cut_links(self)
+            return
+        for order in self.session.receive(now, message):
+            if len(self.pullers) > order.living:
+                self.farm.cut_links(self)
+        if isinstance(message, Present):
+            waiting, self.waiting = self.waiting, []
+            for worker in waiting:
+                self.farm.admit(worker, self)
 
     def failed(self, text: str) -> None:
         """Another ventilator seems to run the job, or is believed to: the operator tries again."""

@@ -14,9 +14,11 @@ from common.protocol.messages import (
     Heard,
     JobReport,
     Member,
+    Offer,
     Opened,
     Place,
     Places,
+    Present,
     Query,
     Refused,
     Report,
@@ -74,11 +76,28 @@ def test_a_ventilator_beside_the_sink_is_found_where_the_sink_is(scene: Scene, a
 def test_a_job_that_opens_is_told_the_keys_the_crew_and_what_is_done(scene: Scene) -> None:
     scene.worker(ADA)
     scene.worker(BOB, (CUBE,))
-    roster, opened, crew = to(VERA, scene.ventilator())
+    roster, present, opened, crew = to(VERA, scene.ventilator())
     assert roster == Roster([ADA.key, BOB.key])
+    assert present == Present([ADA.key, BOB.key])
     assert crew == Crew([Member("ada", 2, 1, [], [])], [], [], 1)
     assert isinstance(opened, Opened)
     assert (opened.job, opened.ledger, opened.total) == ("job", scene.ledger.id, None)
+
+
+def test_which_keys_workers_are_here_with_is_told_when_it_changes(scene: Scene) -> None:
+    scene.ventilator(VERA, "squares", SQUARE)
+    scene.ventilator(VITO, "cubes", CUBE)
+    scene.worker(ADA)
+    came = of(Present, scene.sink.tick(scene.now))
+    assert came == [(b"vera", Present([ADA.key])), (b"vito", Present([ADA.key]))]
+    scene.send(ADA, BEAT)
+    scene.hello(ADA, b"second", "second")
+    scene.send(ADA, Offer([SQUARE]), b"second")
+    assert of(Present, scene.sink.tick(scene.now)) == []
+    scene.send(ADA, Goodbye())
+    assert of(Present, scene.sink.tick(scene.now)) == []
+    scene.send(ADA, Goodbye(), b"second")
+    assert of(Present, scene.sink.tick(scene.now)) == [(b"vera", Present([])), (b"vito", Present([]))]
 
 
 def test_a_beat_goes_to_the_ventilators_whose_function_the_worker_exposes(scene: Scene) -> None:

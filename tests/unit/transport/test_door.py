@@ -155,7 +155,7 @@ def test_all_are_hung_up_on_and_connect_anew_in_whatever_state_they_were(house: 
     clients = [house.client() for _ in range(5)]
 
     def all_are_open() -> bool:
-        return house.door.open_count == len(clients) and any(each.poll(0, zmq.POLLOUT) for each in clients)
+        return len(house.door._open) == len(clients) and any(each.poll(0, zmq.POLLOUT) for each in clients)
 
     def all_are_heard() -> bool:
         for number, each in enumerate(clients):
@@ -166,6 +166,6 @@ def test_all_are_hung_up_on_and_connect_anew_in_whatever_state_they_were(house: 
     for _ in range(4):
         house.until(all_are_open)
         house.door.hang_up_on_all()
-        house.until(lambda: house.door.open_count < len(clients))
+        house.until(lambda: len(house.door._open) < len(clients))
     house.arrived.clear()
     house.until(all_are_heard)

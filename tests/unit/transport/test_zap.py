@@ -184,6 +184,25 @@ def test_who_is_refused_for_now_comes_in_once_enrolled() -> None:
         door.close()
 
 
+def test_who_waits_comes_in_at_once_when_it_may_or_is_refused_in_the_end(door: Door) -> None:
+    door.gate._judge = lambda domain, key, address, last: ADMITTED if key in door.admitted else "400" if last else None
+    made, certificate = enrolled(door)
+    other, client = pair(door.pair.public), door.knock(made)
+    door.admitted.clear()
+    refused = door.knock(sockets.results_client(door.context, other))
+    door.until(lambda: len(door.gate._waiting) == 2)
+    door.gate.ask_again()
+    assert len(door.gate._waiting) == 2
+    door.admitted.add(certificate.public)
+    door.gate.ask_again()
+    door.until(lambda: door.arrived)
+    assert client.seen == ["came in"] and refused.seen == []
+    door.gate.answer_waiting()
+    assert not door.gate.waiting
+    door.until(lambda: refused.seen)
+    assert refused.seen[0] == "refused"
+
+
 def test_without_an_answer_from_the_gate_nobody_comes_in(door: Door) -> None:
     """Fail closed: the domain is enforced, so libzmq asks, and waits."""
     door.poll.unregister(door.gate.socket)

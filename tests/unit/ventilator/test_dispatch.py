@@ -20,11 +20,12 @@ from common.protocol.messages import (
     Failed,
     Member,
     Opened,
+    Present,
     Quarantine,
     Receipts,
     Returned,
 )
-from common.ventilator.assignments import CutLinks
+from common.ventilator.admission import CutLinks
 from common.ventilator.dispatch import Dispatch, Skip, Take
 from common.ventilator.earlier_run import EarlierRun
 from common.ventilator.settings import DispatchSettings
@@ -267,6 +268,21 @@ def test_a_worker_that_beats_again_is_trusted_again() -> None:
     scene.go()
     scene.after(T.unnamed_s + 0.1, *CREW[:1], v)
     assert scene.push() == []
+
+
+def test_what_somebody_may_have_who_is_no_worker_is_pushed_again_soon() -> None:
+    scene = working()
+    scene.crew("v", 2, 2)
+    scene.rules.receive(scene.now, Present(["A" * 40, "E" * 40]))
+    scene.rules.receive(scene.now, Present(["A" * 40]))
+    scene.go()
+    scene.after(1.9, *CREW)
+    assert scene.push() == []
+    assert scene.after(0.1, *CREW).count(CutLinks(2)) == 1
+    scene.after(T.unnamed_s - 2.1, *CREW)
+    assert scene.push() == []
+    scene.after(0.2, *CREW)
+    assert scene.push()
 
 
 def test_a_worker_that_is_lost_at_once_is_cut_off_too() -> None:
