@@ -113,9 +113,14 @@ class Peer:
         """One beat."""
         sockets.send(self.control, _beat(**fields))
 
-    def pull(self) -> "zmq.Socket[bytes]":
-        """Take part as a worker that is given tasks of the farm's job; returns the link that they come by."""
+    def pull(self, joins: bool = True) -> "zmq.Socket[bytes]":
+        """Take part as a worker that is given tasks of the farm's job; returns the link that they come by.
+
+        Unless it `joins`, it is a worker only for long enough to learn where that link is.
+        """
         (place,) = self.join("work:square")
+        if not joins:
+            self.say("goodbye")
         tasks = self.socket(zmq.PULL, place["key"])
         tasks.connect(f"tcp://127.0.0.1:{place['port']}")
         return tasks
@@ -377,7 +382,15 @@ def claimed_batches(siege: Siege) -> None:
 
 
 def pulls(siege: Siege) -> None:
-    """pulls tasks, and keeps them without a word"""
+    """pulls tasks, and is no worker"""
+    tasks = eve(siege).pull(joins=False)
+    for _ in siege.turns(0.25):
+        while tasks.poll(0):
+            tasks.recv()
+
+
+def keeps(siege: Siege) -> None:
+    """joins, pulls tasks, and keeps them without a word"""
     peer = eve(siege)
     tasks = peer.pull()
     for _ in siege.turns(0.25):
@@ -501,7 +514,7 @@ ENROLLED: dict[str, dict[str, Callable[[Siege], None]]] = {
         each.__name__: each
         for each in (
             *(claims, storm, names, parts, large_parts, noise, noise_control, bombs, tagged_bombs, beats, large_beats),
-            *(claimed_batches, pulls, bad_results, heavy_results),
+            *(claimed_batches, pulls, keeps, bad_results, heavy_results),
         )
     },
     "ventilator's key": {each.__name__: each for each in (jobs, foreign)},
