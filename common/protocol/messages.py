@@ -27,7 +27,6 @@ from .fields import (
     Name,
     NamesByJob,
     Obstacle as Obstacle,
-    Rate,
     Outcomes as Outcomes,
     PROTOCOL_VERSION as PROTOCOL_VERSION,
     Port,
@@ -43,6 +42,13 @@ from .fields import (
 )
 from .gate import Present as Present, Roster as Roster
 from .reading import Digests as Digests, List as List, Listing, Read as Read, Rows, Seen as Seen
+from .reports import (
+    Counters as Counters,
+    JobReport as JobReport,
+    Query as Query,
+    Report as Report,
+    WorkerReport as WorkerReport,
+)
 
 
 # -- the tasks link: ventilator PUSH → worker PULL --------------------------------------------------------------
@@ -218,10 +224,6 @@ class Cancel(Message, frozen=True):
     job: Name
 
 
-class Query(Message, frozen=True):
-    """An observer asks for a `Report`."""
-
-
 # -- the control link, from the sink ----------------------------------------------------------------------------
 
 
@@ -366,37 +368,6 @@ class Closed(Message, frozen=True):
     done: Count
     failed: Count
     failures: list[tuple[Index, str, str | None]]
-
-
-class JobReport(Struct, frozen=True, gc=False):
-    """One open job as the sink sees it; `rate` is how many tasks were recorded in a second, of late."""
-
-    job: Name
-    function: Function
-    done: Count
-    failed: Count
-    total: Count | None
-    workers: Count
-    rate: Rate
-
-
-class WorkerReport(Struct, frozen=True, gc=False):
-    """One worker of the crew as the sink sees it; `silent_s` is the time since its last beat in seconds."""
-
-    worker: Name
-    key: str
-    address: str
-    slots: Slots
-    running: Count
-    held: Count
-    silent_s: Seconds
-
-
-class Report(Message, frozen=True):
-    """Answer to `Query`."""
-
-    jobs: list[JobReport]
-    workers: list[WorkerReport]
 
 
 ToSink = (

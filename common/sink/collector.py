@@ -4,6 +4,7 @@ The ledger is passed in. It is the only state that must survive: a new sink star
 else here (crew, places, open links) from hellos and beats.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 from ..errors import ProtocolError
@@ -147,6 +148,7 @@ class Collector:
             text = f"worker {worker.name} is silent: its batches are pushed again"
             outputs += self._lines.say(now, worker.user, "warning", text)
             outputs += self._part_with_worker(worker, in_order=False)
+            self._commits.counters.workers_lost += 1
         for open_job in open_jobs:
             text = f"the ventilator of job {open_job.job} is silent; run it again to continue"
             outputs += self._lines.say(now, open_job.user, "warning", text)
@@ -264,6 +266,8 @@ class Collector:
             if message.worker != worker.name:
                 fault = f"{type(message).__name__.lower()} in the name of another worker"
                 return self._lines.complain(known.user, fault, message.worker)
+            if isinstance(message, Returned):
+                self._commits.counters.returned += len(message.batches) + len(message.copies)
             open_job = self._registry.open_jobs.get(message.job)
             return [] if open_job is None else [Send(open_job.peer, message)]
         # Late messages of its earlier connection may have arrived after the hello on this one.
@@ -317,4 +321,10 @@ class Collector:
 
     def _report(self, now: float) -> Report:
         jobs = {name: self._ledger.job(name) for name in self._registry.open_jobs}
-        return self._registry.report(now, {name: job for name, job in jobs.items() if job is not None})
+        known = {name: job for name, job in jobs.items() if job is not None}
+        return Report(
+            *self._registry.report(now, known),
+            copy(self._commits.counters),
+            self._commits.stuck_until is not None,
+            self._ledger.size_bytes(),
+        )

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from ..errors import ProtocolError
 from ..log_line import LogLine
 from ..protocol.codec import BadResults, ticket
-from ..protocol.messages import Mark, Quarantine, Recorded, Results
+from ..protocol.messages import Counters, Mark, Quarantine, Recorded, Results
 from ..protocol.users import User
 from .job_rules import next_mark
 from .outputs import LogLimiter, Output, Send
 from .registry import Registry
 from .rows import RowSet, failing, quarantined, recording
 from .settings import CollectorSettings
-from .store import LedgerStuck, Store
+from .store import LedgerStuck, Store, Written
 
 
 @dataclass(slots=True)
@@ -36,6 +36,8 @@ class Commits:
     """What is not committed yet, and the receipts for what is."""
 
     def __init__(self, settings: CollectorSettings, ledger: Store, registry: Registry, lines: LogLimiter) -> None:
+        self.counters = Counters()
+        """Also of what the sink counts elsewhere."""
         self.pending = Pending()
         self.stuck_until: float | None = None
         self._retry_commit_s = settings.retry_commit_s
@@ -91,18 +93,31 @@ class Commits:
             return Pending(), []
         written = self.pending
         try:
-            self._ledger.commit(written.all(), written.marks.values())
+            done = self._ledger.commit(written.all(), written.marks.values())
         except LedgerStuck as error:
             first = self.stuck_until is None
             self.stuck_until = now + self._retry_commit_s
             text = f"the ledger accepts no results: {error}; no receipts are sent; retrying every second"
             return Pending(), [LogLine("error", text)] if first else []
         self.pending = Pending()
+        self._count(written, done)
         outputs: list[Output] = []
         if self.stuck_until is not None:
             self.stuck_until = None
             outputs.append(LogLine("info", "the ledger accepts results again"))
         return written, outputs
+
+    def _count(self, pending: Pending, written: Written) -> None:
+        counters = self.counters
+        counters.commits += 1
+        counters.commit_s += written.seconds
+        counters.ok += written.rows - written.failed
+        counters.failed += written.failed
+        counters.quarantined += len(pending.quarantined)
+        for row_set in pending.all():
+            counters.retried += len(row_set.again)
+            counters.duplicates += row_set.results.count - len(row_set.again)
+        counters.duplicates -= written.rows
 
     def receipts(self, written: Pending) -> list[Output]:
         """The receipts for what a commit has written. A worker that is not here gets them when it resends."""

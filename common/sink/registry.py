@@ -3,21 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from ipaddress import ip_address
+from itertools import islice
 
 from ..pace import Pace
-from ..protocol.messages import (
-    HELD_FACTOR,
-    BatchName,
-    Beat,
-    JobReport,
-    Member,
-    Place,
-    Places,
-    Present,
-    Report,
-    WorkerReport,
-)
+from ..protocol.messages import HELD_FACTOR, BatchName, Beat, JobReport, Member, Place, Places, Present, WorkerReport
+from ..protocol.reports import LONGEST_MAX, WORKER_JOBS_MAX
 from ..protocol.settings import Timing
 from ..protocol.users import User
 from .store import Job
@@ -56,6 +48,8 @@ class BeatingWorker:
     held: dict[str, list[BatchName]] = field(default_factory=dict)
     started: dict[str, list[BatchName]] = field(default_factory=dict)
     heard_at: float = 0.0
+    began_at: dict[tuple[str, BatchName], float] = field(default_factory=dict)
+    """When a beat first named a batch as started; of as many as it has slots."""
 
     def member(self, job: str) -> Member:
         """The worker as a job's ventilator sees it."""
@@ -122,7 +116,11 @@ class Registry:
         worker.slots, worker.prefetch = beat.slots, beat.prefetch
         # More than it can hold, no beat may keep from others.
         most = HELD_FACTOR * (beat.slots + beat.prefetch)
-        worker.held, worker.started = _at_most(beat.held, most), _at_most(beat.started, most)
+        worker.held, started = _at_most(beat.held, most), _at_most(beat.started, most)
+        if started != worker.started:
+            worker.started = started
+            named = islice(((job, name) for job, names in started.items() for name in names), worker.slots)
+            worker.began_at = {each: worker.began_at.get(each, now) for each in named}
 
     def expose(self, worker: BeatingWorker, functions: frozenset[str]) -> None:
         """Note that the worker exposes these functions, and no others."""
@@ -194,34 +192,49 @@ class Registry:
             return None
         return float("-inf") if self._looked_at is None else self._looked_at + self._timing.beat_s
 
-    def report(self, now: float, jobs: dict[str, Job]) -> Report:
-        """The picture for an observer."""
-        return Report(
-            jobs=[
-                JobReport(
-                    open_job.job,
-                    open_job.function,
-                    jobs[open_job.job].done,
-                    jobs[open_job.job].failed,
-                    jobs[open_job.job].total,
-                    len(self.crew_of(open_job)),
-                    open_job.pace.rate(now),
-                )
-                for open_job in self.open_jobs.values()
-            ],
-            workers=[
-                WorkerReport(
-                    worker.name,
-                    worker.user.name,
-                    worker.address,
-                    max(1, worker.slots),
-                    sum(map(len, worker.started.values())),
-                    sum(map(len, worker.held.values())),
-                    max(0.0, now - worker.heard_at),
-                )
-                for worker in self.workers.values()
-            ],
+    def report(self, now: float, jobs: dict[str, Job]) -> tuple[list[JobReport], list[WorkerReport]]:
+        """The open jobs and the crew for an observer."""
+        places = {job: place for place, job in enumerate(self.open_jobs)}
+        longest = self._longest()
+        functions = {open_job.function for open_job in self.open_jobs.values()}
+        crews = Counter(
+            each for worker in self.workers.values() if worker.slots for each in worker.functions & functions
         )
+        return [
+            JobReport(
+                open_job.job,
+                open_job.function,
+                jobs[open_job.job].done,
+                jobs[open_job.job].failed,
+                jobs[open_job.job].total,
+                crews[open_job.function],
+                open_job.pace.rate(now),
+                [(place, *name[:2], max(0.0, now - at)) for at, place, name in longest.get(open_job.job, ())],
+            )
+            for open_job in self.open_jobs.values()
+        ], [
+            WorkerReport(
+                worker.name,
+                worker.user.name,
+                worker.address,
+                max(1, worker.slots),
+                sum(map(len, worker.started.values())),
+                sum(map(len, worker.held.values())),
+                max(0.0, now - worker.heard_at),
+                [(places[job], len(names)) for job, names in worker.started.items() if job in places and names][
+                    :WORKER_JOBS_MAX
+                ],
+            )
+            for worker in self.workers.values()
+        ]
+
+    def _longest(self) -> dict[str, list[tuple[float, int, BatchName]]]:
+        """Of each job the batches that run longest: since when, the worker's place, the batch."""
+        found: dict[str, list[tuple[float, int, BatchName]]] = {}
+        for place, worker in enumerate(self.workers.values()):
+            for (job, name), at in worker.began_at.items():
+                found.setdefault(job, []).append((at, place, name))
+        return {job: nsmallest(LONGEST_MAX, running) for job, running in found.items()}
 
 
 def pages(members: Iterable[Member]) -> list[list[Member]]:

@@ -60,7 +60,7 @@ class RemoteReader:
     def _read(self, reading: RowReading) -> Iterator[Row | None]:
         while not reading.over:
             page = reading.take(self._talk.ask(reading.request(), Rows, reading.is_answer))
-            yield from map(_row, page)
+            yield from map(shown_row, page)
             yield None
 
     def close(self) -> None:
@@ -68,7 +68,8 @@ class RemoteReader:
         self._talk.close()
 
 
-def _row(sent: ResultRow) -> Row:
+def shown_row(sent: ResultRow) -> Row:
+    """The row as readers of the file see it."""
     if sent.is_cut:
         log.warning("task %d is too large for a message and cut here; it is whole in the ledger", sent.task)
     status, json = "ok" if sent.error is None else "failed", 1 if sent.json else None

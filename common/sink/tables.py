@@ -205,7 +205,8 @@ def print_report(report: Report) -> None:
 
 def print_report_as_json(report: Report) -> None:
     """The same as one JSON object: a `report` of the protocol without its type."""
-    print(_escaping()(msgspec.json.encode({"jobs": report.jobs, "workers": report.workers}).decode()))
+    fields = {name: getattr(report, name) for name in report.__struct_fields__}
+    print(_escaping()(msgspec.json.encode(fields).decode()))
 
 
 def cells_of_worker(worker: WorkerReport) -> tuple[object, ...]:

@@ -27,6 +27,7 @@ from common.protocol.messages import (
     Unreachable,
     WorkerReport,
 )
+from common.protocol.reports import LONGEST_MAX, WORKER_JOBS_MAX
 from common.protocol.settings import MESSAGE_BYTES_MAX
 from common.protocol.users import User
 from common.sink.outputs import Send
@@ -219,8 +220,9 @@ def test_a_sink_takes_only_as_many_jobs_and_workers_as_it_can_name(
 
 
 def test_the_largest_report_fits_a_frame() -> None:
-    job = JobReport("j" * 100, "f" + "\U0001f600" * 297 + ":f", 2**53, 2**53, 2**53, WORKERS_MAX, 333_333.3)
-    worker = WorkerReport("w" * 100, "k" * 60, "a" * 45, 10_000, 10_000, 20_000, 1e9)
+    longest, runs = [(20_000, 2**53, 100_000, 1e9)] * LONGEST_MAX, [(2_000, 20_000)] * WORKER_JOBS_MAX
+    job = JobReport("j" * 100, "f" + "\U0001f600" * 297 + ":f", 2**53, 2**53, 2**53, WORKERS_MAX, 333_333.3, longest)
+    worker = WorkerReport("w" * 100, "k" * 60, "a" * 45, 10_000, 10_000, 20_000, 1e9, runs)
     report = Report([job] * OPEN_JOBS_MAX, [worker] * WORKERS_MAX)
     place = Place("j" * 100, "h" * 45, 65_535, "k" * 40, True)
     assert len(encode(report)) < MESSAGE_BYTES_MAX

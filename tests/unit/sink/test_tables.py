@@ -118,11 +118,21 @@ def test_json_has_what_the_tables_have(capsys: pytest.CaptureFixture[str]) -> No
     }  # fmt: skip
     assert report.isprintable()
     assert json.loads(report) == {
-        "jobs": [{"job": "j", "function": "m:\u202ef", "done": 5, "failed": 2, "total": 9, "workers": 1, "rate": 2.0}],
-        "workers": [
-            {"worker": "w", "key": "k", "address": "::1", "slots": 4, "running": 1, "held": 2, "silent_s": 0.5}
+        "jobs": [
+            {"job": "j", "function": "m:\u202ef", "done": 5, "failed": 2, "total": 9, "workers": 1, "rate": 2.0,
+             "longest": []},
         ],
-    }
+        "workers": [
+            {"worker": "w", "key": "k", "address": "::1", "slots": 4, "running": 1, "held": 2, "silent_s": 0.5,
+             "runs": []},
+        ],
+        "counters": {
+            "ok": 0, "failed": 0, "retried": 0, "duplicates": 0, "returned": 0, "quarantined": 0, "workers_lost": 0,
+            "commits": 0, "commit_s": 0.0,
+        },
+        "is_stuck": False,
+        "ledger_bytes": 0,
+    }  # fmt: skip
 
 
 JOBS = [
