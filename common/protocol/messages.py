@@ -224,6 +224,12 @@ class Cancel(Message, frozen=True):
     job: Name
 
 
+class Forget(Message, frozen=True):
+    """A ventilator's key asks that a job that nobody runs be removed from the ledger with its results."""
+
+    job: Name
+
+
 # -- the control link, from the sink ----------------------------------------------------------------------------
 
 
@@ -282,6 +288,12 @@ class Recorded(Message, frozen=True):
 
 class Dropped(Message, frozen=True):
     """A job was cancelled."""
+
+    job: Name
+
+
+class Forgotten(Message, frozen=True):
+    """Answer to `Forget`: the job is no longer in the ledger."""
 
     job: Name
 
@@ -385,6 +397,7 @@ ToSink = (
     | Close
     | Halt
     | Cancel
+    | Forget
     | Query
     | Read
     | List
@@ -397,6 +410,7 @@ FromSink = (
     | Places
     | Recorded
     | Dropped
+    | Forgotten
     | Recall
     | Opened
     | Receipts

@@ -18,6 +18,7 @@ from ..protocol.messages import (
     Cancel,
     Close,
     Crew,
+    Forget,
     Goodbye,
     Halt,
     Heard,
@@ -46,6 +47,7 @@ from .reads import Reads
 from .registry import WORKERS_MAX, BeatingWorker, Peer, Registry
 from .settings import CollectorSettings
 from .store import Store
+from .tidying import Tidying
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Collector:
         self._commits = Commits(settings, ledger, self._registry, self._lines)
         self._asks = Asks(settings, ledger, self._registry)
         self._reads = Reads(settings, ledger)
+        self._tidying = Tidying(now, ledger)
         self._jobs = Jobs(now, settings, ledger, self._registry, self._lines, roster)
 
     def inspect(self) -> CollectorView:
@@ -107,7 +110,7 @@ class Collector:
         if user.role == WORKER and isinstance(message, Offer | Beat | Returned | Unreachable):
             return self._receive_of_worker(now, peer, known, message)
         if user.role == VENTILATOR and isinstance(
-            message, Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel
+            message, Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel | Forget
         ):
             return self._receive_of_ventilator(now, peer, known, message)
         if user.role != WORKER and isinstance(message, Read):
@@ -154,11 +157,18 @@ class Collector:
             outputs += self._lines.say(now, open_job.user, "warning", text)
             self._peers.pop(open_job.peer, None)
             outputs += self._jobs.end(open_job)
+        self._tidying.tick(now)
         return outputs + self._jobs.tick() + self._asks.tick(now) + self._reads.tick(now)
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
-        instants = (self._asks.deadline(), self._reads.deadline(), self._commits.stuck_until, self._registry.deadline())
+        instants = (
+            self._asks.deadline(),
+            self._reads.deadline(),
+            self._commits.stuck_until,
+            self._registry.deadline(),
+            self._tidying.next_at,
+        )
         return min((instant for instant in instants if instant is not None), default=None)
 
     def roster_changed(self, now: float, roster: dict[str, User]) -> list[Output]:
@@ -293,7 +303,7 @@ class Collector:
         now: float,
         peer: bytes,
         known: Peer,
-        message: Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel,
+        message: Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel | Forget,
     ) -> list[Output]:
         if isinstance(message, Open):
             # Failed rows that it wants replaced may still wait for their commit. If that fails, `Open` is resent.
@@ -301,6 +311,8 @@ class Collector:
             return outputs if self._commits.pending else outputs + self._jobs.open(now, peer, known, message)
         if isinstance(message, Cancel):
             return self._jobs.cancel(now, peer, known.user, message)
+        if isinstance(message, Forget):
+            return self._forget(now, peer, known, message)
         open_job = self._registry.open_jobs.get(message.job)
         if open_job is None or open_job.peer != peer:
             return [Send(peer, Again())]
@@ -318,6 +330,17 @@ class Collector:
         if isinstance(message, Seen):
             return self._jobs.seen(open_job, message)
         return self._jobs.scarce(open_job, message.scarce) + self._asks.ask(now, open_job, message)
+
+    def _forget(self, now: float, peer: bytes, known: Peer, message: Forget) -> list[Output]:
+        # What is still to be committed of the job needs it there.
+        outputs = self.flush(now)
+        if self._commits.pending:
+            return [*outputs, Send(peer, refusal("the ledger accepts no change at the moment: try again"))]
+        outputs += self._jobs.forget(now, peer, known.user, message)
+        if self._ledger.job(message.job) is None:
+            self._tidying.begin(now)
+            outputs += self._reads.forgotten(message.job)
+        return outputs
 
     def _report(self, now: float) -> Report:
         jobs = {name: self._ledger.job(name) for name in self._registry.open_jobs}

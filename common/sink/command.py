@@ -15,7 +15,7 @@ import typer
 from .. import console, options, own_process
 from ..default_files import DEFAULT_KEYS, DEFAULT_LEDGER
 from ..errors import ExitCode, OperatorError
-from ..help_page import ARGUMENTS, CONNECTION, PRINT, Group
+from ..help_page import ARGUMENTS, CONNECTION, FILES, PRINT, Group
 from ..log_writer import LogFormat
 from ..protocol.settings import CONTROL_PORT, RESULTS_PORT
 from ..protocol.users import OBSERVER, VENTILATOR, WORKER
@@ -54,6 +54,24 @@ AnyKey = Annotated[
     Path | None,
     options.file(CONNECTION, "TRADEWIND_KEY", "The key file to ask with.", default="one from the key folder"),
 ]
+VentilatorsKey = Annotated[
+    Path | None,
+    options.file(
+        CONNECTION, "TRADEWIND_KEY", "The ventilator's key file to ask with.", default="one from the key folder"
+    ),
+]
+OldJobs = Annotated[list[str] | None, options.argument(ARGUMENTS, "JOB...", "The jobs to forget.")]
+Done = Annotated[bool, options.flag(ARGUMENTS, None, "Forget all jobs that are done.", "--done")]
+OlderThan = Annotated[
+    str | None,
+    options.option(ARGUMENTS, None, "AGE", "Forget jobs that ended longer ago than this, like 30d, 12h or 90m."),
+]
+Yes = Annotated[bool, options.flag(ARGUMENTS, None, "Do not ask.", "--yes")]
+OwnLedger = Annotated[
+    str | None,
+    options.option(FILES, None, "FILE", "The ledger, when no sink runs.", default="the sink is asked"),
+]
+Copy = Annotated[Path, options.argument(ARGUMENTS, "FILE", "The copy to write.")]
 Job = Annotated[str, options.argument(ARGUMENTS, "JOB", "The job to cancel.")]
 Role = Annotated[str, options.argument(ARGUMENTS, "ROLE", "What the machine may be: worker, ventilator or observer.")]
 NewName = Annotated[str, options.argument(ARGUMENTS, "NAME", "What the key is called in the roster and in the log.")]
@@ -231,6 +249,57 @@ def cancel(job: Job, keys: options.Keys = DEFAULT_KEYS, key: AnyKey = None, sink
     console.start_log("sink")
     ask_sink(key or KeyFolder(keys).local_made(VENTILATOR), (VENTILATOR,), sink, Cancel(job), Dropped)
     print(f"job {job} is cancelled")
+
+
+@app.command(**console.look())
+def forget(
+    jobs: OldJobs = None,
+    done: Done = False,
+    older_than: OlderThan = None,
+    yes: Yes = False,
+    ledger: OwnLedger = None,
+    keys: options.Keys = DEFAULT_KEYS,
+    key: VentilatorsKey = None,
+    sink: options.Sink = None,
+) -> None:
+    """Remove jobs from the ledger, with all their results.
+
+    The running sink does it, and gives the room back while it works. With --ledger it is done here, when no sink runs.
+    """
+    from . import forget_command
+
+    how = forget_command.Choice(jobs or [], done, older_than, yes)
+    if ledger is not None:
+        if key is not None or sink is not None:
+            raise OperatorError("--ledger opens a file, --key and --sink ask a sink: leave one of them out")
+        forget_command.forget_here(ledger, how)
+        return
+    from .key_folder import KeyFolder
+
+    console.start_log("sink")
+    forget_command.ask_to_forget(key or KeyFolder(keys).local_made(VENTILATOR), sink, how)
+
+
+@app.command(**console.look())
+def backup(copy: Copy, ledger: options.Ledger = str(DEFAULT_LEDGER)) -> None:
+    """Copy the ledger as it is now into a new file, while the sink runs or not."""
+    from .ledgers import open_care
+
+    size = open_care(ledger).back_up(copy)
+    print(f"wrote {copy} ({size:,} bytes): a sink started with --ledger {copy} goes on from there")
+
+
+@app.command(**console.look())
+def verify(ledger: options.Ledger = str(DEFAULT_LEDGER)) -> None:
+    """Read all of the ledger, and say what is damaged. The exit code is 1 then."""
+    from .ledgers import open_care
+
+    found = open_care(ledger).faults()
+    for fault in found:
+        print(fault)
+    if found:
+        raise typer.Exit(ExitCode.TASKS_FAILED)
+    print(f"{ledger} is sound")
 
 
 @app.command(**console.look())

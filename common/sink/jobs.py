@@ -12,6 +12,8 @@ from ..protocol.messages import (
     Crew,
     Digests,
     Dropped,
+    Forget,
+    Forgotten,
     Open,
     Opened,
     Recall,
@@ -77,6 +79,12 @@ class Jobs:
         before = self._ledger.job(message.job)
         if before is not None and before.state == "cancelled" and self._had_it(known, message):
             return [Send(peer, Dropped(message.job))]
+        if before is None and message.reopens:
+            reason = (
+                f"job {message.job} is no longer in the ledger of the sink: it was forgotten, or the sink has another"
+                " ledger now; run it again to begin anew"
+            )
+            return [Send(peer, refusal(reason))]
         fault = why_not_open(before, message)
         if fault is not None:
             return [Send(peer, refusal(fault))]
@@ -143,6 +151,25 @@ class Jobs:
             outputs += [Send(open_job.peer, Dropped(open_job.job)), *self.end(open_job)]
         outputs += [Send(worker.peer, Dropped(message.job)) for worker in self._registry.workers.values()]
         return [*outputs, Send(peer, Dropped(message.job))]
+
+    def forget(self, now: float, peer: bytes, user: User, message: Forget) -> list[Output]:
+        """Remove a job that nobody runs from the ledger, as `user` asks."""
+        job = self._ledger.job(message.job)
+        if job is None:
+            return [Send(peer, refusal(no_job(message.job)))]
+        if message.job in self._registry.open_jobs:
+            reason = f"job {message.job} is run by a ventilator: cancel it, or wait for its end"
+            return [Send(peer, refusal(reason))]
+        try:
+            self._ledger.forget(message.job)
+        except LedgerStuck as error:
+            return [Send(peer, refusal(f"the ledger accepts no change: {error}"))]
+        results = counted(job.done, "result")
+        return [
+            *self._lines.say(now, user, "info", f"job {message.job} with {results} was forgotten by {user.name}"),
+            *(Send(worker.peer, Dropped(message.job)) for worker in self._registry.workers.values()),
+            Send(peer, Forgotten(message.job)),
+        ]
 
     def still_held(self, peer: bytes, jobs: Iterable[str]) -> list[Output]:
         """Tell a worker that holds batches of cancelled jobs: it was away when the others were told."""

@@ -119,11 +119,15 @@ class LedgerReader:
 
     def ended(self, job: int) -> bool:
         """True when the job is done or cancelled."""
-        return bool(self._query("SELECT state<>'open' FROM jobs WHERE job=?", job)[0][0])
+        found = self._query("SELECT state<>'open' FROM jobs WHERE job=?", job)
+        if not found:
+            raise OperatorError(f"the job is no longer in {self._path}: it was forgotten while it was read")
+        return bool(found[0][0])
 
     def rows(self, job: int, failed: bool) -> Iterator[Row]:
         """The job's rows in task order; only the failed ones when `failed`."""
         yield from self._paged(job, -1, None, failed)
+        self.ended(job)  # Rows of a job that was forgotten meanwhile are missing.
 
     def rows_after(self, job: int, position: int, failed: bool) -> Iterator[tuple[int, Row | None]]:
         """Rows in order of commit after `position`, each with the position to go on from.

@@ -4,13 +4,18 @@ from collections.abc import Callable
 
 from ..errors import OperatorError
 from .ledger_reader import LedgerReader
+from .sqlite_care import SqliteCare
 from .sqlite_ledger import Ledger
-from .store import Reader, Store
+from .store import Care, Reader, Store
 
-_LEDGERS: dict[str, tuple[Callable[[str], Store], Callable[[str], Reader]]] = {
-    "": (Ledger, LedgerReader),
+_Makers = tuple[Callable[[str], Store], Callable[[str], Reader], Callable[[str], Care]]
+_LEDGERS: dict[str, _Makers] = {
+    "": (Ledger, LedgerReader, SqliteCare),
 }
-"""By scheme (a file has none): what the sink writes with, and what readers use. Another ledger is one line here."""
+"""By scheme (a file has none): what the sink writes with, what readers use, and what copies and checks it.
+
+Another ledger is one line here.
+"""
 
 
 def open_ledger(place: str) -> Store:
@@ -23,7 +28,12 @@ def open_reader(place: str) -> Reader:
     return _chosen(place)[1](place)
 
 
-def _chosen(place: str) -> tuple[Callable[[str], Store], Callable[[str], Reader]]:
+def open_care(place: str) -> Care:
+    """What copies and checks the ledger. Raises OperatorError."""
+    return _chosen(place)[2](place)
+
+
+def _chosen(place: str) -> _Makers:
     before, colon, _ = place.partition("://")
     scheme = before if colon else ""
     if scheme not in _LEDGERS:

@@ -51,6 +51,13 @@ class Reads:
         self._readers[peer] = _Reader(message, now, message.after)
         return []
 
+    def forgotten(self, name: str) -> list[Output]:
+        """Answer those that wait for rows of a job that is no longer there."""
+        gone = [peer for peer, reader in self._readers.items() if reader.message.job == name]
+        for peer in gone:
+            del self._readers[peer]
+        return [Send(peer, refusal(no_job(name))) for peer in gone]
+
     def tick(self, now: float) -> list[Output]:
         """Look for the one that has waited longest, if there may be something for it."""
         peer = next((peer for peer, reader in self._readers.items() if self._is_due(now, reader)), None)

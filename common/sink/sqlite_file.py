@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import OperatorError
+from ..plain_text import one_line
 from .store import LedgerStuck
 
 SCHEMA_VERSION = 2
 _BUSY_S = 0.1
 """How long a write waits for another program's lock. The sink reads no messages meanwhile; it retries later."""
-_CHECK_SAID_BYTES = 100 * 1024 * 1024
+_CHECKED_BYTES = 64 * 1024 * 1024
+"""A start reads all of a ledger up to this size."""
 _PAGE_BYTES = 8 * 1024
 """Smaller pages make a large value slower to write, larger pages a small commit."""
 _CACHE_BYTES = 16 * 1024 * 1024
@@ -93,6 +95,7 @@ CREATE TABLE receipts (
     at INTEGER
 );
 CREATE INDEX receipts_of_job ON receipts (job, position);
+CREATE TABLE forgotten (job INTEGER PRIMARY KEY);
 {_FAILURES};
 {_VIEW}"""
 _TO_VERSION_2 = [
@@ -104,6 +107,7 @@ _TO_VERSION_2 = [
     # Of what was recorded before nobody knows: there may be failures.
     "ALTER TABLE receipts ADD COLUMN failed INTEGER NOT NULL DEFAULT 1",
     "ALTER TABLE receipts ADD COLUMN at INTEGER",
+    "CREATE TABLE forgotten (job INTEGER PRIMARY KEY)",
     _FAILURES,
     _VIEW,
 ]
@@ -151,6 +155,7 @@ class SqliteFile:
             raise OperatorError(f"{self._path} is another program's database: give another file with --ledger")
         # Has an effect on a new file only.
         self.db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+        self.db.execute("PRAGMA auto_vacuum=INCREMENTAL")
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=FULL")
         page_bytes = self.db.execute("PRAGMA page_size").fetchone()[0]
@@ -165,16 +170,23 @@ class SqliteFile:
             self.db.execute("COMMIT")
         meta = dict(self.db.execute("SELECT key, value FROM meta"))
         if meta.get("version") not in _VERSIONS:
-            raise OperatorError(f"{self._path} is not a ledger of this version: give another file with --ledger")
-        if self._path != ":memory:" and Path(self._path).stat().st_size > _CHECK_SAID_BYTES:
-            log.info("checking the ledger %s; it is large, so this takes a while", self._path)
-        damage = self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if damage != "ok":
-            raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[0]})")
+            raise OperatorError(
+                f"the ledger {self._path} is of version {one_line(str(meta.get('version')))}, and this Tradewind knows"
+                f" versions up to {SCHEMA_VERSION}: install the release that wrote it, or give another --ledger"
+            )
+        self._check()
         self._migrate(meta["version"])
         # One that was made between two releases may say the version and lack a column.
         self.db.execute("SELECT arguments, base, receipts.failed, at FROM jobs, receipts, task_results LIMIT 0")
         return str(meta["ledger"])
+
+    def _check(self) -> None:
+        """Look for damage: in all of a small ledger, of a large one in what every start reads. `verify` reads all."""
+        is_small = self._path == ":memory:" or Path(self._path).stat().st_size <= _CHECKED_BYTES
+        for what in ("1",) if is_small else ("meta", "jobs"):
+            damage = self.db.execute(f"PRAGMA integrity_check({what})").fetchone()[0]
+            if damage != "ok":
+                raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[0]})")
 
     def _migrate(self, version: str) -> None:
         """Bring a ledger of an earlier version to this one, in one transaction."""

@@ -25,6 +25,15 @@ _JOB_COLUMNS = (
 )
 
 
+_NEXT_JOB = "(SELECT coalesce(max(job), 0) + 1 FROM (SELECT job FROM jobs UNION ALL SELECT job FROM forgotten))"
+"""Never one that rows of a forgotten job still have."""
+_INCREMENTAL = 2
+"""Ledgers of version 1 were made without: there the room is used again, and the file does not shrink."""
+_TIDIED_ROWS = 3_000
+_TIDIED_PAGES = 40
+"""So many take a few milliseconds."""
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -37,6 +46,7 @@ class Ledger:
         self._db = self._file.db
         self.id = self._file.id
         self._jobs: dict[str, Job] = {}
+        self._is_tidy = False
 
     def job(self, name: str) -> Job | None:
         """The job, or None."""
@@ -60,8 +70,8 @@ class Ledger:
         """Make the job, or open it again, to append to it or not. Raises LedgerStuck."""
         with self._file.transaction():
             self._db.execute(
-                "INSERT INTO jobs (name, function, source, opened_at, ticket_key, retries, attempts, arguments)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE"
+                "INSERT INTO jobs (job, name, function, source, opened_at, ticket_key, retries, attempts, arguments)"
+                f" VALUES ({_NEXT_JOB}, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE"
                 " SET state='open', ended_at=NULL, retries=excluded.retries, attempts=excluded.attempts,"
                 " arguments=coalesce(nullif(excluded.arguments, ''), arguments)",
                 (name, function, source, _now(), secrets.token_bytes(32), retries, attempts, arguments),
@@ -79,6 +89,54 @@ class Ledger:
                 (state, total, _now(), name),
             )
         self._written(name)
+
+    def forget(self, name: str) -> None:
+        """Remove the job; `tidy` removes its rows. Raises LedgerStuck."""
+        number = self._known(name).job
+        with self._file.transaction():
+            self._db.execute("DELETE FROM jobs WHERE job=?", (number,))
+            self._db.execute("INSERT INTO forgotten VALUES (?)", (number,))
+        del self._jobs[name]
+        self._is_tidy = False
+
+    def tidy(self) -> bool:
+        """Remove some rows of forgotten jobs, then give free pages back. Raises LedgerStuck."""
+        if self._is_tidy:
+            return False
+        with self._file.transaction():
+            is_more = self._removed_rows() or self._removed_receipts() or self._freed_pages()
+        self._is_tidy = not is_more
+        return is_more
+
+    def _removed_rows(self) -> bool:
+        query = "SELECT task FROM results WHERE job=? ORDER BY task LIMIT 1 OFFSET ?"
+        for (job,) in self._db.execute("SELECT job FROM forgotten").fetchall():
+            end = self._db.execute(query, (job, _TIDIED_ROWS)).fetchone()
+            before = (2**62,) if end is None else end
+            if self._db.execute("DELETE FROM results WHERE job=? AND task<?", (job, *before)).rowcount:
+                return True
+        return False
+
+    def _removed_receipts(self) -> bool:
+        """The last receipt of all stays until there is another one, so that no position is given twice."""
+        some = "SELECT position FROM receipts WHERE job=? AND position<(SELECT max(position) FROM receipts) LIMIT ?"
+        for (job,) in self._db.execute("SELECT job FROM forgotten").fetchall():
+            deletion = f"DELETE FROM receipts WHERE position IN ({some})"
+            if self._db.execute(deletion, (job, _TIDIED_ROWS)).rowcount:
+                return True
+            if not self._db.execute("SELECT 1 FROM receipts WHERE job=?", (job,)).fetchone():
+                self._db.execute("DELETE FROM forgotten WHERE job=? AND job<(SELECT max(job) FROM jobs)", (job,))
+        return False
+
+    def _freed_pages(self) -> bool:
+        if self._db.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
+            return False
+        for _ in range(_TIDIED_PAGES):
+            if not self._db.execute("PRAGMA freelist_count").fetchone()[0]:
+                return False
+            # Whatever number it is given, this frees one page each time that it is executed by Python.
+            self._db.execute("PRAGMA incremental_vacuum(1)")
+        return True
 
     def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> Written:
         """Write results and marks in one transaction. Raises LedgerStuck, and then nothing is written."""

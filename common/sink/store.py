@@ -6,6 +6,7 @@ above it, in `job_rules` and `rows`. tests/unit/sink/store_contract.py holds eve
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from ..protocol.messages import Mark
@@ -121,6 +122,18 @@ class Store(Protocol):
 
     def end_job(self, name: str, state: str, total: int | None) -> None:
         """Set the job's state to `done` or `cancelled`, and its total unless it is None. Raises LedgerStuck."""
+
+    def forget(self, name: str) -> None:
+        """Remove the job: its name is free, and readers find neither it nor its rows. Raises LedgerStuck.
+
+        Positions and the numbers of jobs never go back, so that whoever reads on from a position misses nothing.
+        """
+
+    def tidy(self) -> bool:
+        """Give a part of the room back that forgotten jobs have taken; True while there is more.
+
+        It takes milliseconds, so that the sink is not held up. A later opening goes on with it. Raises LedgerStuck.
+        """
 
     def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> "Written":
         """Write results and marks, all or nothing. Raises LedgerStuck.
@@ -247,6 +260,19 @@ class HistoryPage:
     """Instants in seconds since 1970, in order of commit, each with a count of tasks."""
     more: bool
     """False when nothing follows; True when something may."""
+
+
+class Care(Protocol):
+    """What copies a ledger and checks it, while a sink writes it or not."""
+
+    def back_up(self, target: Path) -> int:
+        """Copy it as it is at this moment into a new file; returns the size of that in bytes.
+
+        The copy is there whole, under its name, or not at all. Raises OperatorError.
+        """
+
+    def faults(self) -> list[str]:
+        """Read all of it; what is wrong with it, in words. Raises OperatorError when it cannot be read."""
 
 
 class Reader(Protocol):

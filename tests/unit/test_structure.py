@@ -44,6 +44,7 @@ SHELL = {
         for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores", "edits")
     ),
     *(f"sink.{name}" for name in ("command", "loop", "key_folder", "roster_watch", "tables", "status_screen")),
+    *(f"sink.{name}" for name in ("sqlite_care", "forget_command")),
     *(
         f"sink.{name}"
         for name in ("ledgers", "sqlite_file", "sqlite_ledger", "sqlite_pages", "ledger_reader", "remote_reader")
@@ -74,7 +75,7 @@ ONLY = {
     "zmq": {"transport.sockets", "transport.polling", "transport.monitor", "transport.zap", "transport.sink_link",
             "transport.sink_talk", "transport.door",
             "sink.key_folder", "ventilator.loop", "worker.loop", "sink.loop"},
-    "sqlite3": {"sink.sqlite_file", "sink.ledger_reader", "sink.sqlite_pages"},
+    "sqlite3": {"sink.sqlite_file", "sink.sqlite_care", "sink.ledger_reader", "sink.sqlite_pages"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm",
                    "farm.private_farm"},
     "pickle": set(), "marshal": set(), "shelve": set(), "dill": set(), "cloudpickle": set(),

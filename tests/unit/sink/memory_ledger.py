@@ -48,6 +48,7 @@ class MemoryPlace:
 
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     jobs: dict[str, MemoryJob] = field(default_factory=dict)
+    forgotten: list[MemoryJob] = field(default_factory=list)
     is_made: bool = False
     is_held: bool = False
     is_stuck: bool = False
@@ -73,7 +74,7 @@ class MemoryLedger:
         self._may_write()
         kept = self._place.jobs.get(name)
         if kept is None:
-            number, key = len(self._place.jobs) + 1, secrets.token_bytes(32)
+            number, key = len(self._place.jobs) + len(self._place.forgotten) + 1, secrets.token_bytes(32)
             job = Job(number, name, function, source, "open", None, 0, 0, 0, b"", key, retries, attempts, "", None)
             kept = self._place.jobs[name] = MemoryJob(job)
         kept.job, kept.ended_at = replace(kept.job, state="open", retries=retries, attempts=attempts), None
@@ -89,6 +90,15 @@ class MemoryLedger:
         kept.job = replace(kept.job, state=state, total=kept.job.total if total is None else total)
         kept.ended_at = TIME
 
+    def forget(self, name: str) -> None:
+        self._may_write()
+        kept = self._place.jobs.pop(name)
+        self._place.forgotten.append(kept)
+
+    def tidy(self) -> bool:
+        self._may_write()
+        return False
+
     def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> Written:
         self._may_write()
         jobs = deepcopy(self._place.jobs)
@@ -96,7 +106,7 @@ class MemoryLedger:
         for row_set in row_sets:
             kept = jobs[row_set.results.job]
             rows += _write(kept, row_set)
-            given = sum(len(each.instants) for each in jobs.values())
+            given = sum(len(each.instants) for each in [*jobs.values(), *self._place.forgotten])
             new = len(kept.receipts) - len(kept.instants)
             kept.instants += [(given + 1 + number, int(time.time())) for number in range(new)]
 
@@ -219,12 +229,14 @@ class MemoryReader:
         return jobs[-1].job
 
     def ended(self, job: int) -> bool:
+        if job not in [kept.job.job for kept in self._place.jobs.values()]:
+            raise OperatorError("the job was forgotten")
         return self._kept(job).job.state != "open"
 
     def rows(self, job: int, failed: bool) -> Iterator[Row]:
-        for _, row in sorted(self._kept(job).rows.items()):
-            if row.status == "failed" or not failed:
-                yield self._shown(job, row)
+        rows = [self._shown(job, row) for _, row in sorted(self._kept(job).rows.items())]
+        yield from (row for row in rows if row.status == "failed" or not failed)
+        self.ended(job)
 
     def _shown(self, job: int, row: Row) -> Row:
         kept = self._kept(job).job

@@ -125,6 +125,11 @@ def flat(found: list[list[int]]) -> list[int]:
     return [task for page in found for task in page]
 
 
+def tidy(ledger: Store) -> None:
+    while ledger.tidy():
+        pass
+
+
 class StoreContract:
     """Every sentence of `Store` and `Reader`."""
 
@@ -229,6 +234,76 @@ class StoreContract:
         at.ledger.end_job("job", "done", 1)
         assert (before.state, before.done, before.mark_count, before.total) == ("open", 0, 0, None)
         assert (at.job().state, at.job().done, at.job().mark_count, at.job().total) == ("done", 1, 1, 1)
+
+    # -- forgetting -----------------------------------------------------------------------------------------------
+
+    def test_what_is_forgotten_is_nowhere_and_its_name_is_free(self, at: At) -> None:
+        at.open("other")
+        at.commit(record([1, None, 3], errors={1: "no"}), record(["kept"], job="other"))
+        key = at.job().ticket_key
+        at.ledger.forget("job")
+        for _ in range(2):
+            assert at.ledger.job("job") is None
+            assert [job.job for job in at.ledger.listed(0, 10)] == [job.name for job in at.reader.jobs()] == ["other"]
+            with pytest.raises(OperatorError, match="no job job"):
+                at.reader.job("job")
+            tidy(at.ledger)
+        assert (at.values("other"), at.job("other").done) == ({0: "kept"}, 1)
+        new = at.open()
+        assert (new.done, new.failed, new.total, new.mark_count, new.state) == (0, 0, None, 0, "open")
+        assert new.ticket_key != key
+        assert (at.values(), at.receipts().runs) == ({}, [])
+        at.commit(record(["new"]))
+        assert at.values() == {0: "new"}
+
+    @pytest.mark.parametrize("at_once", [True, False], ids=["tidy", "untidy"])
+    def test_after_forgetting_numbers_and_positions_go_on(self, at: At, at_once: bool) -> None:
+        at.open("last")
+        at.commit(record([1, 2], job="last"))
+        number = at.job("last").job
+        whole = at.reader.history(None, 0, 1_000).position
+        at.ledger.forget("last")
+        if at_once:
+            tidy(at.ledger)
+        again = at.open("last")
+        at.commit(record([3], job="last"))
+        assert again.job > number
+        assert at.receipts(name="last").runs == [(0, 1)]
+        assert at.reader.history(None, whole, 1_000).points, "whoever reads on from a position misses nothing"
+
+    def test_tidying_goes_on_where_it_was_when_the_ledger_is_opened_again(self, at: At) -> None:
+        at.commit(*[record([0] * 1_000, first) for first in range(0, 10_000, 1_000)])
+        at.ledger.forget("job")
+        at.ledger.tidy()
+        at.ledger.close()
+        at.ledger = at.place.ledger()
+        tidy(at.ledger)
+        assert at.open().done == 0
+        assert at.rows() == []
+
+    def test_on_a_full_disk_nothing_is_forgotten(self, at: At) -> None:
+        at.commit(record([1]))
+        at.place.fill(at.ledger)
+        try:
+            at.ledger.forget("job")
+        except LedgerStuck:
+            assert at.values() == {0: 1}
+            assert at.job().done == 1
+        else:
+            assert at.ledger.job("job") is None
+        at.place.free(at.ledger)
+
+    def test_a_reader_says_that_a_job_was_forgotten_meanwhile(self, at: At) -> None:
+        at.commit(record([1, 2]))
+        number = at.reader.job("job")
+        rows = at.reader.rows(number, False)
+        next(rows)
+        at.ledger.forget("job")
+        tidy(at.ledger)
+        with pytest.raises(OperatorError, match="forgotten"):
+            list(rows)
+        with pytest.raises(OperatorError, match="forgotten"):
+            list(at.reader.follow(number, False))
 
     # -- first wins -----------------------------------------------------------------------------------------------
 

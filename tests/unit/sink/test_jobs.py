@@ -14,6 +14,8 @@ from common.protocol.messages import (
     Crew,
     Digests,
     Dropped,
+    Forget,
+    Forgotten,
     Goodbye,
     Halt,
     Mark,
@@ -182,6 +184,70 @@ def test_a_worker_that_was_away_when_a_job_was_cancelled_is_told_when_it_names_i
     held = {"job": [(0, 1, 1)], "other": [(0, 1, 1)], "invented": [(0, 1, 1)]}
     outputs = scene.worker(beat=msgspec.structs.replace(BEAT, held=held))
     assert of(Dropped, outputs) == [(b"ada", Dropped("job"))]
+
+
+def test_a_job_that_nobody_runs_is_forgotten_and_the_crew_drops_it(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator(VERA)
+    scene.deliver(scene.batch([1, 2]))
+    scene.hello(VITO)
+    [(_, running)] = of(Refused, scene.send(VITO, Forget("job")))
+    assert isinstance(running, Refused)
+    assert "is run by a ventilator" in running.reason
+    scene.send(VERA, Goodbye())
+    scene.deliver(scene.batch([3], 2))
+    outputs = scene.send(VITO, Forget("job"))
+    assert of(Recorded, outputs), "what has come of it before is recorded first"
+    assert of(Dropped, outputs) == [(b"ada", Dropped("job"))]
+    assert of(Forgotten, outputs) == [(b"vito", Forgotten("job"))]
+    assert scene.ledger.job("job") is None
+    [(_, unknown)] = of(Refused, scene.send(VITO, Forget("job")))
+    assert isinstance(unknown, Refused)
+    assert "there is no job job" in unknown.reason
+
+
+def test_a_forgotten_job_is_not_begun_anew_by_the_ventilator_that_has_missed_it(scene: Scene) -> None:
+    scene.ventilator(VERA)
+    scene.send(VERA, Goodbye())
+    scene.hello(VITO)
+    scene.send(VITO, Forget("job"))
+    scene.hello(VERA)
+    [(_, refused)] = of(Refused, scene.send(VERA, REOPEN))
+    assert isinstance(refused, Refused)
+    assert "it was forgotten" in refused.reason
+    assert scene.ledger.job("job") is None
+    assert of(Opened, scene.send(VERA, OPEN)), "a new run begins it anew"
+
+
+def test_late_results_of_a_forgotten_job_are_refused_also_when_its_name_has_a_new_job(scene: Scene) -> None:
+    scene.worker()
+    scene.ventilator(VERA)
+    late = scene.batch([1])
+    scene.send(VERA, Goodbye())
+    scene.hello(VITO)
+    scene.send(VITO, Forget("job"))
+    scene.ventilator(VERA)
+    scene.deliver(late)
+    scene.sink.flush(scene.now)
+    job = scene.ledger.job("job")
+    assert job is not None
+    assert job.done == 0
+
+
+def test_on_a_full_disk_nothing_is_forgotten_and_the_sink_says_so(scene: Scene) -> None:
+    scene.ventilator(VERA)
+    scene.send(VERA, Goodbye())
+    scene.hello(VITO)
+    scene.ledger._db.execute("PRAGMA query_only=1")
+    [(_, refused)] = of(Refused, scene.send(VITO, Forget("job")))
+    assert isinstance(refused, Refused)
+    assert "the ledger accepts no change" in refused.reason
+    scene.ledger._db.execute("PRAGMA query_only=0")
+    scene.send(VITO, Forget("job"))
+    scene.ledger._db.execute("PRAGMA query_only=1")
+    scene.sink.tick(scene.now + 1)
+    scene.ledger._db.execute("PRAGMA query_only=0")
+    assert scene.sink.deadline() == scene.now + 2, "it tidies later"
 
 
 def cancelled(scene: Scene) -> Scene:

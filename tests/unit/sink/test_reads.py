@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.protocol.codec import decode_from_sink, encode
-from common.protocol.messages import Cancel, Close, Refused
+from common.protocol.messages import Cancel, Close, Forget, Goodbye, Refused
 from common.protocol.reading import Cursor, List, Listing, Read, Rows
 from common.protocol.row_reading import RowReading
 from common.protocol.settings import MESSAGE_BYTES_MAX
@@ -50,6 +50,18 @@ def test_ventilators_and_observers_may_read_any_job(filled: Scene, user: User) -
     assert sorted(tasks(answer)) == [0, 1, 4, 5, 6]
     assert (answer.after, answer.more, answer.state) == ((0, 0), False, "open")
     assert decode_from_sink(encode(answer)) == answer
+
+
+def test_whoever_waits_for_rows_of_a_forgotten_job_is_told(filled: Scene) -> None:
+    filled.send(OLGA, read())
+    [answer] = rows(filled)
+    filled.send(OLGA, read(after=answer.position))
+    assert rows(filled) == []
+    filled.send(VERA, Goodbye())
+    filled.hello(VITO)
+    [refused] = [message for message in to(OLGA, filled.send(VITO, Forget("job"))) if isinstance(message, Refused)]
+    assert "there is no job job" in refused.reason
+    assert rows(filled) == []
 
 
 @pytest.mark.parametrize("message", [read(), List(0)])

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from common.errors import OperatorError
+from common.sink import sqlite_file
 from common.sink.ledger_reader import LedgerReader
 from common.sink.rows import as_json
+from common.sink.sqlite_care import SqliteCare
 from common.sink.sqlite_file import SCHEMA_VERSION
 from common.sink.sqlite_ledger import Ledger
 from common.sink.store import Job, LedgerStuck, Row
@@ -226,6 +228,131 @@ def test_a_migrated_ledger_has_the_tables_of_a_new_one(old: str, tmp_path: Path)
         shapes.append({name: ledger.inspect(f"PRAGMA table_info({name})") for name in tables})
         ledger.close()
     assert shapes[0] == shapes[1]
+
+
+# -- forgetting, copies and checks ----------------------------------------------------------------------------------
+
+
+def filled(ledger: Ledger, name: str, count: int) -> None:
+    ledger.open_job(name, "tasks:square", "lines of text")
+    ledger.commit([record(["x" * 500] * 500, first, job=name) for first in range(0, count, 500)], [])
+
+
+def file_pages(ledger: Ledger) -> int:
+    ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return int(ledger.inspect("PRAGMA page_count")[0][0])
+
+
+def test_the_room_of_a_forgotten_job_is_given_back_in_small_parts(ledger: Ledger) -> None:
+    filled(ledger, "kept", 1_000)
+    before = file_pages(ledger)
+    filled(ledger, "job", 20_000)
+    assert file_pages(ledger) > 5 * before
+    ledger.forget("job")
+    changed = []
+    is_more = True
+    while is_more:
+        at = ledger._db.total_changes
+        is_more = ledger.tidy()
+        changed.append(ledger._db.total_changes - at)
+    assert max(changed) <= 3_000
+    assert file_pages(ledger) <= before + 3
+    assert ledger.inspect("SELECT count(*) FROM results") == [(1_000,)]
+    assert ledger.inspect("PRAGMA freelist_count") == [(0,)]
+    assert ledger.tidy() is False
+
+
+def test_a_tidy_ledger_is_left_alone(ledger: Ledger) -> None:
+    filled(ledger, "kept", 500)
+    ledger.tidy()
+    ledger._db.execute("PRAGMA query_only=1")
+    assert ledger.tidy() is False
+
+
+def test_a_ledger_of_version_1_uses_the_room_again(old: str) -> None:
+    ledger = Ledger(old)
+    ledger.forget(ledger.listed(0, 1)[0].job)
+    while ledger.tidy():
+        pass
+    assert ledger.inspect("SELECT count(*) FROM results") == [(0,)]
+    ledger.close()
+    assert SqliteCare(old).faults() == []
+
+
+def test_a_copy_is_a_ledger_of_its_own(ledger: Ledger, path: str, tmp_path: Path) -> None:
+    filled(ledger, "job", 1_000)
+    target = tmp_path / "copy.db"
+    size = SqliteCare(path).back_up(target)
+    assert (size, target.stat().st_mode & 0o777) == (target.stat().st_size, 0o600)
+    filled(ledger, "later", 500)
+    copy = Ledger(str(target))
+    assert [job.job for job in copy.listed(0, 10)] == ["job"]
+    assert copy.inspect("SELECT count(*) FROM results") == [(1_000,)]
+    assert copy.job("job") == ledger.job("job")
+    assert copy.id != ledger.id
+    assert copy.id[:8] == ledger.id[:8], "spools are named by it"
+    copy.close()
+    with pytest.raises(OperatorError, match="exists already"):
+        SqliteCare(path).back_up(target)
+    assert [each.name for each in tmp_path.iterdir() if "part" in each.name] == []
+
+
+def test_a_copy_that_cannot_be_written_leaves_nothing(ledger: Ledger, path: str, tmp_path: Path) -> None:
+    filled(ledger, "job", 500)
+    with pytest.raises(OperatorError, match=r"cannot write .*nowhere/copy\.db: No such file"):
+        SqliteCare(path).back_up(tmp_path / "nowhere" / "copy.db")
+    with pytest.raises(OperatorError, match="there is no ledger"):
+        SqliteCare(str(tmp_path / "none.db"))
+
+
+DAMAGES = {
+    "UPDATE jobs SET done=done+1": "job job says that 501 of its tasks are recorded, and has 500 results",
+    "UPDATE results SET status='failed' WHERE task=7": "has 1 failed results",
+    "DELETE FROM receipts WHERE position=1": "has receipts for fewer tasks",
+    "INSERT INTO results SELECT 99, task, status, value, json, error, attempt, worker, seconds, exact, argument,"
+    " argument_digest FROM results WHERE task=1": "results of a job that does not exist (number 99)",
+}
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGES.items(), ids=["done", "failed", "receipts", "strays"])
+def test_a_contradiction_in_a_ledger_is_named(ledger: Ledger, path: str, damage: str, words: str) -> None:
+    filled(ledger, "job", 500)
+    assert SqliteCare(path).faults() == []
+    ledger._db.execute(damage)
+    assert words in SqliteCare(path).faults()[0]
+
+
+def test_a_damaged_page_is_found_by_the_check_of_all(ledger: Ledger, path: str) -> None:
+    filled(ledger, "job", 5_000)
+    ledger.close()
+    content = bytearray(Path(path).read_bytes())
+    content[-3_000:] = bytes(3_000)
+    Path(path).write_bytes(content)
+    try:
+        assert SqliteCare(path).faults()
+    except OperatorError as error:
+        assert "restore it from a copy" in str(error)
+
+
+def test_a_start_reads_a_large_ledger_in_part(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(path)
+    filled(ledger, "job", 5_000)
+    ledger.close()
+    monkeypatch.setattr(sqlite_file, "_CHECKED_BYTES", 100_000)
+    content = bytearray(Path(path).read_bytes())
+    content[-3_000:] = bytes(3_000)
+    Path(path).write_bytes(content)
+    Ledger(path).close()
+    monkeypatch.undo()
+    with pytest.raises(OperatorError, match="damaged"):
+        Ledger(path)
+
+
+def test_a_newer_ledger_is_refused_in_words(ledger: Ledger, path: str) -> None:
+    ledger._db.execute("UPDATE meta SET value='3' WHERE key='version'")
+    ledger.close()
+    with pytest.raises(OperatorError, match="is of version 3, and this Tradewind knows versions up to 2: install"):
+        Ledger(path)
 
 
 # -- errors that pass -----------------------------------------------------------------------------------------------
