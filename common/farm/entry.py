@@ -8,6 +8,7 @@ from ..errors import OperatorError
 from .errors import JobRefused
 from .farm import Farm
 from .import_guard import refuse_while_imported
+from .map_options import between
 from .private_farm import PrivateFarm
 
 
@@ -24,6 +25,7 @@ def connect(key: str | os.PathLike[str] | None = None, *, sink: str | None = Non
             for value in farm.map(squares.square, range(1_000_000)):
                 print(value)
     """
+    between("port", port, 0, 65_535)
     path = Path(key or os.environ.get("TRADEWIND_KEY") or "keys/ventilator.key_secret")
     farm = Farm(path, sink or os.environ.get("TRADEWIND_SINK") or None, port)
     farm.certificate()
@@ -48,6 +50,7 @@ def local(
     refuse_while_imported()
     if isinstance(modules, str):
         raise TypeError(f"modules={modules!r}: give a list of names, like [{modules!r}]")
+    between("slots", slots, 1, 10_000)
     try:
         private = PrivateFarm(None if ledger is None else str(Path(ledger).absolute()), slots)
     except OperatorError as error:

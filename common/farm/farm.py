@@ -272,7 +272,8 @@ class Farm:
         self._check_usable()
         options = checked(options)
         found = named(function)
-        name = check_job(options.get("job") or new_job(found.name))
+        asked = options.get("job")
+        name = new_job(found.name) if asked is None else check_job(asked)
         # All that can be refused is refused before anything is begun.
         run_options = replace(self._run_options(found.name, name, options), input_rests=rests)
         with self._lock:

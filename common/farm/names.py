@@ -89,6 +89,6 @@ def new_job(function: str) -> str:
 
 def check_job(name: str) -> str:
     """The name, if a job can have it. Raises ValueError."""
-    if not job_names.is_job(name):
+    if not isinstance(name, str) or not job_names.is_job(name):
         raise ValueError(f"job={name!r}: use letters, digits, dot, dash, colon and underscore, at most 100")
     return name

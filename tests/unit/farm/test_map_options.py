@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import pytest
 
+import common
 from common.farm.map_options import MapOptions, between, checked, dispatch_settings
 
 
@@ -33,6 +34,15 @@ def test_what_cannot_be_is_refused(options: MapOptions, error: type[Exception], 
 def test_seconds_of_any_type_are_taken() -> None:
     assert dispatch_settings(MapOptions(timeout=Fraction(1, 2))).timeout_s == 0.5  # type: ignore[typeddict-item]
     assert dispatch_settings(MapOptions(timeout=None)).timeout_s is None
+
+
+def test_a_way_to_a_farm_is_checked_before_anything_starts() -> None:
+    for wrong in ({"slots": 0}, {"slots": "2"}, {"slots": 20_000}):
+        with pytest.raises((TypeError, ValueError), match=r"slots=.*: give a whole number from 1 to 10,000"):
+            common.local(**wrong)
+    for wrong in ({"port": 99_999}, {"port": "5557"}, {"port": -1}):
+        with pytest.raises((TypeError, ValueError), match=r"port=.*: give a whole number from 0 to 65,535"):
+            common.connect(**wrong)
 
 
 def test_there_is_always_a_buffer() -> None:

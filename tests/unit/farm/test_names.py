@@ -99,8 +99,8 @@ def test_names_are_checked() -> None:
     for wrong in ("square", "a.py", ":f", "a:", "a b:c"):
         with pytest.raises(ValueError, match="MODULE:FUNCTION"):
             named(wrong)
-    for wrong in ("", " a", "a/b", "x" * 101):
+    for wrong in ("", " a", "a/b", "x" * 101, 5):
         with pytest.raises(ValueError, match="letters, digits"):
-            check_job(wrong)
+            check_job(wrong)  # type: ignore[arg-type]
     assert new_job("a.b:c") != new_job("a.b:c")
     assert check_job(new_job("größe.b:" + "c" * 100))
