@@ -112,6 +112,14 @@ def test_a_job_of_any_process_is_checked_like_one_that_is_mapped(farm: common.Fa
             call("checked", buffer=2.5)  # type: ignore[arg-type]
 
 
+def test_a_job_that_has_given_all_its_results_is_mapped_again_at_once(farm: common.Farm) -> None:
+    for _ in range(4):
+        assert list(farm.map("squares:square", range(5), job="often")) == [0, 1, 4, 9, 16]
+    kept = farm.map("squares:square", range(5), job="often")
+    assert list(kept) == [0, 1, 4, 9, 16]
+    assert list(farm.map("squares:square", range(5), job="often")) == [0, 1, 4, 9, 16]
+
+
 def test_a_job_goes_on_under_its_name_with_the_same_arguments_only(farm: common.Farm) -> None:
     assert farm.map("squares:odd_fails", iter([0, 1]), job="goes-on", errors="skip").wait().failed == 1
     assert list(farm.map("squares:odd_fails", iter([0, 1]), job="goes-on", errors="skip")) == [0]
@@ -500,6 +508,28 @@ def test_the_end_of_the_interpreter_halts_open_jobs_and_names_them(programs: Pip
         r"job long was halted: \d+ of 100000 tasks are recorded; go on: map\(..., job='long'\)", program.err
     )
     assert time.monotonic() - began < 30
+
+
+def test_a_job_that_ends_by_a_failed_task_is_said_to_be_halted_once(programs: Pipeline) -> None:
+    program = start(
+        programs,
+        "fails",
+        """
+        import tradewind
+
+        def fails(n):
+            return 1 / (n - 3)
+
+        if __name__ == "__main__":
+            with tradewind.local(slots=1) as farm:
+                for value in farm.map(fails, range(1_000), batch=1):
+                    pass
+        """,
+    )
+    assert program.wait() == 1
+    said, _, traceback = program.err.partition("Traceback")
+    assert traceback.count("ZeroDivisionError: division by zero; go on: map(..., job='fails-fails-") == 1
+    assert re.fullmatch(r"job \S+ was halted: \d+ of 1000 tasks are recorded; go on: map\(..., job='\S+'\)\n", said)
 
 
 def test_a_killed_program_goes_on_where_it_was(programs: Pipeline) -> None:

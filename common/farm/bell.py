@@ -1,9 +1,9 @@
 """Wakes a loop from another thread."""
 
-import signal
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from enum import Enum, auto
 
 
 class Bell:
@@ -36,19 +36,25 @@ class Bell:
         self._theirs.close()
 
 
+class Stop(Enum):
+    """What stops a loop in a thread; the log names it."""
+
+    halt = auto()
+
+
 class StopBell(Bell):
     """A `StopSource` for a loop in a thread, where no signal arrives."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._stops: list[signal.Signals] = []
+        self._stops: list[Stop] = []
 
     def stop(self) -> None:
         """Stop the loop, which waits for what runs; the second time it does not wait."""
-        self._stops.append(signal.SIGINT)
+        self._stops.append(Stop.halt)
         self.ring()
 
-    def received(self) -> Sequence[signal.Signals]:
+    def received(self) -> Sequence[Stop]:
         """What came since the last call."""
         if not self._stops:
             return ()

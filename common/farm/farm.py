@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent import futures
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from ..transport.sink_talk import SinkTalk
 from ..ventilator.loop import VentilatorOptions
 from ..ventilator.summary import Workers
 from .arguments import input_of
-from .errors import JobRefused, no_answer
+from .errors import JobRefused, TradewindError, no_answer
 from .executor import Executor
 from .import_guard import refuse_while_imported
 from .job import Job, JobLinks, JobState
@@ -276,6 +277,7 @@ class Farm:
         name = new_job(found.name) if asked is None else check_job(asked)
         # All that can be refused is refused before anything is begun.
         run_options = replace(self._run_options(found.name, name, options), input_rests=rests)
+        self._let_leave(name)
         with self._lock:
             self._check_new(name)
         certificate = self.certificate()
@@ -301,6 +303,15 @@ class Farm:
         """Raise JobRefused when this job runs in this process. The lock is held."""
         if name in self._runs and not self._runs[name][0].has_ended:
             raise JobRefused(f"job {name} runs already in this process: wait for it, or give another job name")
+
+    def _let_leave(self, name: str) -> None:
+        """Wait for the job of this name to leave if it has given all its results, or if nobody wants it any more."""
+        with self._lock:
+            run = self._runs.get(name, (None, False))[0]
+        if run is not None and not run.has_ended:
+            with suppress(TradewindError):
+                if run.is_halted or self._look_up(name).state != "open":
+                    run.wait(_CLOSE_S)
 
     def _run_options(self, function: str, name: str, options: MapOptions) -> VentilatorOptions:
         return VentilatorOptions(

@@ -75,6 +75,11 @@ class JobRun:
         """Wait until it has ended; False when it has not within `timeout` seconds."""
         return self._ended.wait(timeout)
 
+    @property
+    def is_halted(self) -> bool:
+        """True once it was told to halt."""
+        return self._halted.is_set()
+
     def halt(self, wait_s: float = 0.0) -> None:
         """Push no more tasks; wait for what runs. After `wait_s` seconds leave at once."""
         self._halted.set()
@@ -196,7 +201,9 @@ def halted_in_time(runs: list[JobRun], within_s: float) -> None:
         run.halt()
         run.halt()
     for run in runs:
-        if not run.wait(max(0.0, ends_at - clock.now())) or isinstance(run.error, Halted):
+        has_ended = run.wait(max(0.0, ends_at - clock.now()))
+        is_whole = run.standing.done == run.standing.total
+        if not has_ended or (isinstance(run.error, Halted) and not is_whole):
             log.warning("%s", halted(run.job, run.standing))
 
 

@@ -4,6 +4,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from enum import Enum
 from types import FrameType
 from typing import Any, Protocol
 
@@ -49,7 +50,8 @@ class StopSource(Protocol):
     """Says when to stop, as signals do."""
 
     def fileno(self) -> int: ...
-    def received(self) -> Sequence[signal.Signals]: ...
+    def received(self) -> Sequence[Enum]:
+        """What came since the last call, by its name."""
 
 
 class Signals:

@@ -123,7 +123,7 @@ class VentilatorSession:
         """Stop: wait for what runs, but not for ever; the second time do not wait."""
         if self._leaves_at is not None:
             self._leaves_at = now
-            self._log("warning", f"{signal} again: leaving at once")
+            self._log("info", f"{signal} again: leaving at once")
             return
         self._leaves_at = now + DRAIN_S
         self._log("info", f"{signal}: pushing no more tasks, waiting for running ones; again to leave at once")

@@ -228,7 +228,7 @@ def time_is_up(scene: Scene) -> None:
 def a_second_signal(scene: Scene) -> None:
     scene.session.interrupt(scene.now, "SIGTERM")
     scene.turn()
-    assert scene.lines()[-1] == "warning: SIGTERM again: leaving at once"
+    assert scene.lines()[-1] == "info: SIGTERM again: leaving at once"
 
 
 @pytest.mark.parametrize(
