@@ -415,7 +415,7 @@ def test_two_farms_and_a_worker_that_is_killed(farm: common.Farm, tmp_path: Path
         assert other._private is not None
         for pid in other._private.pids["worker"]:
             os.kill(pid, signal.SIGKILL)
-        with pytest.raises(common.JobRefused, match="the worker of this farm has ended: exit code -9"):
+        with pytest.raises(common.JobRefused, match="the worker of this farm has ended: killed by signal 9"):
             list(job)
         # The next job has a new one.
         assert list(other.map("squares:square", [5])) == [25]

@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import OperatorError
-from .errors import JobRefused
+from ..transport.key_files import is_missing
+from .errors import JobRefused, for_program
 from .farm import Farm
 from .import_guard import refuse_while_imported
 from .map_options import between
 from .private_farm import PrivateFarm
+
+_HERE = Path("keys/ventilator.key_secret")
+"""Where a sink that was started in this folder puts the key of its ventilators."""
 
 
 def connect(key: str | os.PathLike[str] | None = None, *, sink: str | None = None, port: int | None = None) -> Farm:
@@ -26,7 +30,12 @@ def connect(key: str | os.PathLike[str] | None = None, *, sink: str | None = Non
                 print(value)
     """
     between("port", port, 0, 65_535)
-    path = Path(key or os.environ.get("TRADEWIND_KEY") or "keys/ventilator.key_secret")
+    path = Path(key or os.environ.get("TRADEWIND_KEY") or _HERE)
+    if path == _HERE and is_missing(path):
+        raise JobRefused(
+            f"there is no {path} in this folder: start a sink here first (`tradewind sink`), or name the key file that"
+            " `tradewind sink enrol ventilator NAME` wrote"
+        )
     farm = Farm(path, sink or os.environ.get("TRADEWIND_SINK") or None, port)
     farm.certificate()
     return farm
@@ -54,7 +63,7 @@ def local(
     try:
         private = PrivateFarm(None if ledger is None else str(Path(ledger).absolute()), slots)
     except OperatorError as error:
-        raise JobRefused(str(error)) from None
+        raise for_program(error) from None
     farm = Farm(private.key, None, 0, private)
     for module in modules:
         private.expose(module)

@@ -1,6 +1,7 @@
 """What goes wrong with a farm, as exceptions for the user's program."""
 
 from ..errors import AnotherInput, JobCancelled, NoWorkerHere, OperatorError, SinkGone
+from .words import in_program
 
 
 class TradewindError(Exception):
@@ -60,10 +61,11 @@ class OtherInput(TradewindError):
 
 def no_answer(error: OperatorError) -> TradewindError:
     """Why the sink has not answered a question."""
-    return SinkAway(str(error)) if isinstance(error, SinkGone) else JobRefused(str(error))
+    text = in_program(str(error))
+    return SinkAway(text) if isinstance(error, SinkGone) else JobRefused(text)
 
 
-def for_program(error: OperatorError, job: str = "") -> TradewindError:
+def for_program(error: OperatorError, job: str = "", sink: str = "") -> TradewindError:
     """The error of a role, in the words of a program."""
     again = f"map(..., job={job!r})"
     if isinstance(error, JobCancelled):
@@ -76,5 +78,6 @@ def for_program(error: OperatorError, job: str = "") -> TradewindError:
             f"the arguments are not those that job {job} was started with: give the same again, or another job name"
         )
     if isinstance(error, SinkGone):
-        return SinkAway(f"{str(error).partition(':')[0]}: start it, and go on: {again}")
-    return JobRefused(str(error))
+        found = str(error).partition(":")[0].replace("the sink", f"the sink at {sink}", 1)
+        return SinkAway(f"{found}: start it, and go on: {again}")
+    return JobRefused(in_program(str(error)))

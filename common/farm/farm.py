@@ -24,7 +24,7 @@ from ..transport.sink_talk import SinkTalk
 from ..ventilator.loop import VentilatorOptions
 from ..ventilator.summary import Workers
 from .arguments import input_of
-from .errors import JobRefused, TradewindError, no_answer
+from .errors import JobRefused, TradewindError, for_program, no_answer
 from .executor import Executor
 from .import_guard import refuse_while_imported
 from .job import Job, JobLinks, JobState
@@ -367,7 +367,7 @@ class Farm:
         try:
             return load_pair(self._key, VENTILATOR)
         except OperatorError as error:
-            raise JobRefused(str(error)) from None
+            raise for_program(error) from None
 
     def _check_processes(self, exposed: str) -> None:
         if self._private is not None:

@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable
 
 from ..errors import ExitCode, OperatorError
-from ..transport import clock, polling
+from ..transport import clock, polling, sink_link
 from ..transport.key_files import Certificate
+from ..ventilator import loop
 from ..ventilator.inputs import Input
 from ..ventilator.loop import Ventilator, VentilatorOptions
 from ..ventilator.summary import JobEnd, Standing
@@ -14,8 +15,20 @@ from .arguments import ArgumentsInput
 from .bell import Bell, StopBell
 from .errors import Halted, TradewindError, for_program
 from .progress_bar import ProgressBar
+from .words import in_program
 
 log = logging.getLogger(__name__)
+
+
+def _in_program(record: logging.LogRecord) -> bool:
+    if (record.threadName or "").startswith(_THREAD):
+        record.msg = in_program(str(record.msg))
+    return True
+
+
+_THREAD = "tradewind-"
+for _each in (loop.log, sink_link.log):
+    _each.addFilter(_in_program)
 
 _SHOW_S = 0.25
 
@@ -60,7 +73,7 @@ class JobRun:
         """Begin, after a delay."""
         if self._bar is not None:
             self._bar.start()
-        threading.Thread(target=self._work, args=(delay_s,), name=f"tradewind-{self.job}"[:60], daemon=True).start()
+        threading.Thread(target=self._work, args=(delay_s,), name=f"{_THREAD}{self.job}"[:60], daemon=True).start()
 
     @property
     def has_ended(self) -> bool:
@@ -116,7 +129,7 @@ class JobRun:
         except TradewindError as error:
             self.error = error
         except OperatorError as error:
-            self.error = self._failure_of_input() or for_program(error, self.job)
+            self.error = self._failure_of_input() or self._for_program(error)
         except BaseException as error:
             by = "its progress function" if error is self._progress_failure else "an error of Tradewind"
             log.exception("job %s ended by %s", self.job, by)
@@ -129,9 +142,12 @@ class JobRun:
             log.debug("%s", line.text)
         if end.error is not None:
             assert isinstance(end.error, OperatorError)
-            self.error = self._failure_of_input() or for_program(end.error, self.job)
+            self.error = self._failure_of_input() or self._for_program(end.error)
         elif end.code is ExitCode.INTERRUPTED:
             self.error = Halted(halted(self.job, self.standing))
+
+    def _for_program(self, error: OperatorError) -> TradewindError:
+        return for_program(error, self.job, self._options.sink or self._certificate.sink)
 
     def _is_verified(self) -> bool:
         # What a range is, the sink checks by its name.

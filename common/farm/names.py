@@ -57,7 +57,12 @@ def _main_module(name: str) -> tuple[str, str | None]:
         return spec.name.removesuffix(".__main__") if spec.name.endswith(".__main__") else spec.name, None
     file = getattr(main, "__file__", None)
     path = Path(file).absolute() if file else None
-    if path is None or not path.stem.isidentifier() or path.suffix != ".py" or not path.is_file():
+    if path is not None and path.is_file() and not (path.stem.isidentifier() and path.suffix == ".py"):
+        raise TypeError(
+            f"{name} is defined in {path.name}, which workers cannot import by that name: call the file something like"
+            f" {re.sub(r'^(?=[0-9])|[^A-Za-z0-9]+', '_', path.stem)}.py, or put {name} into a module of its own"
+        )
+    if path is None or not path.is_file():
         raise TypeError(
             f"{name} is defined in __main__, which workers cannot import: put it into a module of its own"
             " (in a notebook: a cell that begins with %%writefile mine.py), and import it from there"

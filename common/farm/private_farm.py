@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -69,7 +70,7 @@ class PrivateFarm:
         """Raise OperatorError when the sink, or the worker that exposes this, has ended."""
         for role, process in (("sink", self._sink), ("worker", self._worker(spec))):
             if process is not None and process.poll() is not None:
-                why = self._last_words.get(process.pid) or f"exit code {process.returncode}"
+                why = self._last_words.get(process.pid) or _how_ended(process.returncode)
                 raise OperatorError(f"the {role} of this farm has ended: {why}")
 
     def _worker(self, spec: str) -> subprocess.Popen[bytes] | None:
@@ -121,6 +122,10 @@ class PrivateFarm:
                 if level == logging.ERROR:
                     self._last_words[pid] = text.splitlines()[-1]
                 its_log.log(level, "%s", text)
+
+
+def _how_ended(code: int) -> str:
+    return f"killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
 
 
 def _module_path(script: str | None) -> str:

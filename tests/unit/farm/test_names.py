@@ -86,12 +86,22 @@ def test_a_module_that_is_run_goes_by_its_name(monkeypatch: pytest.MonkeyPatch) 
     assert named(_of_main(monkeypatch, __spec__=spec)).name == "package.grid:square"
 
 
-@pytest.mark.parametrize("file", [None, "my-grid.py", "nowhere.py"])
+@pytest.mark.parametrize("file", [None, "nowhere.py"])
 def test_a_notebook_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str | None) -> None:
-    (tmp_path / "my-grid.py").touch()
     attributes = {} if file is None else {"__file__": str(tmp_path / file)}
     with pytest.raises(TypeError, match=r"%%writefile mine\.py"):
         named(_of_main(monkeypatch, **attributes))
+
+
+@pytest.mark.parametrize(
+    ("file", "better"), [("my-grid.py", "my_grid.py"), ("01 grid.py", "_01_grid.py"), ("grid", "grid.py")]
+)
+def test_a_script_with_a_name_that_no_module_has_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str, better: str
+) -> None:
+    (tmp_path / file).touch()
+    with pytest.raises(TypeError, match=rf"square is defined in {file}, which .* like {better}, or put square"):
+        named(_of_main(monkeypatch, __file__=str(tmp_path / file)))
 
 
 def test_names_are_checked() -> None:
