@@ -1,5 +1,6 @@
 """A job's input from any iterable of the user's, read lazily in a thread of its own."""
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Sized
@@ -20,7 +21,24 @@ from .bell import Bell
 _AHEAD_BYTES_MAX = 64 * 1024 * 1024
 """At most how many bytes of arguments are read ahead, unless one alone has more."""
 _PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
-_encode = msgspec.msgpack.Encoder().encode
+
+
+def _plain(value: Any) -> Any:
+    """The plain value of a NumPy number. Raises TypeError for all else that MessagePack has no form for."""
+    kind = type(value)
+    if kind.__module__ == "numpy" and getattr(value, "shape", None) == () and type(plain := value.item()) is not kind:
+        return plain
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(value, os.PathLike):
+        told = "str() of it"
+    elif hasattr(value, "tolist"):
+        told = "its tolist(), or the path of a file"
+    else:
+        told = "numbers, text, bytes, lists or maps, or the path of a file"
+    raise TypeError(f"{name} cannot be sent: give {told}")
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 
 
 @dataclass(frozen=True, slots=True)

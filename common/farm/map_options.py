@@ -68,7 +68,8 @@ def checked(options: MapOptions) -> MapOptions:
     progress = options.get("progress")
     if progress is not None and not isinstance(progress, bool) and not callable(progress):
         raise TypeError(f"progress={progress!r}: give a function that takes a Standing, or True")
-    between("total", options.get("total"), 0, TASK_MAX)
+    if options.get("total") is not None:
+        options = {**options, "total": between("total", options["total"], 0, TASK_MAX)}
     return {**options, "buffer": between("buffer", options.get("buffer", 10_000), 1, 10_000_000) or 1}
 
 

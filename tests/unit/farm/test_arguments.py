@@ -5,9 +5,11 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from common.errors import OperatorError
@@ -129,6 +131,26 @@ def test_what_no_message_holds_is_refused_in_words(argument: Any, error: type[Ex
     assert type(made.failure) is error
     assert words in str(made.failure)
     assert "argument 1, of type" in str(made.failure)
+
+
+def test_numbers_of_numpy_are_plain_numbers() -> None:
+    given = [np.int8(3), np.float64(0.5), np.bool_(True), {"a": np.float32(0.25)}, np.array(7), *np.arange(2)]
+    encode = ArgumentEncoder().encoded
+    assert [msgspec.msgpack.decode(encode(each)) for each in given] == [3, 0.5, True, {"a": 0.25}, 7, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        (np.arange(3), r"numpy\.ndarray cannot be sent: give its tolist\(\), or the path"),
+        (np.longdouble(1), r"numpy\.longdouble cannot be sent"),
+        ([Path("a")], r"pathlib\.\w+ cannot be sent: give str\(\) of it"),
+        ({"a": 1 + 2j}, r"^complex cannot be sent: give numbers, text, bytes, lists or maps"),
+    ],
+)
+def test_what_has_no_form_is_named_with_what_to_give_instead(argument: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        ArgumentEncoder().encoded(argument)
 
 
 def test_nested_too_deeply_is_refused() -> None:

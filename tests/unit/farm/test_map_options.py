@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 import common
@@ -48,6 +49,10 @@ def test_a_way_to_a_farm_is_checked_before_anything_starts() -> None:
 def test_there_is_always_a_buffer() -> None:
     assert checked(MapOptions()) == {"buffer": 10_000}
     assert checked(MapOptions(buffer=3, batch=2)) == {"buffer": 3, "batch": 2}
+
+
+def test_a_total_of_any_whole_type_is_an_int() -> None:
+    assert type(checked(MapOptions(total=np.int64(3)))["total"]) is int  # type: ignore[typeddict-item]
 
 
 def test_whole_numbers_of_any_type_are_taken_and_no_others() -> None:
