@@ -195,6 +195,10 @@ def test_a_wrong_command_line_is_one_line_that_points_to_the_help(
         ("--cancel j squares:square in.txt --range 3", "--cancel JOB only cancels: leave out .*INPUT.*, --range"),
         ("squares:square --range 3 --local 1 --sink there", "--local starts its own sink: leave out --sink"),
         ("squares:square --range 3 --ledger my.db", "--ledger is for --local: .*the sink's own --ledger"),
+        (
+            "squares:square --range 3 --local 1 --ledger postgresql://me:word@host/db",
+            "cannot use the ledger postgresql://host/db: it is no file; give a file with --ledger$",
+        ),
     ],
 )
 def test_options_that_would_count_for_nothing_are_refused(pipeline: Pipeline, arguments: str, pattern: str) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..default_files import ledger_file
 from ..errors import OperatorError
 from ..transport.key_files import is_missing
 from .errors import JobRefused, for_program
@@ -61,7 +62,8 @@ def local(
         raise TypeError(f"modules={modules!r}: give a list of names, like [{modules!r}]")
     between("slots", slots, 1, 10_000)
     try:
-        private = PrivateFarm(None if ledger is None else str(Path(ledger).absolute()), slots)
+        file = None if ledger is None else ledger_file(os.fspath(ledger), "ledger=")
+        private = PrivateFarm(None if file is None else str(file.absolute()), slots)
     except OperatorError as error:
         raise for_program(error) from None
     farm = Farm(private.key, None, 0, private)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..errors import OperatorError
+from ..default_files import no_file, scheme_of
 from .ledger_reader import LedgerReader
 from .sqlite_care import SqliteCare
 from .sqlite_ledger import Ledger
@@ -34,8 +34,7 @@ def open_care(place: str) -> Care:
 
 
 def _chosen(place: str) -> _Makers:
-    before, colon, _ = place.partition("://")
-    scheme = before if colon else ""
+    scheme = scheme_of(place)
     if scheme not in _LEDGERS:
-        raise OperatorError(f"cannot use the ledger {place}: it is no file; give a file with --ledger")
+        raise no_file(place, "--ledger")
     return _LEDGERS[scheme]

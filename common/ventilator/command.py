@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console, job_names, options, own_process
-from ..default_files import DEFAULT_LEDGER
+from ..default_files import DEFAULT_LEDGER, ledger_file
 from ..errors import ExitCode, OperatorError
 from ..help_page import FAILURES, RUN, TUNING
 from ..log_writer import LogFormat
@@ -183,7 +183,7 @@ def ventilate(
     from .loop import VentilatorOptions
     from .spool import SpoolPlace
 
-    spool = (Path() if local is None else Path(ledger).parent) / "spool"
+    spool = (Path() if local is None else ledger_file(ledger, "--ledger").parent) / "spool"
     results = results_options(key, sink)
     run = VentilatorOptions(function, key, sink, name, port, retry_failed, settings, append, results, spool)
     opened = open_input(InputRequest(input_, range_, json, nul_ends, stream, append), SpoolPlace(spool, name))

@@ -26,3 +26,9 @@ def test_another_scheme_is_refused_in_one_line(opener: object) -> None:
     with pytest.raises(OperatorError, match="cannot use the ledger mysql://host/results") as refused:
         opener("mysql://host/results")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("place", ["mysql://me:w/o?r@d@host/results", "mysql://host/results?password=word"])
+def test_a_password_in_the_name_of_a_ledger_is_not_shown(place: str) -> None:
+    with pytest.raises(OperatorError, match="cannot use the ledger mysql://host/results: it is no file"):
+        open_ledger(place)
