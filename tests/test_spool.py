@@ -36,7 +36,9 @@ def feed(writer: int, lines: range) -> None:
 def test_each_line_of_a_fifo_is_recorded_once_whatever_ends_its_ventilator(pipeline: Pipeline, fifo: int) -> None:
     """SIGKILL at any moment, lines that come while nobody reads, a line that is cut, SIGTERM and what it printed."""
     killed = pipeline.ventilator(*JOB)
-    killed.wait_for(r"what is read from in is kept in spool/mail-\w+\.spool until the job is done")
+    killed.wait_for(
+        r"what is read from in is kept in spool/mail-\w+\.spool until the job is done without a failed task\n"
+    )
     feed(fifo, range(900))
     wait_until(lambda: recorded(pipeline), "some are recorded")
     killed.kill()

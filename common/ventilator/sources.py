@@ -173,7 +173,8 @@ class StreamSource:
         if self._spool is not None:
             return []
         self._spool = Spool(self._place, ledger)
-        said = [f"what is read from {self.name} is kept in {self._spool.path} until the job is done"]
+        kept = f"what is read from {self.name} is kept in {self._spool.path}"
+        said = [f"{kept} until the job is done without a failed task"]
         if not self._goes_on and (cut := self._spool.cut_last_line(self._end)):
             said.append(f"the last line that the earlier run has read had no end: it is no task, and is kept in {cut}")
         return said

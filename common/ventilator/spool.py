@@ -27,7 +27,8 @@ class SpoolPlace:
 class Spool:
     """A file that gets a stream's bytes and syncs them. It grows with the stream, and goes when the job is done.
 
-    When the stream has ended, its name says so: then it is the whole input.
+    With failed tasks it stays, for a run that retries them. When the stream has ended, its name says so: then it is the
+    whole input.
     """
 
     def __init__(self, place: SpoolPlace, ledger: str) -> None:
