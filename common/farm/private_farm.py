@@ -16,8 +16,7 @@ from typing import IO
 from ..errors import OperatorError
 from ..sink.key_folder import KeyFolder
 from ..transport import sockets
-from ..transport.parent import FOLDER
-from ..ventilator.local_farm import end, program
+from ..ventilator.local_farm import end, spawn
 
 log = logging.getLogger(__name__)
 
@@ -89,14 +88,9 @@ class PrivateFarm:
 
     def _start(self, role: str, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
         level = "info" if log.isEnabledFor(logging.INFO) else "warning"
-        process = subprocess.Popen(
-            [sys.executable, *program(role), *arguments],
-            env={"TRADEWIND_LOG_LEVEL": level, **os.environ, "TRADEWIND_LOG_FORMAT": "json", FOLDER: str(self._folder)}
-            | env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            process_group=0,
+        env["TRADEWIND_LOG_FORMAT"] = "json"
+        process = spawn(
+            role, arguments, str(self._folder), level, env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         self._processes.append((role, process))
         assert process.stderr is not None

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -68,21 +68,31 @@ class LocalFarm:
         return [process.pid for _, process in self._processes]
 
     def _start(self, folder: str, role: str, *arguments: str) -> None:
-        process = subprocess.Popen(
-            [sys.executable, *program(role), *arguments],
-            env={
-                "TRADEWIND_LOG_LEVEL": "warning",
-                **os.environ,
-                "TRADEWIND_LOG_FORMAT": self._log_format,
-                FOLDER: folder,
-            },
-            stdin=subprocess.PIPE,
-            process_group=0,
-        )
+        process = spawn(role, arguments, folder, "warning", {"TRADEWIND_LOG_FORMAT": self._log_format})
         self._processes.append((role, process))
 
 
-def program(role: str) -> list[str]:
+def spawn(
+    role: str,
+    arguments: Sequence[str],
+    folder: str,
+    level: str,
+    env: Mapping[str, str],
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a role of a private farm with this folder, to be ended by `end`; it logs from `level` up by default."""
+    return subprocess.Popen(
+        [sys.executable, *_program(role), *arguments],
+        env={"TRADEWIND_LOG_LEVEL": level, **os.environ, FOLDER: folder, **env},
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        process_group=0,
+    )
+
+
+def _program(role: str) -> list[str]:
     """What starts the role: its script in a checkout; an installed package has none."""
     package = __name__.partition(".")[0]
     if package == "common":
