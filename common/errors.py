@@ -38,6 +38,10 @@ class AnotherInput(OperatorError):
     """The input is not the one that an earlier run of the job has read."""
 
 
+class WorkerEnded(OperatorError):
+    """The private worker of a job has ended, and no other one will come."""
+
+
 class SinkGone(OperatorError):
     """The sink has been away for longer than the job waits for it."""
 

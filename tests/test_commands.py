@@ -241,6 +241,7 @@ def test_local_brings_its_own_sink_and_worker_and_leaves_the_ledger(pipeline: Pi
     broken = pipeline.run("ventilator", "nosuch:f", "--range", "3", "--local", "2")
     assert broken.wait() == 2
     assert "module nosuch not found" in broken.err
+    assert pipeline.query("SELECT state, done FROM jobs ORDER BY job") == [("done", 1000), ("cancelled", 0)]
 
 
 NAPS = """

@@ -421,6 +421,13 @@ def test_two_farms_and_a_worker_that_is_killed(farm: common.Farm, tmp_path: Path
         assert list(other.map("squares:square", [5])) == [25]
 
 
+def test_a_private_worker_that_cannot_begin_leaves_no_job_open() -> None:
+    with common.local(slots=1) as farm:
+        with pytest.raises(common.JobRefused, match="the worker of this farm has ended: module nosuch not found"):
+            list(farm.map("nosuch:f", [1]))
+        assert [(job.state, job.done) for job in farm.jobs()] == [("cancelled", 0)]
+
+
 # -- programs of their own ------------------------------------------------------------------------------------------
 
 

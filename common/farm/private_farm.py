@@ -13,10 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
-from ..errors import OperatorError
 from ..sink.key_folder import KeyFolder
 from ..transport import sockets
-from ..ventilator.local_farm import end, spawn
+from ..ventilator.local_farm import end, ended, spawn
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +65,11 @@ class PrivateFarm:
         self._workers[spec] = self._start("worker", spec, *options, PYTHONPATH=_module_path(script))
 
     def check(self, spec: str) -> None:
-        """Raise OperatorError when the sink, or the worker that exposes this, has ended."""
+        """Raise OperatorError when the sink has ended, and WorkerEnded when only the worker that exposes this has."""
         for role, process in (("sink", self._sink), ("worker", self._worker(spec))):
             if process is not None and process.poll() is not None:
                 why = self._last_words.get(process.pid) or _how_ended(process.returncode)
-                raise OperatorError(f"the {role} of this farm has ended: {why}")
+                raise ended(role, f"the {role} of this farm has ended: {why}")
 
     def _worker(self, spec: str) -> subprocess.Popen[bytes] | None:
         return self._workers.get(spec) or self._workers.get(spec.partition(":")[0])

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import OperatorError
+from ..errors import OperatorError, WorkerEnded
 from ..transport.parent import FOLDER
 
 _TOP = Path(__file__).absolute().parents[2]
@@ -57,10 +57,10 @@ class LocalFarm:
         self._stack.close()
 
     def check(self) -> None:
-        """Raise OperatorError when the sink or the worker has ended."""
+        """Raise OperatorError when the sink has ended, and WorkerEnded when only the worker has."""
         for role, process in self._processes:
             if process.poll() is not None:
-                raise OperatorError(f"the {role} of --local ended with exit code {process.returncode}: see above")
+                raise ended(role, f"the {role} of --local ended with exit code {process.returncode}: see above")
 
     @property
     def pids(self) -> list[int]:
@@ -70,6 +70,11 @@ class LocalFarm:
     def _start(self, folder: str, role: str, *arguments: str) -> None:
         process = spawn(role, arguments, folder, "warning", {"TRADEWIND_LOG_FORMAT": self._log_format})
         self._processes.append((role, process))
+
+
+def ended(role: str, text: str) -> OperatorError:
+    """The error of a private sink or worker that has ended."""
+    return WorkerEnded(text) if role == "worker" else OperatorError(text)
 
 
 def spawn(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import zmq
 
 from .. import descriptors, own_process
-from ..errors import ExitCode, OperatorError
+from ..errors import ExitCode, OperatorError, WorkerEnded
 from ..log_line import LogLine, write
 from ..protocol.codec import encode
 from ..protocol.messages import FromSink, Opened, Present, Welcome
@@ -60,7 +60,7 @@ class VentilatorOptions:
 
 
 class Display(Protocol):
-    """Is shown in each turn how the job stands. What it raises ends the job."""
+    """Is shown in each turn how the job stands. What it raises ends the job; WorkerEnded lets it end in order."""
 
     def show(self, now: float, standing: Standing) -> None: ...
     def deadline(self) -> float: ...
@@ -165,11 +165,14 @@ class Ventilator:
             # Once the spool of a stream is read, the stream itself goes on.
             self._want_input(True)
         standing = self.session.standing
-        if self._farm is not None and not standing.crew:
-            self._farm.check()
         if self._farm is not None and own_process.inherits_orphans():
             own_process.reap_orphans(self._farm.pids)
-        self._display.show(now, standing)
+        try:
+            if self._farm is not None and not standing.crew:
+                self._farm.check()
+            self._display.show(now, standing)
+        except WorkerEnded as error:
+            self.session.worker_ended(error)
         if not self._gate.waiting:
             self._gate_looked_at = now
         elif now >= self._gate_looked_at + HANDSHAKE_S:

@@ -91,6 +91,7 @@ class VentilatorSession:
         self._expected: tuple[int | None, bool] = None, False
         self._wants_input = False
         self._input_error: OperatorError | None = None
+        self._worker_error: OperatorError | None = None
         self._is_verified = False
         self._open_voice = WaitVoice(settings.timing.voice_s)
         self._crew_voice = WaitVoice(settings.timing.voice_s)
@@ -128,6 +129,10 @@ class VentilatorSession:
         self._leaves_at = now + DRAIN_S
         self._log("info", f"{signal}: pushing no more tasks, waiting for running ones; again to leave at once")
         self._outputs += self._talk.halt()
+
+    def worker_ended(self, error: OperatorError) -> None:
+        """The only worker that there is for this job has ended. Once the sink has answered, the job ends too."""
+        self._worker_error = error
 
     # -- the input ----------------------------------------------------------------------------------------------
 
@@ -240,6 +245,9 @@ class VentilatorSession:
         rules = self._rules
         if self._talk.problem:
             return summary.mistake(OperatorError(self._talk.problem))
+        if self._worker_error is not None and self._talk.opened is not None:
+            self._cancel_what_is_empty()
+            return summary.mistake(self._worker_error)
         if self._leaves_at is not None:
             return None if rules.in_flight_count and now < self._leaves_at else self._sum_up(now)
         if rules.dropped:

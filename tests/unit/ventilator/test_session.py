@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import Raw, msgpack
 
-from common.errors import ExitCode, OperatorError
+from common.errors import ExitCode, OperatorError, WorkerEnded
 from common.log_line import LogLine
 from common.plain_text import counted
 from common.protocol.arguments import digest
@@ -264,6 +264,37 @@ def test_a_job_that_was_not_opened_yet_ends_with_the_first_signal(messages: list
     scene.session.interrupt(scene.now, "SIGINT")
     scene.turn()
     assert said(scene.end) == STOPPED
+
+
+# -- a worker of its own ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("resumed", "recorded", "crew", "cancels"),
+    [(False, [], NOBODY, 1), (False, [0], NOBODY, 0), (False, [], CREW, 0), (True, [], NOBODY, 0)],
+    ids=["new", "with a result", "with running tasks", "resumed"],
+)
+def test_a_job_whose_only_worker_has_ended_ends_and_leaves_nothing_empty_open(
+    resumed: bool, recorded: list[int], crew: Crew, cancels: int
+) -> None:
+    scene = Scene(Tasks(10))
+    scene.open(opened(resumed=resumed), recorded, crew)
+    assert scene.end is None
+    scene.session.worker_ended(WorkerEnded("it has ended"))
+    scene.turn()
+    assert scene.error() == "it has ended"
+    assert len(scene.sent(Cancel)) == cancels
+
+
+def test_a_job_is_opened_before_the_end_of_its_worker_ends_it() -> None:
+    """Or the sink would open it behind us, and keep it."""
+    scene = Scene(Tasks(10))
+    scene.session.worker_ended(WorkerEnded("it has ended"))
+    scene.after(60.0)
+    assert scene.end is None
+    scene.open(opened(), crew=NOBODY)
+    assert scene.error() == "it has ended"
+    assert len(scene.sent(Cancel)) == 1
 
 
 # -- mistakes of the input ----------------------------------------------------------------------------------------
