@@ -19,7 +19,6 @@ from common.protocol.handshake import Handshake
 from common.protocol.messages import Batch, Results
 from common.protocol.values import JSON_EXT
 from common.sink import headline
-from common.sink.roster_watch import HANDSHAKES_A_MINUTE_MAX
 from common.sink.rows import recording
 from common.sink.settings import CollectorSettings
 from common.transport import doorstep, sockets
@@ -399,8 +398,8 @@ def test_the_ticket_vector() -> None:
         (r"has a lease of (\d+) s", settings.Timing().lease_s),
         (r"waits no longer than ([\d.]+) s more", settings.Timing().unnamed_s),
         (r"the first (\d+) failed tasks", CollectorSettings().failures_shown),
-        (r"a key (\d+) times a minute on each link", HANDSHAKES_A_MINUTE_MAX),
-        (r"is let in ([\d,]+) times a minute", HANDSHAKES_A_MINUTE_MAX),
+        (r"a key (\d+) times a minute on each link", settings.HANDSHAKES_A_MINUTE_MAX),
+        (r"is let in ([\d,]+) times a minute", settings.HANDSHAKES_A_MINUTE_MAX),
         (r"and comes within (\d+) s, or", doorstep.GREETING_S),
         (r"holds a claim for (\d+) s", doorstep.GREETING_S),
         (r"have not shown a key \((\d+) in a process", doorstep.WAITING_MAX),

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from ..log_line import LogLine
 from .messages import PROTOCOL_VERSION, Again, FromSink, Hello, Message, Refused, Welcome
-from .settings import Timing
+from .settings import HANDSHAKES_A_MINUTE_MAX, Timing
 
 _LOOPBACK = re.compile(r"tcp://(127\.|localhost:|\[::1\])")
 
@@ -95,7 +95,9 @@ class Handshake:
                 return [
                     Fail(
                         f"the sink at {self._address} has another key than {self._key_file} says: give that sink's own"
-                        f" key file with --key, its control port with --sink, or have this machine enrolled by it"
+                        " key file with --key, its control port with --sink, or have this machine enrolled by it; or"
+                        f" this key has connected there {HANDSHAKES_A_MINUTE_MAX:,} times in this minute: wait for the"
+                        " next one"
                     )
                 ]
         if event is LinkEvent.CUT:

@@ -15,6 +15,13 @@ FRAME_BYTES_MAX = 32 * 1024
 """The size limit of a frame that is sent to whoever binds. A larger message goes there in several frames."""
 CURVE_BYTES = 33
 """What CURVE adds to each frame."""
+HANDSHAKES_A_MINUTE_MAX = 2_000
+"""At most how often one key may connect to one link in a minute: twice a crew of a thousand that shares a key.
+
+An enrolled peer that claims the id that libzmq gives next ends the process. It cannot foresee that id, a claim is held
+for 10 s at most (the sink's `GREETING_S`), and with this bound it must try for about 18 days without a pause to meet
+one.
+"""
 
 
 @dataclass(frozen=True, slots=True)

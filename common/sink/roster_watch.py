@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 
 from ..log_line import LineBudget, PerMinute
+from ..protocol.settings import HANDSHAKES_A_MINUTE_MAX
 from ..protocol.users import ROLES, WORKER, User
 from ..transport.zap import ADMITTED, REFUSED_FOR_GOOD, REFUSED_FOR_NOW
 from .key_folder import KeyFolder
@@ -11,12 +12,6 @@ from .key_folder import KeyFolder
 log = logging.getLogger(__name__)
 
 _ROLES_OF = {"control": ROLES, "results": (WORKER,)}
-HANDSHAKES_A_MINUTE_MAX = 2_000
-"""At most how often one key may connect to one link in a minute: twice a crew of a thousand that shares a key.
-
-An enrolled peer that claims the id that libzmq gives next ends the process. It cannot foresee that id, a claim is held
-for 10 s at most (`GREETING_S`), and with this bound it must try for about 18 days without a pause to meet one.
-"""
 _UNKNOWN_LINES_A_MINUTE = 10
 _KNOWN_LINES_A_MINUTE = 50
 

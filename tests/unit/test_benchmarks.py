@@ -128,7 +128,7 @@ def test_the_table_of_attacks_is_whole() -> None:
         (r"time for a handshake \| (\d+) s", doorstep.HANDSHAKE_S),
         (r"those beyond are hung up on \| (\d+), half", doorstep.WAITING_MAX),
         (r"must say `hello` \| (\d+) s", doorstep.GREETING_S),
-        (r"on one link \| ([\d,]+) a minute", roster_watch.HANDSHAKES_A_MINUTE_MAX),
+        (r"on one link \| ([\d,]+) a minute", settings.HANDSHAKES_A_MINUTE_MAX),
         (r"hung up on \| (\d+), 50 and 1 a minute", roster_watch._UNKNOWN_LINES_A_MINUTE),
         (r"hung up on \| 10, (\d+) and 1 a minute", roster_watch._KNOWN_LINES_A_MINUTE),
         (r"one enrolled key can cause \| (\d+) a minute", LogLimiter.A_MINUTE_MAX),

@@ -74,7 +74,10 @@ def test_what_is_sent(steps: list[Step], last: list[Output]) -> None:
         ([LinkEvent.KEY_REFUSED], [ADDRESS, "keys/worker.key_secret", "not enrolled", "enrol worker NAME"]),
         ([CONNECTED, WELCOME, CUT, LinkEvent.KEY_REFUSED], ["revoked"]),
         ([LinkEvent.NO_TRADEWIND], [ADDRESS, "not a Tradewind sink", "--sink"]),
-        ([LinkEvent.BAD_HANDSHAKE] * 4, [ADDRESS, "another key", "--key"]),
+        (
+            [LinkEvent.BAD_HANDSHAKE] * 4,
+            [ADDRESS, "another key", "--key", "or this key has connected there 2,000 times"],
+        ),
         ([CONNECTED, Refused(PROTOCOL_VERSION, "the name is taken")], [ADDRESS, "the name is taken"]),
         ([CONNECTED, Refused(PROTOCOL_VERSION, "see `jobs --key FILE`")], ["see `jobs --key keys/worker.key_secret`"]),
     ],
