@@ -38,6 +38,13 @@ def test_no_sink_at_the_address_is_said_and_said_again(pipeline: Pipeline) -> No
     refused(status, "no sink answers at tcp://127.0.0.1:20001")
 
 
+def test_a_worker_that_meets_no_sink_in_its_time_fails(pipeline: Pipeline) -> None:
+    waiting = pipeline.worker("squares", "--stop-after", "0.3")
+    refused(waiting, "no key file keys/worker.key_secret yet: start the sink in this folder")
+    pipeline.sink().kill()
+    refused(pipeline.worker("squares", "--exit-when-idle", "0.3"), "^worker: no sink answers at tcp://127.0.0.1:")
+
+
 def test_commands_started_before_the_sink_wait_for_its_keys(pipeline: Pipeline) -> None:
     ventilator = pipeline.ventilator("squares:square", "--range", "3")
     worker = pipeline.worker("squares")

@@ -177,21 +177,28 @@ class SinkLink:
 
 
 def wait_for_pair(
-    path: Path, role: str, poll: polling.Poll, patient: bool, stopped: Callable[[], bool], timing: Timing
+    path: Path,
+    role: str,
+    poll: polling.Poll,
+    patient: bool,
+    stopped: Callable[[], bool],
+    timing: Timing,
+    most_s: float | None = None,
 ) -> Certificate | None:
     """The key file; when `patient`, once the sink has made it, or None when `stopped` first. Says what it waits for.
 
-    Raises OperatorError when the file is missing or cannot be used.
+    Raises OperatorError when the file is missing, after `most_s` seconds if it is waited for, or cannot be used.
     """
     voice_at = clock.now() + 1
+    give_up_at = None if most_s is None else clock.now() + most_s
+    text = f"no key file {path} yet: start the sink in this folder (python sink.py), or give one with --key"
     while patient and is_missing(path):
         if stopped():
             return None
+        if give_up_at is not None and clock.now() >= give_up_at:
+            raise OperatorError(text)
         if clock.now() >= voice_at:
-            log.warning(
-                "no key file %s yet: start the sink in this folder (python sink.py), or give one with --key; waiting",
-                path,
-            )
+            log.warning("%s; waiting", text)
             voice_at = clock.now() + 2 * timing.voice_s
         poll.wait(clock.now() + 0.2)
     return load_pair(path, role)

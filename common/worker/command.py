@@ -179,8 +179,15 @@ def run(options: "WorkerOptions") -> ExitCode:
     poll, signals = polling.Poll(), polling.Signals()
     poll.register(signals, lambda: None)
     is_default = options.key == DEFAULT_KEY
+    limits = [each for each in (options.exit_when_idle_s, options.stop_after_s) if each is not None]
     certificate = wait_for_pair(
-        options.key, WORKER, poll, is_default, lambda: bool(signals.received()), options.holding.timing
+        options.key,
+        WORKER,
+        poll,
+        is_default,
+        lambda: bool(signals.received()),
+        options.holding.timing,
+        min(limits, default=None),
     )
     if certificate is None:
         return ExitCode.OK

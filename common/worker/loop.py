@@ -72,6 +72,8 @@ class Worker:
         self._parent = Parent(poll)
         self._over = False
         self._in_order = False
+        self._problem: str | None = None
+        """Why it ends, where that is an error."""
         name = f"{options.name}.{sockets.process_tag()}"
         settings = SessionSettings(
             options.modules, options.exit_when_idle_s, options.stop_after_s, options.holding, options.reloads
@@ -131,6 +133,8 @@ class Worker:
                 self._await_children()
             self._slots.close()
             self._parent.clean_up()
+        if self._problem is not None:
+            raise OperatorError(self._problem)
         return ExitCode.OK
 
     def _await_children(self) -> None:
@@ -210,3 +214,4 @@ class Worker:
     def _end(self, order: End) -> None:
         self._over = True
         self._in_order = not order.at_once
+        self._problem = self._link.waiting_for() if order.unmet else None

@@ -95,9 +95,13 @@ class AwaitSignal:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Order to the shell: the worker is done; `at_once` when it must not wait for its children."""
+    """Order to the shell: the worker is done; `at_once` when it must not wait for its children.
+
+    `unmet` when it leaves because its time is over and has never met a sink, which is an error.
+    """
 
     at_once: bool = False
+    unmet: bool = False
 
 
 SessionOutput = (
@@ -141,6 +145,7 @@ class WorkerSession:
         self._outgoing_bytes = 0
         self._busy_at = now
         self._voice_at = now + self._timing.voice_s
+        self._leaves_by_itself = False
         self._stop_at = None if settings.stop_after_s is None else now + settings.stop_after_s
         self._together_until: float | None = None
         """Until then a signal is waited for that may explain what the slots report in this turn."""
@@ -311,9 +316,10 @@ class WorkerSession:
         """The process that started this worker for itself has ended: nobody wants what still runs."""
         return [End(at_once=True)]
 
-    def _leave(self, now: float, text: str) -> list[SessionOutput]:
+    def _leave(self, now: float, text: str, by_itself: bool = False) -> list[SessionOutput]:
         if self.holding.leaving:
             return []
+        self._leaves_by_itself = by_itself
         return [LogLine("info", text), *self._joined(self.holding.leave(now, self._settings.holding.grace_s))]
 
     # -- time ---------------------------------------------------------------------------------------------------
@@ -328,14 +334,15 @@ class WorkerSession:
             self._busy_at = now
         idle_s = self._settings.exit_when_idle_s
         if idle_s is not None and now >= self._busy_at + idle_s:
-            outputs += self._leave(now, f"no task for {idle_s:g} seconds: leaving")
+            outputs += self._leave(now, f"no task for {idle_s:g} seconds: leaving", by_itself=True)
         if self._stop_at is not None and now >= self._stop_at:
-            outputs += self._leave(now, "the time is over: returning what has not started, finishing what runs")
+            text = "the time is over: returning what has not started, finishing what runs"
+            outputs += self._leave(now, text, by_itself=True)
         outputs += self._send_results()
         outputs += self._speak(now)
         outputs += self._links.tick(now)
         if self.holding.leaving and (self.holding.empty or self._functions is None):
-            outputs.append(End())
+            outputs.append(End(unmet=self._leaves_by_itself and self._sink_run is None))
         return outputs
 
     def deadline(self) -> float | None:

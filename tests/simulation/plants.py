@@ -762,8 +762,8 @@ def without_leaving(patch: Patch, why: str) -> None:
     """A worker does not leave for this reason."""
     leave = WorkerSession._leave
 
-    def stay(session: Any, now: float, text: Any = None) -> list[Any]:
-        return [] if text is not None and why in text else leave(session, now, text)
+    def stay(session: Any, now: float, text: str, by_itself: bool = False) -> list[Any]:
+        return [] if why in text else leave(session, now, text, by_itself)
 
     patch.setattr(WorkerSession, "_leave", stay)
 

@@ -317,6 +317,19 @@ def test_it_leaves_when_it_was_idle_and_not_while_it_holds_something() -> None:
     assert outputs[-1] == End()
 
 
+@pytest.mark.parametrize("told", [{"exit_when_idle_s": 5.0}, {"stop_after_s": 5.0}], ids=str)
+def test_a_worker_that_leaves_by_itself_and_has_met_no_sink_says_so(told: dict[str, float]) -> None:
+    made = importing(replace(SETTINGS, **told))
+    assert End not in kinds(made.tick(4.9))
+    assert made.tick(5.0)[-1] == End(unmet=True)
+    signalled = importing(replace(SETTINGS, **told))
+    signalled.signalled(4.9, "SIGTERM")
+    assert signalled.tick(5.0)[-1] == End(), "it does what it was told"
+    met = importing(replace(SETTINGS, **told))
+    met.receive(1.0, WELCOME, "sink")
+    assert met.tick(5.0)[-1] == End()
+
+
 def test_the_deadline_is_when_it_was_told_to_leave() -> None:
     made = importing(replace(SETTINGS, stop_after_s=3.0, exit_when_idle_s=4.0))
     assert made.deadline() == 3.0
