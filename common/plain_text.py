@@ -1,6 +1,7 @@
 """Text of others, made harmless for terminals and logs: what controls or reorders the screen is shown as an escape."""
 
 import re
+from collections.abc import Callable
 
 _HARMFUL = re.compile(
     "["
@@ -15,7 +16,7 @@ _HARMFUL = re.compile(
 
 def one_line(text: str) -> str:
     """The text on one line, as a table's cell shows it."""
-    return text if text.isprintable() else _HARMFUL.sub(_escape, text)
+    return _harmless(text, _escape)
 
 
 def indented(text: str) -> str:
@@ -37,13 +38,17 @@ def host_port(host: str, port: int) -> str:
 
 def in_json(text: str) -> str:
     """JSON with the same value, whose strings have escapes of JSON for such characters."""
-    return text if text.isprintable() else _HARMFUL.sub(_escape_in_json, text)
+    return _harmless(text, _escape_in_json)
 
 
 def ascii_json(text: str) -> str:
     """JSON with the same value in ASCII."""
     harmless = in_json(text)
     return harmless if harmless.isascii() else re.sub("[^\x00-\x7f]", _escape_in_json, harmless)
+
+
+def _harmless(text: str, escape: Callable[[re.Match[str]], str]) -> str:
+    return text if text.isprintable() else _HARMFUL.sub(escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:

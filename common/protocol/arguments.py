@@ -12,7 +12,8 @@ _HEADER_BYTES = 5
 """An encoded text takes at most this many bytes more than the text itself."""
 _ROOM_BYTES = 16 * 1024
 """The envelope of a message has this much room for what is kept of one argument."""
-_UNFIT = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+UNFIT = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+"""What reading an argument of a peer's, or writing it as text, raises."""
 
 Cut = tuple[int, bytes, str]
 """A large argument: its offset, its digest and its beginning."""
@@ -52,7 +53,7 @@ def kept(arguments: Raw, count: int, room: int) -> tuple[bytes | None, list[Cut]
         return bytes(arguments), []
     try:
         items = _each.decode(arguments)
-    except _UNFIT:
+    except UNFIT:
         return None, []
     cuts = []
     for at, item in enumerate(items):
@@ -67,5 +68,5 @@ def kept(arguments: Raw, count: int, room: int) -> tuple[bytes | None, list[Cut]
 def _head_of(item: Raw) -> str:
     try:
         return head(text(msgspec.msgpack.decode(item), is_json=False))
-    except _UNFIT:
+    except UNFIT:
         return ""

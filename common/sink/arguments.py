@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 
 from ..plain_text import one_line
-from ..protocol.arguments import KEPT_BYTES_MAX, digest, head, text
+from ..protocol.arguments import KEPT_BYTES_MAX, UNFIT, digest, head, text
 from ..protocol.messages import Results
 
-_UNFIT = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 _SURE_CHARACTERS = KEPT_BYTES_MAX // 4
 """A text of this many characters is short enough in any case."""
 _SHOWN_CHARACTERS = 100
@@ -28,7 +27,7 @@ def from_results(results: Results, form: str) -> Kept:
         return None, {}
     try:
         values = msgspec.msgpack.decode(results.arguments, type=list[Any])
-    except _UNFIT:
+    except UNFIT:
         return None, {}
     if len(values) != results.count:
         return None, {}
@@ -70,7 +69,7 @@ def _keep(value: Any, at: int, is_json: bool, lines: list[str | bytes | None], d
             digests[at] = digest(msgspec.msgpack.encode(value))
             line = head(line)
         lines[at] = line
-    except _UNFIT:
+    except UNFIT:
         # Of a worker that does not send what it was given.
         pass
 
@@ -81,7 +80,7 @@ def digest_of(kept: str | bytes | None, seal: bytes | None, form: str) -> bytes 
         return seal
     try:
         value = msgspec.json.decode(kept) if form == "json" else kept
-    except _UNFIT:
+    except UNFIT:
         return None
     return digest(msgspec.msgpack.encode(value))
 
