@@ -76,10 +76,15 @@ Job = Annotated[str, options.argument(ARGUMENTS, "JOB", "The job to cancel.")]
 Role = Annotated[str, options.argument(ARGUMENTS, "ROLE", "What the machine may be: worker, ventilator or observer.")]
 NewName = Annotated[str, options.argument(ARGUMENTS, "NAME", "What the key is called in the roster and in the log.")]
 Name = Annotated[str, options.argument(ARGUMENTS, "NAME", "The name of the key, as `roster` lists it.")]
-AddressHint = "The address under which that machine finds the sink."
 Address = Annotated[
     str | None,
-    options.option(CONNECTION, None, "tcp://HOST:PORT", AddressHint, default="the name of this host"),
+    options.option(
+        CONNECTION,
+        None,
+        "tcp://HOST:PORT",
+        "The address under which that machine finds the sink.",
+        default="the name of this host",
+    ),
 ]
 
 
@@ -314,14 +319,13 @@ def enrol(role: Role, name: NewName, keys: options.Keys = DEFAULT_KEYS, address:
     if not folder.local(WORKER).exists():
         # No sink has run here yet, or its first start has failed.
         folder.prepare_local(sockets.endpoint("127.0.0.1", CONTROL_PORT))
-    port = sink_address(folder.certificate(WORKER), None)[1]
-    given = address or sockets.endpoint(socket.gethostname(), port)
-    host, port = sink_address(replace(folder.certificate(WORKER), sink=""), given)
+    ours = folder.certificate(WORKER)
+    given = address or sockets.endpoint(socket.gethostname(), sink_address(ours, None)[1])
+    at = sockets.endpoint(*sink_address(replace(ours, sink=""), given))
     out = Path(f"{name}.key_secret")
-    folder.enrol(role, name, sockets.endpoint(host, port), out)
+    folder.enrol(role, name, at, out)
     use = f"ask there with `status --key {out}`" if role == OBSERVER else f"start the {role} there with --key {out}"
     print(f"wrote {out}: copy it to that machine and {use}")
-    at = sockets.endpoint(host, port)
     print(
         f"it will look for this sink at {at}; for another address revoke {name}, remove the file, enrol with --address"
     )

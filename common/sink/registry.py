@@ -102,13 +102,12 @@ class Registry:
         self._keys_changed = False
         """A key was added or is gone since this was asked last."""
 
-    def join(self, now: float, worker: BeatingWorker) -> BeatingWorker:
+    def join(self, now: float, worker: BeatingWorker) -> None:
         """Add a worker that was not known."""
         worker.heard_at = now
         self.workers[worker.name] = worker
         self._keys[worker.user.key] += 1
         self._keys_changed |= self._keys[worker.user.key] == 1
-        return worker
 
     def beat(self, now: float, worker: BeatingWorker, beat: Beat) -> None:
         """Update the worker from its beat."""
