@@ -47,6 +47,16 @@ class RowSet:
     digests: dict[int, bytes] = field(default_factory=dict)
     """The `argument_digest` column by offset; NULL for all others."""
 
+    @property
+    def has_forms(self) -> bool:
+        """Its rows have the columns `json` and `exact`."""
+        return bool(self.json)
+
+    @property
+    def has_arguments(self) -> bool:
+        """Its rows have the column `argument`."""
+        return self.arguments is not None
+
     def rows(self, low: int, high: int) -> Iterator[tuple[Any, ...]]:
         """(task, value, seconds[, json, exact][, argument]) for the offsets from `low` to `high - 1`."""
         columns = [range(self.results.first + low, self.results.first + high), self.stored[low:high]]

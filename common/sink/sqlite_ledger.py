@@ -250,8 +250,8 @@ class Ledger:
 
         Many small ones are tried with one statement, as if none of their tasks had a row.
         """
-        fine = [each for each in alike if not (each.errors or each.again or each.digests) and each.json is None]
-        plain = [each for each in fine if _keeps(each) == _keeps(fine[0])]
+        fine = [each for each in alike if not (each.errors or each.again or each.digests or each.has_forms)]
+        plain = [each for each in fine if each.has_arguments == fine[0].has_arguments]
         if len(plain) < _TOGETHER_MIN:
             plain = []
         runs: list[tuple[int, int, float, int]] = []
@@ -360,14 +360,10 @@ def _fixed(job: Job, row_set: RowSet) -> str:
     return f"{job.job}, {row_set.results.attempt}, '{worker}'"
 
 
-def _keeps(row_set: RowSet) -> bool:
-    return row_set.arguments is not None
-
-
 def _insertion(job: Job, row_set: RowSet, how: str) -> str:
     columns, values = "job, attempt, worker, task, status, value, seconds", f"{_fixed(job, row_set)}, ?, 'ok', ?, ?"
-    if row_set.json:
+    if row_set.has_forms:
         columns, values = columns + ", json, exact", values + ", ?, ?"
-    if _keeps(row_set):
+    if row_set.has_arguments:
         columns, values = columns + ", argument", values + ", ?"
     return f"{how} INTO results ({columns}) VALUES ({values})"
