@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
 class OperatorError(Exception):
     """A mistake of the operator, or a fault of the machine: one plain line that says what is wrong and what to do.
 
-    Any shell module may raise it. The commands print its text as one line and exit with its code.
+    The commands print its text as one line and exit with its code. A farm raises one of `farm/errors.py` instead.
     """
 
     code = ExitCode.WRONG_USE

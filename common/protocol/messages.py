@@ -287,7 +287,7 @@ class Recorded(Message, frozen=True):
 
 
 class Dropped(Message, frozen=True):
-    """A job was cancelled."""
+    """What runs of a job is not wanted any more: it was cancelled, or is done. Also the answer to `Cancel`."""
 
     job: Name
 

@@ -82,7 +82,7 @@ class KeyFolder:
         return self
 
     def local_made(self, role: str) -> Path:
-        """The same, once a sink has made it. Raises OperatorError when none has."""
+        """The key file of this machine's role. Raises OperatorError when no sink has made it."""
         path = self.local(role)
         if is_missing(path):
             raise OperatorError(

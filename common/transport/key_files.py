@@ -1,8 +1,7 @@
-"""Key files and the sink's key folder.
+"""Reads key files, which are in the ZeroMQ certificate format that `zmq.auth.load_certificate` reads.
 
-Certificates are in the ZeroMQ certificate format that `zmq.auth.load_certificate` reads. `zmq.auth` itself writes
-secrets that everyone can read, and overwrites files silently. So the files are made here: with mode 0600, never over
-another file, and whole or not at all.
+`zmq.auth` itself writes secrets that everyone can read, and overwrites files silently. So `sink/key_folder.py` makes
+the files: with mode 0600, whole or not at all, and a new key never over another file.
 
     keys/sink.key_secret                   the sink's own pair
     keys/{worker,ventilator,observer}.key_secret   pairs for this machine

@@ -1,4 +1,4 @@
-"""Makes the sockets of the three links, and none of them without CURVE.
+"""Makes the sockets of the three links, none of them without CURVE, and moves whole messages through them.
 
 Each option is spelled out with its reason; `docs/PROTOCOL.md` repeats what a peer in another language must set.
 No socket sets ZMTP heartbeats: libzmq 4.3.5 can abort when one meets a full receive queue (libzmq #3937, #4767).
