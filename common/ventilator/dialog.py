@@ -91,7 +91,9 @@ class Dialog:
     def mark(self, count: int, digest: bytes, total: int | None) -> None:
         """Take note how far the input was read; the sink hears of it now and then."""
         mark = Mark(self._job, count, digest, total)
-        if mark in (self._mark, self._said):
+        # Before the first task it tells no inputs apart, and would keep back the next one, which does.
+        is_empty = total is None and count == (0 if self.opened is None else self.opened.base)
+        if is_empty or mark in (self._mark, self._said):
             return
         self._mark = mark
         if count == total:

@@ -137,8 +137,20 @@ def test_the_newest_mark_is_said_now_and_then() -> None:
         for mark in of(Mark, scene.after(MARK_S / 8)):
             assert mark == Mark("job", count, b"%d" % count, None)
             said.append(count)
-    assert said == [0, *range(7, 100, 8)]
+    assert said == [1, *range(8, 100, 8)], "the first one that says anything at once"
     assert [mark.count for mark in of(Mark, scene.after(10))] == [99]
+
+
+@pytest.mark.parametrize("base", [0, 4])
+def test_a_mark_before_the_first_task_keeps_no_other_back(base: int) -> None:
+    """Else another input would be taken for this one after a kill within a quarter second."""
+    scene = Scene()
+    scene.welcome()
+    scene.talk.receive(scene.now, structs.replace(OPENED, base=base, mark_count=base))
+    scene.talk.mark(base, b"nothing", None)
+    assert of(Mark, scene.after(MARK_S / 8)) == []
+    scene.talk.mark(base + 1, b"d", None)
+    assert of(Mark, scene.after(MARK_S / 8)) == [Mark("job", base + 1, b"d", None)]
 
 
 def test_a_mark_is_kept_until_the_job_is_open() -> None:
