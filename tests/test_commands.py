@@ -476,7 +476,7 @@ def test_new_tasks_are_appended_to_a_job_that_is_done_whoever_is_killed_meanwhil
     sink = pipeline.sink()
     pipeline.worker("names", "--slots", "2")
     (pipeline.folder / "in.txt").write_text("a\nb\nc\n")
-    (pipeline.folder / "more.txt").write_text("b\nd\nslow\na\nd\ne\n")
+    (pipeline.folder / "more.txt").write_text("b\nd\nslow\na\nd\nbad\n")
     command = ["names:name", "more.txt", "--job", "j", "--append", "--batch", "1"]
     assert pipeline.ventilator("names:name", "in.txt", "--job", "j").wait() == 0
     killed = pipeline.ventilator(*command)
@@ -489,9 +489,11 @@ def test_new_tasks_are_appended_to_a_job_that_is_done_whoever_is_killed_meanwhil
     again = pipeline.ventilator(*command)
     sink.wait_for("job j .* opened")
     (pipeline.folder / "open").touch()
-    assert again.wait() == 0, again.err
+    assert again.wait() == 1, again.err
     assert "3 tasks of the input were skipped: job j has had their arguments" in again.err
+    (pipeline.folder / "repaired").touch()
+    assert pipeline.ventilator(*command, "--retry-failed").wait() == 0
     assert pipeline.query("SELECT task, argument, value FROM task_results ORDER BY task") == [
-        (task, name, name) for task, name in enumerate(["a", "b", "c", "d", "slow", "e"])
+        (task, name, name) for task, name in enumerate(["a", "b", "c", "d", "slow", "bad"])
     ]
     assert pipeline.query("SELECT state, done, total FROM jobs") == [("done", 6, 6)]

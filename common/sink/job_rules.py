@@ -23,7 +23,7 @@ def why_not_open(job: Job | None, message: Open) -> str | None:
             f"job {job.name} was started on another input ({job.source}, now {message.source}): give another --job name"
         )
     if message.append:
-        return _why_not_append(job)
+        return _why_not_append(job, message.retry_failed)
     if job.base is not None:
         return (
             f"job {job.name} was appended to, and its last input begins at task {job.base}: give that input with"
@@ -32,7 +32,9 @@ def why_not_open(job: Job | None, message: Open) -> str | None:
     return None
 
 
-def _why_not_append(job: Job) -> str | None:
+def _why_not_append(job: Job, retry_failed: bool) -> str | None:
+    if retry_failed and job.base is None:
+        return f"nothing was appended to job {job.name}: to run its failed tasks again, leave out --append"
     if not job.arguments:
         return f"the ledger has no arguments of job {job.name}, so nothing can be appended: give another --job name"
     if job.base is None and not is_complete(job):
@@ -50,7 +52,7 @@ def is_complete(job: Job) -> bool:
 
 def begins_to_append(job: Job, message: Open) -> bool:
     """True when this run's input is a new one; False when it goes on with the one that was appended last."""
-    return message.append and not message.reopens and is_complete(job)
+    return message.append and not (message.reopens or message.retry_failed) and is_complete(job)
 
 
 def stays_done(job: Job, message: Open) -> bool:

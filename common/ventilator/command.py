@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .loop import VentilatorOptions
 
 app = console.application()
-_NOT_TO_APPEND = ("--range", "--stream", "--retry-failed")
+_NOT_TO_APPEND = ("--range", "--stream")
 DEFAULT_KEY = Path("keys/ventilator.key_secret")
 
 Function = Annotated[str | None, options.argument(RUN, "MODULE:FUNCTION", "The function to call with each task.")]

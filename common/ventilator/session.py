@@ -169,7 +169,8 @@ class VentilatorSession:
         """Refuse an input that differs from the one that an earlier run of the job has read."""
         if not self._talk.is_another_input(state.count, state.digest, state.ended):
             return True
-        self.input_failed(now, summary.another_input(self._request.job, self._request.seen is not None))
+        request = self._request
+        self.input_failed(now, summary.another_input(request.job, request.seen is not None, request.retry_failed))
         return False
 
     def _follow_input(self, now: float, state: InputState) -> None:

@@ -42,8 +42,10 @@ def mistake(error: OperatorError) -> JobEnd:
     return JobEnd(error.code, [], error)
 
 
-def another_input(job: str, appends: bool = False) -> OperatorError:
+def another_input(job: str, appends: bool = False, retry_failed: bool = False) -> OperatorError:
     """The input differs from the one that an earlier run of the job has read."""
+    if appends and retry_failed:
+        return OperatorError(f"the input is not the one that was appended to job {job} last: give that one")
     if appends:
         return OperatorError(
             f"job {job} has not finished the input that was appended to it before: append that input again first,"

@@ -34,10 +34,19 @@ def opening(
         (None, opening(append=True), "there is no job job"),
         (DONE, opening(append=True), "the ledger has no arguments of job job"),
         (KEPT, opening(append=True, source="lines of JSON"), "another input (lines of text, now lines of JSON)"),
-        (replace(KEPT, state="open"), opening(append=True), "run its own command again first, without --append"),
+        (
+            replace(KEPT, state="open"),
+            opening(append=True),
+            "run its own command again first, without --append",
+        ),
         (replace(KEPT, done=6), opening(append=True), "run its own command again first, without --append"),
         (JOB, opening(append=True), "the ledger has no arguments of job job"),
-        (replace(KEPT, total=None), opening(append=True), "run its own command again first, without --append"),
+        (
+            replace(KEPT, total=None),
+            opening(append=True),
+            "run its own command again first, without --append",
+        ),
+        (KEPT, opening(append=True, retry_failed=True), "to run its failed tasks again, leave out --append"),
         (APPENDED, opening(), "its last input begins at task 7: give that input with --append"),
         (APPENDED, opening(retry_failed=True), "its last input begins at task 7: give that input with --append"),
         (JOB, opening(source="range 0:5"), "another input (lines of text, now range 0:5): give another --job"),
@@ -115,3 +124,4 @@ def test_an_input_is_appended_when_all_before_is_recorded_and_gone_on_with_until
     assert begins_to_append(job, opening(append=True)) == begins
     assert not begins_to_append(job, opening(append=True, reopens=True)), "it was begun before the sink was away"
     assert not begins_to_append(job, opening())
+    assert not begins_to_append(job, opening(append=True, retry_failed=True)), "the last input's failed tasks"

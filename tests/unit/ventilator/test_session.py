@@ -682,12 +682,14 @@ def test_how_the_job_stands() -> None:
 class Appending(Scene):
     """A job of which the tasks 0 to 3 are recorded, with the arguments 0 to 3, is appended to."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, **request: Any) -> None:
         self.seen = SeenArguments("job")
-        super().__init__(AppendedInput(tasks, self.seen), arguments="json", seen=self.seen)
+        super().__init__(AppendedInput(tasks, self.seen), arguments="json", seen=self.seen, **request)
 
-    def begin(self, mark: int = 4, digest: bytes = b"", recorded: Iterable[int] = range(4)) -> None:
-        answer = Opened("job", "ledger", b"k" * 32, mark, digest, None, 0, True, 0.0, 4)
+    def begin(
+        self, mark: int = 4, digest: bytes = b"", recorded: Iterable[int] = range(4), total: int | None = None
+    ) -> None:
+        answer = Opened("job", "ledger", b"k" * 32, mark, digest, total, 0, True, 0.0, 4)
         self.open(answer, recorded, LARGE_CREW)
 
     def page(self, unknown: int = 0) -> Digests:
@@ -735,6 +737,16 @@ def test_another_input_than_the_one_that_is_being_appended_is_refused_in_words()
     scene.turn(scene.page())
     assert scene.pushed == []
     assert "has not finished the input that was appended to it before: append that input again first" in scene.error()
+
+
+def test_failed_tasks_of_the_input_that_was_appended_last_run_again_and_those_of_no_other() -> None:
+    scene = Appending(Tasks(7), retry_failed=True)
+    assert isinstance(scene.session._talk._open, Open)
+    assert (scene.session._talk._open.append, scene.session._talk._open.retry_failed) == (True, True)
+    scene.begin(6, b"of another input", total=7)
+    scene.turn(scene.page())
+    assert scene.pushed == []
+    assert "the input is not the one that was appended to job job last: give that one" in scene.error()
 
 
 def test_without_a_new_task_the_job_is_done_at_once() -> None:
