@@ -77,6 +77,34 @@ def test_a_job_that_was_interrupted_and_one_that_is_unknown(here: Pipeline) -> N
     assert (listing.wait(), listing.out.count("\tdone\t")) == (0, 1), listing.err
 
 
+def test_new_tasks_for_a_job_that_was_killed(here: Pipeline) -> None:
+    here.module(
+        "names",
+        "import os, time\n"
+        "def name(text):\n"
+        "    while text == 'slow' and not os.path.exists('open'):\n        time.sleep(0.01)\n"
+        "    return text\n",
+    )
+    here.sink()
+    here.worker("names", "--slots", "1")
+    (here.folder / "in.txt").write_text("a\nslow\nc\nd\n")
+    (here.folder / "more.txt").write_text("c\ne\na\n")
+    command = ["names:name", "--job", "j", "--batch", "1"]
+    killed = here.start("ventilator", *command, "in.txt")
+    wait_until(lambda: here.query("SELECT 1 FROM results"), "the first task is recorded")
+    killed.kill()
+    refused = here.run("ventilator", *command, "more.txt", "--append")
+    said = "only its own input has their arguments: run this command with that input and without --append first, then"
+    assert (refused.wait(), said in refused.err) == (2, True), refused.err
+    (here.folder / "open").touch()
+    assert here.run("ventilator", *command, "in.txt").wait() == 0
+    again = here.run("ventilator", *command, "more.txt", "--append")
+    assert (again.wait(), "2 tasks of the input were skipped" in again.err) == (0, True)
+    rows = here.query("SELECT task, argument, value FROM task_results ORDER BY task")
+    assert rows == [(task, name, name) for task, name in enumerate(["a", "slow", "c", "d", "e"])]
+    assert here.query("SELECT state, done, total FROM jobs") == [("done", 5, 5)]
+
+
 def test_key_files(here: Pipeline) -> None:
     here.sink()
     key = here.folder / "keys" / "observer.key_secret"

@@ -39,8 +39,8 @@ def _why_not_append(job: Job, retry_failed: bool) -> str | None:
         return f"the ledger has no arguments of job {job.name}, so nothing can be appended: give another --job name"
     if job.base is None and not is_complete(job):
         return (
-            f"job {job.name} has tasks that are not recorded: run its own command again first, without --append;"
-            " then append"
+            f"job {job.name} has tasks that are not recorded, and only its own input has their arguments: run this"
+            " command with that input and without --append first, then again as it is"
         )
     return None
 

@@ -37,14 +37,14 @@ def opening(
         (
             replace(KEPT, state="open"),
             opening(append=True),
-            "run its own command again first, without --append",
+            "run this command with that input and without --append first",
         ),
-        (replace(KEPT, done=6), opening(append=True), "run its own command again first, without --append"),
+        (replace(KEPT, done=6), opening(append=True), "run this command with that input and without --append first"),
         (JOB, opening(append=True), "the ledger has no arguments of job job"),
         (
             replace(KEPT, total=None),
             opening(append=True),
-            "run its own command again first, without --append",
+            "run this command with that input and without --append first",
         ),
         (KEPT, opening(append=True, retry_failed=True), "to run its failed tasks again, leave out --append"),
         (APPENDED, opening(), "its last input begins at task 7: give that input with --append"),
