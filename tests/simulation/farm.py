@@ -35,6 +35,7 @@ class Farm:
         self.jobs = self.plan.jobs
         self.receipts_page, self.trickle_per_s = self.plan.receipts_page, self.plan.trickle_per_s
         self.dice = self.world.dice("faults")
+        self._haste = self.world.dice("haste")
         self.disk = Disk(self.world, self.jobs, path)
         self.ventilator_users = {
             job.name: User(VENTILATOR, f"v-{job.name}", f"{number}" * 40) for number, job in enumerate(self.jobs)
@@ -209,7 +210,11 @@ class Farm:
             wrong_input = self.dice.random() < 0.5
             if job.count and not wrong_input:
                 job.bad_at = self.dice.randrange(job.count)
-        ventilator = Ventilator(self, f"v{self._started}.{job.name}", job, port, wrong_input)
+        elif self.calm_at is None and job.appends:
+            wrong_input = self._haste.random() < self.plan.mistakes
+        # The operator appends before the job is done.
+        hasty = job.first_count is not None and not job.appends and self._haste.random() < 0.2
+        ventilator = Ventilator(self, f"v{self._started}.{job.name}", job, port, wrong_input and not hasty, hasty)
         self.world.note(ventilator.name, "starts")
         self.ventilators[job.name] = self._listening[port] = ventilator
         ventilator.call()
@@ -236,7 +241,7 @@ class Farm:
             job.retries_failed = True
             self.world.after(self.dice.uniform(0.1, 1), self.start_ventilator, job)
         elif job.first_count is not None and not job.appends:
-            job.appends, job.retries_failed, job.bad_at = True, False, None
+            job.append()
             self.world.after(self.dice.uniform(0.1, 1), self.start_ventilator, job)
         else:
             self.closed.add(job.name)

@@ -67,13 +67,13 @@ class Plan:
         does_at = operator.uniform(1.0, 8.0)
         timeouts, drains = world.dice("timeout"), world.dice("upgrade")
         inputs = world.dice("input")
-        appends = world.dice("append")
+        appends, again = world.dice("append"), world.dice("append again")
         patience = timeouts.choice([0.5, 2.0, 5.0]) if timeouts.random() < 0.2 else None
         drain_at = drains.uniform(1, 10) if drains.random() < 0.15 else None
         kind = dice.choices(["small", "large", "slow"], [84, 1, 15])[0]
         return cls(
             jobs=[
-                _perhaps_appended(appends, _job(dice, number, kind, copies, patience, inputs))
+                _perhaps_appended(appends, again, _job(dice, number, kind, copies, patience, inputs))
                 for number in range(dice.choice([1, 1, 1, 2]))
             ],
             worker_count=dice.randint(4, 8) if kind == "large" else dice.randint(1, 3),
@@ -96,9 +96,10 @@ class Plan:
         )
 
 
-def _perhaps_appended(dice: Random, job: JobTruth) -> JobTruth:
+def _perhaps_appended(dice: Random, again: Random, job: JobTruth) -> JobTruth:
     if dice.random() < 0.2 and not job.streams:
         job.first_count = dice.randrange(len(job.tasks) + 1)
+        job.appended_reruns = again.choice([0, 0, 1])
     return job
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace as replace_fields
 from common.errors import ExitCode
 from common.protocol.codec import slice_arguments
 from common.protocol.messages import Cancel, Halt, Mark
+from common.sink import job_rules
 from common.sink.collector import Collector
 from common.sink.jobs import Jobs
 from common.sink.registry import Registry
@@ -92,6 +93,12 @@ def revoking(plan: Plan) -> Plan:
     """A key that some workers have is revoked while they run."""
     jobs = [replace(job, tasks=[Task(0.5)] * 60) for job in plan.jobs]
     return replace(plan, jobs=jobs, worker_count=3, revokes_at=2.0)
+
+
+def appending(plan: Plan) -> Plan:
+    """Jobs whose ventilators are killed again and again, to which the operator appends before they are done."""
+    jobs = [replace(job, tasks=[Task(0.5)] * 40, first_count=20, trickles=False) for job in plan.jobs]
+    return replace(plan, jobs=jobs, faults_per_s=1.5)
 
 
 def bad_first_line(plan: Plan) -> Plan:
@@ -842,3 +849,9 @@ def a_signal_to_the_group_is_a_tasks_fault(patch: Patch) -> None:
         return slot_event(session, now, replace(event, by_sigterm=False) if isinstance(event, Outcome) else event)
 
     patch.setattr(WorkerSession, "slot_event", hasty)
+
+
+@plant("appends to a job with tasks that are not recorded", appending)
+def a_job_is_appended_to_once_its_total_is_known(patch: Patch) -> None:
+    """Tasks are appended to a job of which every task is recorded, and to no other."""
+    patch.setattr(job_rules, "is_complete", lambda job: job.total is not None)

@@ -59,6 +59,8 @@ class JobTruth:
     """Its first input has this many of the tasks; when it is done, an input with the others is appended."""
     appends: bool = False
     """It is now."""
+    appended_reruns: int = 0
+    """How many times the failed tasks of the appended input are run again when it is done."""
     bases: set[int] = field(default_factory=lambda: {0})
     """The attempts that its runs have counted from."""
     losses: Counter[int] = field(default_factory=Counter)
@@ -74,6 +76,12 @@ class JobTruth:
     def count(self) -> int:
         """How many tasks it has when it is done the next time."""
         return len(self.tasks) if self.appends or self.first_count is None else self.first_count
+
+    def append(self) -> None:
+        """From now on it is run with the input that is appended."""
+        if not self.appends:
+            self.appends, self.retries_failed, self.bad_at = True, False, None
+            self.reruns = self.appended_reruns
 
     def value(self, task: int) -> str:
         """What the task's function returns."""
@@ -183,8 +191,14 @@ class Disk:
     ) -> Job:
         """Make or find the job's row."""
         self._may_write()
+        truth = self._truths[name]
+        if appends:
+            whole = (truth.first_count, len(truth.tasks) if truth.appends else None)
+            known = len(self._receipted[name])
+            self._world.require(known in whole, "appends to a job with tasks that are not recorded:", (name, known))
+            truth.append()
         job = self.ledger.open_job(name, function, source, retries, attempts, arguments, appends)
-        self._truths[name].bases.add(job.attempts)
+        truth.bases.add(job.attempts)
         return job
 
     def end_job(self, name: str, state: str, total: int | None) -> None:
@@ -196,6 +210,7 @@ class Disk:
         if self._truths[name].retries_failed:
             query = (
                 "SELECT task FROM results JOIN jobs USING (job) WHERE name=? AND status='failed' AND attempt<=attempts"
+                " AND task>=coalesce(base, 0)"
             )
             left = self.ledger.inspect(query, name)
             self._world.require(not left, "failed tasks were not run again:", (name, left))

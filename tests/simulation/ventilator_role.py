@@ -75,8 +75,8 @@ class SimulatedInput(RangeInput):
 class MixedInput(SimulatedInput):
     """The integers that a job has had and those that are new to it, in any order; new ones come in theirs."""
 
-    def __init__(self, old: int, stop: int, dice: Random) -> None:
-        super().__init__(stop, None, False)
+    def __init__(self, old: int, stop: int, dice: Random, is_wrong: bool) -> None:
+        super().__init__(stop, None, is_wrong)
         self._numbers = dice.sample(range(old), old)
         for number in range(old, stop):
             self._numbers.insert(
@@ -84,8 +84,8 @@ class MixedInput(SimulatedInput):
             )
 
     def take(self, count: int, bytes_max: int) -> tuple[int, Raw]:
-        """Read tasks."""
-        taken = self._numbers[self._next : self._next + count]
+        """Read tasks. Of the wrong input all are new to the job."""
+        taken = [number - self.is_wrong * self._stop for number in self._numbers[self._next : self._next + count]]
         self._next += len(taken)
         return len(taken), Raw(msgpack.encode(taken))
 
@@ -182,7 +182,9 @@ class Ventilator(Client):
 
     role = VENTILATOR
 
-    def __init__(self, farm: Farm, name: str, job: JobTruth, port: int, wrong_input: bool = False) -> None:
+    def __init__(
+        self, farm: Farm, name: str, job: JobTruth, port: int, wrong_input: bool = False, hasty: bool = False
+    ) -> None:
         super().__init__(farm, name)
         self.job, self.port = job, port
         self.user = farm.ventilator_users[job.name]
@@ -200,16 +202,22 @@ class Ventilator(Client):
         )
         kind = (job.count, job.bad_at, wrong_input)
         self.is_wrong = wrong_input
+        self._is_hasty = hasty
+        """The operator appends to a job of which it is not known that it is done."""
         self.input: Input = SimulatedInput(*kind)
-        seen = SeenArguments(job.name) if job.appends else None
+        seen = SeenArguments(job.name) if job.appends or hasty else None
         if seen is not None:
-            self.input = AppendedInput(MixedInput(job.first_count or 0, job.count, Random(job.name)), seen)
+            self.input = AppendedInput(
+                MixedInput(job.first_count or 0, len(job.tasks), Random(job.name), wrong_input), seen
+            )
         elif job.streams:
             self.input = StreamInput(job, wrong_input, self.world, farm.trickle_per_s)
         elif job.trickles:
             self.input = TrickleInput(*kind, self.world, farm.trickle_per_s)
         source = "a stream" if job.streams else "tasks"
-        request = JobRequest(job.name, job.function, source, job.retries_failed, arguments="json", seen=seen)
+        request = JobRequest(
+            job.name, job.function, source, job.retries_failed and not hasty, arguments="json", seen=seen
+        )
         self.session = VentilatorSession(self.world.now, settings, request)
         self.rules = self.session.inspect().rules
         """For checks."""
@@ -349,7 +357,7 @@ class Ventilator(Client):
         elif isinstance(message, Opened):
             self._mark = None
             self._named_since_opened.clear()
-            if self.is_wrong and not message.mark_count:
+            if self.is_wrong and message.mark_count == message.base:
                 # Nothing was read of the right one, as far as the ledger knows: the operator has to see it.
                 self.farm.kill_ventilator(self)
                 return
@@ -376,8 +384,9 @@ class Ventilator(Client):
                 self.farm.admit(worker, self)
 
     def failed(self, text: str) -> None:
-        """Another ventilator seems to run the job, or is believed to: the operator tries again."""
-        self.world.require("is run by a ventilator" in text, "the ventilator is refused:", text)
+        """Another ventilator seems to run the job, or is believed to, or it is not done: the operator tries again."""
+        early = self._is_hasty and ("that are not recorded, and only its own" in text or "there is no job" in text)
+        self.world.require(early or "is run by a ventilator" in text, "the ventilator is refused:", text)
         self.farm.kill_ventilator(self)
 
     # -- checks -------------------------------------------------------------------------------------------------
@@ -534,7 +543,7 @@ class Ventilator(Client):
             require(not rules.crew_count, "misses workers that are there:", rules.crew_count)
         elif "of its stream is not in" in str(end.error) or "the stream of job" in str(end.error):
             require(self.is_wrong, "a stream is refused whose spool is there:", (state_of(self.input), view.opened))
-        elif "the input is not the one" in str(end.error):
+        elif "the input is not the one" in str(end.error) or "has not finished the input" in str(end.error):
             require(self.is_wrong, "the same input is refused:", (state_of(self.input), view.opened))
         else:
             require(rules.dropped, "the ventilator gives up:", end)
