@@ -17,6 +17,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -412,6 +413,13 @@ def test_results_are_read_on_another_machine_as_they_are_beside_the_ledger(pipel
     assert there.returncode == 0, there.stderr
     assert there.stdout == pipeline.run("sink", "results", "far").out
     assert desk.run("sink", "jobs", *key).out == pipeline.run("sink", "jobs").out
+    if find_spec("pyarrow"):
+        for where, options in ((desk, key), (pipeline, [])):
+            table = where.run(
+                "sink", "results", "far", *options, *["--format", "parquet", "--columns", "--output", "far"]
+            )
+            assert table.wait() == 0, table.err
+        assert (desk.folder / "far").read_bytes() == (pipeline.folder / "far").read_bytes()
     lost = desk.run("sink", "results", "nosuch", *key)
     assert lost.wait() == 2
     assert lost.err == f"sink: there is no job nosuch in this ledger: `{SINK} jobs {shlex.join(key)}` lists them\n"

@@ -37,12 +37,28 @@ AsJson = Annotated[bool, options.flag(PRINT, None, "Print JSON, for scripts.", "
 Watch = Annotated[bool, options.flag(PRINT, None, "Show it on the whole terminal, anew each second.", "--watch")]
 LastJob = Annotated[str | None, options.argument(PRINT, "JOB", "The job. Without it, the last one is printed.")]
 FormatOption = Annotated[
-    Format, options.option(PRINT, None, "jsonl|csv|values", "How to print: JSON lines, CSV, or the values only.")
+    Format,
+    options.option(
+        PRINT, None, "jsonl|csv|values|parquet", "How to print: JSON lines, CSV, the values only, or a Parquet file."
+    ),
 ]
 Failed = Annotated[bool, options.flag(PRINT, None, "Print only tasks that failed.", "--failed")]
 Follow = Annotated[bool, options.flag(PRINT, None, "Print results as they arrive, until the job ends.", "--follow")]
 Arguments = Annotated[
     bool, options.flag(PRINT, None, "Print only the tasks' arguments, one a line: an input again.", "--arguments")
+]
+Columns = Annotated[
+    bool,
+    options.flag(
+        PRINT, None, "With --format csv or parquet: make a column for each key of results and arguments that are maps.",
+        "--columns",
+    ),
+]  # fmt: skip
+Output = Annotated[
+    Path | None,
+    options.option(
+        PRINT, None, "FILE", "Write to this file, which appears when it is complete.", default="standard output"
+    ),
 ]
 READERS = (OBSERVER, VENTILATOR)
 """Who may see all."""
@@ -135,24 +151,35 @@ def results(
     failed: Failed = False,
     follow: Follow = False,
     arguments: Arguments = False,
+    columns: Columns = False,
+    output: Output = None,
 ) -> None:
     """Print the results of a job in task order, or with --follow as they arrive.
 
     They are read from the ledger's file, or with --key or --sink from the running sink, on any machine.
     """
     from . import tables
+    from .output_file import opened
+    from .parquet import ParquetFile
 
-    given = {"--failed": failed, "--follow": follow, "--arguments": arguments}
-    if wrong := misuse(format, [name for name, is_given in given.items() if is_given]):
+    given = {
+        "--failed": failed, "--follow": follow, "--arguments": arguments, "--columns": columns, "--output": output
+    }  # fmt: skip
+    if wrong := misuse(format, [name for name, value in given.items() if value]):
         raise OperatorError(wrong)
+    parquet = ParquetFile() if format is Format.parquet else None
     with closing(opened_reader(context, ledger, keys, key, sink)) as reader:
         number = reader.job(job)
         in_order = partial(reader.rows, number, failed)
-        with console.pipe_may_close():
+        with opened(output) as out:
             if arguments:
-                tables.print_arguments(in_order)
+                tables.print_arguments(in_order, out)
+            elif parquet:
+                parquet.write(in_order, columns, out)
+            elif columns:
+                tables.print_columns(in_order, out)
             else:
-                tables.print_results(reader.follow(number, failed) if follow else in_order(), format)
+                tables.print_results(reader.follow(number, failed) if follow else in_order(), format, out)
 
 
 @app.command(**console.look())

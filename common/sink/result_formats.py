@@ -10,12 +10,23 @@ class Format(StrEnum):
     jsonl = "jsonl"
     csv = "csv"
     values = "values"
+    parquet = "parquet"
 
 
 def misuse(format: Format, options: Collection[str]) -> str | None:
     """What is wrong with this format and these options, such as `--failed`, together; None when nothing is."""
-    if "--arguments" in options and ("--follow" in options or format is not Format.jsonl):
-        return "--arguments prints lines of input: leave out --follow and --format"
+    if "--arguments" in options and (format is not Format.jsonl or {"--follow", "--columns"} & set(options)):
+        return "--arguments prints lines of input: leave out --follow, --columns and --format"
+    if "--columns" in options and format not in (Format.csv, Format.parquet):
+        return "--columns is for tables: give --format csv or --format parquet with it"
     if format is Format.values and "--failed" in options:
         return "a failed task has no value: leave out --failed, or give another --format"
+    if "--follow" not in options:
+        return None
+    if format is Format.parquet:
+        return "a Parquet file needs all results before its first row: leave out --follow, or give another --format"
+    if "--columns" in options:
+        return "--columns needs all results before the first line: leave out --follow or --columns"
+    if "--output" in options:
+        return "--output makes its file when all results are there: leave out --follow, or redirect with >"
     return None

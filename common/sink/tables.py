@@ -5,7 +5,7 @@ import csv
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
@@ -16,6 +16,7 @@ from ..protocol.messages import JobReport, Report, WorkerReport
 from ..protocol.users import User
 from ..transport import clock
 from .arguments import is_line
+from .result_columns import ResultColumns, cell_of
 from .result_formats import Format
 from .rows import as_json
 from .store import JobSummary, Row
@@ -32,24 +33,24 @@ _GAP = 2
 class _Screen:
     """A terminal as a file: what would control it is shown as an escape. CSV has none, so only terminals get them."""
 
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
     def write(self, text: str) -> None:
         """Print the text, which may have several lines."""
-        sys.stdout.write("\n".join(map(one_line, text.split("\n"))))
+        self._out.write("\n".join(map(one_line, text.split("\n"))))
 
 
 class _Printer:
-    """Rows to standard output."""
+    """Rows as lines of text."""
 
-    def __init__(self, format: Format) -> None:
+    def __init__(self, format: Format, out: TextIO) -> None:
         self.left_out = 0
         """How many failed tasks were passed over."""
+        self._out = out
         self._values_only = format is Format.values
-        self._csv = (
-            csv.writer(_Screen() if sys.stdout.isatty() else sys.stdout, lineterminator="\n")
-            if format is Format.csv
-            else None
-        )
-        self._escaped = _escaping()
+        self._csv = _csv_to(out) if format is Format.csv else None
+        self._escaped = _escaping(out)
         if self._csv:
             self._csv.writerow(_COLUMNS)
 
@@ -72,7 +73,7 @@ class _Printer:
             return
         if self._values_only:
             if row.status == "ok":
-                sys.stdout.write(self._escaped(as_json(row.value, row.json)) + "\n")
+                self._out.write(self._escaped(as_json(row.value, row.json)) + "\n")
             else:
                 self.left_out += 1
             return
@@ -89,23 +90,23 @@ class _Printer:
         if row.argument_digest:
             # Then the argument is only the beginning.
             fields["argument_digest"] = row.argument_digest.hex()
-        sys.stdout.write(self._escaped(msgspec.json.encode(fields).decode()) + "\n")
+        self._out.write(self._escaped(msgspec.json.encode(fields).decode()) + "\n")
 
 
-def print_results(rows: Iterable[Row | None], format: Format) -> None:
+def print_results(rows: Iterable[Row | None], format: Format, out: TextIO) -> None:
     """The rows as they come. None says that there is no other one now."""
-    printer = _Printer(format)
+    printer = _Printer(format, out)
     quiet_since = clock.now()
     for row in rows:
         if row is not None:
             printer.print(row)
             quiet_since = max(quiet_since, clock.now())
             continue
-        sys.stdout.flush()
+        out.flush()
         if clock.now() >= quiet_since + _VOICE_S:
             quiet_since = clock.now() + _VOICE_S
             print("sink: no new result; waiting for more, because the job has not ended", file=sys.stderr)
-    sys.stdout.flush()
+    out.flush()
     if printer.left_out:
         print(
             f"sink: {counted(printer.left_out, 'failed task')} left out: a failed task has no value; --format jsonl"
@@ -114,21 +115,37 @@ def print_results(rows: Iterable[Row | None], format: Format) -> None:
         )
 
 
-def _escaping() -> Callable[[str], str]:
-    """What makes JSON harmless for standard output."""
-    return in_json if codecs.lookup(sys.stdout.encoding).name.startswith("utf") else ascii_json
+def _escaping(out: TextIO) -> Callable[[str], str]:
+    """What makes JSON harmless for this output."""
+    return in_json if codecs.lookup(out.encoding).name.startswith("utf") else ascii_json
+
+
+def print_columns(rows: Callable[[], Iterable[Row]], out: TextIO) -> None:
+    """The rows as CSV, in which each key of a map is a column."""
+    columns = ResultColumns(spread=True)
+    columns.look(rows())
+    names = list(columns.types)
+    writer = _csv_to(out)
+    writer.writerow(names)
+    for row in columns.seen(rows()):
+        cells = columns.csv(row)
+        writer.writerow([cells.get(name) for name in names])
+
+
+def _csv_to(out: TextIO) -> Any:
+    return csv.writer(_Screen(out) if out.isatty() else out, lineterminator="\n")
 
 
 def _cell(stored: Any, json: int | None) -> Any:
-    return stored if isinstance(stored, str) or stored is None else as_json(stored, json)
+    return stored if stored is None or (isinstance(stored, str) and not json) else cell_of(as_json(stored, json))
 
 
-def print_arguments(rows: Callable[[], Iterable[Row]]) -> None:
+def print_arguments(rows: Callable[[], Iterable[Row]], out: TextIO) -> None:
     """The arguments of these rows, one a line, so that they are an input again. Raises OperatorError."""
     as_text = all(_is_text_line(row) for row in rows())
     if not as_text:
         print("sink: these are JSON lines: put them into a file named .jsonl to use them as an input", file=sys.stderr)
-    on_screen = as_text and sys.stdout.isatty()
+    on_screen = as_text and out.isatty()
     count = 0
     lost: list[int] = []
     for row in rows():
@@ -138,8 +155,8 @@ def print_arguments(rows: Callable[[], Iterable[Row]]) -> None:
             lost.append(row.task)
         else:
             # An input is read as UTF-8, whatever the terminal's encoding is.
-            sys.stdout.buffer.write((one_line(line.decode(errors="replace")).encode() if on_screen else line) + b"\n")
-    sys.stdout.flush()
+            out.buffer.write((one_line(line.decode(errors="replace")).encode() if on_screen else line) + b"\n")
+    out.flush()
     if lost:
         some = ", ".join(map(str, lost[:_TASKS_NAMED])) + (" ..." if len(lost) > _TASKS_NAMED else "")
         raise OperatorError(
@@ -192,7 +209,7 @@ def print_jobs_as_json(jobs: Iterable[JobSummary]) -> None:
     for job in jobs:
         fields = asdict(job)
         fields = {"job": fields.pop("name"), **fields}
-        print(_escaping()(msgspec.json.encode(fields).decode()))
+        print(_escaping(sys.stdout)(msgspec.json.encode(fields).decode()))
 
 
 def print_report(report: Report) -> None:
@@ -206,7 +223,7 @@ def print_report(report: Report) -> None:
 def print_report_as_json(report: Report) -> None:
     """The same as one JSON object: a `report` of the protocol without its type."""
     fields = {name: getattr(report, name) for name in report.__struct_fields__}
-    print(_escaping()(msgspec.json.encode(fields).decode()))
+    print(_escaping(sys.stdout)(msgspec.json.encode(fields).decode()))
 
 
 def cells_of_worker(worker: WorkerReport) -> tuple[object, ...]:

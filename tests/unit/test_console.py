@@ -82,7 +82,7 @@ def test_the_package_run_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("ventilator m:f --port 65536", "--port (or TRADEWIND_PORT): give a port number from 0 to 65535; "),
         ("ventilator m:f --local x", "ventilator: --local: give a whole number from 1 to 10000; "),
-        ("sink results --format xml", "sink: --format: give jsonl, csv or values; "),
+        ("sink results --format xml", "sink: --format: give jsonl, csv, values or parquet; "),
         ("worker", "worker: Missing argument 'MODULE...'; `tradewind worker --help` says more"),
         ("sink reslts", "sink: No such command 'reslts'. Did you mean 'results'? `tradewind sink --help` says more"),
         ("snik", "tradewind: No such command 'snik'; `tradewind --help` says more"),

@@ -47,7 +47,16 @@ SHELL = {
     *(f"sink.{name}" for name in ("sqlite_care", "forget_command")),
     *(
         f"sink.{name}"
-        for name in ("ledgers", "sqlite_file", "sqlite_ledger", "sqlite_pages", "ledger_reader", "remote_reader")
+        for name in (
+            "ledgers",
+            "sqlite_file",
+            "sqlite_ledger",
+            "sqlite_pages",
+            "ledger_reader",
+            "remote_reader",
+            "parquet",
+            "output_file",
+        )
     ),
     *(
         f"farm.{name}"

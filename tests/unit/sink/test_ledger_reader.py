@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_following_an_ended_job_prints_it_in_order_of_commit(
     ledger.commit([record(["late"], 7)], [])
     ledger.commit([record([True, None], 0, errors={1: "no"})], [])
     ledger.end_job("job", "done", 8)
-    print_results(reader.follow(1, failed=False), Format.jsonl)
+    print_results(reader.follow(1, failed=False), Format.jsonl, sys.stdout)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(line["task"], line["status"], line["value"]) for line in lines] == [
         (7, "ok", "late"),

@@ -50,12 +50,12 @@ def test_a_name_is_shown_as_it_is_and_on_one_line(out: io.StringIO, name: str, m
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("format", Format)
+@pytest.mark.parametrize("format", [Format.jsonl, Format.csv, Format.values])
 def test_results_keep_their_values_and_cannot_control_a_terminal(
     out: io.StringIO, name: str, format: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", out)
-    printer = tables._Printer(format)
+    printer = tables._Printer(format, out)
     printer.print(Row(0, "ok", name, None, None, 1, "w", 0.5))
     printed = text_of(out)
     is_terminal = out.isatty()
@@ -76,7 +76,7 @@ def test_only_values_are_printed_and_failed_tasks_are_counted(capsys: pytest.Cap
         Row(2, "ok", '{"a":[1,"NaN"]}', 1, None, 1, "w", 0.5),
         Row(3, "ok", "two\nlines", None, None, 1, "w", 0.5),
     ]
-    tables.print_results(rows, Format.values)
+    tables.print_results(rows, Format.values, sys.stdout)
     printed = capsys.readouterr()
     assert [json.loads(line) for line in printed.out.splitlines()] == [None, {"a": [1, "NaN"]}, "two\nlines"]
     assert printed.err.startswith("sink: 1 failed task left out: ")
