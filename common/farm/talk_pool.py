@@ -20,8 +20,13 @@ class TalkPool:
 
     @contextmanager
     def talk(self, join_s: float) -> Iterator[SinkTalk]:
-        """A talk, kept afterwards unless it has failed. A new one has `join_s` seconds to join, once it is asked."""
+        """A talk, kept afterwards unless it has failed. A new one has `join_s` seconds to join, once it is asked.
+
+        Raises RuntimeError when the farm is closed.
+        """
         with self._lock:
+            if self._is_closed:
+                raise RuntimeError("this farm is closed: take results before it is, inside its `with` block")
             talk = self._idle.pop() if self._idle else None
         if talk is None:
             talk = self._make(join_s)
