@@ -125,14 +125,28 @@ def test_columns_of_json_text_are_named(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("bytes_max", [0, 10])
-def test_half_of_a_file_does_not_look_whole(bytes_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(result_columns, "_ROWS_MAX", 100)
-    pipe = Pipe(bytes_max)
+def test_a_pipe_that_breaks_ends_it(bytes_max: int) -> None:
     with pytest.raises(BrokenPipeError):
-        written([row(n, n) for n in range(1_000)], pipe=pipe)
-    pipe.bytes_max = 2**62
+        written([row(n, n) for n in range(1_000)], pipe=Pipe(bytes_max))
+
+
+def test_half_of_a_file_does_not_look_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(result_columns, "_ROWS_MAX", 100)
+    pipe = Pipe()
+    seen: list[int] = []
+
+    def rows() -> Iterator[Row]:
+        for task in range(1_000):
+            seen.append(task)
+            if len(seen) == 1_500:
+                raise KeyboardInterrupt
+            yield row(task, task)
+
+    with pytest.raises(KeyboardInterrupt):
+        ParquetFile().write(rows, False, io.TextIOWrapper(pipe, "utf-8", write_through=True))
     gc.collect()
-    assert not pipe.getvalue().endswith(b"PAR1") or len(pipe.getvalue()) == 4
+    assert len(pipe.getvalue()) > 1_000
+    assert not pipe.getvalue().endswith(b"PAR1")
 
 
 class Terminal(io.TextIOWrapper):

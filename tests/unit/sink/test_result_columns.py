@@ -62,14 +62,14 @@ def test_without_them_maps_are_json_text() -> None:
 
 
 def test_what_is_no_map_keeps_its_column_and_no_gap_becomes_a_word() -> None:
-    rows = [row(0, {"a": 1, "b": "x"}), row(1, 7), row(2, {"a": "one", "b": None})]
+    rows = [row(0, {"a": 1, "b": "x"}), row(1, 7), row(2, {"a": "one", "b": None}), row(3, {"a": None})]
     found = table(rows)
-    assert found["value"] == [None, 7, None]
-    assert found["value.a"] == ["1", None, '"one"']
-    assert found["value.b"] == ["x", None, None]
+    assert found["value"] == [None, 7, None, None]
+    assert found["value.a"] == ["1", None, '"one"', None]
+    assert found["value.b"] == ["x", None, None, None]
     made = ResultColumns(spread=True)
     made.look(rows)
-    assert [made.csv(each).get("value.a") for each in rows] == ["1", None, "one"]
+    assert [made.csv(each).get("value.a") for each in rows] == ["1", None, "one", None]
 
 
 def test_keys_that_are_no_text_are_named_as_in_json() -> None:

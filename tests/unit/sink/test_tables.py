@@ -69,6 +69,14 @@ def test_results_keep_their_values_and_cannot_control_a_terminal(
         assert all(line.isprintable() for line in printed.split("\n"))
 
 
+def test_csv_has_numbers_as_programs_read_them(capsys: pytest.CaptureFixture[str]) -> None:
+    stored = [(1.5, None), ('"NaN"', 1), ("NaN", 1), (float("-inf"), None), (b"\xff", None), ("[1]", 1), (None, None)]
+    rows = [Row(task, "ok", value, json, None, 1, "w", 0.5) for task, (value, json) in enumerate(stored)]
+    tables.print_results(rows, Format.csv, sys.stdout)
+    cells = [row["value"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]
+    assert cells == ["1.5", "NaN", "NaN", "-Infinity", "/w==", "[1]", ""]
+
+
 def test_only_values_are_printed_and_failed_tasks_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         Row(0, "ok", None, None, None, 1, "w", 0.5),
