@@ -58,6 +58,15 @@ class TaskRanges:
         pieces = zip(self._starts[low:high], self._ends[low:high], strict=True)
         return [(max(start, first), min(stop, end) - max(start, first)) for start, stop in pieces]
 
+    def missing(self, first: int, end: int) -> list[tuple[int, int]]:
+        """What of `first` to `end - 1` is not in the set, as (first, count)."""
+        found = []
+        for start, count in self.within(first, end):
+            if first < start:
+                found.append((first, start - first))
+            first = start + count
+        return [*found, (first, end - first)] if first < end else found
+
     def __contains__(self, index: int) -> bool:
         return self.end_of_run(index) is not None
 

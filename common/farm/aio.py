@@ -4,8 +4,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any
 
-from .outcomes import RowStream
-from .row_order import PlacedRows
+from .outcomes import Page, RowStream
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -54,7 +53,7 @@ class Step:
             self._future.set_exception(error)
 
 
-async def pages_async(stream: RowStream, halt: Callable[[], None]) -> AsyncGenerator[PlacedRows, None]:
+async def pages_async(stream: RowStream[Page], halt: Callable[[], None]) -> AsyncGenerator[Page, None]:
     """The pages of the stream, which is closed with them. `halt` is called when the task that waits is cancelled."""
     from asyncio import CancelledError
 
@@ -75,7 +74,7 @@ async def pages_async(stream: RowStream, halt: Callable[[], None]) -> AsyncGener
         _close_behind(step, pages, stream)
 
 
-def _close_behind(step: Step | None, pages: Any, stream: RowStream) -> None:
+def _close_behind(step: Step | None, pages: Any, stream: RowStream[Any]) -> None:
     """Close both when the step has returned, which may take a moment."""
 
     def _close() -> None:

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,9 +12,10 @@ from .aio import Step, pages_async
 from .errors import TaskFailed
 from .job_run import JobRun
 from .map_options import Errors
-from .outcomes import Outcome, RowStream, error_of, outcome_of, value_of
+from .outcomes import Order, Outcome, Page, RowStream, error_of, outcome_of
 from .row_order import AsCommitted, InTaskOrder
 from .talk_pool import TalkPool
+from .value_order import ValuesAsCommitted, ValuesInTaskOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,10 @@ class Job:
         NoWorker, Cancelled, Halted, SinkAway, OtherInput or JobRefused when the job cannot go on, and what the
         arguments raised, if they did.
         """
-        for row, _ in self._rows(0):
-            if row.error is None and not row.is_cut:
-                yield value_of(row)
-            else:
-                yield from self._taken(row)
+        with self._halted_by_ctrl_c():
+            for page in self._pages(self._value_order):
+                for given in page:
+                    yield from self._failed_one(given) if isinstance(given, ResultRow) else given
 
     def outcomes(self, after: int = 0) -> Iterator[Outcome]:
         """The outcomes, failed ones too, in the same order as the values.
@@ -111,7 +111,10 @@ class Job:
         >>> [outcome.value for outcome in job.outcomes(after=seen.position)]
         [4, 9]
         """
-        return (outcome_of(row, position) for row, position in self._rows(after))
+        with self._halted_by_ctrl_c():
+            for page in self._pages(lambda: self._row_order(after)):
+                for row, position in page:
+                    yield outcome_of(row, position)
 
     def wait(self, timeout: float | None = None) -> Summary:
         """Wait until the job has ended, without taking its values; raises as iterating does, but not for failed tasks.
@@ -122,8 +125,9 @@ class Job:
         Summary(job='...', total=100, done=100, failed=0)
         """
         if self._run is None:
-            for _ in self._rows(0):
-                pass
+            with self._halted_by_ctrl_c():
+                for _ in self._pages(self._value_order):
+                    pass
         elif not self._run.wait(timeout):
             raise TimeoutError(f"job {self.name} has not ended within {timeout:g} seconds")
         elif self._run.error is not None:
@@ -137,16 +141,18 @@ class Job:
         async for value in farm.map("squares:square", numbers):
             ...
         """
-        async with aclosing(self._rows_async(0)) as rows:
-            async for row, _ in rows:
-                for value in self._taken(row):
-                    yield value
+        async with aclosing(self._pages_async(self._value_order)) as pages:
+            async for page in pages:
+                for given in page:
+                    for value in self._failed_one(given) if isinstance(given, ResultRow) else given:
+                        yield value
 
     async def outcomes_async(self, after: int = 0) -> AsyncIterator[Outcome]:
         """The outcomes as `outcomes` gives them, without blocking the event loop."""
-        async with aclosing(self._rows_async(after)) as rows:
-            async for row, position in rows:
-                yield outcome_of(row, position)
+        async with aclosing(self._pages_async(lambda: self._row_order(after))) as pages:
+            async for page in pages:
+                for row, position in page:
+                    yield outcome_of(row, position)
 
     async def wait_async(self, timeout: float | None = None) -> Summary:
         """The same as `wait`, without blocking the event loop. A task that is cancelled halts the job."""
@@ -199,37 +205,41 @@ class Job:
         standing = self._run.standing
         return JobState("open", standing.total, standing.done, standing.failed)
 
-    def _rows(self, after: int) -> Iterator[tuple[Any, int]]:
-        stream = RowStream(self._links.talks, self.name, self._run, lambda: self._order(after))
+    def _pages(self, order: Callable[[], Order[Page]]) -> Iterator[Page]:
+        stream = RowStream(self._links.talks, self.name, self._run, order)
+        with closing(stream), closing(stream.pages()) as pages:
+            yield from pages
+
+    def _pages_async(self, order: Callable[[], Order[Page]]) -> AsyncGenerator[Page, None]:
+        return pages_async(RowStream(self._links.talks, self.name, self._run, order), self.halt)
+
+    @contextmanager
+    def _halted_by_ctrl_c(self) -> Iterator[None]:
         try:
-            with closing(stream), closing(stream.pages()) as pages:
-                for page in pages:
-                    yield from page
+            yield
         except KeyboardInterrupt:
             if self._run is not None:
                 self._run.halt(DRAIN_S)
             raise
 
-    async def _rows_async(self, after: int) -> AsyncGenerator[tuple[ResultRow, int], None]:
-        stream = RowStream(self._links.talks, self.name, self._run, lambda: self._order(after))
-        async with aclosing(pages_async(stream, self.halt)) as pages:
-            async for page in pages:
-                for each in page:
-                    yield each
-
-    def _taken(self, row: ResultRow) -> Iterator[Any]:
-        """What stands for the row among the values. Raises TaskFailed."""
-        if (error := error_of(row)) is None:
-            yield value_of(row)
-        elif self._errors != "skip":
-            failure = TaskFailed(row.task, error, row.worker, row.attempt, self.name)
+    def _failed_one(self, row: ResultRow) -> Iterator[TaskFailed]:
+        """What stands among the values for a task that has none. Raises TaskFailed."""
+        if self._errors != "skip":
+            failure = TaskFailed(row.task, error_of(row) or "", row.worker, row.attempt, self.name)
             if self._errors == "raise":
                 self.halt()
                 raise failure
             yield failure
 
-    def _order(self, after: int) -> AsCommitted | InTaskOrder:
-        ignored = 0 if self._run is None else self._run.earlier_attempts
+    def _value_order(self) -> ValuesAsCommitted | ValuesInTaskOrder:
         if self._ordered:
-            return InTaskOrder(self.name, after, self._buffer, ignored)
-        return AsCommitted(self.name, after, self._may_repeat, ignored)
+            return ValuesInTaskOrder(self.name, self._buffer, self._ignored_attempts())
+        return ValuesAsCommitted(self.name, self._may_repeat, self._ignored_attempts())
+
+    def _row_order(self, after: int) -> AsCommitted | InTaskOrder:
+        if self._ordered:
+            return InTaskOrder(self.name, after, self._buffer, self._ignored_attempts())
+        return AsCommitted(self.name, after, self._may_repeat, self._ignored_attempts())
+
+    def _ignored_attempts(self) -> int:
+        return 0 if self._run is None else self._run.earlier_attempts

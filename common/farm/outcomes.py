@@ -3,18 +3,17 @@
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import OperatorError
 from ..protocol import values
-from ..protocol.reading import Read, ResultRow, Rows
+from ..protocol.reading import Read, ResultRow, Rows, Values
 from ..transport import clock
 from ..transport.sink_talk import SinkTalk
 from ..ventilator.wait_voice import WaitVoice
 from .bell import Bell
 from .errors import Cancelled, Halted, no_answer
 from .job_run import JobRun
-from .row_order import AsCommitted, InTaskOrder, PlacedRows
 from .talk_pool import TalkPool
 
 log = logging.getLogger(__name__)
@@ -49,15 +48,29 @@ class _Rung(Exception):
     """Somebody wants the wait to end."""
 
 
-class RowStream:
-    """The rows of one job. To be closed; `interrupt` may be called from any thread."""
+Page = TypeVar("Page", covariant=True)
+
+
+class Order(Protocol[Page]):
+    """In which order what is asked for and given, as `row_order` and `value_order` have it."""
+
+    @property
+    def kind(self) -> type[Rows | Values]: ...
+    @property
+    def follows(self) -> bool: ...
+    def request(self) -> Read: ...
+    def take(self, answer: Any, /) -> Page: ...
+
+
+class RowStream(Generic[Page]):
+    """The rows of one job, or their values. To be closed; `interrupt` may be called from any thread."""
 
     def __init__(
         self,
         talks: TalkPool,
         job: str,
         run: JobRun | None,
-        order: Callable[[], AsCommitted | InTaskOrder],
+        order: Callable[[], Order[Page]],
     ) -> None:
         self._talks = talks
         self._job = job
@@ -71,7 +84,7 @@ class RowStream:
         if run is not None:
             run.ring_at_end(self._bell)
 
-    def pages(self) -> Generator[PlacedRows, None, None]:
+    def pages(self) -> Generator[Page, None, None]:
         """Rows as they come, until the job has ended. Raises TradewindError, or what the arguments raised."""
         if self._run is not None:
             self._run.wait_until_open()
@@ -84,12 +97,12 @@ class RowStream:
             finally:
                 talk.unwatch(self._bell)
 
-    def _read(self, talk: SinkTalk, order: AsCommitted | InTaskOrder) -> Generator[PlacedRows, None, None]:
+    def _read(self, talk: SinkTalk, order: Order[Page]) -> Generator[Page, None, None]:
         voice = WaitVoice(_VOICE_S)
         self._begin(talk, order)
         while True:
             had_ended, question = self._had_ended, order.request()
-            rows = self._answer(talk, question)
+            rows = self._answer(talk, question, order.kind)
             if rows is None:
                 return
             follows = order.follows
@@ -108,7 +121,7 @@ class RowStream:
                 self._raise_why_ended(rows.state)
                 return
 
-    def _begin(self, talk: SinkTalk, order: AsCommitted | InTaskOrder) -> None:
+    def _begin(self, talk: SinkTalk, order: Order[Page]) -> None:
         """Send the next request. Only what is asked for after the end can be the last answer."""
         self._had_ended = self._run is not None and self._run.has_ended
         talk.begin(order.request())
@@ -124,16 +137,16 @@ class RowStream:
             self._run.forget(self._bell)
         self._bell.close()
 
-    def _answer(self, talk: SinkTalk, question: Read) -> Rows | None:
+    def _answer(self, talk: SinkTalk, question: Read, kind: type[Rows | Values]) -> Rows | Values | None:
         """The answer to the request, None when interrupted."""
         asked_by = clock.now() + AWAY_MAX_S
 
-        def is_answer(rows: Rows) -> bool:
+        def is_answer(rows: Rows | Values) -> bool:
             return (rows.job, rows.after) == (question.job, question.after)
 
         while not self._is_interrupted:
             try:
-                return talk.ask(question, Rows, is_answer, asked_by)
+                return talk.ask(question, kind, is_answer, asked_by)
             except _Rung:
                 continue
             except OperatorError as error:

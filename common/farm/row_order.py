@@ -19,6 +19,8 @@ PlacedRows = Sequence[tuple[ResultRow, int]]
 class AsCommitted:
     """Each row once, as they are committed."""
 
+    kind = Rows
+
     def __init__(self, job: str, after: int, may_repeat: bool, ignored_attempts: int) -> None:
         self.follows = True
         """The next request is for what is committed next, not for what was passed over."""
@@ -49,52 +51,74 @@ class AsCommitted:
         return True
 
 
-class InTaskOrder:
-    """Each row once, in the order of the tasks. A position is the number of the next task."""
+class InOrder:
+    """What is given in the order of the tasks: what to ask for, and what was passed over because too much was held."""
 
-    def __init__(self, job: str, after: int, held_max: int, ignored_attempts: int) -> None:
-        self._job = job
-        self._next = after
-        self._held_max = held_max
-        self._ignored_attempts = ignored_attempts
+    def __init__(self, job: str, first: int, held_max: int, ignored_attempts: int, values: bool) -> None:
+        self.next = first
+        """The next task to give."""
+        self.held_max = held_max
+        self.ignored_attempts = ignored_attempts
         """Failures of these attempts are being repeated."""
+        self._job = job
+        self._values = values
         self._cursor = START
-        self._held: dict[int, ResultRow] = {}
         self._passed_over = TaskRanges()
         """Recorded, and not held."""
 
     @property
     def follows(self) -> bool:
         """The next request is for what is committed next, not for what was passed over."""
-        return self._next not in self._passed_over
+        return self.next not in self._passed_over
 
     def request(self) -> Read:
         """What to ask for."""
         if self.follows:
-            return Read(self._job, "commit", self._cursor, False)
-        return Read(self._job, "task", (self._next, 0), False)
+            return Read(self._job, "commit", self._cursor, False, self._values)
+        return Read(self._job, "task", (self.next, 0), False, self._values)
+
+    def moved(self, position: Cursor) -> None:
+        """The answer to the request has come; `position` is its."""
+        if self.follows:
+            self._cursor = position
+        else:
+            # Should it not be there after all, it is waited for.
+            self._passed_over.discard(self.next, 1)
+
+    def pass_over(self, first: int, end: int) -> None:
+        """These tasks are recorded, and are read again later."""
+        self._passed_over.add(first, end - first)
+
+    def gave(self, first: int) -> None:
+        """The tasks from `first` to before `next` are given."""
+        self._passed_over.discard(first, self.next - first)
+
+
+class InTaskOrder(InOrder):
+    """Each row once, in the order of the tasks. A position is the number of the next task."""
+
+    kind = Rows
+
+    def __init__(self, job: str, after: int, held_max: int, ignored_attempts: int) -> None:
+        super().__init__(job, after, held_max, ignored_attempts, values=False)
+        self._held: dict[int, ResultRow] = {}
 
     def take(self, rows: Rows) -> PlacedRows:
         """Take the answer; returns what to give."""
-        if self.follows:
-            self._cursor = rows.position
-        else:
-            # Should it not be there after all, it is waited for.
-            self._passed_over.discard(self._next, 1)
-        end = self._next + self._held_max
+        self.moved(rows.position)
+        end = self.next + self.held_max
         for row in rows.rows:
-            if row.task < self._next or is_repeated(row, self._ignored_attempts):
+            if row.task < self.next or is_repeated(row, self.ignored_attempts):
                 continue
             if row.task < end:
                 self._held[row.task] = row
             else:
-                self._passed_over.add(row.task, 1)
-        first = self._next
-        while self._next in self._held:
-            self._next += 1
-        if self._next > first:
-            self._passed_over.discard(first, self._next - first)
-        return [(self._held.pop(task), task + 1) for task in range(first, self._next)]
+                self.pass_over(row.task, row.task + 1)
+        first = self.next
+        while self.next in self._held:
+            self.next += 1
+        self.gave(first)
+        return [(self._held.pop(task), task + 1) for task in range(first, self.next)]
 
 
 def is_repeated(row: ResultRow, attempts: int) -> bool:

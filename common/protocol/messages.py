@@ -41,7 +41,7 @@ from .fields import (
     Z85Key,
 )
 from .gate import Present as Present, Roster as Roster
-from .reading import Digests as Digests, List as List, Listing, Read as Read, Rows, Seen as Seen
+from .reading import Digests as Digests, List as List, Listing, Read as Read, Rows, Seen as Seen, Values
 from .reports import (
     Counters as Counters,
     JobReport as JobReport,
@@ -424,5 +424,6 @@ FromSink = (
     | Closed
     | Report
     | Rows
+    | Values
     | Listing
 )

@@ -5,9 +5,9 @@ They are of the control link, like those of `messages.py`.
 
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from .fields import Attempt, Count, Function, Index, Message, Name, Seconds
+from .fields import Attempt, Count, Function, Index, Message, Name, Seconds, TaskRange
 
 Cursor = tuple[Index, Index]
 """How far a job's rows are read: a position and how many tasks of the receipt after it; or the next task, and 0."""
@@ -15,12 +15,16 @@ RowOrder = Literal["commit", "task"]
 
 
 class Read(Message, frozen=True):
-    """A ventilator's or observer's key asks for a job's rows after `after`, in order of commit or of their tasks."""
+    """A ventilator's or observer's key asks for a job's rows after `after`, in order of commit or of their tasks.
+
+    With `values` the answer is `Values`, of rows of any kind; otherwise it is `Rows`.
+    """
 
     job: Name
     order: RowOrder
     after: Cursor
     failed: bool
+    values: bool = False
 
 
 class List(Message, frozen=True):
@@ -62,6 +66,24 @@ class Rows(Message, frozen=True):
     after: Cursor
     position: Cursor
     rows: list[ResultRow]
+    more: bool
+    state: str
+
+
+class Values(Message, frozen=True):
+    """Answer to `Read` with `values`: what the functions returned, all in one array, which costs a tenth of the rows.
+
+    `values` has one for each task of `runs`, in their order: a plain one as the ledger has it, `Ext(JSON_EXT, text)`,
+    or `Ext(EXACT_EXT, exact form)`. Where a task failed, or its row does not fit into a message, there is nil in
+    `values` and the row in `others`.
+    """
+
+    job: Name
+    after: Cursor
+    position: Cursor
+    runs: list[TaskRange]
+    values: Raw
+    others: list[ResultRow]
     more: bool
     state: str
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from ..protocol.reading import Cursor, List, Listing, Read, ResultRow, Rows
+from ..protocol.reading import Cursor, List, Listing, Read, ResultRow, Rows, Values
 from ..protocol.settings import MESSAGE_BYTES_MAX
+from ..protocol.value_array import packed
 from .job_rules import no_job
 from .outputs import Output, Send, refusal
 from .settings import CollectorSettings
-from .store import Job, Row, RowPage, RowQuery, Store, weight
+from .store import Job, Row, RowPage, RowQuery, Store, ValuePage, weight
 
 _CUT = 10_000
 """How many characters of a value are sent of a row that does not fit into a message."""
@@ -66,9 +67,10 @@ class Reads:
         reader = self._readers.pop(peer)
         job = self._ledger.job(reader.message.job)
         assert job is not None
-        page = self._ledger.read(job.name, self._query(reader))
+        read = self._ledger.values if reader.message.values else self._ledger.read
+        page: RowPage | ValuePage = read(job.name, self._query(reader))
         waits = reader.message.order == "commit" and job.state == "open"
-        if waits and not page.rows and not page.more and now < reader.asked_at + self._settings.timing.ask_s:
+        if waits and not page.count and not page.more and now < reader.asked_at + self._settings.timing.ask_s:
             reader.read_to, reader.seen = page.position, _standing(job)
             self._readers[peer] = reader
             return []
@@ -96,7 +98,7 @@ class Reads:
             order=reader.message.order,
             after=reader.read_to,
             failed=reader.message.failed,
-            rows_max=settings.rows_page,
+            rows_max=settings.values_page if reader.message.values else settings.rows_page,
             bytes_max=settings.rows_page_bytes,
             scanned_max=settings.rows_scanned,
         )
@@ -106,9 +108,12 @@ def _standing(job: Job) -> tuple[int, int, str]:
     return job.done, job.failed, job.state
 
 
-def _answer(message: Read, job: Job, page: RowPage) -> Rows:
-    rows = [_sent(row) for row in page.rows]
-    return Rows(message.job, message.after, page.position, rows, page.more, job.state)
+def _answer(message: Read, job: Job, page: RowPage | ValuePage) -> Rows | Values:
+    where = message.job, message.after, page.position
+    if isinstance(page, RowPage):
+        return Rows(*where, [_sent(row) for row in page.rows], page.more, job.state)
+    others = [_sent(row) for row in page.others]
+    return Values(*where, page.runs, packed(page.values), others, page.more, job.state)
 
 
 def _sent(row: Row) -> ResultRow:

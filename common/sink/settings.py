@@ -17,6 +17,8 @@ class CollectorSettings:
     rows_page: int = 1_000
     """Rows in one answer to a reader."""
     rows_page_bytes: int = 1024 * 1024
+    values_page: int = 10_000
+    """Values in one answer to a reader that wants nothing else."""
     rows_scanned: int = 20_000
     """How many tasks are looked at for one answer to a reader of failed ones."""
     jobs_page: int = 1_000

@@ -14,8 +14,8 @@ from ..transport import clock
 from .arguments import digest_of
 from .rows import RowSet
 from .sqlite_file import RECEIPT_TASKS_MAX, SqliteFile
-from .sqlite_pages import PageReader
-from .store import DigestPage, Job, Page, RowPage, RowQuery, Written
+from .sqlite_pages import RowReader, ValueReader
+from .store import DigestPage, Job, Page, RowPage, RowQuery, ValuePage, Written
 
 _TOGETHER_MIN = 4
 """From how many row sets on a shared statement is faster."""
@@ -220,7 +220,11 @@ class Ledger:
 
     def read(self, name: str, query: RowQuery) -> RowPage:
         """Rows of the job."""
-        return PageReader(self._db, self._known(name).job, query).page()
+        return RowReader(self._db, self._known(name).job, query).page()
+
+    def values(self, name: str, query: RowQuery) -> ValuePage:
+        """Values of the job."""
+        return ValueReader(self._db, self._known(name).job, query).page()
 
     def digests(self, name: str, first: int, limit: int) -> DigestPage:
         """The digests of arguments before the job's base, from this task on."""

@@ -177,6 +177,9 @@ class Store(Protocol):
         In order of commit a row comes at each of its receipts, as it is now: twice, if it replaced a failed one.
         """
 
+    def values(self, name: str, query: "RowQuery") -> "ValuePage":
+        """What `read` finds, whatever `failed` says, without all that is about the values."""
+
     def close(self) -> None:
         """Close the ledger, so that another sink can open it. What was committed stays."""
 
@@ -233,6 +236,30 @@ class RowPage:
     rows: list[Row]
     position: Cursor
     more: bool
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ValuePage:
+    """Values, where to go on, and whether there may be more."""
+
+    runs: list[tuple[int, int]]
+    """Whose they are: ranges of tasks (first, count)."""
+    values: list[Any]
+    """As `value_array.sent_value` gives them; None for the tasks of `others`."""
+    others: list[Row]
+    """Failed tasks, and those whose rows do not fit into a message, in the order of `runs`."""
+    position: Cursor
+    more: bool
+
+    @property
+    def count(self) -> int:
+        """How many values, those of `others` included."""
+        return len(self.values)
 
 
 @dataclass(frozen=True, slots=True)

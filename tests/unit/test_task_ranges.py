@@ -25,6 +25,8 @@ def test_runs_hold_what_a_set_would(changes: list[tuple[bool, int, int]]) -> Non
         assert (n in runs) == (n in model)
         end = runs.end_of_run(n)
         assert end == (next(m for m in range(n, 200) if m not in model) if n in model else None)
+        missing = [m for first, count in runs.missing(n, n + 9) for m in range(first, first + count)]
+        assert missing == [m for m in range(n, n + 9) if m not in model]
         assert runs.next_start(n) == min((first for first, _ in listed if first >= n), default=None)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from common.errors import OperatorError
 from common.protocol.messages import Mark
 from common.protocol.reading import Cursor, ListedJob
+from common.protocol.settings import MESSAGE_BYTES_MAX
+from common.protocol.value_array import sent_value
 from common.sink.arguments import digest_of, of_range
 from common.sink.rows import RowSet
 from common.sink.store import (
@@ -22,6 +24,7 @@ from common.sink.store import (
     Row,
     RowPage,
     RowQuery,
+    ValuePage,
     Written,
     weight,
 )
@@ -173,6 +176,12 @@ class MemoryLedger:
                 rows.append(row)
             position = after
         return RowPage(rows, position, len(found) > query.scanned_max)
+
+    def values(self, name: str, query: RowQuery) -> ValuePage:
+        page = self.read(name, replace(query, failed=False))
+        others = [row for row in page.rows if row.status == "failed" or weight(row) > MESSAGE_BYTES_MAX]
+        values = [None if row in others else sent_value(row.value, row.json, row.exact) for row in page.rows]
+        return ValuePage([(row.task, 1) for row in page.rows], values, others, page.position, page.more)
 
     def close(self) -> None:
         self._place.is_held = False

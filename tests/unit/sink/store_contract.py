@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import time
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 from common.errors import OperatorError
 from common.protocol.arguments import digest
 from common.protocol.messages import Mark
+from common.protocol.value_array import sent_value
 from common.sink.rows import as_json
-from common.sink.store import DigestPage, HistoryPage, Job, LedgerStuck, Page, Reader, Row, RowQuery, Store
+from common.sink.store import DigestPage, HistoryPage, Job, LedgerStuck, Page, Reader, Row, RowQuery, Store, ValuePage
 from tests.unit.builders import VALUES, record
 
 BIG = "x" * 100_000
@@ -82,7 +84,7 @@ class At:
         return [(at, row.value if row.error is None else row.error) for at, row in found if row is not None]
 
 
-def tasks_of(page: Page) -> list[int]:
+def tasks_of(page: Page | ValuePage) -> list[int]:
     return [task for first, count in page.runs for task in range(first, first + count)]
 
 
@@ -121,6 +123,22 @@ def pages(at: At, name: str = "job", **fields: Any) -> list[list[int]]:
     return found
 
 
+def value_pages(at: At, name: str = "job", **fields: Any) -> Iterator[ValuePage]:
+    """Each page of values, until there is no more."""
+    after, more = (0, 0), True
+    while more:
+        page = at.ledger.values(name, query(after=after, **fields))
+        assert page.position > after or not (page.count or page.more), "it does not move"
+        yield page
+        after, more = page.position, page.more
+
+
+FORMS: list[tuple[Any, bytes | None]] = [
+    (7, None), (1.5, None), (None, None), ("text", None), (b"bytes", None), ([1], None), (True, None), (8, b"\x08")
+]  # fmt: skip
+"""Values, each with its exact form if it has one."""
+
+
 def flat(found: list[list[int]]) -> list[int]:
     return [task for page in found for task in page]
 
@@ -156,6 +174,43 @@ class StoreContract:
             limits = {"failed": failed, "rows_max": size, "scanned_max": scanned}
             assert flat(pages(at, name, order="task", **limits)) == tasks
             assert sorted(flat(pages(at, name, **limits))) == tasks
+
+    @settings(with_place, max_examples=40)
+    @given(
+        batches=st.lists(st.tuples(MESSAGES, st.sampled_from(FORMS)), max_size=5),
+        size=st.integers(1, 5),
+        weight=st.sampled_from([1, 30, 1_000]),
+    )
+    def test_pages_of_values_have_the_tasks_of_pages_of_rows(
+        self, at: At, batches: list[tuple[tuple[int, int, set[int], str], Any]], size: int, weight: int
+    ) -> None:
+        """Whatever the values are, whatever has failed, wherever a page ends."""
+        name = f"job{next(_numbers)}"
+        at.open(name)
+        for (first, count, bad, worker), (value, exact) in batches:
+            exacts = {} if exact is None else {0: exact}
+            errors = dict.fromkeys(bad, "no")
+            at.commit(record([value] * count, first, job=name, errors=errors, worker=worker, exact=exacts))
+        rows = {row.task: row for row in at.rows(name)}
+        for order in ("task", "commit"):
+            limits = {"order": order, "rows_max": size, "bytes_max": weight}
+            tasks = []
+            for page in value_pages(at, name, **limits):
+                assert page.count <= size
+                assert page.others == [rows[task] for task in tasks_of(page) if rows[task].status == "failed"]
+                expected = [rows[task] for task in tasks_of(page)]
+                assert page.values == [sent_value(row.value, row.json, row.exact) for row in expected]
+                tasks += tasks_of(page)
+            assert tasks == flat(pages(at, name, order=order, rows_max=100))
+
+    def test_the_row_of_a_value_that_no_message_holds_is_among_the_others(self, at: At) -> None:
+        at.commit(record([1, [b"x" * (13 * 1024 * 1024)], 3]))
+        found = list(value_pages(at, order="task"))
+        assert [(page.runs, page.values, [row.task for row in page.others]) for page in found if page.count] == [
+            ([(0, 1)], [1], []),
+            ([(1, 1)], [None], [1]),
+            ([(2, 1)], [3], []),
+        ]
 
     def test_pages_in_order_of_commit_go_on_with_what_comes_later(self, at: At) -> None:
         at.commit(record([0, 0, 0], 7))

@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as replaced
 
 from common.protocol.codec import decode_from_sink, encode
 from common.protocol.messages import Cancel, Close, Forget, Goodbye, Refused
-from common.protocol.reading import Cursor, List, Listing, Read, Rows
+from common.protocol.reading import Cursor, List, Listing, Read, Rows, Values
 from common.protocol.row_reading import RowReading
 from common.protocol.settings import MESSAGE_BYTES_MAX
 from common.protocol.users import User
+from common.protocol.value_array import packed, unpacked
 from common.sink.collector import Collector
 from tests.unit.builders import record
 from tests.unit.sink.scene import ADA, CUBE, OLGA, ROSTER, SETTINGS, TIMING, VERA, VITO, Scene, of, said, to
@@ -174,6 +176,28 @@ def test_an_exact_value_travels_beside_the_readable_one(filled: Scene) -> None:
     filled.send(OLGA, read((30, 0), "task"))
     [answer] = rows(filled)
     assert [(row.value, row.exact) for row in answer.rows] == [("text", b"exact")]
+
+
+def test_values_come_without_what_is_about_them(filled: Scene) -> None:
+    filled.deliver(filled.batch([None, 8], 20, errors={0: "no"}))
+    filled.sink.flush(filled.now)
+    filled.send(OLGA, replaced(read(order="task"), values=True))
+    [(peer, answer)] = of(Values, filled.sink.tick(filled.now))
+    assert peer == b"olga"
+    assert isinstance(answer, Values)
+    assert answer.runs == [(0, 2), (4, 3), (20, 2)]
+    assert unpacked(answer.values) == [b"x", [7], 1, "two", 3.5, None, 8]
+    assert [(row.task, row.error) for row in answer.others] == [(20, "no")]
+    assert (answer.after, answer.more, answer.state) == ((0, 0), True, "open")
+    assert decode_from_sink(encode(answer)) == answer
+
+
+def test_who_wants_values_waits_for_them_too(filled: Scene) -> None:
+    filled.send(OLGA, replaced(read((99, 0)), values=True))
+    assert of(Values, filled.sink.tick(filled.now)) == []
+    filled.now += TIMING.ask_s
+    [(_, answer)] = of(Values, filled.sink.tick(filled.now))
+    assert answer == Values("job", (99, 0), (99, 0), [], packed([]), [], False, "open")
 
 
 STEPS = st.lists(
