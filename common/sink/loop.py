@@ -101,9 +101,8 @@ class Sink:
             parent.clean_up()
 
     def _deadline(self) -> float:
-        instant = self._rules.deadline()
-        look_at = self._look_at()
-        return look_at if instant is None else min(instant, look_at)
+        instants = (self._rules.deadline(), self._door.deadline(), self._look_at())
+        return min(instant for instant in instants if instant is not None)
 
     def _look_at(self) -> float:
         """When to look at the roster next: soon when a key waits for it that may have been enrolled a moment ago."""

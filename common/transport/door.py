@@ -13,6 +13,8 @@ from .monitor import SocketMonitor
 
 log = logging.getLogger(__name__)
 
+LOOK_S = 0.01
+"""How long what happens to connections waits after a look: a flood of them must not cost a turn of the loop each."""
 _EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_ACCEPT_FAILED | zmq.EVENT_DISCONNECTED
 
 
@@ -23,12 +25,24 @@ class Door:
         self.rules = Doorstep(descriptors_max)
         self._watches = [(SocketMonitor(each, _EVENTS), each.type == zmq.ROUTER) for each in bound]
         self._open: set[int] = set()
+        self._poll: polling.Poll | None = None
+        self._look_at: float | None = None
+        """When to wait for them again; None while it does."""
         self._full_lines, self._silent_lines = LineBudget(1), LineBudget(1)
 
     def register(self, poll: polling.Poll) -> None:
-        """Let `poll` drive it."""
+        """Let `poll` drive it, and `tick`."""
+        self._poll = poll
         for watch, _ in self._watches:
-            poll.register(watch.socket, self.look)
+            poll.register(watch.socket, self._look_and_rest)
+
+    def _look_and_rest(self) -> None:
+        if self._poll is None or self._look_at is not None:
+            return
+        self._look_at = clock.now() + LOOK_S
+        for watch, _ in self._watches:
+            self._poll.unregister(watch.socket)
+        self.look()
 
     def look(self) -> None:
         """Take what has happened, and hang up on whoever may not stay."""
@@ -62,10 +76,17 @@ class Door:
         self.rules.showed_key(address)
 
     def tick(self) -> None:
-        """Hang up on connections that say nothing."""
+        """Hang up on connections that say nothing; wait for new ones again."""
+        if self._poll is not None and self._look_at is not None and clock.now() >= self._look_at:
+            self._look_at = None
+            self.register(self._poll)
         for descriptor in self.rules.overdue(clock.now()):
             hang_up(descriptor)
             self._silent_lines.warn(log, clock.now(), "hung up on a connection that did not say hello")
+
+    def deadline(self) -> float | None:
+        """When to call `tick`, at the latest; connections that say nothing have time until somebody else wakes us."""
+        return self._look_at
 
     @property
     def known_count(self) -> int:

@@ -173,6 +173,7 @@ class Ventilator:
             self._display.show(now, standing)
         except WorkerEnded as error:
             self.session.worker_ended(error)
+        self._door.tick()
         if not self._gate.waiting:
             self._gate_looked_at = now
         elif now >= self._gate_looked_at + HANDSHAKE_S:
@@ -182,7 +183,8 @@ class Ventilator:
 
     def _deadline(self) -> float:
         gate_at = self._gate_looked_at + HANDSHAKE_S if self._gate.waiting else None
-        instants = (self._link.deadline(), self.session.deadline(), self._display.deadline(), gate_at)
+        deadlines = (self._link.deadline(), self.session.deadline(), self._display.deadline(), self._door.deadline())
+        instants = (*deadlines, gate_at)
         return min(instant for instant in instants if instant is not None)
 
     def _perform(self, outputs: list[SessionOutput]) -> None:

@@ -11,8 +11,8 @@ import pytest
 import zmq
 
 from common.transport import clock, polling, sockets
-from common.transport.connections import hang_up
-from common.transport.door import Door
+from common.transport.connections import address_of, hang_up
+from common.transport.door import LOOK_S, Door
 from common.transport.doorstep import GREETING_S, GivenIds
 from common.transport.zap import ADMITTED, ZapHandler
 from tests.unit.transport.test_zap import PATIENCE_S, pair
@@ -52,6 +52,7 @@ class House:
         while not condition():
             assert clock.now() < gives_up_at, "it never happened"
             self.poll.wait(clock.now() + 0.02)
+            self.door.tick()
 
     def client(self, routing_id: bytes = b"") -> "zmq.Socket[bytes]":
         made = sockets.control_client(self.context, replace(pair(), sink_key=self.pair.public))
@@ -115,6 +116,39 @@ def test_a_few_strangers_wait_and_who_is_in_stays_in(house: House, caplog: pytes
     for stranger in house.strangers:
         stranger.close()
     house.hear(house.client(), b"after")
+
+
+def test_a_flood_of_connections_does_not_wake_the_loop_for_each(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, now = house.door._watches[0][0].socket, clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now)
+    house.stranger()
+    house.poll.wait(now + PATIENCE_S)
+    assert len(house.door._open) == 1
+    assert house.door.deadline() == now + LOOK_S
+    house.stranger()
+    assert watch.poll(PATIENCE_S * 1000)
+    house.poll.wait(now)
+    house.door.tick()
+    assert len(house.door._open) == 1
+    now += LOOK_S
+    house.door.tick()
+    assert house.door.deadline() is None
+    house.poll.wait(now + PATIENCE_S)
+    assert len(house.door._open) == 2
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_the_address_is_that_of_the_other_end(family: socket.AddressFamily, host: str) -> None:
+    with socket.create_server((host, 0), family=family) as server, socket.socket(family) as client:
+        client.connect(server.getsockname())
+        accepted = server.accept()[0]
+        descriptor = accepted.fileno()
+        assert address_of(descriptor) == host
+        hang_up(descriptor)
+        accepted.close()
+        assert address_of(descriptor) == ""
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
 
 
 def test_what_was_accepted_before_a_key_was_shown_counts_first(house: House) -> None:
