@@ -227,12 +227,15 @@ class Inbox:
     """The messages that come to a socket, each joined from its frames.
 
     A message that is too large, or in too many frames, is given as an empty one, which is malformed. A turn reads a
-    bounded number of frames and bytes, so one peer's message of a million frames does not keep the others waiting.
+    bounded number of frames and bytes. What is too large is skipped with a larger bound: until its last frame libzmq
+    gives nothing else, so all others wait for it.
     """
 
     FRAMES_MAX = 1_024
     """At most how many frames a message may have: twice what the largest one needs."""
     TURN_BYTES = 1024 * 1024
+    SKIPPED_MAX = 100_000
+    """At most how many frames are skipped in a turn: they take about 0.1 s."""
 
     def __init__(self, made: zmq.Socket[bytes], turn_frames: int) -> None:
         self._socket = made
@@ -247,6 +250,9 @@ class Inbox:
     def take(self) -> Iterator[Arrived]:
         """What has come, as far as it is read in one turn."""
         frame_count = byte_count = 0
+        if self._is_too_large():
+            yield from self._skip()
+            return
         while frame_count < self._turn_frames and byte_count < self.TURN_BYTES:
             try:
                 frame = self._socket.recv(zmq.DONTWAIT, copy=False)
@@ -264,6 +270,9 @@ class Inbox:
             self._add(frame)
             if not frame.more:
                 yield self._end(frame)
+            elif self._is_too_large():
+                yield from self._skip()
+                return
 
     def _add(self, frame: zmq.Frame) -> None:
         self._begun_count += 1
@@ -272,6 +281,18 @@ class Inbox:
             self._begun.clear()
         else:
             self._begun.append(frame)
+
+    def _skip(self) -> Iterator[Arrived]:
+        """Read on in a message that is too large, as fast as can be."""
+        recv = self._socket.recv
+        for _ in range(self.SKIPPED_MAX):
+            try:
+                frame = recv(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return
+            if not frame.more:
+                yield self._end(frame)
+                return
 
     def _is_too_large(self) -> bool:
         return self._begun_count > self.FRAMES_MAX or self._begun_bytes > MESSAGE_BYTES_MAX + ENVELOPE_BYTES
