@@ -1,6 +1,8 @@
 """A progress bar for programs, on a terminal and in notebooks."""
 
 import logging
+from importlib import import_module
+from typing import Any
 
 from ..ventilator.summary import Standing
 
@@ -15,6 +17,9 @@ class ProgressBar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
+        self._is_notebook = console.is_jupyter
+        self._shown: Any = None
+        """The output of a notebook's cell that is replaced each time."""
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -29,7 +34,11 @@ class ProgressBar:
 
     def start(self) -> None:
         """Show it. In a notebook it belongs to the cell whose thread calls this."""
-        self._bar.start()
+        if self._is_notebook:
+            # Rich would need ipywidgets for it, and saved notebooks would not have it.
+            self._shown = import_module("IPython.display").display(self._bar, display_id=True)
+        else:
+            self._bar.start()
 
     def close(self) -> None:
         """Leave it as it is, and give the terminal back."""
@@ -37,4 +46,8 @@ class ProgressBar:
 
     def __call__(self, standing: Standing) -> None:
         rest = f"{standing.failed:,} failed, {standing.slots} slots"
-        self._bar.update(self._task, completed=standing.done, total=standing.total, rest=rest, refresh=True)
+        self._bar.update(
+            self._task, completed=standing.done, total=standing.total, rest=rest, refresh=not self._is_notebook
+        )
+        if self._shown is not None:
+            self._shown.update(self._bar)
