@@ -4,6 +4,7 @@ import ast
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiosmtpd.controller import Controller
 
-from tests.conftest import PATIENCE_S, TOP, Pipeline
+from tests.conftest import PATIENCE_S, TOP, Pipeline, start
 
 
 @pytest.fixture
@@ -74,6 +75,19 @@ def test_mail_reaches_a_real_smtp_server_once(with_examples: Pipeline) -> None:
         server.stop()
     assert sorted(to for to, _ in inbox.received) == sorted(message["to"] for message in messages)
     assert all(f"Text {to[4:-12]}" in text and "Message-ID: <" in text for to, text in inbox.received)
+
+
+def test_grid(programs: Pipeline) -> None:
+    for name in ("matplotlib", "numpy", "pandas"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    programs.env["MPLBACKEND"] = "agg"
+    program = start(programs, "grid", (TOP / "examples" / "grid.py").read_text())
+    assert program.wait() == 0, program.err
+    lines = program.out.splitlines()
+    arrived = re.fullmatch(r"(\d+) of 576 descents arrive; the fastest:", lines[0])
+    assert arrived and 0 < int(arrived[1]) < 576
+    assert lines[1].split() == ["rate", "momentum", "seed", "steps", "height"]
+    assert (programs.folder / "grid.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_source_the_main_job(tmp_path: Path) -> None:
