@@ -1,6 +1,6 @@
 """Where results are printed: standard output, or a file."""
 
-import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator
@@ -10,6 +10,9 @@ from typing import TextIO
 
 from .. import console
 from ..errors import OperatorError
+
+_SQLITE = b"SQLite format 3\0"
+"""What the files of SQLite begin with."""
 
 
 @contextmanager
@@ -23,8 +26,11 @@ def opened(path: Path | None) -> Iterator[TextIO]:
         target = path.resolve()
         # A device or a FIFO would be replaced by the file.
         is_direct = target.exists() and not target.is_file()
-        draft = target if is_direct else target.with_name(f".tradewind-{os.getpid()}.part")
-        with draft.open("w", encoding="utf-8", newline="") as file:
+        if target.is_file() and _is_database(target):
+            raise OperatorError(f"{path} is an SQLite file, maybe a ledger: name another file with --output")
+        draft = target if is_direct else target.with_name(f".tradewind-{secrets.token_hex(8)}.part")
+        # In a folder of all users somebody may have put a link there.
+        with draft.open("w" if is_direct else "x", encoding="utf-8", newline="") as file:
             try:
                 if not is_direct and target.exists():
                     shutil.copymode(target, draft)
@@ -37,3 +43,8 @@ def opened(path: Path | None) -> Iterator[TextIO]:
                 raise
     except OSError as error:
         raise OperatorError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE

@@ -1,7 +1,9 @@
 """A file of results takes its name when it is whole."""
 
 import os
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,17 @@ def test_what_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
         opened(Path("/dev/full")) as out,
     ):
         out.write("new")
+
+
+def test_a_ledger_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE t(x)")
+    before = path.read_bytes()
+    said = r"results.db is an SQLite file, maybe a ledger: name another file"
+    with pytest.raises(OperatorError, match=said), opened(path):
+        pytest.fail("it was opened")
+    assert path.read_bytes() == before
 
 
 def test_a_hyphen_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
