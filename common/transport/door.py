@@ -23,8 +23,9 @@ class Door:
 
     def __init__(self, descriptors_max: int, *bound: zmq.Socket[bytes]) -> None:
         self.rules = Doorstep(descriptors_max)
-        self._watches = [(SocketMonitor(each, _EVENTS), each.type == zmq.ROUTER) for each in bound]
-        self._open: set[int] = set()
+        self._watches = [(SocketMonitor(each, _EVENTS), each.type == zmq.ROUTER, each) for each in bound]
+        self._open: dict[int, tuple[zmq.Socket[bytes], str]] = {}
+        """By descriptor: to which socket, and from which address."""
         self._poll: polling.Poll | None = None
         self._look_at: float | None = None
         """When to wait for them again; None while it does."""
@@ -33,20 +34,20 @@ class Door:
     def register(self, poll: polling.Poll) -> None:
         """Let `poll` drive it, and `tick`."""
         self._poll = poll
-        for watch, _ in self._watches:
+        for watch, _, _ in self._watches:
             poll.register(watch.socket, self._look_and_rest)
 
     def _look_and_rest(self) -> None:
         if self._poll is None or self._look_at is not None:
             return
         self._look_at = clock.now() + LOOK_S
-        for watch, _ in self._watches:
+        for watch, _, _ in self._watches:
             self._poll.unregister(watch.socket)
         self.look()
 
     def look(self) -> None:
         """Take what has happened, and hang up on whoever may not stay."""
-        for watch, greets in self._watches:
+        for watch, greets, bound in self._watches:
             unwanted: dict[int, str] = {}
             for event, value, _ in watch.events():
                 if event == zmq.EVENT_ACCEPT_FAILED:
@@ -57,11 +58,14 @@ class Door:
                     continue
                 unwanted.pop(value, None)
                 if event == zmq.EVENT_DISCONNECTED:
-                    self._open.discard(value)
-                    self.rules.gone(value)
+                    # Of another socket it may stand for a connection that came since.
+                    if value in self._open and self._open[value][0] is bound:
+                        del self._open[value]
+                        self.rules.gone(value)
                     continue
-                self._open.add(value)
-                why = self.rules.accepted(clock.now(), value, address_of(value), greets)
+                address = address_of(value)
+                self._open[value] = bound, address
+                why = self.rules.accepted(clock.now(), value, address, greets)
                 if why is not None:
                     unwanted[value] = why
             # Last, because a descriptor may stand for another connection by now.
@@ -88,23 +92,27 @@ class Door:
         """When to call `tick`, at the latest; connections that say nothing have time until somebody else wakes us."""
         return self._look_at
 
-    @property
-    def known_count(self) -> int:
-        """How many connections there are now that have shown a key."""
+    def known_count(self, bound: zmq.Socket[bytes], address: str | None = None) -> int:
+        """How many connections this socket has now that have shown a key; or how many of them are from there."""
         self.look()
-        return len(self._open) - self.rules.waiting_count
+        return sum(not self.rules.waits(descriptor) for descriptor in self._connections(bound, address))
 
-    def hang_up_on_all(self) -> None:
-        """End all connections: who may connects anew.
+    def hang_up_on(self, bound: zmq.Socket[bytes], address: str | None = None) -> None:
+        """End all connections of this socket, or those from there: who may connects anew.
 
         Not by unbinding: libzmq 4.3.5 then leaves peers in their handshake with connections that are open and dead, and
         the port may still be in use when it is bound again.
         """
         self.look()
-        for descriptor in self._open:
+        for descriptor in self._connections(bound, address):
             hang_up(descriptor)
+
+    def _connections(self, bound: zmq.Socket[bytes], address: str | None) -> list[int]:
+        return [
+            descriptor for descriptor, (made, host) in self._open.items() if made is bound and address in (None, host)
+        ]
 
     def close(self) -> None:
         """To be called before the sockets are closed."""
-        for watch, _ in self._watches:
+        for watch, _, _ in self._watches:
             watch.close()

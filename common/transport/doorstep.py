@@ -33,10 +33,9 @@ class Doorstep:
         self._silent: dict[int, float] = {}
         """Without a `hello`: when they came."""
 
-    @property
-    def waiting_count(self) -> int:
-        """How many connections have not shown a key."""
-        return len(self._waiting)
+    def waits(self, descriptor: int) -> bool:
+        """Whether this connection has not shown a key."""
+        return descriptor in self._waiting
 
     def accepted(self, now: float, descriptor: int, address: str, greets: bool) -> str | None:
         """A connection has come, which must say `hello` if it `greets`. None if it may stay, else why it may not."""

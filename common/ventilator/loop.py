@@ -256,8 +256,8 @@ class Ventilator:
         if isinstance(message, Opened):
             self._begin_input(message)
         for order in self.session.receive(clock.now(), message):
-            if self._door.known_count > order.living:
-                self._door.hang_up_on_all()
+            if self._door.known_count(self._tasks) > order.living:
+                self._door.hang_up_on(self._tasks)
         if isinstance(message, Present):
             self._gate.ask_again()
 

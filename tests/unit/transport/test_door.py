@@ -199,7 +199,7 @@ def test_all_are_hung_up_on_and_connect_anew_in_whatever_state_they_were(house: 
 
     for _ in range(4):
         house.until(all_are_open)
-        house.door.hang_up_on_all()
+        house.door.hang_up_on(house.server)
         house.until(lambda: len(house.door._open) < len(clients))
     house.arrived.clear()
     house.until(all_are_heard)
