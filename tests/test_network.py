@@ -87,7 +87,7 @@ def test_a_ventilator_that_a_worker_cannot_reach_is_said_at_both_ends(machines: 
     ventilator = machines.start("ventilator", "ventilator", *job)
     address = rf"{re.escape(network.addresses['ventilator'])}:5557"
     ventilator.wait_for(rf"worker \S+ cannot connect to this ventilator at {address}: let workers connect to that port")
-    worker.wait_for(rf"cannot reach the ventilator of job \S+ at {address}: nothing answers there")
+    worker.wait_for(rf"cannot reach the tasks of job \S+ at {address}: nothing answers there")
     assert "pulling" not in worker.err
     network.heal("ventilator")
     worker.wait_for(rf"pulling the tasks of job \S+ from {address}")

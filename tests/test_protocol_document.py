@@ -19,6 +19,7 @@ from common.protocol.handshake import Handshake
 from common.protocol.messages import Batch, Results
 from common.protocol.values import JSON_EXT
 from common.sink import headline
+from common.sink.relay import BYTES_OF_A_KEY_MAX
 from common.sink.rows import recording
 from common.sink.settings import CollectorSettings
 from common.transport import doorstep, sockets
@@ -50,8 +51,18 @@ Maker = Callable[[zmq.Context[Any], Certificate], zmq.Socket[bytes]]
 
 def sockets_of(side: str) -> list[Maker]:
     """The makers of sockets that bind, that connect, or all."""
-    bind: list[Maker] = [sockets.control_server, sockets.results_server, sockets.tasks_server]
-    connect: list[Maker] = [sockets.control_client, sockets.results_client, sockets.tasks_client]
+    bind: list[Maker] = [
+        sockets.control_server,
+        sockets.results_server,
+        sockets.tasks_server,
+        sockets.relay_server,
+    ]
+    connect: list[Maker] = [
+        sockets.control_client,
+        sockets.results_client,
+        sockets.tasks_client,
+        sockets.relay_client,
+    ]
     return {"bind": bind, "connect": connect, "all": bind + connect}[side]
 
 
@@ -166,16 +177,24 @@ def test_the_socket_options(option: str, makers: list[Maker], values: list[str])
 
 OPTIONS = {
     ("IMMEDIATE", "required"): {"results_client": 0},
-    ("IMMEDIATE", "advice"): {"control_client": 1},
+    ("IMMEDIATE", "advice"): {"control_client": 1, "relay_client": 1},
     ("SNDHWM", "required"): {"results_client": 0},
-    ("SNDHWM", "advice"): {"tasks_server": 64, "control_client": 10_000, "control_server": 10_000},
+    ("SNDHWM", "advice"): {
+        "tasks_server": 64,
+        "relay_client": 64,
+        "control_client": 10_000,
+        "control_server": 10_000,
+    },
     ("SNDBUF", "advice"): {"tasks_server": 262_144},
     ("LINGER", "advice"): {
         "control_client": 500,
         "control_server": 500,
         **dict.fromkeys(("results_client", "results_server", "tasks_client", "tasks_server"), 0),
+        **dict.fromkeys(("relay_client", "relay_server"), 0),
     },
-    ("TCP_MAXRT", "advice"): dict.fromkeys(("control_client", "results_client", "tasks_client", "tasks_server"), 5_000),
+    ("TCP_MAXRT", "advice"): dict.fromkeys(
+        ("control_client", "results_client", "tasks_client", "tasks_server", "relay_client"), 5_000
+    ),
     ("IPV6", "required"): dict.fromkeys((maker.__name__ for maker in sockets_of("all")), 1),
 }
 """By option and table: the sockets that the row is about, and what they have."""
@@ -228,7 +247,7 @@ def test_addresses_of_both_families() -> None:
     assert said == [sockets.endpoint("2001:db8::7", 5557)]
 
 
-@pytest.mark.parametrize("link", ["control", "results", "tasks"])
+@pytest.mark.parametrize("link", ["control", "results", "relay", "tasks"])
 def test_the_largest_frame(link: str) -> None:
     """On real CURVE sockets: it passes, and one byte more ends the connection."""
     pair, server_pair = curve_pair(), curve_pair()
@@ -416,3 +435,17 @@ def test_numbers(pattern: str, value: float) -> None:
     match = re.search(pattern.replace(" ", r"\s+"), DOCUMENT, re.MULTILINE)
     assert match, pattern
     assert float(WORDS.get(match[1], match[1].replace(",", ""))) == value
+
+
+def test_what_the_relay_holds() -> None:
+    [text] = re.findall(r"^The last two are the relay:.*?\n\n", DOCUMENT, re.MULTILINE | re.DOTALL)
+    age_s, mebibytes = map(int, re.findall(r"\d+", text))
+    assert age_s == settings.Timing().lease_s
+    assert mebibytes * 1024 * 1024 == BYTES_OF_A_KEY_MAX
+    ports = re.findall(r"^\| [\w, ]+ \| [^|]*PU[^|]* \| \w+ \| (\d+) \|", DOCUMENT, re.MULTILINE)
+    assert list(map(int, ports)) == [
+        settings.TASKS_PORT,
+        settings.RESULTS_PORT,
+        settings.RELAY_PORT,
+        settings.RELAYED_TASKS_PORT,
+    ]

@@ -48,7 +48,7 @@ class PrivateFarm:
             self._sink = self._start(
                 "sink",
                 *("--ledger", self.ledger, "--keys", str(self._folder / "keys"), "--listen", "127.0.0.1"),
-                *("--control-port", str(port), "--results-port", "0"),
+                *("--control-port", str(port), "--results-port", "0", "--relay-port", "0", "--tasks-port", "0"),
             )
         except BaseException:
             self._stack.close()

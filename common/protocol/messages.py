@@ -162,7 +162,7 @@ class Open(Message, frozen=True):
 
     A task that fails is tried `retries` times more. With `retry_failed`, tasks recorded as failed count as not done.
     A ventilator that `reopens` its job has had it open in this run: if the job was cancelled since, it is not opened.
-    With `append` the input adds tasks to a job that is done, or goes on with adding them.
+    With `append` the input adds tasks to a job that is done, or goes on with that; with `relay` they use the relay.
     """
 
     job: Name
@@ -174,6 +174,7 @@ class Open(Message, frozen=True):
     reopens: bool
     arguments: ArgumentForm = ""
     append: bool = False
+    relay: bool = False
 
 
 class Ask(Message, frozen=True):
@@ -236,13 +237,15 @@ class Forget(Message, frozen=True):
 class Welcome(Message, frozen=True):
     """Answer to `Hello`. `run` is new each time the sink starts.
 
-    `loopback` is the loopback address that the sink listens at, empty when other machines can reach it.
+    `loopback` is the loopback address that the sink listens at, empty when other machines can reach it. Ventilators
+    that workers cannot reach push to `relay_port`.
     """
 
     version: int
     run: str
     results_port: Port
     loopback: Host
+    relay_port: Port
 
 
 class Refused(Message, frozen=True):
@@ -274,7 +277,7 @@ class Place(Struct, frozen=True, gc=False):
 
 
 class Places(Message, frozen=True):
-    """To a worker: every ventilator whose job's function it exposes, replacing what was said before."""
+    """To a worker: where the jobs are whose functions it exposes, and all that share its relay; replaces the last."""
 
     places: list[Place]
 

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+RELAYED_TASKS_PORT = 5555
+"""Where workers pull what comes through the sink's relay."""
+RELAY_PORT = 5556
+"""Where ventilators push that."""
 RESULTS_PORT = 5558
 CONTROL_PORT = 5559
 TASKS_PORT = 5557

@@ -42,7 +42,7 @@ from ..protocol.users import VENTILATOR, WORKER, User
 from .asks import Asks
 from .commits import Commits
 from .jobs import Jobs
-from .outputs import LogLimiter, Output, Send, refusal
+from .outputs import CutOff, LogLimiter, Output, Send, refusal
 from .reads import Reads
 from .registry import WORKERS_MAX, BeatingWorker, Peer, Registry
 from .settings import CollectorSettings
@@ -76,7 +76,7 @@ class Collector:
         self._peers: dict[bytes, Peer] = {}
         self._peers_looked_at = float("-inf")
         self._lines = LogLimiter()
-        self._registry = Registry(settings.timing)
+        self._registry = Registry(settings)
         self._commits = Commits(settings, ledger, self._registry, self._lines)
         self._asks = Asks(settings, ledger, self._registry)
         self._reads = Reads(settings, ledger)
@@ -147,6 +147,7 @@ class Collector:
         outputs = self.flush(now)
         workers, open_jobs = self._registry.silent(now)
         self._forget_silent_peers(now)
+        quiet = dict.fromkeys(worker.address for worker in self._registry.fallen_quiet(now))
         for worker in workers:
             text = f"worker {worker.name} is silent: its batches are pushed again"
             outputs += self._lines.say(now, worker.user, "warning", text)
@@ -158,6 +159,7 @@ class Collector:
             self._peers.pop(open_job.peer, None)
             outputs += self._jobs.end(open_job)
         self._tidying.tick(now)
+        outputs += [CutOff(address, self._registry.living_at(address)) for address in quiet]
         return outputs + self._jobs.tick() + self._asks.tick(now) + self._reads.tick(now)
 
     def deadline(self) -> float | None:
@@ -210,13 +212,9 @@ class Collector:
         if other is not None:
             self._peers.pop(other.peer, None) if other.peer != peer else None
             other.peer = peer
-        return [
-            *outputs,
-            Send(
-                peer,
-                Welcome(PROTOCOL_VERSION, self._run, self._settings.results_port, self._settings.loopback),
-            ),
-        ]
+        settings = self._settings
+        ports = settings.results_port, settings.loopback, settings.relay_port
+        return [*outputs, Send(peer, Welcome(PROTOCOL_VERSION, self._run, *ports))]
 
     def _forget_silent_peers(self, now: float) -> None:
         """Forget peers that left without a goodbye; a peer that beats or asks is never silent for that long."""

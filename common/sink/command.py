@@ -35,6 +35,16 @@ ControlPort = Annotated[int, options.port("TRADEWIND_CONTROL_PORT", "The port of
 ResultsPort = Annotated[int, options.port("TRADEWIND_RESULTS_PORT", "The port of the results link.")]
 AsJson = Annotated[bool, options.flag(PRINT, None, "Print JSON, for scripts.", "--json")]
 Watch = Annotated[bool, options.flag(PRINT, None, "Show it on the whole terminal, anew each second.", "--watch")]
+RelayPort = Annotated[
+    int | None,
+    options.port(
+        "TRADEWIND_RELAY_PORT", "The port where ventilators push to the relay.", default="5556, or a free one"
+    ),
+]
+RelayedTasksPort = Annotated[
+    int | None,
+    options.port("TRADEWIND_TASKS_PORT", "The port where workers pull from the relay.", default="5555, or a free one"),
+]
 LastJob = Annotated[str | None, options.argument(PRINT, "JOB", "The job. Without it, the last one is printed.")]
 FormatOption = Annotated[
     Format,
@@ -112,6 +122,8 @@ def serve(
     listen: Listen = "*",
     control_port: ControlPort = CONTROL_PORT,
     results_port: ResultsPort = RESULTS_PORT,
+    relay_port: RelayPort = None,
+    tasks_port: RelayedTasksPort = None,
     log_format: options.Log = LogFormat.text,
     version: options.Version = False,
 ) -> None:
@@ -134,7 +146,8 @@ def serve(
     own_process.hide_memory()
     opened = open_ledger(ledger)
     try:
-        Sink(SinkOptions(ledger, keys, listen, control_port, results_port), opened).run()
+        ports = control_port, results_port, relay_port, tasks_port
+        Sink(SinkOptions(ledger, keys, listen, *ports), opened).run()
     finally:
         opened.close()
 

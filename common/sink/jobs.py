@@ -25,7 +25,7 @@ from .arguments import of_range, shown
 from .headline import headline
 from .job_rules import begins_to_append, no_job, stays_done, why_not_open
 from .outputs import LogLimiter, Output, Send, refusal
-from .registry import OPEN_JOBS_MAX, OpenJob, Peer, Registry, pages
+from .registry import OPEN_JOBS_MAX, BeatingWorker, OpenJob, Peer, Registry, pages
 from .settings import CollectorSettings
 from .store import Job, LedgerStuck, Store
 
@@ -104,12 +104,15 @@ class Jobs:
             heard_at=now,
             retry_failed=message.retry_failed,
             origin=origin(job.ticket_key),
+            relayed=message.relay,
         )
-        text = f"job {job.name} ({job.function}) opened from {known.address}, {counted(job.done, 'task')} recorded"
+        way = "; its tasks come through the relay" if message.relay else ""
+        done = counted(job.done, "task")
+        text = f"job {job.name} ({job.function}) opened from {known.address}, {done} recorded{way}"
         return [
             *self._lines.say(now, known.user, "info", text),
             *self._tell_opened(now, open_job, job, before is not None),
-            *self._tell_places(open_job.function),
+            *self._tell_places(self._registry.concerned_by(open_job)),
             # A new run of the job pushes by its own options what has not started.
             *(self.halt(open_job) if before is not None and not message.reopens else ()),
         ]
@@ -119,7 +122,8 @@ class Jobs:
         if scarce == open_job.scarce:
             return []
         open_job.scarce = scarce
-        return self._tell_places(open_job.function)
+        exposing = [each for each in self._registry.workers.values() if open_job.function in each.functions]
+        return self._tell_places(exposing)
 
     def roster_changed(self, roster: dict[str, User]) -> list[Output]:
         """Tell every ventilator which workers it may serve."""
@@ -179,7 +183,7 @@ class Jobs:
     def end(self, open_job: OpenJob) -> list[Output]:
         """Its ventilator has left."""
         del self._registry.open_jobs[open_job.job]
-        return self._tell_places(open_job.function)
+        return self._tell_places(self._registry.concerned_by(open_job))
 
     def _had_it(self, known: Peer, message: Open) -> bool:
         """True when the cancelled job was this ventilator's, and it had not heard so when it sent `Open`."""
@@ -216,12 +220,8 @@ class Jobs:
         present = self._registry.present()
         return [Send(open_job.peer, message) for message in (self._worker_keys, present, opened, *crews)]
 
-    def _tell_places(self, function: str) -> list[Output]:
-        return [
-            Send(worker.peer, self._registry.places(worker))
-            for worker in self._registry.workers.values()
-            if function in worker.functions
-        ]
+    def _tell_places(self, workers: Iterable[BeatingWorker]) -> list[Output]:
+        return [Send(worker.peer, self._registry.places(worker)) for worker in workers]
 
     def seen(self, open_job: OpenJob, message: Seen) -> list[Output]:
         """Tell the ventilator which arguments the job had before."""

@@ -13,7 +13,8 @@ from ..errors import ProtocolError
 from ..log_line import LogLine, write
 from ..protocol.codec import decode_to_sink, encode, split_results
 from ..protocol.messages import Hello
-from ..protocol.users import User
+from ..protocol.settings import Timing
+from ..protocol.users import ROLES, VENTILATOR, WORKER, User
 from ..transport import clock, polling, sockets
 from ..transport.connections import hang_up
 from ..transport.door import Door
@@ -22,7 +23,8 @@ from ..transport.parent import Parent
 from ..transport.zap import ADMITTED, ZapHandler
 from .collector import Collector
 from .key_folder import KeyFolder
-from .outputs import Output
+from .outputs import CutOff, Output
+from .relay import Relay
 from .roster_watch import RosterWatch
 from .settings import CollectorSettings
 from .store import Store
@@ -43,6 +45,8 @@ class SinkOptions:
     listen: str
     control_port: int
     results_port: int
+    relay_port: int | None = None
+    tasks_port: int | None = None
 
 
 class Sink:
@@ -59,27 +63,38 @@ class Sink:
         self._results = sockets.results_server(self._context, pair)
         self._control_inbox = sockets.Inbox(self._control, _CONTROL_FRAMES_A_TURN)
         self._results_inbox = sockets.Inbox(self._results, _RESULTS_FRAMES_A_TURN)
-        self._door = Door(descriptors_max, self._control, self._results)
+        self._relay = Relay(pair, Timing(), self._judge, self._log_refused)
+        self._door = Door(descriptors_max, self._control, self._results, self._relay.incoming, self._relay.outgoing)
         self._given_ids = GivenIds(sockets.next_routing_id(self._context, self._control))
         control_port = sockets.bind(self._control, options.listen, options.control_port, "--control-port")
         results_port = sockets.bind(self._results, options.listen, options.results_port, "--results-port")
+        relay_ports = self._relay.start(options.listen, options.relay_port, options.tasks_port)
         address = sockets.bound_address(self._control)
         here = "127.0.0.1" if address.is_unspecified else options.listen
         folder.prepare_local(sockets.endpoint(here, control_port))
         self._watch = RosterWatch(folder)
-        settings = CollectorSettings(results_port=results_port, loopback=str(address) if address.is_loopback else "")
+        self._admit_to_relay()
+        settings = CollectorSettings(
+            results_port=results_port,
+            relay_port=relay_ports[0],
+            relayed_tasks_port=relay_ports[1],
+            key=pair.public,
+            loopback=str(address) if address.is_loopback else "",
+        )
         self._rules = Collector(clock.now(), settings, ledger, secrets.token_hex(8), self._watch.roster)
         self._timing = settings.timing
         self._looked_at = clock.now()
         where = "all addresses" if address.is_unspecified else options.listen
-        log.info("listening at %s, ports %d and %d; ledger %s", where, control_port, results_port, options.ledger)
+        ports = control_port, results_port, *relay_ports
+        log.info("listening at %s, ports %d and %d, relay at %d and %d; ledger %s", where, *ports, options.ledger)
 
     def run(self) -> None:
         """Serve until SIGTERM or Ctrl-C."""
         poll, signals = polling.Poll(), polling.Signals()
         parent = Parent(poll)
         poll.register(signals, lambda: None)
-        poll.register(self._gate.socket, self._gate.answer)
+        for gate in (self._gate, self._relay.gate):
+            poll.register(gate.socket, gate.answer)
         self._door.register(poll)
         poll.register(self._control, self._take_control)
         poll.register(self._results, self._take_results)
@@ -89,11 +104,14 @@ class Sink:
                 self._perform(self._rules.tick(clock.now()))
                 self._look_at_roster_now_and_then()
                 self._door.tick()
+                self._relay.check()
             self._take_results()
             self._perform(self._rules.flush(clock.now()))
             log.info("leaving; all recorded results are in the ledger")
         finally:
+            self._relay.stop()
             self._door.close()
+            self._relay.close()
             self._control.close()
             self._results.close()
             self._gate.close()
@@ -106,7 +124,8 @@ class Sink:
 
     def _look_at(self) -> float:
         """When to look at the roster next: soon when a key waits for it that may have been enrolled a moment ago."""
-        return self._looked_at + (_LOOK_SOON_S if self._gate.waiting else self._timing.beat_s)
+        waits = self._gate.waiting or self._relay.gate.waiting
+        return self._looked_at + (_LOOK_SOON_S if waits else self._timing.beat_s)
 
     def _take_control(self) -> None:
         for arrived in self._control_inbox.take():
@@ -141,6 +160,8 @@ class Sink:
         for output in outputs:
             if isinstance(output, LogLine):
                 write(log, output)
+            elif isinstance(output, CutOff):
+                self._relay.cut_off(self._door, output.address, output.living)
             else:
                 self._control.send_multipart([output.peer, encode(output.message)])
 
@@ -172,5 +193,11 @@ class Sink:
             return
         self._looked_at = clock.now()
         if self._watch.look(clock.now()):
+            self._admit_to_relay()
             self._perform(self._rules.roster_changed(clock.now(), self._watch.roster))
         self._gate.answer_waiting()
+        self._relay.gate.answer_waiting()
+
+    def _admit_to_relay(self) -> None:
+        keys = {role: {user.key for user in self._watch.roster.values() if user.role == role} for role in ROLES}
+        self._relay.admit(self._door, frozenset(keys[VENTILATOR]), frozenset(keys[WORKER]))

@@ -16,7 +16,18 @@ class Send:
     message: Message
 
 
-Output = Send | LogLine
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """Order to the shell: end the relay's connections to workers at this address if there are more than `living`.
+
+    One of them is then a stopped worker's, to which every other batch would be sent. Living workers connect again.
+    """
+
+    address: str
+    living: int
+
+
+Output = Send | LogLine | CutOff
 
 
 def refusal(reason: str) -> Refused:

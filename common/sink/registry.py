@@ -10,8 +10,8 @@ from itertools import islice
 from ..pace import Pace
 from ..protocol.messages import HELD_FACTOR, BatchName, Beat, JobReport, Member, Place, Places, Present, WorkerReport
 from ..protocol.reports import LONGEST_MAX, WORKER_JOBS_MAX
-from ..protocol.settings import Timing
 from ..protocol.users import User
+from .settings import CollectorSettings
 from .store import Job
 
 WORKERS_MAX = 20_000
@@ -50,6 +50,8 @@ class BeatingWorker:
     heard_at: float = 0.0
     began_at: dict[tuple[str, BatchName], float] = field(default_factory=dict)
     """When a beat first named a batch as started; of as many as it has slots."""
+    quiet: bool = False
+    """It misses its beats."""
 
     def member(self, job: str) -> Member:
         """The worker as a job's ventilator sees it."""
@@ -78,11 +80,15 @@ class OpenJob:
     origin: bytes = b""
     """What its batches bear."""
     pace: Pace = field(default_factory=Pace)
+    relayed: bool = False
+    """Its tasks come through the relay."""
     contested_at: dict[str, dict[str, float]] = field(default_factory=dict)
     """By key: when each other ventilator first asked for this job."""
 
-    def place(self) -> Place:
+    def place(self, settings: CollectorSettings) -> Place:
         """Where workers find this job's tasks; a ventilator beside the sink is found where the sink is."""
+        if self.relayed:
+            return Place(self.job, "", settings.relayed_tasks_port, settings.key, self.scarce, self.origin)
         host = "" if ip_address(self.address.partition("%")[0]).is_loopback else self.address
         return Place(self.job, host, self.port, self.user.key, self.scarce, self.origin)
 
@@ -90,10 +96,11 @@ class OpenJob:
 class Registry:
     """Workers by name, running jobs by name."""
 
-    def __init__(self, timing: Timing) -> None:
+    def __init__(self, settings: CollectorSettings) -> None:
         self.workers: dict[str, BeatingWorker] = {}
         self.open_jobs: dict[str, OpenJob] = {}
-        self._timing = timing
+        self._settings = settings
+        self._timing = settings.timing
         self._looked_at: float | None = None
         self._exposing: Counter[str] = Counter()
         """How many workers expose each function."""
@@ -111,7 +118,7 @@ class Registry:
 
     def beat(self, now: float, worker: BeatingWorker, beat: Beat) -> None:
         """Update the worker from its beat."""
-        worker.heard_at = now
+        worker.heard_at, worker.quiet = now, False
         worker.slots, worker.prefetch = beat.slots, beat.prefetch
         # More than it can hold, no beat may keep from others.
         most = HELD_FACTOR * (beat.slots + beat.prefetch)
@@ -159,8 +166,38 @@ class Registry:
         return len(self.workers) - self._exposing[open_job.function]
 
     def places(self, worker: BeatingWorker) -> Places:
-        """Where the worker finds tasks."""
-        return Places([open_job.place() for open_job in self.open_jobs_for(worker)])
+        """Where the worker finds tasks, and what else comes to it through the relay."""
+        mine = self.open_jobs_for(worker)
+        if any(open_job.relayed for open_job in mine):
+            mine += [each for each in self.open_jobs.values() if each.relayed and each not in mine]
+        return Places([open_job.place(self._settings) for open_job in mine])
+
+    def concerned_by(self, open_job: OpenJob) -> list[BeatingWorker]:
+        """The workers whose places change when this job comes or goes."""
+        also = self._relayed_to() if open_job.relayed else []
+        mine = [each for each in self.workers.values() if open_job.function in each.functions and each not in also]
+        return [*mine, *also]
+
+    def _relayed_to(self) -> list[BeatingWorker]:
+        """The workers that pull from the relay."""
+        relayed = {open_job.function for open_job in self.open_jobs.values() if open_job.relayed}
+        if not relayed:
+            return []
+        return [worker for worker in self.workers.values() if not worker.functions.isdisjoint(relayed)]
+
+    def fallen_quiet(self, now: float) -> list[BeatingWorker]:
+        """Workers of relayed jobs that begin to miss their beats; looked for together with the silent ones."""
+        if self._looked_at != now:
+            return []
+        quiet_at = now - self._timing.silence_s
+        found = [each for each in self._relayed_to() if each.heard_at < quiet_at and not each.quiet]
+        for worker in found:
+            worker.quiet = True
+        return found
+
+    def living_at(self, address: str) -> int:
+        """How many workers of relayed jobs at this address do not miss their beats."""
+        return sum(worker.address == address and not worker.quiet for worker in self._relayed_to())
 
     def silent(self, now: float) -> tuple[list[BeatingWorker], list[OpenJob]]:
         """Workers and jobs whose peers have been silent too long; looked for once a beat.

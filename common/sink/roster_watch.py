@@ -5,13 +5,13 @@ from collections import defaultdict
 
 from ..log_line import LineBudget, PerMinute
 from ..protocol.settings import HANDSHAKES_A_MINUTE_MAX
-from ..protocol.users import ROLES, WORKER, User
+from ..protocol.users import ROLES, VENTILATOR, WORKER, User
 from ..transport.zap import ADMITTED, REFUSED_FOR_GOOD, REFUSED_FOR_NOW
 from .key_folder import KeyFolder
 
 log = logging.getLogger(__name__)
 
-_ROLES_OF = {"control": ROLES, "results": (WORKER,)}
+_ROLES_OF = {"control": ROLES, "results": (WORKER,), "relay": (VENTILATOR,), "tasks": (WORKER,)}
 _UNKNOWN_LINES_A_MINUTE = 10
 _KNOWN_LINES_A_MINUTE = 50
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..protocol.settings import RESULTS_PORT, Timing
+from ..protocol.settings import RELAY_PORT, RELAYED_TASKS_PORT, RESULTS_PORT, Timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +10,10 @@ class CollectorSettings:
     """The sink's rules."""
 
     results_port: int = RESULTS_PORT
+    relay_port: int = RELAY_PORT
+    relayed_tasks_port: int = RELAYED_TASKS_PORT
+    key: str = "0" * 40
+    """The sink's public key, by which workers know the relay."""
     loopback: str = ""
     """The loopback address that the sink listens at; empty when other machines can reach it."""
     receipts_page: int = 10_000

@@ -113,6 +113,13 @@ def tasks_server(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
     return made
 
 
+def relay_server(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
+    """The relay's end of the link to ventilators. Its other end is a tasks link, as a ventilator has it."""
+    made = _serve(_socket(ctx, zmq.PULL, pair), "relay")
+    made.linger = 0
+    return made
+
+
 def control_client(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
     """A worker's, ventilator's or observer's end of the control link."""
     made = _call(_socket(ctx, zmq.DEALER, pair), pair.sink_key)
@@ -135,6 +142,16 @@ def results_client(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes
 def tasks_client(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
     """A worker's end of the tasks link; `connect_tasks` connects it to a ventilator."""
     made = _call(_socket(ctx, zmq.PULL, pair), pair.sink_key)
+    made.linger = 0
+    return made
+
+
+def relay_client(ctx: zmq.Context[Any], pair: Certificate) -> zmq.Socket[bytes]:
+    """A ventilator's end of the link to the sink's relay."""
+    made = _call(_socket(ctx, zmq.PUSH, pair), pair.sink_key)
+    # As on the tasks link: what cannot be sent now is not pushed, and stays with the rules.
+    made.immediate = True
+    made.sndhwm = 64
     made.linger = 0
     return made
 

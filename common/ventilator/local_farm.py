@@ -41,6 +41,7 @@ class LocalFarm:
         self._stack.callback(end, self._processes)
         keys = Path(folder) / "keys"
         ports = ["--listen", "127.0.0.1", "--control-port", "0", "--results-port", "0"]
+        ports += ["--relay-port", "0", "--tasks-port", "0"]
         try:
             self._start(folder, "sink", "--ledger", self._ledger, "--keys", str(keys), *ports)
             while not (keys / "ventilator.key_secret").exists():

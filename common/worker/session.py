@@ -22,6 +22,7 @@ from ..protocol.messages import (
     Recorded,
     Welcome,
 )
+from .early_batches import EarlyBatches
 from .holding import Holding
 from .holding import Output as HoldingOutput
 from .settings import SessionSettings
@@ -70,7 +71,7 @@ class SendResults:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Order to the shell: pull the tasks of this job from its ventilator too."""
+    """Order to the shell: pull tasks from there too; the first job for which that is done is this one."""
 
     job: str
     host: str
@@ -135,8 +136,9 @@ class WorkerSession:
         self._functions: list[str] | None = None
         """None while the first child imports the modules."""
         self._sink_run: str | None = None
-        self._places: dict[tuple[str, int, str], str] = {}
-        """Where tasks are pulled: host, port and key, and of which job."""
+        self._places: dict[tuple[str, int, str], list[str]] = {}
+        """Where tasks are pulled: host, port and key, and of which jobs."""
+        self._early = EarlyBatches(self._timing.beat_s)
         self._links = TasksLinks(self._timing, name)
         self._jobs: frozenset[str] = frozenset()
         """Those that have a ventilator."""
@@ -162,7 +164,8 @@ class WorkerSession:
             begun, self._jobs = origins.keys() - self._jobs, frozenset(origins)
             self.holding.places(origins, frozenset(place.job for place in message.places if place.scarce))
             look: list[SessionOutput] = [LookForEdits()] if begun and self._functions is not None else []
-            return look + self._receive_places(now, message.places, sink_host)
+            changed = self._receive_places(now, message.places, sink_host)
+            return [*look, *changed, *self.take(now, self._early.take(origins))]
         said: list[SessionOutput] = []
         if isinstance(message, Recorded) and message.refused:
             text = f"the sink refuses {counted(len(message.refused), 'result')} of a job that it does not know"
@@ -182,7 +185,9 @@ class WorkerSession:
         return outputs + self._joined(self.holding.sink_restarted(now))
 
     def _receive_places(self, now: float, places: Sequence[Place], sink_host: str) -> list[SessionOutput]:
-        wanted = {(place.host or sink_host, place.port, place.key): place.job for place in places}
+        wanted: dict[tuple[str, int, str], list[str]] = {}
+        for place in places:
+            wanted.setdefault((place.host or sink_host, place.port, place.key), []).append(place.job)
         before, self._places = self._places, wanted
         # Two ventilators may claim the same address; letting go of it lets go of both.
         gone = dict.fromkeys(known[:2] for known in before if known not in wanted)
@@ -190,11 +195,13 @@ class WorkerSession:
         for address in gone:
             self._links.disconnect(address)
             outputs.append(Disconnect(*address))
-        for (host, port, key), job in wanted.items():
+        at: dict[tuple[str, int], list[str]] = {}
+        for (host, port, key), jobs in wanted.items():
             if (host, port, key) not in before or (host, port) in gone:
-                self._links.connect(now, (host, port), job)
-                outputs.append(Connect(job, host, port, key))
-        return outputs
+                self._links.connect(now, (host, port), jobs[0])
+                outputs.append(Connect(jobs[0], host, port, key))
+            at.setdefault((host, port), []).extend(jobs)
+        return [*outputs, *(line for address, jobs in at.items() for line in self._links.serve(address, jobs))]
 
     # -- ventilators --------------------------------------------------------------------------------------------
 
@@ -202,8 +209,10 @@ class WorkerSession:
         """Take batches that came together; of a job only those of its own ventilator."""
         mine, said = [], []
         for batch in batches:
-            # Of a job that is not known any more, batches may be on their way: they are dropped without a word.
-            if self.holding.origin(batch.job) in (None, batch.origin):
+            origin = self.holding.origin(batch.job)
+            if origin is None:
+                self._early.keep(now, batch)
+            elif origin == batch.origin:
                 mine.append(batch)
             elif batch.job not in self._complained:
                 self._complained.add(batch.job)
@@ -341,14 +350,14 @@ class WorkerSession:
         outputs += self._send_results()
         outputs += self._speak(now)
         outputs += self._links.tick(now)
+        self._early.tick(now)
         if self.holding.leaving and (self.holding.empty or self._functions is None):
             outputs.append(End(unmet=self._leaves_by_itself and self._sink_run is None))
         return outputs
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
-        links = self._links.deadline()
-        instants: list[float] = [] if links is None else [links]
+        instants = [at for at in (self._links.deadline(), self._early.deadline()) if at is not None]
         if self._functions is not None:
             instants.append(self.holding.deadline())
         if self._stop_at is not None and not self.holding.leaving:

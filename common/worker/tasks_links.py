@@ -1,5 +1,6 @@
 """The links to ventilators: which of them are up, and what is said of those that are not. No socket, no clock."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..log_line import LogLine
@@ -19,7 +20,7 @@ _OBSTACLES: dict[LinkEvent, Obstacle] = {
 _WORDS: dict[Obstacle, str] = {
     "silence": "nothing answers there, or a firewall is in between",
     "name": "that name has no address here",
-    "handshake": "what answers there is not that ventilator, or does not know this worker's key",
+    "handshake": "something else answers there, or does not know this worker's key",
 }
 _SAY_MAX_S = 600.0
 """The longest time between two lines about one link; it begins with `voice_s` and doubles."""
@@ -52,6 +53,13 @@ class TasksLinks:
         known = self._links.setdefault(address, _Link([], now + self._voice_s, self._voice_s))
         known.jobs.append(job)
 
+    def serve(self, address: Address, jobs: Sequence[str]) -> list[LogLine]:
+        """The tasks of these jobs, and of no others, are pulled from there. Those of the relay share one link."""
+        link = self._links[address]
+        more = [job for job in jobs if job not in link.jobs]
+        link.jobs = list(jobs)
+        return [self._up(address, more)] if more and link.say_at is None else []
+
     def disconnect(self, address: Address) -> None:
         """Nothing is pulled from there any more."""
         self._links.pop(address, None)
@@ -63,8 +71,7 @@ class TasksLinks:
             return []
         if event is LinkEvent.CONNECTED:
             was_down, link.say_at, link.wait_s = link.say_at is not None, None, self._voice_s
-            text = f"pulling the tasks of job {', '.join(link.jobs)} from {host_port(*address)}"
-            return [LogLine("info", text)] if was_down else []
+            return [self._up(address, link.jobs)] if was_down else []
         if link.say_at is None and event is LinkEvent.CUT:
             link.say_at = now + self._cut_s
         link.obstacle = _OBSTACLES[event]
@@ -79,10 +86,13 @@ class TasksLinks:
             link.say_at, link.wait_s = now + 2 * link.wait_s, min(2 * link.wait_s, _SAY_MAX_S / 2)
             for job in link.jobs:
                 outputs.append(Unreachable(job, self._worker, *address, link.obstacle))
-                where = f"the ventilator of job {job} at {host_port(*address)}"
-                text = f"cannot reach {where}: {_WORDS[link.obstacle]}; it is told so; still trying"
+                where = f"the tasks of job {job} at {host_port(*address)}"
+                text = f"cannot reach {where}: {_WORDS[link.obstacle]}; its ventilator is told so; still trying"
                 outputs.append(LogLine("warning", text))
         return outputs
+
+    def _up(self, address: Address, jobs: Sequence[str]) -> LogLine:
+        return LogLine("info", f"pulling the tasks of job {', '.join(jobs)} from {host_port(*address)}")
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""

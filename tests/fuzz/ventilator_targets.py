@@ -168,5 +168,5 @@ def joining(source: bytes) -> None:
         assert all(isinstance(output, LogLine | Fail | Redial | Message) for output in outputs)
         assert not math.isnan(rules.deadline() or 0.0)
     rules.event(now, LinkEvent.CONNECTED)
-    rules.receive(now, Welcome(1, "run", 5558, "::1"))
+    rules.receive(now, Welcome(1, "run", 5558, "::1", 5556))
     assert rules.joined and not rules.away(now)

@@ -39,11 +39,12 @@ SHELL = {
     ),
     *(f"ventilator.{name}" for name in ("command", "loop", "inputs", "sources", "spool", "progress", "local_farm")),
     "ventilator.appended_input",
+    "ventilator.tasks_link",
     *(
         f"worker.{name}"
         for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores", "edits")
     ),
-    *(f"sink.{name}" for name in ("command", "loop", "key_folder", "roster_watch", "tables", "status_screen")),
+    *(f"sink.{name}" for name in ("command", "loop", "key_folder", "relay", "roster_watch", "tables", "status_screen")),
     *(f"sink.{name}" for name in ("sqlite_care", "forget_command")),
     *(
         f"sink.{name}"
@@ -83,7 +84,7 @@ OUTSIDE = {"zmq", "time", "os", "random", "threading", "logging", "socket", "sub
 ONLY = {
     "zmq": {"transport.sockets", "transport.polling", "transport.monitor", "transport.zap", "transport.sink_link",
             "transport.sink_talk", "transport.door",
-            "sink.key_folder", "ventilator.loop", "worker.loop", "sink.loop"},
+            "sink.key_folder", "ventilator.loop", "ventilator.tasks_link", "worker.loop", "sink.loop", "sink.relay"},
     "sqlite3": {"sink.sqlite_file", "sink.sqlite_care", "sink.ledger_reader", "sink.sqlite_pages"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm",
                    "farm.private_farm"},

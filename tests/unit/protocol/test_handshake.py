@@ -14,7 +14,7 @@ from common.protocol.settings import Timing
 TIMING = Timing()
 ADDRESS = "tcp://sink:5559"
 HELLO = Hello(PROTOCOL_VERSION, "worker", "ada")
-WELCOME = Welcome(PROTOCOL_VERSION, "run", 5558, "")
+WELCOME = Welcome(PROTOCOL_VERSION, "run", 5558, "", 5556)
 CONNECTED, NOBODY, CUT = LinkEvent.CONNECTED, LinkEvent.NOBODY, LinkEvent.CUT
 NO_SUCH_NAME = LinkEvent.NO_SUCH_NAME
 

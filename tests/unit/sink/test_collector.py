@@ -52,7 +52,9 @@ from tests.unit.sink.scene import (
 
 
 def test_a_hello_is_welcomed(scene: Scene) -> None:
-    assert to(ADA, scene.hello(ADA)) == [Welcome(PROTOCOL_VERSION, "run", SETTINGS.results_port, "")]
+    assert to(ADA, scene.hello(ADA)) == [
+        Welcome(PROTOCOL_VERSION, "run", SETTINGS.results_port, "", SETTINGS.relay_port)
+    ]
 
 
 @pytest.mark.parametrize(

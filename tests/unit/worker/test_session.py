@@ -47,7 +47,7 @@ from common.worker.slot_orders import KillOrder, ReplaceOrder, RunOrder
 SETTINGS = SessionSettings(["m"], None, None, HoldingSettings(slots=2, prefetch=2, grace_s=30.0))
 VOICE_S = SETTINGS.holding.timing.voice_s
 DONE = msgpack.encode(Outcomes([None], [1.0], []))
-WELCOME = Welcome(2, "run1", 5558, "")
+WELCOME = Welcome(2, "run1", 5558, "", 5556)
 
 
 def batch(first: int, job: str = "job") -> Batch:
@@ -137,7 +137,7 @@ def test_a_sink_that_was_started_again_gets_a_new_results_socket_and_the_results
 
 
 def replace_run(run: str) -> Welcome:
-    return Welcome(2, run, 5558, "")
+    return Welcome(2, run, 5558, "", 5556)
 
 
 def test_what_was_not_sent_yet_goes_to_a_new_sink_once() -> None:
@@ -193,11 +193,62 @@ def test_places_that_cannot_be_reached_are_said_until_they_are_no_longer_named()
         Unreachable("other", "w", "::1", 5560, "silence")
     ]
     assert words(outputs) == [
-        "cannot reach the ventilator of job other at [::1]:5560: nothing answers there, or a firewall is in between;"
-        " it is told so; still trying"
+        "cannot reach the tasks of job other at [::1]:5560: nothing answers there, or a firewall is in between;"
+        " its ventilator is told so; still trying"
     ]
     made.receive(due_at, Places([place()]), "sink")
     assert words(made.tick(100.0)) == []
+
+
+R = Connect("a", "sink", 5555, "s" * 40)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outputs"),
+    [
+        ([], ["a", "b"], [R]),
+        (["a"], ["a", "b"], []),
+        (["a", "b"], ["b"], []),
+        (["a", "b"], [], [Disconnect("sink", 5555)]),
+    ],
+    ids=["new", "one more", "one less", "none"],
+)
+def test_jobs_of_the_relay_share_one_link(before: list[str], after: list[str], outputs: list[SessionOutput]) -> None:
+    made = importing()
+    made.receive(0.0, Places([place(job, "", 5555, "s" * 40) for job in before]), "sink")
+    assert made.receive(0.0, Places([place(job, "", 5555, "s" * 40) for job in after]), "sink") == outputs
+
+
+def test_a_job_that_joins_a_link_that_is_up_is_said() -> None:
+    made = ready()
+    outputs = made.receive(1.0, Places([place(), place("other")]), "sink")
+    assert words(outputs) == ["pulling the tasks of job other from sink:5557"]
+    assert words(made.receive(2.0, Places([place(), place("other")]), "sink")) == []
+    made.link_event(3.0, "sink", 5557, LinkEvent.CUT)
+    assert words(made.link_event(3.1, "sink", 5557, LinkEvent.CONNECTED)) == [
+        "pulling the tasks of job job, other from sink:5557"
+    ]
+
+
+def test_a_batch_that_overtakes_the_sinks_word_of_its_job_is_run() -> None:
+    made = ready()
+    early = structs.replace(batch(0, "other"), origin=b"o" * 16)
+    forged = structs.replace(batch(1, "other"), origin=b"x" * 16)
+    assert made.take(1.0, [early, forged]) == []
+    outputs = made.receive(1.1, Places([place(), structs.replace(place("other"), origin=b"o" * 16)]), "sink")
+    assert [output.slot for output in outputs if isinstance(output, RunOrder)] == [0]
+    assert words(outputs) == [
+        "pulling the tasks of job other from sink:5557",
+        "a batch of job other that another ventilator has pushed is dropped (logged once)",
+    ]
+
+
+def test_a_batch_of_a_job_that_stays_unknown_is_forgotten() -> None:
+    made = ready()
+    made.take(1.0, [batch(0, "other")])
+    made.tick(2.0)
+    outputs = made.receive(2.0, Places([place(), place("other")]), "sink")
+    assert RunOrder not in kinds(outputs)
 
 
 def test_results_that_the_sink_refuses_are_said() -> None:

@@ -53,9 +53,9 @@ def test_a_link_that_does_not_come_up_is_said_more_and_more_seldom() -> None:
         (None, "silence", "nothing answers there"),
         (LinkEvent.NOBODY, "silence", "nothing answers there"),
         (LinkEvent.NO_SUCH_NAME, "name", "no address here"),
-        (LinkEvent.BAD_HANDSHAKE, "handshake", "not that ventilator"),
-        (LinkEvent.KEY_REFUSED, "handshake", "not that ventilator"),
-        (LinkEvent.NO_TRADEWIND, "handshake", "not that ventilator"),
+        (LinkEvent.BAD_HANDSHAKE, "handshake", "something else answers"),
+        (LinkEvent.KEY_REFUSED, "handshake", "something else answers"),
+        (LinkEvent.NO_TRADEWIND, "handshake", "something else answers"),
     ],
 )
 def test_it_is_said_why(event: LinkEvent | None, obstacle: str, words: str) -> None:
@@ -65,7 +65,7 @@ def test_it_is_said_why(event: LinkEvent | None, obstacle: str, words: str) -> N
     message, line = made.tick(TIMING.voice_s)
     assert message == Unreachable("j", "w", *AT, obstacle)  # type: ignore[arg-type]
     assert isinstance(line, LogLine)
-    assert line.text.startswith("cannot reach the ventilator of job j at 10.0.0.7:5557: ")
+    assert line.text.startswith("cannot reach the tasks of job j at 10.0.0.7:5557: ")
     assert words in line.text
 
 

@@ -1,0 +1,92 @@
+"""Jobs whose tasks come through the relay: where workers find them, which workers hear of them, who is cut off."""
+
+import msgspec
+import pytest
+
+from common.protocol.messages import Ask, Goodbye, Place, Places
+from common.protocol.users import User
+from common.sink.outputs import CutOff, Output
+from tests.unit.sink.scene import ADA, BEAT, BOB, CUBE, OPEN, SETTINGS, SQUARE, TIMING, VERA, VITO, Scene, of, said
+
+
+def relayed(scene: Scene, user: User, job: str, function: str, **more: bool) -> list[Output]:
+    scene.hello(user)
+    return scene.send(user, msgspec.structs.replace(OPEN, job=job, function=function, relay=True, **more))
+
+
+def places(outputs: list[Output]) -> dict[bytes, list[str]]:
+    """By peer: the jobs that it was told last."""
+    return {peer: [each.job for each in told.places] for peer, told in of(Places, outputs) if isinstance(told, Places)}
+
+
+def test_workers_find_them_at_the_sink_itself(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    outputs = relayed(scene, VERA, "job", SQUARE)
+    [(_, told)] = of(Places, outputs)
+    assert isinstance(told, Places)
+    origin = told.places[0].origin
+    assert len(origin) == 16
+    assert told.places == [Place("job", "", SETTINGS.relayed_tasks_port, SETTINGS.key, False, origin)]
+    assert any("its tasks come through the relay" in line for line in said(outputs))
+
+
+def test_whoever_pulls_from_the_relay_hears_of_all_that_comes_from_there(scene: Scene) -> None:
+    """Else it could not tell what to return."""
+    scene.worker(ADA, (SQUARE,))
+    scene.worker(BOB, (CUBE,))
+    assert places(relayed(scene, VERA, "squares", SQUARE)) == {b"ada": ["squares"]}
+    assert places(relayed(scene, VITO, "cubes", CUBE)) == {b"bob": ["cubes", "squares"], b"ada": ["squares", "cubes"]}
+    assert places(scene.send(VERA, Ask("squares", 0, True))) == {b"ada": ["squares", "cubes"]}, "its own concern"
+    assert places(scene.send(VITO, Goodbye())) == {b"bob": [], b"ada": ["squares"]}
+
+
+def test_jobs_that_are_pulled_from_their_ventilators_are_nobody_elses_concern(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.worker(BOB, (CUBE,))
+    scene.ventilator(VERA, "squares", SQUARE)
+    assert places(relayed(scene, VITO, "cubes", CUBE)) == {b"bob": ["cubes"]}
+
+
+def test_a_job_may_go_over_to_the_relay(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.ventilator(VERA)
+    outputs = relayed(scene, VERA, "job", SQUARE, reopens=True)
+    [(_, told)] = of(Places, outputs)
+    assert isinstance(told, Places)
+    assert [(each.job, each.port) for each in told.places] == [("job", SETTINGS.relayed_tasks_port)]
+
+
+def cuts(outputs: list[Output]) -> list[CutOff]:
+    return [each for each in outputs if isinstance(each, CutOff)]
+
+
+def test_a_worker_that_misses_its_beats_is_cut_off_at_the_relay_once(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.host = "10.0.0.2"
+    scene.worker(BOB, (SQUARE,))
+    relayed(scene, VERA, "job", SQUARE)
+    assert cuts(scene.pass_time(TIMING.silence_s, BOB, VERA)) == []
+    assert cuts(scene.pass_time(TIMING.beat_s, BOB, VERA)) == [CutOff("10.0.0.1", 0)]
+    assert cuts(scene.pass_time(TIMING.gone_s, BOB, VERA)) == []
+
+
+def test_one_that_beats_again_may_be_cut_off_again(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.worker(BOB, (SQUARE,))
+    relayed(scene, VERA, "job", SQUARE)
+    for _ in range(2):
+        assert cuts(scene.pass_time(TIMING.silence_s + TIMING.beat_s, BOB, VERA)) == [CutOff("10.0.0.1", 1)]
+        scene.send(ADA, BEAT)
+
+
+@pytest.mark.parametrize("function", [SQUARE, CUBE])
+def test_who_does_not_pull_from_the_relay_is_neither_cut_off_nor_counted(scene: Scene, function: str) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.worker(BOB, (CUBE,))
+    scene.ventilator(VITO, "direct", CUBE)
+    relayed(scene, VERA, "job", function)
+    silent, other = (ADA, BOB) if function == SQUARE else (BOB, ADA)
+    assert cuts(scene.pass_time(TIMING.silence_s + TIMING.beat_s, silent, VERA)) == []
+    scene.send(other, BEAT)
+    outputs = scene.pass_time(TIMING.silence_s + TIMING.beat_s, other, VERA)
+    assert cuts(outputs) == [CutOff("10.0.0.1", 0)]
