@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 import zmq
@@ -53,18 +53,8 @@ class Farm:
         self.ventilator = pipeline.ventilator("gate:wait", "--range", str(TASKS), "--batch", "2", "--job", "j")
         wait_until(lambda: len(executions(pipeline)) == 2, "two batches run")
 
-    @contextmanager
-    def liar(self, role: str, key: str, name: str = "liar.1") -> Iterator[Liar]:
-        path = self.pipeline.folder / f"{key}.key_secret"
-        if not path.exists():
-            here = re.search(r"tcp://127[^\"]*", (self.pipeline.folder / "keys/worker.key_secret").read_text())
-            assert here
-            assert self.pipeline.run("sink", "enrol", role, key, "--address", here[0]).wait() == 0
-        made = Liar(path, name)
-        try:
-            yield made
-        finally:
-            made.close()
+    def liar(self, role: str, key: str, name: str = "liar.1") -> AbstractContextManager[Liar]:
+        return enrolled(self.pipeline, role, key, name)
 
     def let_go(self) -> None:
         """From now on tasks end; the job ends, each task once and right, and nobody has noticed anything."""
@@ -78,6 +68,21 @@ class Farm:
             complaints = re.findall(r" \w+: (\w+ \w+: [^:]*|.*)(?:: .*)? \(logged once\)", process.err)
             assert len(complaints) == len(set(complaints)), complaints
         assert not re.search("silent|revoked|refuses|no message", self.ventilator.err), self.ventilator.err
+
+
+@contextmanager
+def enrolled(pipeline: Pipeline, role: str, key: str, name: str = "liar.1") -> Iterator[Liar]:
+    """A peer that says what the test wants, with a key of its own."""
+    path = pipeline.folder / f"{key}.key_secret"
+    if not path.exists():
+        here = re.search(r"tcp://127[^\"]*", (pipeline.folder / "keys/worker.key_secret").read_text())
+        assert here
+        assert pipeline.run("sink", "enrol", role, key, "--address", here[0]).wait() == 0
+    made = Liar(path, name)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture

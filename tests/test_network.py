@@ -20,6 +20,13 @@ SQUARES = (
 )
 
 
+CONNECT = (
+    "import tradewind\n"
+    "with tradewind.connect('desk.key_secret') as farm:\n"
+    "    print(sum(farm.map('squares:square', range(10))))\n"
+)
+
+
 @pytest.fixture
 def network() -> Iterator[Network]:
     with network_of("sink", "worker", "ventilator") as made:
@@ -49,6 +56,17 @@ class Machines:
         command = [*self._network.inside(host), sys.executable, str(TOP / f"{script}.py"), *arguments]
         tag = f"{script}-{len(self._started)}"
         self._started.append(Process(command, self.folders[host], tag, self._env, subprocess.DEVNULL))
+        return self._started[-1]
+
+    def run(self, host: str, program: str) -> Process:
+        """A program that uses Tradewind, as it is in this checkout."""
+        package = self.folders[host] / "tradewind"
+        if not package.exists():
+            package.symlink_to(TOP / "common")
+        command = [*self._network.inside(host), sys.executable, "-c", program]
+        self._started.append(
+            Process(command, self.folders[host], f"program-{len(self._started)}", self._env, subprocess.DEVNULL)
+        )
         return self._started[-1]
 
     def close(self) -> None:
@@ -83,7 +101,7 @@ def test_a_worker_on_another_machine_joins_by_its_enrolment_file_alone(machines:
 def test_a_ventilator_that_a_worker_cannot_reach_is_said_at_both_ends(machines: Machines, network: Network) -> None:
     network.silence("ventilator", ["worker"])
     worker = machines.start("worker", "worker", "squares", "--key", "lab1.key_secret")
-    job = ["squares:square", "--range", "50", "--key", "desk.key_secret"]
+    job = ["squares:square", "--range", "50", "--key", "desk.key_secret", "--relay", "never"]
     ventilator = machines.start("ventilator", "ventilator", *job)
     address = rf"{re.escape(network.addresses['ventilator'])}:5557"
     ventilator.wait_for(rf"worker \S+ cannot connect to this ventilator at {address}: let workers connect to that port")
@@ -92,6 +110,28 @@ def test_a_ventilator_that_a_worker_cannot_reach_is_said_at_both_ends(machines: 
     network.heal("ventilator")
     worker.wait_for(rf"pulling the tasks of job \S+ from {address}")
     assert ventilator.wait() == 0, ventilator.err
+
+
+def test_tasks_of_a_ventilator_that_no_worker_can_reach_go_through_the_relay(
+    machines: Machines, network: Network
+) -> None:
+    network.silence("ventilator", ["worker"])
+    worker = machines.start("worker", "worker", "squares", "--key", "lab1.key_secret")
+    job = ["squares:square", "--range", "5000", "--key", "desk.key_secret"]
+    falls_back = machines.start("ventilator", "ventilator", *job)
+    at_once = machines.start("ventilator", "ventilator", *job, "--relay", "always")
+    program = machines.run("ventilator", CONNECT)
+    assert program.wait() == 0, program.err
+    assert program.out == "285\n"
+    assert at_once.wait() == 0, at_once.err
+    assert falls_back.wait() == 0, falls_back.err
+    address = rf"{re.escape(network.addresses['ventilator'])}:5557"
+    way = "tasks go through the sink's relay from now on"
+    assert len(re.findall(rf"worker \S+ cannot connect to this ventilator at {address}: {way}", falls_back.err)) == 1
+    assert "WARN" not in at_once.err
+    # Neither it nor the program has told workers another place than the sink's.
+    places = set(re.findall(r"pulling the tasks of job \S+ from (\S+)", worker.err))
+    assert places == {f"{network.addresses['sink']}:5555"}
 
 
 def test_a_ventilator_at_all_addresses_outlives_a_revoked_key(machines: Machines) -> None:

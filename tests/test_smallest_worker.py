@@ -92,6 +92,28 @@ def test_two_jobs_at_once(pipeline: Pipeline) -> None:
     no_trouble(pipeline)
 
 
+def test_it_pulls_from_the_relay_and_returns_what_it_does_not_expose(pipeline: Pipeline) -> None:
+    pipeline.module("gate", GATE)
+    sink = pipeline.sink()
+    for module in ("squares", "gate"):
+        smallest(pipeline, module)
+    joined(sink, 2)
+    (pipeline.folder / "open").touch()
+    jobs = [("squares:square", "a"), ("gate:wait", "b")]
+    ventilators = [
+        pipeline.start("ventilator", function, "--range", "200", "--job", name, "--relay", "always")
+        for function, name in jobs
+    ]
+    assert [each.wait() for each in ventilators] == [0, 0]
+    assert pipeline.query("SELECT count(*), count(DISTINCT worker) FROM results") == [(400, 2)]
+    # A batch that takes several frames to the relay.
+    (pipeline.folder / "in.txt").write_text("x" * 100_000)
+    large = pipeline.start("ventilator", "gate:wait", "in.txt", "--relay", "always")
+    assert large.wait() == 0, large.err
+    assert pipeline.query("SELECT max(length(value)) FROM results") == [(100_000,)]
+    no_trouble(pipeline)
+
+
 def test_its_results_outlive_the_sink(pipeline: Pipeline) -> None:
     """A task ends while no sink is there: its result is kept, resent to the next sink, and not computed again."""
     pipeline.module("gate", GATE)

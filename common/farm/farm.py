@@ -22,6 +22,7 @@ from ..transport import clock
 from ..transport.key_files import Certificate, load_pair
 from ..transport.sink_talk import SinkTalk
 from ..ventilator.loop import VentilatorOptions
+from ..ventilator.settings import RelayUse
 from ..ventilator.summary import Workers
 from .arguments import input_of
 from .errors import JobRefused, TradewindError, for_program, no_answer
@@ -325,7 +326,14 @@ class Farm:
             workers=Workers.ELSEWHERE if self._private is None else Workers.OURS,
             waits_for_worker=options.get("when_nobody", "raise") == "wait" or self._private is not None,
             sink_away_max_s=AWAY_MAX_S,
+            relay=self._relay_use(),
         )
+
+    def _relay_use(self) -> RelayUse:
+        """Nobody need be able to connect to this program, unless it has named its port."""
+        if self._private is not None:
+            return RelayUse.never
+        return RelayUse.always if self._port is None else RelayUse.auto
 
     def _view(
         self, name: str, run: JobRun | None, options: MapOptions, may_repeat: bool, lives_with_us: bool = False

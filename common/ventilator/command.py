@@ -14,11 +14,11 @@ import typer
 from .. import console, job_names, options, own_process
 from ..default_files import DEFAULT_LEDGER, ledger_file
 from ..errors import ExitCode, OperatorError
-from ..help_page import FAILURES, RUN, TUNING
+from ..help_page import CONNECTION, FAILURES, RUN, TUNING
 from ..log_writer import LogFormat
 from ..protocol.messages import BATCH_TASKS_MAX
 from ..protocol.users import VENTILATOR
-from .settings import DispatchSettings
+from .settings import DispatchSettings, RelayUse
 from .summary import Workers
 
 if TYPE_CHECKING:
@@ -105,6 +105,15 @@ NoArguments = Annotated[
 Port = Annotated[
     int | None, options.port("TRADEWIND_PORT", "The port of the tasks link.", default="5557, or from 5560 on")
 ]
+Relay = Annotated[
+    RelayUse,
+    options.option(
+        CONNECTION,
+        "TRADEWIND_RELAY",
+        "auto|always|never",
+        "When tasks go through the sink's relay. auto: once a worker cannot connect to the port of the tasks link.",
+    ),
+]
 Batch = Annotated[
     int | None,
     options.count(
@@ -149,6 +158,7 @@ def ventilate(
     key: options.Key = DEFAULT_KEY,
     sink: options.Sink = None,
     port: Port = None,
+    relay: Relay = RelayUse.auto,
     batch: Batch = None,
     speculate: Speculate = False,
     log_format: options.Log = LogFormat.text,
@@ -161,10 +171,9 @@ def ventilate(
     """
     console.start_log("ventilator", log_format)
     own_process.hide_memory()
-    check_together(console.typed_options(context))
+    check_together(console.typed_options(context), relay)
     if cancel is not None:
-        cancel_job(key, sink, cancel)
-        return
+        return cancel_job(key, sink, cancel)
     if function is None:
         raise OperatorError("name the function as MODULE:FUNCTION; `python ventilator.py --help` says more")
     check_function(function)
@@ -184,8 +193,8 @@ def ventilate(
     from .spool import SpoolPlace
 
     spool = (Path() if local is None else ledger_file(ledger, "--ledger").parent) / "spool"
-    results = results_options(key, sink)
-    run = VentilatorOptions(function, key, sink, name, port, retry_failed, settings, append, results, spool)
+    more = settings, append, results_options(key, sink), spool
+    run = VentilatorOptions(function, key, sink, name, port, retry_failed, *more, relay=relay)
     opened = open_input(InputRequest(input_, range_, json, nul_ends, stream, append), SpoolPlace(spool, name))
     raise typer.Exit(run_job(run, opened, local, ledger))
 
@@ -208,6 +217,7 @@ def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | No
             key = stack.enter_context(farm)
             where = () if ledger == str(DEFAULT_LEDGER) else ("--ledger", ledger)
             options = replace(options, key=key, sink=None, results_options=where, workers=Workers.OURS)
+            options = replace(options, relay=RelayUse.never)
         elif not is_default:
             options = replace(options, workers=Workers.ELSEWHERE)
         timing = options.dispatch.timing
@@ -254,12 +264,16 @@ def new_job(function: str) -> str:
     return f"{job_names.base(function)}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
 
 
-def check_together(typed: list[str]) -> None:
+def check_together(typed: list[str], relay: RelayUse = RelayUse.auto) -> None:
     """Refuse options that have no effect beside others. Raises OperatorError."""
     if "--cancel" in typed and (idle := [each for each in typed if each not in ("--cancel", "--key", "--sink")]):
         raise OperatorError(f"--cancel JOB only cancels: leave out {', '.join(idle)}")
     if "--local" in typed and (idle := [each for each in typed if each in ("--key", "--sink")]):
         raise OperatorError(f"--local starts its own sink: leave out {', '.join(idle)}")
+    if "--local" in typed and "--relay" in typed:
+        raise OperatorError("--local pushes tasks to its own worker: leave out --relay")
+    if relay is RelayUse.always and "--relay" in typed and "--port" in typed:
+        raise OperatorError("--relay always listens nowhere: leave out --port")
     if "--append" in typed and (idle := [each for each in typed if each in _NOT_TO_APPEND]):
         raise OperatorError(f"--append adds the new tasks of a file or of standard input: leave out {', '.join(idle)}")
     if "--ledger" in typed and "--local" not in typed:

@@ -30,8 +30,11 @@ class Dialog:
         self._said: Mark | None = None
         self._marked_at = float("-inf")
 
-    def welcome(self, now: float, port: int) -> list[Message]:
-        """The sink welcomes us, for the first time or after it was away."""
+    def welcome(self, now: float, port: int, relayed: bool = False) -> list[Message]:
+        """Open the job: the sink welcomes us, for the first time or after it was away, or the tasks go another way.
+
+        Workers pull them from us at `port`, or through the relay.
+        """
         # Opened again when all receipts were read, it is still the same run of the failed tasks.
         retry_failed = self._request.retry_failed and not self._dispatch.caught_up
         reopens = self.opened is not None
@@ -45,6 +48,7 @@ class Dialog:
             reopens=reopens,
             arguments=self._request.arguments,
             append=self._seen is not None,
+            relay=relayed,
         )
         self._repeat_at = now + self._REPEAT_S
         return [self._open]

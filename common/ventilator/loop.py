@@ -7,25 +7,22 @@ from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
-from .. import descriptors, own_process
+from .. import own_process
 from ..errors import ExitCode, OperatorError, WorkerEnded
 from ..log_line import LogLine, write
 from ..protocol.codec import encode
 from ..protocol.messages import FromSink, Opened, Present, Welcome
-from ..protocol.settings import MORE_TASKS_PORTS, TASKS_PORT
 from ..transport import clock, polling, sockets
 from ..transport import sink_link as link
-from ..transport.door import Door
-from ..transport.doorstep import HANDSHAKE_S
 from ..transport.key_files import Certificate
-from ..transport.zap import ADMITTED, REFUSED_FOR_NOW, ZapHandler
 from .appended_input import AppendedInput
 from .inputs import Input, read_ahead, state_of
 from .request import JobRequest
 from .seen import SeenArguments
-from .session import InputVerified, SessionOutput, VentilatorSession, WantInput
-from .settings import DispatchSettings
+from .session import InputVerified, SessionOutput, UseRelay, VentilatorSession, WantInput
+from .settings import DispatchSettings, RelayUse
 from .summary import JobEnd, Standing, Workers
+from .tasks_link import TasksLink
 
 if TYPE_CHECKING:
     from .local_farm import LocalFarm
@@ -57,6 +54,8 @@ class VentilatorOptions:
     """The input may have nothing new for long, which is not worth a word."""
     sink_away_max_s: float | None = None
     """How long to wait for a sink that is away; None: for ever."""
+    relay: RelayUse = RelayUse.auto
+    """When tasks go through the sink's relay."""
 
 
 class Display(Protocol):
@@ -97,6 +96,7 @@ class Ventilator:
             waits_for_worker=options.waits_for_worker,
             input_rests=options.input_rests,
             sink_away_max_s=options.sink_away_max_s,
+            relay=options.relay,
         )
         self.session = VentilatorSession(clock.now(), settings, request)
         self._farm = farm
@@ -104,14 +104,9 @@ class Ventilator:
         self._input = opened
         self._poll = poll
         self._signals = signals
-        self._gate_looked_at = clock.now()
         self._input_polled: int | None = None
         self._context = zmq.Context()
-        # The handler stands before the first socket that needs it.
-        self._gate = ZapHandler(self._context, self._judge, self._say_refused)
-        self._tasks = sockets.tasks_server(self._context, certificate)
-        self._door = Door(descriptors.raise_limit(), self._tasks)
-        self._port = 0
+        self._tasks = TasksLink(self._context, certificate, poll, self.session.admission)
         self._link = link.SinkLink(
             self._context,
             certificate,
@@ -126,8 +121,6 @@ class Ventilator:
     def run(self) -> JobEnd:
         """Run the job to its end. Raises OperatorError when that will never be possible."""
         self._link.register(self._poll)
-        self._poll.register(self._gate.socket, self._gate.answer)
-        self._door.register(self._poll)
         job, function = self._options.job, self._options.function
         log.info("job %s: %s over %s, sink at %s", job, function, self._input.source, self._link.host)
         try:
@@ -146,9 +139,7 @@ class Ventilator:
     def _close(self) -> None:
         self._leave_input()
         self._link.close()
-        self._door.close()
         self._tasks.close()
-        self._gate.close()
         self._context.term()
 
     # -- the loop -----------------------------------------------------------------------------------------------
@@ -173,18 +164,10 @@ class Ventilator:
             self._display.show(now, standing)
         except WorkerEnded as error:
             self.session.worker_ended(error)
-        self._door.tick()
-        if not self._gate.waiting:
-            self._gate_looked_at = now
-        elif now >= self._gate_looked_at + HANDSHAKE_S:
-            # libzmq has ended these connections by now; their workers connect again.
-            self._gate_looked_at = now
-            self._gate.answer_waiting()
+        self._tasks.tick(now)
 
     def _deadline(self) -> float:
-        gate_at = self._gate_looked_at + HANDSHAKE_S if self._gate.waiting else None
-        deadlines = (self._link.deadline(), self.session.deadline(), self._display.deadline(), self._door.deadline())
-        instants = (*deadlines, gate_at)
+        instants = (each.deadline() for each in (self._link, self.session, self._display, self._tasks))
         return min(instant for instant in instants if instant is not None)
 
     def _perform(self, outputs: list[SessionOutput]) -> None:
@@ -193,6 +176,8 @@ class Ventilator:
                 log_line(output)
             elif isinstance(output, WantInput):
                 self._want_input(output.wanted)
+            elif isinstance(output, UseRelay):
+                self._use_relay()
             elif isinstance(output, InputVerified):
                 self._input.verified()
             elif isinstance(output, JobEnd):
@@ -236,55 +221,39 @@ class Ventilator:
     def _push(self) -> None:
         blocked = False
         while (batch := self.session.next_push(clock.now())) is not None:
-            try:
-                self._tasks.send(encode(batch), zmq.DONTWAIT)
-            except zmq.Again:
+            if not self._tasks.push(encode(batch)):
                 blocked = True
                 break
             self.session.pushed(clock.now())
-        self._poll.unregister(self._tasks)
-        if blocked:
-            self._poll.register(self._tasks, lambda: None, zmq.POLLOUT)
+        self._tasks.wait_for_room(blocked)
 
     # -- messages -----------------------------------------------------------------------------------------------
 
     def _receive(self, message: FromSink) -> None:
         if isinstance(message, Welcome):
-            self._bind(message.loopback)
-            self.session.welcome(clock.now(), self._port)
+            self._receive_welcome(message)
             return
         if isinstance(message, Opened):
             self._begin_input(message)
         for order in self.session.receive(clock.now(), message):
-            if self._door.known_count(self._tasks) > order.living:
-                self._door.hang_up_on(self._tasks)
+            self._tasks.cut(order.living)
         if isinstance(message, Present):
-            self._gate.ask_again()
+            self._tasks.ask_again()
 
-    def _bind(self, loopback: str) -> None:
-        """Listen for workers: where the sink listens on this machine only, so does the ventilator."""
-        if self._port:
-            return
-        host = loopback or "*"
-        if self._farm is not None and self._options.port is None:
-            # Its only worker is told the port: nobody need know it.
-            self._port = sockets.bind(self._tasks, host, 0, "--port")
-        elif self._options.port is None:
-            self._port = sockets.bind(self._tasks, host, TASKS_PORT, "--port", MORE_TASKS_PORTS)
-            if self._port != TASKS_PORT:
-                log.info("port %d is in use: workers find this ventilator at port %d", TASKS_PORT, self._port)
-        else:
-            self._port = sockets.bind(self._tasks, host, self._options.port, "--port")
+    def _receive_welcome(self, welcome: Welcome) -> None:
+        port, options = 0, self._options
+        if options.relay is not RelayUse.always:
+            # Where the sink listens on this machine only, so does the ventilator.
+            port = self._tasks.listen(welcome.loopback or "*", options.port, self._farm is not None)
+        self.session.welcome(clock.now(), port, welcome.relay_port)
+        if self.session.route.relayed:
+            self._use_relay()
 
-    def _judge(self, domain: str, key: str, address: str, has_waited: bool) -> str | None:
-        admitted = self.session.admission.judge(key)
-        if admitted is None and not has_waited:
-            return None
-        self._door.showed_key(address)
-        return ADMITTED if admitted else REFUSED_FOR_NOW
+    def _use_relay(self) -> None:
+        self._tasks.use_relay(self._link.host, self.session.route.port, self._relay_is_up)
 
-    def _say_refused(self, domain: str, key: str, address: str) -> None:
-        log.debug("refused key %s... from %s for now: no worker is at the sink with it", key[:8], address)
+    def _relay_is_up(self, is_up: bool) -> None:
+        self.session.route.relay_is_up = is_up
 
 
 def log_line(line: LogLine) -> None:

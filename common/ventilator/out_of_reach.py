@@ -1,4 +1,4 @@
-"""Which workers cannot connect to this ventilator, and when that is said. No socket, no clock."""
+"""Which workers cannot connect to where their tasks come from, and when that is said. No socket, no clock."""
 
 from ..log_line import LogLine
 from ..plain_text import host_port
@@ -12,6 +12,9 @@ _WORDS: dict[Obstacle, str] = {
     "name": "that name has no address there: enrol those workers with the sink's address",
     "handshake": "something else answers there, or does not know their keys",
 }
+
+
+_RELAY_ADVICE = "let workers connect to that port of the sink's machine (firewall)"
 
 
 class OutOfReach:
@@ -30,17 +33,32 @@ class OutOfReach:
         if self.due_at is None:
             self.due_at = max(now + _GATHER_S, self._said_at + 2 * self._voice_s)
 
-    def tick(self, now: float) -> list[LogLine]:
-        """Say it, when that is due."""
+    def tick(self, now: float, relayed: bool) -> list[LogLine]:
+        """Say it, when that is due. `relayed`: the sink's relay is what they cannot reach."""
+        return [
+            LogLine("warning", f"{_who(workers)} cannot connect to the sink's relay at {where}: {_RELAY_ADVICE}")
+            if relayed
+            else LogLine("warning", f"{_who(workers)} cannot connect to this ventilator at {where}: {_WORDS[obstacle]}")
+            for where, obstacle, workers in self._due(now)
+        ]
+
+    def fallen_back(self, now: float) -> list[LogLine]:
+        """The same where it makes their tasks go another way: one line, and none when it is not due."""
+        found = self._due(now)
+        if not found:
+            return []
+        where, workers = found[0][0], [name for _, _, names in found for name in names]
+        way = "tasks go through the sink's relay from now on"
+        return [LogLine("warning", f"{_who(workers)} cannot connect to this ventilator at {where}: {way}")]
+
+    def _due(self, now: float) -> list[tuple[str, Obstacle, list[str]]]:
         if self.due_at is None or now < self.due_at:
             return []
         self._said_at, self.due_at = now, None
         found, self._workers = self._workers, {}
-        return [self._line(*at, list(workers)) for at, workers in found.items()]
+        return [(host_port(host, port), why, list(workers)) for (host, port, why), workers in found.items()]
 
-    def _line(self, host: str, port: int, obstacle: Obstacle, workers: list[str]) -> LogLine:
-        more = f" and {len(workers) - _NAMED_MAX} more" if len(workers) > _NAMED_MAX else ""
-        who = f"worker{'s' if len(workers) > 1 else ''} {', '.join(workers[:_NAMED_MAX])}{more}"
-        return LogLine(
-            "warning", f"{who} cannot connect to this ventilator at {host_port(host, port)}: {_WORDS[obstacle]}"
-        )
+
+def _who(workers: list[str]) -> str:
+    more = f" and {len(workers) - _NAMED_MAX} more" if len(workers) > _NAMED_MAX else ""
+    return f"worker{'s' if len(workers) > 1 else ''} {', '.join(workers[:_NAMED_MAX])}{more}"

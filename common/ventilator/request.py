@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..protocol.fields import ArgumentForm
 from .seen import SeenArguments
+from .settings import RelayUse
 from .summary import Workers
 
 
@@ -32,3 +33,5 @@ class JobRequest:
     """The input may have nothing new for long, which is not worth a word."""
     sink_away_max_s: float | None = None
     """How long to wait for a sink that is away; None: for ever."""
+    relay: RelayUse = RelayUse.auto
+    """When its tasks go through the sink's relay."""

@@ -12,8 +12,8 @@ from . import summary
 from .admission import CutLinks
 from .dialog import Dialog
 from .dispatch import Dispatch, Skip, Take
-from .out_of_reach import OutOfReach
 from .request import JobRequest
+from .route import Route
 from .settings import DispatchSettings
 from .summary import JobEnd, Standing
 from .wait_voice import WaitVoice
@@ -62,6 +62,11 @@ class InputVerified:
 
 
 @dataclass(frozen=True, slots=True)
+class UseRelay:
+    """Order to the shell: push to the sink's relay from now on."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionView:
     """What tests and the simulator look at, and nobody else."""
 
@@ -69,7 +74,7 @@ class SessionView:
     opened: Opened | None
 
 
-SessionOutput = Message | WantInput | InputVerified | LogLine | JobEnd
+SessionOutput = Message | WantInput | InputVerified | UseRelay | LogLine | JobEnd
 """Messages are for the sink. A `JobEnd` is the last output."""
 
 
@@ -96,7 +101,7 @@ class VentilatorSession:
         self._open_voice = WaitVoice(settings.timing.voice_s)
         self._crew_voice = WaitVoice(settings.timing.voice_s)
         self._input_voice = WaitVoice(settings.timing.voice_s)
-        self._out_of_reach = OutOfReach(settings.timing.voice_s)
+        self.route = Route(request.relay, settings.timing.voice_s)
         self._leaves_at: float | None = None
         """Set once the job is interrupted: then it ends, whatever still runs."""
         self._started_at = now
@@ -107,14 +112,18 @@ class VentilatorSession:
 
     # -- what comes ---------------------------------------------------------------------------------------------
 
-    def welcome(self, now: float, port: int) -> None:
-        """The sink welcomes us, for the first time or after it was away; workers connect to `port`."""
-        self._outputs += self._talk.welcome(now, port)
+    def welcome(self, now: float, port: int, relay_port: int) -> None:
+        """The sink welcomes us, for the first time or after it was away.
+
+        Workers connect to us at `port`; it is 0 where all goes through the relay, which listens at the other one.
+        """
+        self.route.welcome(port, relay_port)
+        self._outputs += self._talk.welcome(now, self.route.port, self.route.relayed)
 
     def receive(self, now: float, message: FromSink) -> list[CutLinks]:
         """Take a message of the sink; the answer is what to do before anything is pushed."""
         if isinstance(message, Unreachable):
-            self._out_of_reach.take(now, message)
+            self.route.unreachable(now, message)
             return []
         outputs = self._talk.receive(now, message)
         self._outputs += [output for output in outputs if not isinstance(output, CutLinks)]
@@ -237,7 +246,7 @@ class VentilatorSession:
             self._talk.deadline(),
             self._leaves_at,
             self._gives_up_at,
-            self._out_of_reach.due_at,
+            self.route.due_at,
             *(voice.due_at for voice in voices),
         )
         return min((instant for instant in instants if instant is not None), default=None)
@@ -323,7 +332,9 @@ class VentilatorSession:
     def _speak(self, now: float, sink_away: bool) -> None:
         """Say what the job waits for, while it waits for somebody."""
         rules, request = self._rules, self._request
-        self._outputs += self._out_of_reach.tick(now)
+        if lines := self.route.changed(now):
+            self._outputs += [*lines, UseRelay(), *self._talk.welcome(now, self.route.port, relayed=True)]
+        self._outputs += self.route.tick(now, rules.crew_count > 0 and not sink_away)
         if self._open_voice.is_due(now, not sink_away and not rules.caught_up):
             self._log("warning", f"waiting for the sink to open job {request.job}: its log says why it has not")
         if self._crew_voice.is_due(now, not sink_away and rules.caught_up and not rules.crew_count):

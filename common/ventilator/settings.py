@@ -1,8 +1,17 @@
 """The numbers that the ventilator's rules use."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ..protocol.settings import Timing
+
+
+class RelayUse(StrEnum):
+    """When tasks go through the sink's relay: once a worker cannot connect to the ventilator, always, or never."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from common.ventilator.inputs import Input, RangeInput, read_ahead, state_of
 from common.ventilator.request import JobRequest
 from common.ventilator.seen import SeenArguments
 from common.ventilator.session import DRAIN_S, InputVerified, SessionOutput, VentilatorSession, WantInput
-from common.ventilator.settings import DispatchSettings
+from common.ventilator.settings import DispatchSettings, RelayUse
 from common.ventilator.summary import JobEnd
 from common.worker.held_batch import HeldBatch
 from tests.simulation.role import INFINITY, POLL_S, Client
@@ -216,7 +216,13 @@ class Ventilator(Client):
             self.input = TrickleInput(*kind, self.world, farm.trickle_per_s)
         source = "a stream" if job.streams else "tasks"
         request = JobRequest(
-            job.name, job.function, source, job.retries_failed and not hasty, arguments="json", seen=seen
+            job.name,
+            job.function,
+            source,
+            job.retries_failed and not hasty,
+            arguments="json",
+            seen=seen,
+            relay=RelayUse.never,
         )
         self.session = VentilatorSession(self.world.now, settings, request)
         self.rules = self.session.inspect().rules
@@ -373,7 +379,7 @@ class Ventilator(Client):
                 }
             self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
-            self.session.welcome(now, self.port)
+            self.session.welcome(now, self.port, message.relay_port)
             return
         for order in self.session.receive(now, message):
             if len(self.pullers) > order.living:

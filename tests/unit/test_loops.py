@@ -55,9 +55,7 @@ def make() -> Iterator[Callable[[Input], Ventilator]]:
     yield _make
     for each in made:
         each._link.close()
-        each._door.close()
         each._tasks.close()
-        each._gate.close()
         each._context.term()
 
 
@@ -79,7 +77,7 @@ def _lines(path: Path, text: str) -> LinesInput:
 def _resumed(ventilator: Ventilator, count: int, digest: bytes, total: int | None) -> list[int]:
     """Let it resume a job of which task 0 is recorded; returns the tasks that it pushes from now on."""
     pushed: list[int] = []
-    ventilator._tasks.send = lambda frame, _: pushed.append(decode_batch(frame).first)  # type: ignore[method-assign,assignment,misc]
+    ventilator._tasks.push = lambda frame: pushed.append(decode_batch(frame).first) is None  # type: ignore[method-assign]
     ventilator._receive(Opened("job", "ledger", b"k" * 32, count, digest, total, 0, True, 0.0))
     ventilator._receive(Receipts("job", 0, 1, [(0, 1)], 1, 0.1, 1, 0, False))
     ventilator._receive(Crew([Member("ada", 4, 4, [], [])], [], [], 0))
@@ -169,7 +167,12 @@ def test_what_a_receipt_makes_room_for_is_pushed_before_the_next_question(
     ventilator: Ventilator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
-    monkeypatch.setattr(ventilator._tasks, "send", lambda frame, _: sent.append(f"task {decode_batch(frame).first}"))
+
+    def push(frame: bytes) -> bool:
+        sent.append(f"task {decode_batch(frame).first}")
+        return True
+
+    monkeypatch.setattr(ventilator._tasks, "push", push)
     monkeypatch.setattr(ventilator._link, "send", lambda message: sent.append(type(message).__name__))
     ventilator._receive(Opened("job", "ledger", b"k" * 32, 0, b"", None, 0, False, 0.0))
     ventilator._receive(Receipts("job", 0, 0, [], 0, 0.0, 0, 0, False))

@@ -9,7 +9,7 @@ def unreachable(worker: str, host: str = "192.0.2.7", obstacle: Obstacle = "sile
 
 
 def lines(made: OutOfReach, now: float) -> list[str]:
-    return [line.text for line in made.tick(now)]
+    return [line.text for line in made.tick(now, relayed=False)]
 
 
 def test_nothing_is_said_of_nobody() -> None:

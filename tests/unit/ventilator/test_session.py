@@ -29,14 +29,15 @@ from common.protocol.messages import (
     Receipts,
     Returned,
     Seen,
+    Unreachable,
 )
 from common.ventilator import summary
 from common.ventilator.appended_input import AppendedInput
 from common.ventilator.inputs import read_ahead, state_of
 from common.ventilator.request import JobRequest
 from common.ventilator.seen import SeenArguments
-from common.ventilator.session import DRAIN_S, InputVerified, SessionOutput, VentilatorSession, WantInput
-from common.ventilator.settings import DispatchSettings
+from common.ventilator.session import DRAIN_S, InputVerified, SessionOutput, UseRelay, VentilatorSession, WantInput
+from common.ventilator.settings import DispatchSettings, RelayUse
 from common.ventilator.summary import JobEnd, Workers, no_worker_yet
 
 SETTINGS = DispatchSettings(batch_tasks=1)
@@ -107,7 +108,7 @@ class Scene:
         self.outputs: list[SessionOutput] = []
         self.said: list[tuple[float, str]] = []
         """When which line was logged."""
-        self.session.welcome(self.now, 5557)
+        self.session.welcome(self.now, 0 if request.relay is RelayUse.always else 5557, 5556)
 
     def turn(self, *messages: FromSink) -> list[SessionOutput]:
         """What a shell does in a turn; returns what was to be performed."""
@@ -787,3 +788,30 @@ def test_a_job_gives_a_sink_up_that_is_away_for_too_long() -> None:
     scene.after(1_000)
     assert scene.error().startswith("the sink was away for 1 min 00 s; what is recorded of job job is in its ledger")
     assert scene.now - began == pytest.approx(60)
+
+
+# -- the way that tasks go ----------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_cannot_connect_makes_tasks_go_through_the_relay() -> None:
+    scene = Scene(Tasks(5))
+    scene.open(opened())
+    before = list(scene.pushed)
+    scene.turn(Unreachable("job", "ada", "192.0.2.7", 5557, "silence"))
+    scene.now += 1.0
+    outputs = scene.turn()
+    [reopened] = [output for output in outputs if isinstance(output, Open)]
+    assert (reopened.relay, reopened.reopens, reopened.port) == (True, True, 5556)
+    assert [type(output) for output in outputs].count(UseRelay) == 1
+    assert scene.session.route.relayed
+    assert before == scene.pushed, "what was pushed before is left to its lease"
+    scene.turn(opened(resumed=True), scene.receipts([0, 1]), CREW)
+    assert scene.pushed == [0, 1, 2, 3]
+    scene.session.welcome(scene.now, 5557, 6000)
+    assert [(each.relay, each.port) for each in scene.turn() if isinstance(each, Open)] == [(True, 6000)]
+
+
+def test_a_ventilator_that_listens_nowhere_says_so_when_it_opens_its_job() -> None:
+    scene = Scene(Tasks(5), relay=RelayUse.always)
+    [first] = [output for output in scene.turn() if isinstance(output, Open)]
+    assert (first.relay, first.reopens, first.port) == (True, False, 5556)
