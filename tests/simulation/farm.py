@@ -6,6 +6,7 @@ from common.protocol.codec import encode
 from common.protocol.messages import PROTOCOL_VERSION, Cancel, Goodbye, Hello
 from common.protocol.users import VENTILATOR, User
 from tests.simulation.plan import STORMS, Plan
+from tests.simulation.relay_role import Relay
 from tests.simulation.role import SPINS_MAX, STRUCK, WORKERS, Client
 from tests.simulation.sink_role import Sink
 from tests.simulation.truth import SLOWNESS_MAX, Disk, JobTruth
@@ -57,9 +58,11 @@ class Farm:
         """Of all ventilators: batches, bytes of their arguments, and entries of the machine's other collections."""
         self._everyone: dict[str, Worker] = {}
         self._gone_at: dict[str, float] = {}
-        self._listening: dict[int, Ventilator] = {}
+        self._listening: dict[int, Ventilator | Relay] = {}
         self._ports = {job.name: 5000 + 100 * number for number, job in enumerate(self.jobs)}
         self._started = 0
+        self._specialists: set[str] = set()
+        """Workers that expose one of the functions that are asked for; when all is calm they leave."""
         self._strangers: set[str] = set()
         """Workers that expose what nobody asks for."""
         self.start_sink()
@@ -127,7 +130,7 @@ class Farm:
             worker.slowness = 1.0
             if worker.user.key not in self.roster:
                 self.kill_worker(worker)
-            elif worker.liar:
+            elif worker.liar or worker.name in self._specialists:
                 worker.happen(worker.leave, 1.0)
         for job in self.jobs:
             if job.name not in self.ventilators:
@@ -178,11 +181,14 @@ class Farm:
         self._started += 1
         self.disk.restart()
         self.sink = Sink(self, f"sink{self._started}")
+        self._listening[Relay.port] = self.sink.relay
         self.world.note(self.sink.name, "starts")
         for client in self._clients():
             client.call()
         for worker in self.workers.values():
             self.world.after(worker.dice.uniform(0.01, 0.6), worker.call_results)
+            if worker.wants(Relay.port):
+                self.connect_tasks(worker, Relay.port)
 
     def kill_sink(self) -> None:
         """SIGKILL: what was not committed is gone."""
@@ -191,6 +197,8 @@ class Farm:
             return
         self.world.note(sink.name, "is killed")
         sink.alive = False
+        self._listening.pop(Relay.port)
+        sink.relay.kill()
         for client in self._clients():
             client.cut(lose=True)
         for worker in self.workers.values():
@@ -252,6 +260,8 @@ class Farm:
         self.peak_other = max(self.peak_other, ventilator.other_max)
         for _, channel in ventilator.pullers:
             channel.close(self.dice.random() < 0.5)
+        if ventilator.relay is not None:
+            ventilator.relay.close(self.world.dice(f"{ventilator.name} leaves").random() < 0.5)
         self.ventilators.pop(ventilator.job.name)
         self._listening.pop(ventilator.port)
 
@@ -263,6 +273,10 @@ class Farm:
         if STRUCK.key in self.roster:
             worker.user = worker.dice.choice([WORKERS, STRUCK, STRUCK])
             worker.thief = worker.user is STRUCK and worker.dice.random() < 0.5
+        dice = self.world.dice(f"{worker.name} is special")
+        if self.calm_at is None and len(worker.functions) > 1 and dice.random() < self.plan.specialists:
+            worker.functions = [dice.choice(worker.functions)]
+            self._specialists.add(worker.name)
         self.world.note(worker.name, "starts", f"{slots} slots, prefetch {prefetch}{', returns all' * liar}")
         self.workers[worker.name] = self._everyone[worker.name] = worker
         worker.call()
@@ -293,7 +307,8 @@ class Farm:
             self.world.after(2.0, self._keep_crew)
 
     def _keep_crew(self) -> None:
-        useful = [worker for worker in self.workers.values() if not worker.liar and worker.name not in self._strangers]
+        others = self._strangers | self._specialists
+        useful = [worker for worker in self.workers.values() if not worker.liar and worker.name not in others]
         for _ in range(self.plan.worker_count - len(useful)):
             self.start_worker()
 
@@ -343,23 +358,38 @@ class Farm:
             self.world.at(worker.stalled_until, self._connect_tasks, worker, port)
             return
         ventilator = self._listening.get(port)
-        if ventilator is not None:
+        if isinstance(ventilator, Relay):
+            if worker.wants(port) and ventilator.admits(worker) and not _pulls(worker, ventilator):
+                self._pull(worker, ventilator)
+                ventilator.give()
+        elif ventilator is not None and not (ventilator.job.is_behind_wall and worker.is_outside):
             self.admit(worker, ventilator)
 
     def admit(self, worker: Worker, ventilator: Ventilator) -> None:
         """The ventilator's gate: it lets the worker in, or has it wait, or refuses it for good."""
-        if not worker.wants(ventilator.port) or any(each is worker for each, _ in ventilator.pullers):
+        if not worker.wants(ventilator.port) or _pulls(worker, ventilator):
             return
         admitted = ventilator.session.admission.judge(worker.user.key)
         if admitted is None:
             ventilator.waiting.append(worker)
         if not admitted:
             return
-        name = f"{ventilator.name} tasks {worker.name} {self.world.now}"
-        channel = _tasks_channel(self.world, name, worker)
-        ventilator.pullers.append((worker, channel))
+        self._pull(worker, ventilator)
         ventilator.happen(_nothing)
-        worker.happen(worker.tasks_connected, ventilator.port)
+
+    def _pull(self, worker: Worker, pushes: Ventilator | Relay) -> None:
+        name = f"{pushes.name} tasks {worker.name} {self.world.now}"
+        pushes.pullers.append((worker, _tasks_channel(self.world, name, worker)))
+        worker.happen(worker.tasks_connected, pushes.port)
+
+    def connect_relay(self, ventilator: Ventilator) -> None:
+        """A ventilator's PUSH connects to the relay, if it is there."""
+        self.world.after(ventilator.dice.uniform(0.003, 0.3), self._connect_relay, ventilator)
+
+    def _connect_relay(self, ventilator: Ventilator) -> None:
+        if ventilator.alive and ventilator.relay is None and self.sink is not None:
+            self.sink.relay.connect(ventilator)
+            ventilator.happen(_nothing)
 
     def cut_links(self, ventilator: Ventilator) -> None:
         """Everybody connects anew, and what was on its way is lost."""
@@ -526,6 +556,10 @@ class Farm:
 
 def _nothing() -> None:
     """A writable socket wakes its loop."""
+
+
+def _pulls(worker: Worker, pushes: Ventilator | Relay) -> bool:
+    return any(each is worker for each, _ in pushes.pullers)
 
 
 def _tasks_channel(world: World, name: str, worker: Worker) -> Channel:

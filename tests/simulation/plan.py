@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from common.protocol.settings import Timing
+from common.ventilator.settings import RelayUse
 from tests.simulation.truth import JobTruth, tasks
 from tests.simulation.world import CALM, Weather, World
 
@@ -54,6 +55,8 @@ class Plan:
     """In this share of the starts of a ventilator the input is another one, or has got a bad line."""
     crew_at: float = 0.0
     """When the workers are started, if one was there before them that exposes another function."""
+    specialists: float = 0.0
+    """The share of workers that expose one of two functions; through the relay they get batches of the other one."""
     leavers: float = 0.0
     """The share of workers that were told when to leave: when idle, or after some time."""
 
@@ -67,13 +70,15 @@ class Plan:
         does_at = operator.uniform(1.0, 8.0)
         timeouts, drains = world.dice("timeout"), world.dice("upgrade")
         inputs = world.dice("input")
-        appends, again = world.dice("append"), world.dice("append again")
+        appends, again, ways = world.dice("append"), world.dice("append again"), world.dice("relay")
         patience = timeouts.choice([0.5, 2.0, 5.0]) if timeouts.random() < 0.2 else None
         drain_at = drains.uniform(1, 10) if drains.random() < 0.15 else None
         kind = dice.choices(["small", "large", "slow"], [84, 1, 15])[0]
         return cls(
             jobs=[
-                _perhaps_appended(appends, again, _job(dice, number, kind, copies, patience, inputs))
+                _perhaps_relayed(
+                    ways, _perhaps_appended(appends, again, _job(dice, number, kind, copies, patience, inputs))
+                )
                 for number in range(dice.choice([1, 1, 1, 2]))
             ],
             worker_count=dice.randint(4, 8) if kind == "large" else dice.randint(1, 3),
@@ -92,6 +97,7 @@ class Plan:
             drain_grace_s=drains.choice([0.0, 0.3, 3.0]),
             mistakes=0.05,
             crew_at=inputs.choice([5.0, 20.0]) if inputs.random() < 0.05 else 0.0,
+            specialists=ways.choice([0.0, 0.5]),
             leavers=world.dice("leavers").choice([0.0, 0.0, 0.0, 0.7]),
         )
 
@@ -100,6 +106,13 @@ def _perhaps_appended(dice: Random, again: Random, job: JobTruth) -> JobTruth:
     if dice.random() < 0.2 and not job.streams:
         job.first_count = dice.randrange(len(job.tasks) + 1)
         job.appended_reruns = again.choice([0, 0, 1])
+    return job
+
+
+def _perhaps_relayed(dice: Random, job: JobTruth) -> JobTruth:
+    """From the start, or from when a worker says that it cannot connect to its ventilator."""
+    job.relay = dice.choices(list(RelayUse), [20, 20, 60])[0]
+    job.is_behind_wall = job.relay is RelayUse.auto
     return job
 
 

@@ -16,7 +16,7 @@ from common.protocol.messages import Cancel, Halt, Mark
 from common.sink import job_rules
 from common.sink.collector import Collector
 from common.sink.jobs import Jobs
-from common.sink.registry import Registry
+from common.sink.registry import OpenJob, Registry
 from common.sink.sqlite_ledger import Ledger
 from common.ventilator import session, speculation, summary
 from common.ventilator.admission import Admission
@@ -27,7 +27,9 @@ from common.ventilator.earlier_run import EarlierRun
 from common.ventilator.flights import Flight, Flights
 from common.ventilator.holders import Holders
 from common.ventilator.retries import Retry
+from common.ventilator.route import Route
 from common.ventilator.session import VentilatorSession
+from common.ventilator.settings import RelayUse
 from common.ventilator.speculation import Speculation
 from common.ventilator.wait_voice import WaitVoice
 from common.worker.capacity import Capacity
@@ -138,6 +140,17 @@ def draining(plan: Plan) -> Plan:
     tasks = [Task(1.0), Task(1.0), Task(1.0), Task(8.0)] * 10
     jobs = [replace(job, tasks=tasks, batch_tasks=1) for job in plan.jobs]
     return replace(plan, jobs=jobs, worker_count=3, slots_max=4, prefetch_max=4, drain_at=4.0, drain_grace_s=3.0)
+
+
+def relayed(plan: Plan) -> Plan:
+    """All tasks go through the relay."""
+    return replace(plan, jobs=[replace(job, relay=RelayUse.always) for job in plan.jobs])
+
+
+def behind_a_wall(plan: Plan) -> Plan:
+    """Some workers cannot connect to ventilators."""
+    jobs = [replace(job, relay=RelayUse.auto, is_behind_wall=True) for job in plan.jobs]
+    return replace(plan, jobs=jobs, worker_count=1)
 
 
 def told_when(plan: Plan) -> Plan:
@@ -855,3 +868,35 @@ def a_signal_to_the_group_is_a_tasks_fault(patch: Patch) -> None:
 def a_job_is_appended_to_once_its_total_is_known(patch: Patch) -> None:
     """Tasks are appended to a job of which every task is recorded, and to no other."""
     patch.setattr(job_rules, "is_complete", lambda job: job.total is not None)
+
+
+# -- the relay --------------------------------------------------------------------------------------------------
+
+
+@plant("does not converge", relayed)
+def workers_look_for_a_relayed_job_at_its_ventilator(patch: Patch) -> None:
+    """The place of a job whose tasks go through the relay is the sink's."""
+    place = OpenJob.place
+
+    def straight(open_job: OpenJob, settings: Any) -> Any:
+        return place(replace(open_job, relayed=False), settings)
+
+    patch.setattr(OpenJob, "place", straight)
+
+
+@plant("does not converge", behind_a_wall)
+def a_ventilator_that_nobody_can_reach_stays_where_it_is(patch: Patch) -> None:
+    """A ventilator that workers cannot connect to goes over to the relay."""
+    patch.setattr(Route, "unreachable", lambda *_: None)
+
+
+@plant("does not converge", behind_a_wall)
+def the_way_is_changed_in_silence(patch: Patch) -> None:
+    """A ventilator that goes over to the relay opens its job again, so that workers follow."""
+    changed = Route.changed
+
+    def silent(route: Route, now: float) -> list[Any]:
+        changed(route, now)
+        return []
+
+    patch.setattr(Route, "changed", silent)

@@ -9,8 +9,9 @@ from common.errors import ProtocolError
 from common.protocol.codec import decode_outcomes, decode_results, decode_to_sink, encode
 from common.protocol.messages import Beat, Crew, Message, Open, Opened, Recall, Receipts, Recorded
 from common.sink.collector import Collector
-from common.sink.outputs import Output, Send
+from common.sink.outputs import CutOff, Output, Send
 from common.sink.settings import CollectorSettings
+from tests.simulation.relay_role import Relay
 from tests.simulation.role import Connection, Role
 from tests.simulation.truth import Crash, Disk
 
@@ -28,6 +29,7 @@ class Sink(Role):
         settings = CollectorSettings(timing=farm.timing, receipts_page=farm.receipts_page)
         self.rules = Collector(farm.world.now, settings, self.disk, name, farm.roster)
         self._roster = farm.roster
+        self.relay = Relay(farm, self)
         self._turn_at: float | None = None
         self._beats: dict[str, Any] = {}
         self._came: dict[tuple[str, int], Any] = {}
@@ -62,6 +64,7 @@ class Sink(Role):
     def roster_changed(self) -> None:
         """The key folder has changed, and it has looked."""
         self._roster = self.farm.roster
+        self.relay.drop_pullers()
         self.perform(self.rules.roster_changed(self.world.now, self._roster))
 
     def take(self, action: Callable[..., None], *arguments: Any) -> None:
@@ -99,6 +102,9 @@ class Sink(Role):
     def perform(self, outputs: Iterable[Output]) -> None:
         """Send and check."""
         for output in outputs:
+            if isinstance(output, CutOff):
+                self.relay.cut(output.living)
+                continue
             if not isinstance(output, Send):
                 self.world.note(self.name, "says", output.text)
                 continue

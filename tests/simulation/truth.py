@@ -10,6 +10,7 @@ from common.protocol.messages import Mark
 from common.sink.rows import RowSet
 from common.sink.sqlite_ledger import Ledger
 from common.sink.store import DigestPage, Job, LedgerStuck, Page, Written
+from common.ventilator.settings import RelayUse
 from tests.simulation.world import World
 
 SLOWNESS_MAX = 10.0
@@ -61,6 +62,10 @@ class JobTruth:
     """It is now."""
     appended_reruns: int = 0
     """How many times the failed tasks of the appended input are run again when it is done."""
+    relay: RelayUse = RelayUse.never
+    """When its tasks go through the sink's relay."""
+    is_behind_wall: bool = False
+    """Some workers cannot connect to its ventilator."""
     bases: set[int] = field(default_factory=lambda: {0})
     """The attempts that its runs have counted from."""
     losses: Counter[int] = field(default_factory=Counter)

@@ -34,7 +34,7 @@ from common.ventilator.flights import Flight, State
 from common.ventilator.inputs import Input, RangeInput, read_ahead, state_of
 from common.ventilator.request import JobRequest
 from common.ventilator.seen import SeenArguments
-from common.ventilator.session import DRAIN_S, InputVerified, SessionOutput, VentilatorSession, WantInput
+from common.ventilator.session import DRAIN_S, InputVerified, SessionOutput, UseRelay, VentilatorSession, WantInput
 from common.ventilator.settings import DispatchSettings, RelayUse
 from common.ventilator.summary import JobEnd
 from common.worker.held_batch import HeldBatch
@@ -222,7 +222,7 @@ class Ventilator(Client):
             job.retries_failed and not hasty,
             arguments="json",
             seen=seen,
-            relay=RelayUse.never,
+            relay=job.relay,
         )
         self.session = VentilatorSession(self.world.now, settings, request)
         self.rules = self.session.inspect().rules
@@ -232,6 +232,8 @@ class Ventilator(Client):
         self.flights_max = 0
         self.payload_max = 0
         self.other_max = 0
+        self.relay: Channel | None = None
+        """To the sink's relay, while that is there."""
         self.waiting: list[Worker] = []
         """They connect, and it is not known yet whether they may."""
         self._crew: dict[str, Said] = {}
@@ -288,6 +290,8 @@ class Ventilator(Client):
                 self.input.was_wanted |= output.wanted
         elif isinstance(output, LogLine):
             self.world.note(self.name, "says", output.text)
+        elif isinstance(output, UseRelay):
+            self.farm.connect_relay(self)
         elif not isinstance(output, JobEnd | InputVerified):
             self._check_message(output)
             self.send(output)
@@ -319,13 +323,17 @@ class Ventilator(Client):
 
     def _push(self) -> None:
         in_flight_count = -1
-        while (batch := self.session.next_push(self.world.now)) is not None and self.pullers:
+        relayed = self.session.route.relayed
+        connected = self.relay is not None if relayed else bool(self.pullers)
+        while connected and (batch := self.session.next_push(self.world.now)) is not None:
             if in_flight_count != self.rules.in_flight_count:
                 in_flight_count = sum((flight.state is State.PUSHED) + flight.is_copied for flight in self.flights())
             self._check_push(batch, in_flight_count)
-            self.pullers.rotate(-1)
-            worker, channel = self.pullers[-1]
-            self.world.note(self.name, f"-> {worker.name}", _said(batch))
+            if not relayed:
+                self.pullers.rotate(-1)
+            name, channel = ("relay", self.relay) if relayed else (self.pullers[-1][0].name, self.pullers[-1][1])
+            assert channel is not None
+            self.world.note(self.name, f"-> {name}", _said(batch))
             channel.send(encode(batch))
             self.session.pushed(self.world.now)
             in_flight_count += 1
@@ -379,10 +387,12 @@ class Ventilator(Client):
                 }
             self._came_back.update(task for first, count, _ in message.batches for task in range(first, first + count))
         if isinstance(message, Welcome):
-            self.session.welcome(now, self.port, message.relay_port)
+            self.session.welcome(now, 0 if self.job.relay is RelayUse.always else self.port, message.relay_port)
+            if self.session.route.relayed:
+                self.farm.connect_relay(self)
             return
         for order in self.session.receive(now, message):
-            if len(self.pullers) > order.living:
+            if len(self.pullers) > order.living and not self.session.route.relayed:
                 self.farm.cut_links(self)
         if isinstance(message, Present):
             waiting, self.waiting = self.waiting, []

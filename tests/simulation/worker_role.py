@@ -84,6 +84,8 @@ class Worker(Client):
         self.started: set[tuple[str, int]] = set()
         """Tasks that have begun to run here, or were said to, and whose batch was alone with them."""
         self.functions = sorted({job.function for job in farm.jobs})
+        self.is_outside = farm.world.dice(f"{name} is outside").random() < 0.5
+        """It cannot connect to ventilators behind a wall."""
         self._results: Channel | None = None
         self._queue: list[bytes] = []
         self._unreceipted: dict[int, tuple[str, int]] = {}
