@@ -182,6 +182,10 @@ class Disk:
 
     # -- what Collector needs ----------------------------------------------------------------------------------
 
+    def tidy(self) -> bool:
+        """Remove rows of jobs that were forgotten: there are none."""
+        return self.ledger.tidy()
+
     @property
     def id(self) -> str:
         """The ledger's name."""
