@@ -12,6 +12,7 @@ SUMMARIES = {
     "sink": "Collect the results of all jobs; look after results and keys.",
     "worker": "Run tasks in child processes on this machine.",
     "ventilator": "Run a function for every task of an input.",
+    "web": "Serve a page that shows jobs, crew and failures.",
 }
 app = console.application()
 

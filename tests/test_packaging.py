@@ -57,6 +57,9 @@ def test_the_wheel_brings_its_commands_and_no_module_that_a_user_could_want(site
     info = f"tradewind-{__version__}.dist-info"
     assert sorted(path.name for path in site.iterdir()) == ["bin", "tradewind", info]
     assert sorted(path.name for path in (site / "bin").iterdir()) == sorted(COMMANDS)
+    web = site / "tradewind" / "web"
+    assert {path.name for path in (web / "static").iterdir()} >= {"page.css", "page.js", "uplot-LICENSE.txt"}
+    assert (web / "templates" / "overview.html").is_file()
 
 
 def test_the_package_is_imported_beside_modules_with_our_names(installed: Installed) -> None:
@@ -113,7 +116,7 @@ def test_a_command_imports_only_what_it_needs(installed: Installed) -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("tradewind ", ["sink", "worker", "ventilator"]),
+        ("tradewind ", ["sink", "worker", "ventilator", "web"]),
         ("tradewind wor", ["worker"]),
         ("tradewind worker --sl", ["--slots"]),
         ("tradewind sink re", ["results", "revoke"]),

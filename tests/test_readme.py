@@ -24,7 +24,7 @@ COMMANDS = {
     name: typer.main.get_command(app)
     for name, app in (("sink", sink_app), ("worker", worker_app), ("ventilator", ventilator_app))
 }
-FOREIGN = {"make", "pip", "python", "scp", "find", "head", "mkfifo", "sqlite3", "tail", "tradewind"}
+FOREIGN = {"make", "pip", "python", "scp", "find", "head", "mkfifo", "sqlite3", "tail", "ssh", "tradewind"}
 
 
 def blocks(page: Path, heading: str, language: str = "sh") -> list[str]:
@@ -40,6 +40,8 @@ def typed(line: str) -> list[str]:
     if words[:1] == [".venv/bin/python"]:
         assert (TOP / words[1]).is_file(), line
         return [words[1].removesuffix(".py"), *words[2:]]
+    if words[:2] == ["tradewind", "web"]:
+        return ["sink", *words[1:]]
     return words[1:] if words[:1] == ["tradewind"] and len(words) > 1 and words[1] in COMMANDS else words
 
 

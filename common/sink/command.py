@@ -19,6 +19,7 @@ from ..help_page import ARGUMENTS, CONNECTION, FILES, PRINT, Group
 from ..log_writer import LogFormat
 from ..protocol.settings import CONTROL_PORT, RESULTS_PORT
 from ..protocol.users import OBSERVER, VENTILATOR, WORKER
+from ..web.command import web
 from .result_formats import Format, misuse
 
 if TYPE_CHECKING:
@@ -389,6 +390,9 @@ def revoke(name: Name, keys: options.Keys = DEFAULT_KEYS) -> None:
 
     user = KeyFolder(keys).made().revoke(name)
     print(f"{user.role} {name} is revoked")
+
+
+app.command(**console.look())(web)
 
 
 def main() -> None:

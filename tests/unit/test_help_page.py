@@ -77,6 +77,7 @@ def test_the_first_line_of_each_page(capsys: pytest.CaptureFixture[str]) -> None
         "sink enrol": "Usage: sink enrol [OPTIONS] ROLE NAME",
         "sink roster": "Usage: sink roster [OPTIONS]",
         "sink revoke": "Usage: sink revoke [OPTIONS] NAME",
+        "sink web": "Usage: sink web [OPTIONS]",
         "worker": "Usage: worker [OPTIONS] MODULE...",
         "ventilator": "Usage: ventilator [OPTIONS] [MODULE:FUNCTION] [INPUT]",
     }

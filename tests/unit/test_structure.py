@@ -15,10 +15,12 @@ MAY_IMPORT = {
     "transport": {"", "protocol"},
     "ventilator": {"", "protocol", "transport"},
     "worker": {"", "protocol", "transport"},
-    "sink": {"", "protocol", "transport"},
+    # Of the page only its command line, for `sink.py web`.
+    "sink": {"", "protocol", "transport", "web"},
+    "web": {"", "protocol", "transport", "sink"},
     "farm": {"", "protocol", "transport", "ventilator", "sink"},
 }
-"""By folder of common/; the files beside the folders are "". No role imports another one; `farm` is not a role."""
+"""By folder of common/; the files beside the folders are "". No role imports another one; `farm` and `web` are none."""
 SHELL = {
     *("__main__", "command", "console", "descriptors", "help_page", "log_writer", "options", "own_process"),
     *(
@@ -45,6 +47,7 @@ SHELL = {
         for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores", "edits")
     ),
     *(f"sink.{name}" for name in ("command", "loop", "key_folder", "relay", "roster_watch", "tables", "status_screen")),
+    *(f"web.{name}" for name in ("app", "books", "command", "metrics", "observer", "render", "server", "token_file")),
     *(f"sink.{name}" for name in ("sqlite_care", "forget_command")),
     *(
         f"sink.{name}"
