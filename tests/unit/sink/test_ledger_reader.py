@@ -223,3 +223,22 @@ def test_an_error_of_sqlite_gets_the_advice_that_helps(tmp_path: Path) -> None:
     (tmp_path / "damaged.db").write_bytes(b"x" * 8192)
     with pytest.raises(OperatorError, match="restore it from a copy"):
         LedgerReader(str(tmp_path / "damaged.db"))
+
+
+def test_what_a_page_needs_of_a_large_job_is_found_without_reading_all_of_it(path: str) -> None:
+    ledger = Ledger(path)
+    ledger.open_job("job", "tasks:square", "lines of text")
+    for first in range(0, 100_000, 1_000):
+        errors = {7: "no"} if first == 50_000 else None
+        ledger.commit([record([1] * 1_000, first, errors=errors)], [])
+    ledger.close()
+    reader = LedgerReader(path)
+    steps: list[int] = []
+    reader._db.set_progress_handler(lambda: steps.append(1), 100)
+    assert len(reader.sample(1, 100)) == 100
+    assert [row.task for row in reader.page(1, -1, 20, failed=True)] == [50_007]
+    assert [row.task for row in reader.page(1, 70_000, 2, failed=False)] == [70_001, 70_002]
+    assert sum(count for _, count in reader.history(1, 0, 1_000).points) == 100_000
+    reader.position_before(0)
+    assert len(steps) * 100 < 50_000, "in steps of SQLite, of which each row takes several"
+    reader.close()
