@@ -11,12 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.progress import Progress
 
 import common
 from common.farm.bell import Bell
+from common.protocol.messages import Query, Report
+from common.transport.link_pool import LinkPool
+from common.transport.sink_link import SinkLink
 from tests.conftest import TOP, Pipeline, start, wait_until
 
 MODULE = """
@@ -343,6 +347,32 @@ def test_jobs_one_after_another_leave_nothing(farm: common.Farm) -> None:
     after = size()
     assert after[0] <= before[0] + 2
     assert after[1] <= before[1] + 1
+
+
+def test_short_jobs_share_a_connection_and_one_that_was_cancelled_takes_its_own_along(
+    farm: common.Farm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[LinkPool] = []
+
+    def make(pool: LinkPool, *args: Any) -> SinkLink:
+        made.append(pool)
+        return make_link(pool, *args)
+
+    make_link = LinkPool.make
+    monkeypatch.setattr(LinkPool, "make", make)
+    for n in range(20):
+        assert list(farm.map("squares:square", [n])) == [n * n]
+    # One that has rested for seconds is closed.
+    assert len(made) < 10
+    wait_until(lambda: not farm._ask(Query(), Report).jobs, "the sink has no open job")
+    job = farm.map("squares:waits_for", [str(tmp_path / "gate")])
+    assert job._run is not None
+    wait_until(lambda: job._run._link.link is not None, "it has a link")
+    its_own = job._run._link.link
+    job.cancel()
+    assert job._run.wait(30)
+    assert all(link is not its_own for link, _ in farm._links._idle)
+    assert list(farm.map("squares:square", [3])) == [9]
 
 
 def _use(farm: common.Farm, said: "multiprocessing.connection.Connection") -> None:  # type: ignore[name-defined]

@@ -20,6 +20,7 @@ from ..sink.remote_reader import RemoteReader
 from ..sink.store import JobSummary
 from ..transport import clock
 from ..transport.key_files import Certificate, load_pair
+from ..transport.link_pool import JobLink, LinkPool
 from ..transport.sink_talk import SinkTalk
 from ..ventilator.loop import VentilatorOptions
 from ..ventilator.settings import RelayUse
@@ -80,6 +81,7 @@ class Farm:
         self._private = private
         self._pid = os.getpid()
         self._talks = TalkPool(self._talk)
+        self._links = LinkPool()
         self._pace = StartPace()
         self._lock = threading.Lock()
         self._runs: dict[str, tuple[JobRun, bool]] = {}
@@ -243,6 +245,7 @@ class Farm:
                 self._halt_all(_EXIT_S)
         finally:
             self._talks.close()
+            self._links.close()
             if self._private is not None:
                 self._private.close()
 
@@ -288,7 +291,7 @@ class Farm:
         run = JobRun(
             run_options,
             opened,
-            certificate,
+            JobLink(self._links, certificate, self._sink),
             lambda: self._check_processes(found.exposed),
             progress_of(options.get("progress"), name),
         )
@@ -297,7 +300,7 @@ class Farm:
             self._check_new(name)
             self._runs = {each: pair for each, pair in self._runs.items() if not pair[0].has_ended}
             self._runs[name] = run, not lives_with_us
-        run.start(self._pace.delay_s(clock.now()))
+        run.start(self._pace)
         return self._view(name, run, options, options.get("job") is not None, lives_with_us)
 
     def _check_new(self, name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..errors import ExitCode, OperatorError
 from ..transport import clock, polling, sink_link
-from ..transport.key_files import Certificate
+from ..transport.link_pool import JobLink
 from ..ventilator import loop
 from ..ventilator.inputs import Input
 from ..ventilator.loop import Ventilator, VentilatorOptions
@@ -15,6 +15,7 @@ from .arguments import ArgumentsInput
 from .bell import Bell, StopBell
 from .errors import Halted, TradewindError, for_program
 from .progress_bar import ProgressBar
+from .start_pace import StartPace
 from .words import in_program
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class JobRun:
         self,
         options: VentilatorOptions,
         opened: Input,
-        certificate: Certificate,
+        link: JobLink,
         check: Callable[[], None],
         progress: Callable[[Standing], None] | None,
     ) -> None:
@@ -54,7 +55,7 @@ class JobRun:
         """Why it ended before its end; as the user's program gets it."""
         self._options = options
         self._input = opened
-        self._certificate = certificate
+        self._link = link
         self._check = check
         self._bar = progress if isinstance(progress, ProgressBar) else None
         self._progress = progress
@@ -69,8 +70,9 @@ class JobRun:
         self._bells: list[Bell] = []
         self._halted = threading.Event()
 
-    def start(self, delay_s: float = 0.0) -> None:
-        """Begin, after a delay."""
+    def start(self, pace: StartPace) -> None:
+        """Begin, after a delay where it must connect to the sink anew."""
+        delay_s = 0.0 if self._link.reserve() else pace.delay_s(clock.now())
         if self._bar is not None:
             self._bar.start()
         threading.Thread(target=self._work, args=(delay_s,), name=f"{_THREAD}{self.job}"[:60], daemon=True).start()
@@ -124,7 +126,8 @@ class JobRun:
                 self._input.start()
             poll = polling.Poll()
             poll.register(self._stop, lambda: None)
-            self._ventilator = Ventilator(self._options, self._input, self._certificate, poll, self._stop, None, self)
+            given = self._options, self._input, self._link.certificate
+            self._ventilator = Ventilator(*given, poll, self._stop, None, self, self._link.get())
             self._end(self._ventilator.run())
         except TradewindError as error:
             self.error = error
@@ -138,6 +141,7 @@ class JobRun:
             self._leave()
 
     def _end(self, end: JobEnd) -> None:
+        self._link.is_clean = end.error is None
         for line in end.lines:
             log.debug("%s", line.text)
         if end.error is not None:
@@ -147,7 +151,7 @@ class JobRun:
             self.error = Halted(halted(self.job, self.standing))
 
     def _for_program(self, error: OperatorError) -> TradewindError:
-        return for_program(error, self.job, self._options.sink or self._certificate.sink)
+        return for_program(error, self.job, self._options.sink or self._link.certificate.sink)
 
     def _is_verified(self) -> bool:
         # What a range is, the sink checks by its name.
@@ -158,6 +162,7 @@ class JobRun:
 
     def _leave(self) -> None:
         self._ventilator = None
+        self._link.give_back()
         # No more is asked of it, and it may hold much.
         self._input.leave(False)
         self._stop.close()

@@ -1,4 +1,4 @@
-"""How fast a program begins jobs. Each one connects to the sink, which takes 2,000 connections of a key a minute."""
+"""How fast a program begins jobs that connect to the sink, which takes 2,000 connections of a key a minute."""
 
 from collections import deque
 

@@ -69,6 +69,12 @@ class Handshake:
         """From now on the sink has another address."""
         self._address = address
 
+    def leave(self) -> None:
+        """The sink was told goodbye. It is greeted anew at the next `tick`."""
+        self.joined = False
+        self._greet_at = float("-inf")
+        self._voice_at = None
+
     def event(self, now: float, event: LinkEvent) -> list[Output]:
         """Take what the monitor has seen."""
         self._nameless = event is LinkEvent.NO_SUCH_NAME

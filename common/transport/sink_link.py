@@ -72,6 +72,8 @@ class SinkLink:
         """When to look in the key file again, if the address is its own."""
         self._timing = timing
         self._receiver = receiver
+        self._awaits_welcome = False
+        """What comes is for whoever had the link before."""
         self._rules = Handshake(timing, certificate.role, name, self._endpoint, str(certificate.path))
         self._context = context
         self._poll: polling.Poll | None = None
@@ -100,6 +102,20 @@ class SinkLink:
         self._poll = poll
         poll.register(self._watch.socket, self._take_events)
         poll.register(self._socket, self._receive)
+
+    def release(self) -> None:
+        """Leave the sink, and keep the connection for whoever takes it over, in another thread perhaps."""
+        self._say_goodbye()
+        self._rules.leave()
+        if self._poll is not None:
+            self._poll.unregister(self._watch.socket)
+            self._poll.unregister(self._socket)
+            self._poll = None
+
+    def take_over(self, receiver: Callable[[FromSink], None]) -> None:
+        """Give what comes from the next welcome on to another receiver."""
+        self._receiver = receiver
+        self._awaits_welcome = True
 
     def send(self, message: Message) -> bool:
         """Send to the sink if it is there now. A caller that needs more must repeat it."""
@@ -136,10 +152,13 @@ class SinkLink:
 
     def close(self) -> None:
         """Say goodbye and let go; what was sent has half a second to leave."""
-        if self._rules.joined:
-            self.send(Goodbye())
+        self._say_goodbye()
         self._watch.close()
         self._socket.close()
+
+    def _say_goodbye(self) -> None:
+        if self._rules.joined:
+            self.send(Goodbye())
 
     def _take_events(self) -> None:
         for seen, _, _ in self._watch.events():
@@ -153,7 +172,9 @@ class SinkLink:
                 log.warning("the sink sent an invalid message: %s", error)
                 continue
             self._perform(self._rules.receive(clock.now(), message))
-            self._receiver(message)
+            self._awaits_welcome = self._awaits_welcome and not isinstance(message, Welcome)
+            if not self._awaits_welcome:
+                self._receiver(message)
 
     def _perform(self, outputs: list[Output]) -> None:
         for output in outputs:

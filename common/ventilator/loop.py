@@ -78,6 +78,7 @@ class Ventilator:
         signals: polling.StopSource,
         farm: "LocalFarm | None",
         display: Display,
+        given_link: link.SinkLink | None = None,
     ) -> None:
         seen = SeenArguments(options.job) if options.append else None
         opened = opened if seen is None else AppendedInput(opened, seen)
@@ -107,7 +108,8 @@ class Ventilator:
         self._input_polled: int | None = None
         self._context = zmq.Context()
         self._tasks = TasksLink(self._context, certificate, poll, self.session.admission)
-        self._link = link.SinkLink(
+        self._is_link_ours = given_link is None
+        self._link = given_link or link.SinkLink(
             self._context,
             certificate,
             link.sink_address(certificate, options.sink),
@@ -124,6 +126,8 @@ class Ventilator:
         job, function = self._options.job, self._options.function
         log.info("job %s: %s over %s, sink at %s", job, function, self._input.source, self._link.host)
         try:
+            if not self._is_link_ours:
+                self._link.take_over(self._receive)
             while self._end is None:
                 self._poll.wait(self._deadline())
                 for number in self._signals.received():
@@ -138,7 +142,10 @@ class Ventilator:
 
     def _close(self) -> None:
         self._leave_input()
-        self._link.close()
+        if self._is_link_ours:
+            self._link.close()
+        else:
+            self._link.release()
         self._tasks.close()
         self._context.term()
 

@@ -12,9 +12,9 @@ import pytest
 import zmq
 from msgspec import Raw
 
-from common.protocol.codec import decode_batch
+from common.protocol.codec import decode_batch, encode
 from common.protocol.handshake import Handshake
-from common.protocol.messages import Crew, Member, Opened, Receipts
+from common.protocol.messages import PROTOCOL_VERSION, Crew, FromSink, Member, Opened, Receipts, Welcome
 from common.protocol.settings import ENVELOPE_BYTES, MESSAGE_BYTES_MAX, Timing
 from common.protocol.users import VENTILATOR, WORKER
 from common.transport import clock, polling, sockets
@@ -249,4 +249,21 @@ def test_a_link_that_was_sent_too_large_a_frame_comes_back(monkeypatch: pytest.M
         link.close()
         server.close()
         gate.close()
+        context.term()
+
+
+def test_who_takes_a_link_over_gets_what_comes_from_the_next_welcome_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = zmq.Context()
+    link = SinkLink(context, _pair(VENTILATOR), ("127.0.0.1", 1), "v", lambda _: None, Timing())
+    stale, welcome, fresh = Crew([], ["old"], [], 0), Welcome(PROTOCOL_VERSION, "run", 5558, ""), Crew([], [], [], 1)
+    monkeypatch.setattr(sockets, "drain", lambda _: [(None, encode(each)) for each in (stale, welcome, fresh)])
+    taken: list[FromSink] = []
+    try:
+        link.release()
+        link.take_over(taken.append)
+        link._receive()
+        assert taken == [welcome, fresh]
+    finally:
+        monkeypatch.undo()
+        link.close()
         context.term()

@@ -33,6 +33,7 @@ SHELL = {
             "zap",
             "sink_link",
             "sink_talk",
+            "link_pool",
             "key_files",
             "parent",
             "door",
@@ -86,7 +87,7 @@ SHELL = {
 OUTSIDE = {"zmq", "time", "os", "random", "threading", "logging", "socket", "subprocess", "sqlite3", "asyncio"}
 ONLY = {
     "zmq": {"transport.sockets", "transport.polling", "transport.monitor", "transport.zap", "transport.sink_link",
-            "transport.sink_talk", "transport.door",
+            "transport.sink_talk", "transport.link_pool", "transport.door",
             "sink.key_folder", "ventilator.loop", "ventilator.tasks_link", "worker.loop", "sink.loop", "sink.relay"},
     "sqlite3": {"sink.sqlite_file", "sink.sqlite_care", "sink.ledger_reader", "sink.sqlite_pages"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm",

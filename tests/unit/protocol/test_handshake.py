@@ -243,3 +243,15 @@ def test_a_socket_that_goes_on_trying_is_kept() -> None:
     for step in (CONNECTED, WELCOME, CUT, NOBODY):
         take(rules, 0.0, step)
     assert not any(isinstance(output, Redial) for _, output in wait(rules, 0.0, 60.0))
+
+
+def test_who_has_left_greets_again_over_the_same_connection_and_is_not_called_silent() -> None:
+    rules = joining()
+    for step in (CONNECTED, WELCOME):
+        take(rules, 0.0, step)
+    rules.leave()
+    assert not rules.joined
+    assert rules.tick(0.1) == [HELLO]
+    take(rules, 0.2, WELCOME)
+    assert rules.joined
+    assert rules.tick(0.3) == []
