@@ -7,6 +7,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import structs
+
 from common.errors import OperatorError
 from common.protocol.messages import Mark
 from common.protocol.reading import Cursor, ListedJob
@@ -252,7 +254,7 @@ class MemoryReader:
         is_json = kept.arguments == "json" and row.argument is not None and row.argument_digest is None
         number = of_range(kept.source, row.task)
         argument = row.argument if number is None else number
-        return replace(row, argument=argument, argument_json=1 if is_json else None)
+        return structs.replace(row, argument=argument, argument_json=1 if is_json else None)
 
     def rows_after(self, job: int, position: int, failed: bool) -> Iterator[tuple[int, Row | None]]:
         kept = self._kept(job)

@@ -1,10 +1,10 @@
 """Results as a table: which columns there are, and what stands in them."""
 
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from common.errors import OperatorError
 from common.protocol.values import forms
