@@ -99,7 +99,9 @@ class Entrance:
             return self._exchange(asked, query)
         if self._guard.may_see(asked):
             return None
-        return self._sign_in("Give the token that stands in the address which the page printed when it was started.")
+        return self._sign_in(
+            "The token is in the address that was printed when the page was started, or in its token file."
+        )
 
     def _exchange(self, asked: Asked, query: QueryParams) -> Response:
         """A token in the address becomes a cookie, so that it does not stay there."""
@@ -258,12 +260,13 @@ class Pages:
 
     def _sample(self, job: JobSummary) -> list[float]:
         """Anew when a twentieth has come, because all places are looked at again."""
-        done, seconds = self._samples.get(job.name, (-1, []))
-        if done < 0 or job.done > done * 1.05 or (job.state != "open" and job.done != done):
+        key = f"{job.name} {job.opened_at}"
+        done, seconds = self._samples.get(key, (0, []))
+        if not done <= job.done <= done * 1.05 or (job.state != "open" and job.done != done):
             seconds = self._observer.books.sample(job, SAMPLE)
             if len(self._samples) >= 2 * ROWS_SHOWN:
                 self._samples.clear()
-            self._samples[job.name] = job.done, seconds
+            self._samples[key] = job.done, seconds
         return seconds
 
     def _task(self, snapshot: Snapshot, request: Request) -> bytes:

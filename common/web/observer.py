@@ -28,6 +28,9 @@ from .settings import (
 
 log = logging.getLogger(__name__)
 
+FAR_AT = 2**40
+"""An instant after all others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -97,9 +100,11 @@ class Observer(threading.Thread):
     def chart_of(self, job: JobSummary) -> Chart:
         """The job's tasks over its life, as far as they could be read in time."""
         with self._jobs_lock:
-            kept = self._of_jobs.get(job.name) or _Kept()
+            # One that was forgotten may come again under its name.
+            key = f"{job.name} {job.opened_at}" if self._has_history else job.name
+            kept = self._of_jobs.get(key) or _Kept()
             if self._has_history:
-                self._keep(job.name, kept)
+                self._keep(key, kept)
                 self._read(job.name, kept)
             is_live = job.state == "open"
             return kept.series.chart(time.time() if is_live else kept.series.last_at(), is_live=is_live)
@@ -191,6 +196,8 @@ class Observer(threading.Thread):
         now, by = int(time.time()), clock.now() + READ_S
         if self._position is None:
             self._position = self.books.position_before(now - WINDOW_S)
+        # After the last jobs were forgotten positions begin lower again.
+        self._position = min(self._position, self.books.position_before(FAR_AT))
         more = True
         while more and clock.now() < by:
             page = self.books.history(None, self._position, RECEIPTS_A_PAGE)

@@ -60,8 +60,9 @@ function draw() {
     axes: [
       { ...axis, grid: { show: false }, space: holder.clientWidth < 500 ? 62 : 90, size: 26, values: (chart, ticks) => ticks.map(at => {
         // What would be cut at the edge is left out.
-        const place = chart.valToPos(at, "x");
-        const fits = place > 26 && place < chart.over.clientWidth - 20;
+        const { min, max } = chart.scales.x, width = chart.width - 46;
+        const place = (at - min) / (max - min) * width;
+        const fits = place > 26 && place < width - 10;
         return fits ? time(at, ticks.length > 1 && ticks[1] - ticks[0] < 60) : "";
       }) },
       { ...axis, side: 1, grid: { stroke: colour("--line"), width: 1 }, size: 46, space: 38, values: (_, ticks) => ticks.map(short) },
