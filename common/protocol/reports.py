@@ -76,10 +76,11 @@ class Counters(Struct, gc=False):
 
 
 class Report(Message, frozen=True):
-    """Answer to `Query`. `is_stuck` while the ledger accepts no results, `ledger_bytes` is its size."""
+    """Answer to `Query`. `ledger` is the id of the ledger; `is_stuck` while that accepts no results."""
 
     jobs: list[JobReport]
     workers: list[WorkerReport]
     counters: Counters = field(default_factory=Counters)
     is_stuck: bool = False
     ledger_bytes: Count = 0
+    ledger: str = ""

@@ -348,4 +348,5 @@ class Collector:
             copy(self._commits.counters),
             self._commits.stuck_until is not None,
             self._ledger.size_bytes(),
+            self._ledger.id,
         )

@@ -44,6 +44,7 @@ class LedgerReader:
             self._columns = COLUMNS if exact else self._COLUMNS_OF_1
             instants = self._db.execute("SELECT 1 FROM pragma_table_info('receipts') WHERE name='at'").fetchone()
             self._has_instants = instants is not None
+            self.id = str(self._db.execute("SELECT value FROM meta WHERE key='ledger'").fetchone()[0])
         except sqlite3.Error as error:
             raise OperatorError(unusable(path, error)) from None
 

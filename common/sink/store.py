@@ -315,6 +315,9 @@ class Reader(Protocol):
     OperatorError, in one line, when the ledger is not there or cannot be read.
     """
 
+    id: str
+    """As its writer has it."""
+
     def jobs(self) -> list[JobSummary]:
         """All jobs, oldest first."""
 

@@ -29,6 +29,9 @@ class Books(Protocol):
     def jobs(self) -> list[JobSummary]:
         """All jobs, oldest first."""
 
+    def stranger(self, ledger: str) -> str | None:
+        """Why this is not the ledger with this id; None when it is, or can be no other."""
+
     def failures(self, job: str, after: int, limit: int) -> list[Row]:
         """Failed rows of tasks after this one, in task order."""
 
@@ -60,6 +63,13 @@ class FileBooks:
         """All jobs, oldest first."""
         with self._opened() as reader:
             return reader.jobs()
+
+    def stranger(self, ledger: str) -> str | None:
+        """Why the file is not the ledger with this id."""
+        with self._opened() as reader:
+            if not ledger or reader.id == ledger:
+                return None
+        return f"{self._ledger} is another sink's: give this sink's own with --ledger, or --key FILE to ask the sink"
 
     def failures(self, job: str, after: int, limit: int) -> list[Row]:
         """Failed rows of tasks after this one."""
@@ -113,6 +123,10 @@ class SinkBooks:
         """All jobs, oldest first."""
         with self._asked() as talk:
             return RemoteReader(talk).jobs(ANSWER_S)
+
+    def stranger(self, ledger: str) -> str | None:
+        """It is always the sink's own."""
+        return None
 
     def failures(self, job: str, after: int, limit: int) -> list[Row]:
         """Failed rows of tasks after this one, as far as they are found soon."""

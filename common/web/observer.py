@@ -76,6 +76,9 @@ class Observer(threading.Thread):
         self._watched_at = clock.now()
         self._jobs_read_at = self._jobs_due_at = float("-inf")
         self._open_jobs: set[str] = set()
+        self._stranger: str | None = None
+        self._compared = ""
+        """The id of the sink's ledger that the file was compared with."""
         self._all = Series(WINDOW_BUCKET_S, WINDOW_S)
         self._position: int | None = None
         self._recorded: int | None = None
@@ -186,10 +189,13 @@ class Observer(threading.Thread):
                 self._jobs_read_at = clock.now()
                 # Of a long list the sink has ten pages to read.
                 self._jobs_due_at = now + JOBS_PAUSE_FACTOR * (self._jobs_read_at - now)
+            if old.report is not None and old.report.ledger != self._compared:
+                self._stranger, self._compared = self.books.stranger(old.report.ledger), old.report.ledger
             if self._has_history:
                 self._read_all()
         except OperatorError as error:
             unread = str(error)
+        unread = unread or self._stranger or ""
         self.snapshot = Snapshot(old.number + 1, old.report, old.heard_at, old.trouble, jobs, unread)
 
     def _read_all(self) -> None:

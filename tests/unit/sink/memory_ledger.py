@@ -225,6 +225,7 @@ class MemoryReader:
         if not place.is_made:
             raise OperatorError("there is no ledger")
         self._place = place
+        self.id = place.id
 
     def jobs(self) -> list[JobSummary]:
         return [

@@ -761,6 +761,9 @@ class StoreContract:
         at.ledger.end_job("job", "done", 2)
         assert [row.task for row in rows if row is not None] == [0]
 
+    def test_reader_and_writer_know_that_it_is_one_ledger(self, at: At) -> None:
+        assert at.reader.id == at.ledger.id
+
     def test_a_page_of_rows_goes_on_after_a_task(self, at: At) -> None:
         at.commit(record([1, 2, 3, 4, 5], errors={1: "no", 3: "no"}))
         job = at.reader.job("job")

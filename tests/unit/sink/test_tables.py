@@ -140,6 +140,7 @@ def test_json_has_what_the_tables_have(capsys: pytest.CaptureFixture[str]) -> No
         },
         "is_stuck": False,
         "ledger_bytes": 0,
+        "ledger": "",
     }  # fmt: skip
 
 

@@ -255,7 +255,7 @@ def test_a_ledger_that_cannot_be_read_is_said(site: Site, tmp_path: Path) -> Non
     site.ledger.close()
     (tmp_path / "results.db").write_bytes(b"no ledger" * 1000)
     with site.client() as client:
-        assert "The ledger cannot be read" in client.get("/jobs/job").text
+        assert "cannot use the ledger" in client.get("/jobs/job").text
         answer = client.get("/jobs/job/tasks/1")
         assert answer.status_code == 503
         assert "results.db" in answer.text

@@ -113,3 +113,13 @@ def test_a_long_list_of_jobs_is_read_less_often(remote: Observer, monkeypatch: p
     now[0] += JOBS_PERIOD_S
     remote._read_ledger()
     assert len(reads) == 3, "a job has come or ended"
+
+
+def test_the_ledger_of_another_sink_is_called_so(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path / "results.db"))
+    watching = Observer(Path("no.key"), None, str(tmp_path / "results.db"))
+    for known, expected in (("", False), (ledger.id, False), ("0011223344556677", True)):
+        watching._take(Report([], [], ledger=known))
+        watching._read_ledger()
+        assert ("another sink's: give this sink's own" in watching.snapshot.unread) is expected
+    ledger.close()
