@@ -5,11 +5,18 @@ import shlex
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from .. import causes
+from ..causes import Cause
 from ..log_line import LogLine
 from .messages import PROTOCOL_VERSION, Again, FromSink, Hello, Message, Refused, Welcome
 from .settings import HANDSHAKES_A_MINUTE_MAX, Timing
 
 _LOOPBACK = re.compile(r"tcp://(127\.|localhost:|\[::1\])")
+
+
+def is_here(address: str) -> bool:
+    """Whether this address is one of the machine itself."""
+    return _LOOPBACK.match(address) is not None
 
 
 class LinkEvent(Enum):
@@ -85,27 +92,14 @@ class Handshake:
             self._greet_at = now
             return self._greet(now)
         if event is LinkEvent.KEY_REFUSED:
-            return [
-                Fail(
-                    f"the sink at {self._address} refuses this key ({self._key_file}): it is not enrolled there, or was"
-                    f" revoked; in that sink's folder `{self._sink_command()} enrol {self._role} NAME` makes a new key"
-                    " file"
-                )
-            ]
+            return [Fail(str(causes.key_refused(self._address, self._key_file, self._role, is_here(self._address))))]
         if event is LinkEvent.NO_TRADEWIND:
-            return [Fail(f"the program at {self._address} is not a Tradewind sink: give the sink's host with --sink")]
+            return [Fail(str(causes.no_tradewind(self._address)))]
         if event is LinkEvent.BAD_HANDSHAKE and self.welcome is None:
             # After a welcome the keys are known to match, so a hang-up comes from a proxy whose sink is down.
             self._bad_handshakes += 1
             if self._bad_handshakes >= self._BAD_HANDSHAKES:
-                return [
-                    Fail(
-                        f"the sink at {self._address} has another key than {self._key_file} says: give that sink's own"
-                        " key file with --key, its control port with --sink, or have this machine enrolled by it; or"
-                        f" this key has connected there {HANDSHAKES_A_MINUTE_MAX:,} times in this minute: wait for the"
-                        " next one"
-                    )
-                ]
+                return [Fail(str(causes.another_key(self._address, self._key_file, HANDSHAKES_A_MINUTE_MAX)))]
         if event is LinkEvent.CUT:
             self._connected = self.joined = False
         return []
@@ -170,30 +164,16 @@ class Handshake:
 
     def waiting_for(self) -> str:
         """Why the sink does not answer, and what to do."""
+        return str(self._waits_for())
+
+    def _waits_for(self) -> Cause:
         if self._nameless:
-            return (
-                f"the name in {self._address} does not resolve to an address: fix the sink's name with --sink or in"
-                f" {self._key_file}, or this machine's DNS"
-            )
+            return causes.no_such_name(self._address, self._key_file)
         if self.welcome is not None:
-            return f"the sink at {self._address} does not answer: results are kept until it is back"
+            return causes.sink_away(self._address)
         if self._connected:
-            return (
-                f"connected to {self._address}, but no sink answers there: it is stopped, or that is not its control"
-                " port (--sink)"
-            )
-        where = "in its folder" if self._is_here() else "there, in its folder,"
-        return (
-            f"no sink answers at {self._address}: start it {where} with `{self._sink_command()}`, or name its address"
-            " with --sink"
-        )
-
-    def _is_here(self) -> bool:
-        return _LOOPBACK.match(self._address) is not None
-
-    def _sink_command(self) -> str:
-        """What to type for the sink; on another machine nobody here knows where a checkout is."""
-        return "python sink.py" if self._is_here() else "tradewind sink"
+            return causes.silent_port(self._address)
+        return causes.no_sink(self._address, is_here(self._address))
 
     def _greet(self, now: float) -> list[Output]:
         self._greet_at = now + self._GREET_S
