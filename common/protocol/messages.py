@@ -238,7 +238,8 @@ class Welcome(Message, frozen=True):
     """Answer to `Hello`. `run` is new each time the sink starts.
 
     `loopback` is the loopback address that the sink listens at, empty when other machines can reach it. Ventilators
-    that workers cannot reach push to `relay_port`.
+    that workers cannot reach push to `relay_port`. `time` is the sink's clock, in seconds since 1970; 0 when it does
+    not say.
     """
 
     version: int
@@ -246,6 +247,7 @@ class Welcome(Message, frozen=True):
     results_port: Port
     loopback: Host
     relay_port: Port
+    time: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class Refused(Message, frozen=True):

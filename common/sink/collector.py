@@ -82,6 +82,8 @@ class Collector:
         self._reads = Reads(settings, ledger)
         self._tidying = Tidying(now, ledger)
         self._jobs = Jobs(now, settings, ledger, self._registry, self._lines, roster)
+        self.time_offset_s: float | None = None
+        """What to add to `now` for the time of day, which peers may compare with theirs. Nothing is decided by it."""
 
     def inspect(self) -> CollectorView:
         """What it holds at this moment, for tests."""
@@ -214,7 +216,8 @@ class Collector:
             other.peer = peer
         settings = self._settings
         ports = settings.results_port, settings.loopback, settings.relay_port
-        return [*outputs, Send(peer, Welcome(PROTOCOL_VERSION, self._run, *ports))]
+        time = 0.0 if self.time_offset_s is None else max(0.0, now + self.time_offset_s)
+        return [*outputs, Send(peer, Welcome(PROTOCOL_VERSION, self._run, *ports, time))]
 
     def _forget_silent_peers(self, now: float) -> None:
         """Forget peers that left without a goodbye; a peer that beats or asks is never silent for that long."""

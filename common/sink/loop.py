@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,7 @@ class Sink:
         )
         self._rules = Collector(clock.now(), settings, ledger, secrets.token_hex(8), self._watch.roster)
         self._timing = settings.timing
+        self._rules.time_offset_s = time.time() - clock.now()
         self._looked_at = clock.now()
         where = "all addresses" if address.is_unspecified else options.listen
         ports = control_port, results_port, *relay_ports
@@ -192,6 +194,8 @@ class Sink:
         if clock.now() < self._look_at():
             return
         self._looked_at = clock.now()
+        # Each second, because the clock may be set.
+        self._rules.time_offset_s = time.time() - clock.now()
         if self._watch.look(clock.now()):
             self._admit_to_relay()
             self._perform(self._rules.roster_changed(clock.now(), self._watch.roster))

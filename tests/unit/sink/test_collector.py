@@ -57,6 +57,13 @@ def test_a_hello_is_welcomed(scene: Scene) -> None:
     ]
 
 
+def test_the_welcome_says_what_time_it_is_where_the_sink_knows(scene: Scene) -> None:
+    scene.sink.time_offset_s = 1_000_000.0
+    [(_, welcome)] = of(Welcome, scene.hello(ADA))
+    assert isinstance(welcome, Welcome)
+    assert welcome.time == 1_000_000.0 + scene.now
+
+
 @pytest.mark.parametrize(
     ("hello", "words"),
     [
