@@ -24,7 +24,8 @@ _UsageError: Any = typer.BadParameter.__base__
 """What typer raises for a wrong command line; it is public in click, which newer typers have inside."""
 ROLES = ("sink", "worker", "ventilator")
 _LIBRARIES = ("zmq", "msgspec", "rich")
-_EPILOG = """Exit codes: 0 success, 1 tasks failed (of `verify`: the ledger is damaged), 2 wrong use (the message
+_EPILOG = """Exit codes: 0 success, 1 tasks failed (of `verify`: the ledger is damaged;
+of `doctor`: something fails), 2 wrong use (the message
 says what to do), 3 the job was cancelled (of `status`: no worker is here), 130 interrupted.
 
 The environment variable TRADEWIND_LOG_LEVEL is debug, info, warning or error."""

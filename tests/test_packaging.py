@@ -116,7 +116,7 @@ def test_a_command_imports_only_what_it_needs(installed: Installed) -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("tradewind ", ["sink", "worker", "ventilator", "web"]),
+        ("tradewind ", ["sink", "worker", "ventilator", "web", "doctor"]),
         ("tradewind wor", ["worker"]),
         ("tradewind worker --sl", ["--slots"]),
         ("tradewind sink re", ["results", "revoke"]),

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from common import help_page
+from common.doctor.command import app as doctor_app
 from common.errors import ExitCode
 from common.sink.command import app as sink_app
 from common.ventilator.command import app as ventilator_app
@@ -22,8 +23,15 @@ README = TOP / "README.md"
 PAGES = [README, *(TOP / "docs").glob("[a-z]*.md")]
 COMMANDS = {
     name: typer.main.get_command(app)
-    for name, app in (("sink", sink_app), ("worker", worker_app), ("ventilator", ventilator_app))
+    for name, app in (
+        ("sink", sink_app),
+        ("worker", worker_app),
+        ("ventilator", ventilator_app),
+        ("doctor", doctor_app),
+    )
 }
+SECTIONS = {"doctor": "tradewind doctor"}
+"""How the options page names a command that is no script."""
 FOREIGN = {"make", "pip", "python", "scp", "find", "head", "mkfifo", "sqlite3", "tail", "ssh", "tradewind"}
 
 
@@ -194,7 +202,12 @@ def row(parameter: Any) -> str:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_page_has_the_words_of_the_help(name: str) -> None:
-    section = (TOP / "docs" / "options.md").read_text().split(f"\n## `{name}.py`\n")[1].split("\n## ")[0]
+    section = (
+        (TOP / "docs" / "options.md")
+        .read_text()
+        .split(f"\n## `{SECTIONS.get(name, f'{name}.py')}`\n")[1]
+        .split("\n## ")[0]
+    )
     # Besides there may be a link to more, in brackets.
     section = re.sub(r" \(\[[^]]*\]\([^)]*\)\)", "", section)
     found = {re.sub(r"\| +\|", "|  |", line) for line in section.splitlines() if line.startswith("| `-")}
@@ -207,7 +220,12 @@ def test_the_options_page_has_the_words_of_the_help(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_page_has_all_options(name: str) -> None:
-    section = (TOP / "docs" / "options.md").read_text().split(f"\n## `{name}.py`\n")[1].split("\n## ")[0]
+    section = (
+        (TOP / "docs" / "options.md")
+        .read_text()
+        .split(f"\n## `{SECTIONS.get(name, f'{name}.py')}`\n")[1]
+        .split("\n## ")[0]
+    )
     rows = dict(re.findall(r"^\| `(--?[\w-]+)` \| (?:`(\w+)`)? *\|", section, re.MULTILINE))
     common = {"--version", "--install-completion", "--show-completion"}
     wanted = options(COMMANDS[name])

@@ -14,6 +14,7 @@ import typer
 
 from .. import console, options, own_process
 from ..default_files import DEFAULT_KEYS, DEFAULT_LEDGER
+from ..doctor.command import sink_doctor
 from ..errors import ExitCode, OperatorError
 from ..help_page import ARGUMENTS, CONNECTION, FILES, PRINT, Group
 from ..log_writer import LogFormat
@@ -393,6 +394,7 @@ def revoke(name: Name, keys: options.Keys = DEFAULT_KEYS) -> None:
 
 
 app.command(**console.look())(web)
+app.command("doctor", **console.look())(sink_doctor)
 
 
 def main() -> None:

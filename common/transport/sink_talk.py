@@ -42,6 +42,11 @@ class SinkTalk:
         self._link = SinkLink(self._context, certificate, address, name, self._receive, self._timing)
         self._link.register(self._poll)
 
+    @property
+    def welcome(self) -> Welcome | None:
+        """The sink's last welcome."""
+        return self._link.welcome
+
     def begin(self, question: Message) -> None:
         """Send the question that is asked next, to do something else until then."""
         self._question = question

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FOLLOW_OMP = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_THREADS = ("OMP_NUM_THREADS", *_FOLLOW_OMP, "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", *_FOLLOW_OMP, "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
 _GROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """`why` says in words where the number comes from."""
+    """`why` says in words where the number comes from; `quota` is the CPU quota, if that is what limits it."""
 
     count: int
     why: str
+    quota: float | None = None
 
 
 def usable_cores(own_groups: Path = Path("/proc/self/cgroup"), groups: Path = _GROUPS) -> Cores:
@@ -26,7 +27,7 @@ def usable_cores(own_groups: Path = Path("/proc/self/cgroup"), groups: Path = _G
     quota = min(_quotas(own_groups, groups), default=math.inf)
     if quota < allowed:
         # Rounded up: the last part of a core would be left unused.
-        return Cores(max(1, math.ceil(quota)), f"the CPU quota of its control group is {quota:g} cores")
+        return Cores(max(1, math.ceil(quota)), f"the CPU quota of its control group is {quota:g} cores", quota)
     if allowed < present:
         return Cores(allowed, f"it may use {allowed} of {present} cores")
     return Cores(allowed, f"this machine has {allowed} cores")
@@ -76,5 +77,5 @@ def child_environment(own: Mapping[str, str], threads: int | None) -> dict[str, 
     if threads is None:
         return found
     # Some take over what OMP_NUM_THREADS says where they have no variable of their own.
-    left = [name for name in _THREADS if "OMP_NUM_THREADS" not in own or name not in _FOLLOW_OMP]
+    left = [name for name in THREADS if "OMP_NUM_THREADS" not in own or name not in _FOLLOW_OMP]
     return dict.fromkeys(left, str(threads)) | found

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from common.command import app
+from common.doctor.command import app as doctor_app
 
 ROLES = ("sink", "worker", "ventilator")
 OLD_WORDS = r"so (many|often|long|few|much)|who|whom|whose|one's own|said again|mend\w*|nobody|somebody|beside"
@@ -26,7 +27,7 @@ COMMANDS: dict[str, Any] = {
     name: command
     for role in ROLES
     for name, command in commands(typer.main.get_command(import_module(f"common.{role}.command").app), role)
-} | {"tradewind": typer.main.get_command(app)}
+} | {"tradewind": typer.main.get_command(app), "doctor": typer.main.get_command(doctor_app)}
 
 
 def page(name: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -74,12 +75,14 @@ def test_the_first_line_of_each_page(capsys: pytest.CaptureFixture[str]) -> None
         "sink forget": "Usage: sink forget [OPTIONS] [JOB...]",
         "sink backup": "Usage: sink backup [OPTIONS] FILE",
         "sink verify": "Usage: sink verify [OPTIONS]",
+        "sink doctor": "Usage: sink doctor [OPTIONS]",
         "sink enrol": "Usage: sink enrol [OPTIONS] ROLE NAME",
         "sink roster": "Usage: sink roster [OPTIONS]",
         "sink revoke": "Usage: sink revoke [OPTIONS] NAME",
         "sink web": "Usage: sink web [OPTIONS]",
         "worker": "Usage: worker [OPTIONS] MODULE...",
         "ventilator": "Usage: ventilator [OPTIONS] [MODULE:FUNCTION] [INPUT]",
+        "doctor": "Usage: doctor [OPTIONS] [MODULE...]",
     }
 
 

@@ -15,12 +15,16 @@ MAY_IMPORT = {
     "transport": {"", "protocol"},
     "ventilator": {"", "protocol", "transport"},
     "worker": {"", "protocol", "transport"},
-    # Of the page only its command line, for `sink.py web`.
-    "sink": {"", "protocol", "transport", "web"},
+    # Of the page and of doctor only their command lines, for `sink.py web` and `sink.py doctor`.
+    "sink": {"", "protocol", "transport", "web", "doctor"},
     "web": {"", "protocol", "transport", "sink"},
+    "doctor": {"", "protocol", "transport", "worker", "sink"},
     "farm": {"", "protocol", "transport", "ventilator", "sink"},
 }
-"""By folder of common/; the files beside the folders are "". No role imports another one; `farm` and `web` are none."""
+"""By folder of common/; the files beside the folders are "". No role imports another one.
+
+`farm`, `web` and `doctor` are no roles.
+"""
 SHELL = {
     *("__main__", "command", "console", "descriptors", "help_page", "log_writer", "options", "own_process"),
     *(
@@ -49,6 +53,7 @@ SHELL = {
     ),
     *(f"sink.{name}" for name in ("command", "loop", "key_folder", "relay", "roster_watch", "tables", "status_screen")),
     *(f"web.{name}" for name in ("app", "books", "command", "metrics", "observer", "render", "server", "token_file")),
+    *(f"doctor.{name}" for name in ("command", "ledger_file", "machine", "network")),
     *(f"sink.{name}" for name in ("sqlite_care", "forget_command")),
     *(
         f"sink.{name}"
@@ -87,7 +92,7 @@ SHELL = {
 OUTSIDE = {"zmq", "time", "os", "random", "threading", "logging", "socket", "subprocess", "sqlite3", "asyncio"}
 ONLY = {
     "zmq": {"transport.sockets", "transport.polling", "transport.monitor", "transport.zap", "transport.sink_link",
-            "transport.sink_talk", "transport.link_pool", "transport.door",
+            "transport.sink_talk", "transport.link_pool", "transport.door", "doctor.machine",
             "sink.key_folder", "ventilator.loop", "ventilator.tasks_link", "worker.loop", "sink.loop", "sink.relay"},
     "sqlite3": {"sink.sqlite_file", "sink.sqlite_care", "sink.ledger_reader", "sink.sqlite_pages"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm",

@@ -1,0 +1,102 @@
+"""Finds out what a process may use on this machine, and what a worker could serve."""
+
+import contextlib
+import os
+import platform
+import resource
+import select
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import zmq
+
+from .. import __version__
+from ..errors import OperatorError
+from ..transport import clock
+from ..worker.child_process import Limits
+from ..worker.command import check_names
+from ..worker.cores import THREADS, usable_cores
+from ..worker.slot_events import Broken, Ready
+from ..worker.slots import Slots
+from .facts import Machine, Served, Software
+
+_IMPORT_MAX_S = 60.0
+_OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_GROUPS = Path("/sys/fs/cgroup")
+_MEMORY_FILES = ("memory.max", "memory.limit_in_bytes")
+_NO_LIMIT = 2**62
+"""Above this the older kind of control groups says that there is none."""
+
+
+def software() -> Software:
+    """The versions here."""
+    versions = (
+        ("Tradewind", __version__),
+        ("Python", platform.python_version()),
+        ("pyzmq", metadata.version("pyzmq")),
+        ("libzmq", zmq.zmq_version()),
+    )
+    return Software(versions, bool(zmq.has("curve")))
+
+
+def machine(own_groups: Path = Path("/proc/self/cgroup"), groups: Path = _GROUPS) -> Machine:
+    """What a process may use here."""
+    cores = usable_cores(own_groups, groups)
+    soft, hard = (-1 if each == resource.RLIM_INFINITY else each for each in resource.getrlimit(resource.RLIMIT_NOFILE))
+    threads = tuple((name, os.environ[name]) for name in THREADS if name in os.environ)
+    more = {}
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        more["outgoing_from"] = int(_OUTGOING.read_text().split()[0])
+    return Machine(cores.count, cores.why, cores.quota, _memory(own_groups, groups), soft, hard, threads, **more)
+
+
+def _memory(own_groups: Path, groups: Path) -> int | None:
+    """The smallest memory limit of the control groups around this process."""
+    found = []
+    try:
+        lines = own_groups.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = groups / "memory" if controllers else groups
+        folder = top / path.lstrip("/")
+        for each in (folder, *folder.parents):
+            found += [limit for name in _MEMORY_FILES if (limit := _limit(each / name)) is not None]
+            if each == top:
+                break
+    return min(found, default=None)
+
+
+def _limit(file: Path) -> int | None:
+    try:
+        limit = int(file.read_text())
+    except (OSError, ValueError):
+        # Not there, or "max".
+        return None
+    return limit if 0 < limit < _NO_LIMIT else None
+
+
+def served(modules: Sequence[str], within_s: float = _IMPORT_MAX_S) -> Served:
+    """What a worker's child says of these modules: one is started, imports them, and is let go."""
+    began_at = clock.now()
+    try:
+        check_names([*modules], None)
+        slots = Slots(modules, Limits(None, None, None))
+        try:
+            slots.start(range(1))
+            while (left_s := began_at + within_s - clock.now()) > 0:
+                select.select([slots], [], [], left_s)
+                for event in slots.events():
+                    if isinstance(event, Ready):
+                        return Served(modules, event.functions, seconds=clock.now() - began_at)
+                    if isinstance(event, Broken):
+                        return Served(modules, error=event.text.strip(), seconds=clock.now() - began_at)
+        finally:
+            slots.close()
+    except OperatorError as error:
+        return Served(modules, error=str(error))
+    return Served(modules, seconds=within_s, ended=False)
