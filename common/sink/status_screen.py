@@ -1,4 +1,4 @@
-"""`status --watch`: the crew and the open jobs on the whole terminal, anew each second, until Ctrl-C."""
+"""`status --watch`: crew, open jobs and what runs longest on the whole terminal, anew each second, until Ctrl-C."""
 
 import logging
 import os
@@ -19,10 +19,10 @@ from .. import console
 from ..errors import OperatorError, SinkGone
 from ..pace import rate_text
 from ..plain_text import counted, one_line
-from ..protocol.messages import JobReport, Query, Report, WorkerReport
+from ..protocol.messages import JobReport, Query, Report
 from ..transport import clock
 from ..transport.sink_talk import SinkTalk
-from .tables import percent, time_left
+from .tables import percent, running_longest, runs_of, time_left
 
 _EACH_S = 1.0
 _ANSWER_S = 2.0
@@ -32,7 +32,9 @@ _BAR_COLUMNS = 20
 _COLUMNS_FOR_ALL = 80
 """On a narrower terminal, bars and addresses are left out."""
 _BESIDE_ROWS = 7
-"""Lines that are not rows of the two tables."""
+"""Lines that are not rows of the tables of jobs and crew."""
+_ROWS_FOR_LONGEST = 6
+"""One line of this many is for what runs longest, and none on a terminal with fewer than three times as many."""
 
 
 def watch_status(key: Path, roles: tuple[str, ...], sink: str | None) -> None:
@@ -67,14 +69,17 @@ def picture(report: Report, columns: int, rows: int, trouble: str) -> Renderable
     crew = f"{counted(len(report.workers), 'worker')}, {running:,} of {counted(slots, 'slot')} busy"
     jobs = f"{counted(len(report.jobs), 'open job')}, {rate_text(sum(job.rate for job in report.jobs))}"
     head = Text(f"{crew}   {jobs}", style="bold", no_wrap=True, overflow="ellipsis")
-    room = max(2, rows - _BESIDE_ROWS)
+    longest = running_longest(report)[: rows // _ROWS_FOR_LONGEST] if rows >= 3 * _ROWS_FOR_LONGEST else []
+    # With a head and a line above it.
+    room = max(2, rows - _BESIDE_ROWS - (len(longest) + 2 if longest else 0))
     job_rows = min(len(report.jobs), max(room // 2, room - len(report.workers)))
     parts: list[RenderableType] = [
         head,
         Text(one_line(trouble), style="bold red"),
         _jobs(report.jobs, job_rows, columns >= _COLUMNS_FOR_ALL),
     ]
-    return Group(*parts, Text(), _crew(report.workers, room - max(1, job_rows), columns >= _COLUMNS_FOR_ALL))
+    crew_rows = _crew(report, room - max(1, job_rows), columns >= _COLUMNS_FOR_ALL)
+    return Group(*parts, Text(), crew_rows, *([Text(), _longest(longest)] if longest else []))
 
 
 def _jobs(jobs: Sequence[JobReport], rows: int, with_bar: bool) -> RenderableType:
@@ -92,19 +97,28 @@ def _jobs(jobs: Sequence[JobReport], rows: int, with_bar: bool) -> RenderableTyp
     return _with_rest(table, len(jobs) - rows)
 
 
-def _crew(workers: Sequence[WorkerReport], rows: int, with_addresses: bool) -> RenderableType:
+def _crew(report: Report, rows: int, with_addresses: bool) -> RenderableType:
+    workers = report.workers
     if not workers:
         return Text("no worker", style="red")
     numbers = [Column(name, justify="right", no_wrap=True) for name in ("running", "slots", "held", "last beat")]
-    others = [_names("address"), _names("key")] if with_addresses else []
+    others = [_names("runs"), _names("address")] if with_addresses else []
     table = Table(_names("worker"), *numbers, *others, box=None, pad_edge=False, expand=True)
     by_trouble = sorted(workers, key=lambda each: (each.silent_s < _QUIET_S, -each.running, each.worker))
     for each in by_trouble[:rows]:
         silent = Text(f"{each.silent_s:.1f} s ago", style="red" if each.silent_s >= _QUIET_S else "")
         name = Text(one_line(each.worker))
-        where = (each.address, Text(one_line(each.key))) if with_addresses else ()
-        table.add_row(name, str(each.running), str(each.slots), str(each.held), silent, *where)
+        more = (Text(one_line(runs_of(each, report))), each.address) if with_addresses else ()
+        table.add_row(name, str(each.running), str(each.slots), str(each.held), silent, *more)
     return _with_rest(table, len(workers) - rows)
+
+
+def _longest(rows: Sequence[tuple[str, str, str, str]]) -> RenderableType:
+    numbers = [Column(name, justify="right", no_wrap=True) for name in ("tasks", "for")]
+    table = Table(_names("running longest"), *numbers, _names("worker"), box=None, pad_edge=False, expand=True)
+    for job, tasks, how_long, worker in rows:
+        table.add_row(Text(one_line(job)), tasks, how_long, Text(one_line(worker)))
+    return table
 
 
 def _names(head: str) -> Column:

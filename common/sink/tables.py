@@ -13,6 +13,7 @@ from ..errors import OperatorError
 from ..pace import duration, rate_text
 from ..plain_text import ascii_json, counted, in_json, one_line
 from ..protocol.messages import JobReport, Report, WorkerReport
+from ..protocol.reports import LONGEST_MAX
 from ..protocol.users import User
 from ..transport import clock
 from .arguments import is_line
@@ -24,7 +25,10 @@ from .store import JobSummary, Row
 _VOICE_S = 5.0
 _COLUMNS = ("task", "status", "value", "error", "attempt", "worker", "seconds", "argument", "argument_digest")
 _TASKS_NAMED = 5
-_CREW = ("worker", "key", "address", "slots", "running", "held", "last beat")
+_CREW = ("worker", "key", "address", "slots", "running", "held", "last beat", "runs")
+_LONGEST = ("running longest", "tasks", "for", "worker")
+_LONG_S = 1.0
+"""From how long on a batch is worth a line."""
 _OPEN_JOBS = ("job", "function", "ok", "failed", "total", "%", "rate", "time left", "workers")
 _GAP = 2
 """Between two columns of a table."""
@@ -213,11 +217,15 @@ def print_jobs_as_json(jobs: Iterable[JobSummary]) -> None:
 
 
 def print_report(report: Report) -> None:
-    """The workers and jobs of a running sink."""
-    _print_table(_CREW, [cells_of_worker(each) for each in report.workers], "no worker", spare=("key", "address"))
+    """The workers and jobs of a running sink, and what runs longest."""
+    spare: tuple[str, ...] = ("key", "address", "runs")
+    _print_table(_CREW, [cells_of_worker(each, report) for each in report.workers], "no worker", spare)
     print()
     spare = ("function", "workers", "%")
     _print_table(_OPEN_JOBS, [cells_of_job(each) for each in report.jobs], "no running job", spare)
+    if longest := running_longest(report):
+        print()
+        _print_table(_LONGEST, longest, "")
 
 
 def print_report_as_json(report: Report) -> None:
@@ -226,10 +234,31 @@ def print_report_as_json(report: Report) -> None:
     print(_escaping(sys.stdout)(msgspec.json.encode(fields).decode()))
 
 
-def cells_of_worker(worker: WorkerReport) -> tuple[object, ...]:
+def cells_of_worker(worker: WorkerReport, report: Report) -> tuple[object, ...]:
     """A row of the crew's table."""
     silent = f"{worker.silent_s:.1f} s ago"
-    return worker.worker, worker.key, worker.address, worker.slots, worker.running, worker.held, silent
+    counts = worker.slots, worker.running, worker.held
+    return worker.worker, worker.key, worker.address, *counts, silent, runs_of(worker, report)
+
+
+def runs_of(worker: WorkerReport, report: Report) -> str:
+    """The jobs of which the worker runs batches, with how many."""
+    return ", ".join(f"{report.jobs[place].job} {count}" for place, count in worker.runs)
+
+
+def running_longest(report: Report) -> list[tuple[str, str, str, str]]:
+    """The batches that run longest, of all jobs: job, tasks, how long, worker. Short ones are no news."""
+    found = [
+        (seconds, job.job, first, count, report.workers[place].worker)
+        for job in report.jobs
+        for place, first, count, seconds in job.longest
+        if seconds >= _LONG_S
+    ]
+    found.sort(key=lambda each: -each[0])
+    return [
+        (job, f"{first}" if count == 1 else f"{first}-{first + count - 1}", duration(seconds), worker)
+        for seconds, job, first, count, worker in found[:LONGEST_MAX]
+    ]
 
 
 def cells_of_job(job: JobReport) -> tuple[object, ...]:

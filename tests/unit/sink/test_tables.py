@@ -106,6 +106,22 @@ def test_tasks_that_are_ok_and_failed_ones_are_told_apart(
     ]
 
 
+def test_status_says_what_each_worker_runs_and_what_runs_longest(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [
+        JobReport("slow", "m:f", 0, 0, 9, 1, 0.0, [(0, 7, 1, 130.0), (0, 20, 4, 12.0), (0, 30, 1, 0.5)]),
+        JobReport("other", "m:f", 0, 0, 9, 1, 0.0, [(0, 3, 1, 100.0)]),
+    ]
+    tables.print_report(Report(jobs, [WorkerReport("w", "k", "::1", 4, 3, 2, 0.5, [(0, 2), (1, 1)])]))
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert (lines[0][-1], lines[1][-1]) == ("runs", "slow 2, other 1")
+    assert lines[-4:] == [
+        ["running longest", "tasks", "for", "worker"],
+        ["slow", "7", "2 min 10 s", "w"],
+        ["other", "3", "1 min 40 s", "w"],
+        ["slow", "20-23", "12 s", "w"],
+    ]
+
+
 def test_what_is_not_known_of_a_job_is_a_question_mark(capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [JobReport("a", "m:f", 5, 0, None, 1, 2.0), JobReport("b", "m:f", 0, 0, 0, 1, 0.0)]
     tables.print_report(Report(jobs, []))
