@@ -1,9 +1,11 @@
 """A copy of an SQLite ledger, and a check of all that is in it, while a sink writes it or not."""
 
+import fcntl
 import os
 import secrets
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import OperatorError
@@ -44,31 +46,31 @@ class SqliteCare:
 
         A sink that goes on writing does not wait; its write-ahead log grows meanwhile.
         """
-        if target.exists() or target.is_symlink():
-            raise OperatorError(f"{target} exists already: give another name, or remove it first")
         part = target.with_name(f".{target.name}.part")
         try:
-            part.unlink(missing_ok=True)
-            # The ledger holds the jobs' ticket keys.
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            try:
+            with _unfinished(part, target) as file:
                 self._copy_to(part)
-                _sync(part)
+                os.fsync(file)
                 part.rename(target)
-            finally:
-                part.unlink(missing_ok=True)
             _sync(target.parent)
             return target.stat().st_size
         except sqlite3.Error as error:
-            raise OperatorError(f"cannot copy the ledger {self._path} to {target}: {error}") from None
+            text = f"cannot copy the ledger {self._path} to {target}: {error}; give a place with room"
+            raise OperatorError(text) from None
         except OSError as error:
             raise OperatorError(f"cannot write {target}: {error.strerror}; give another place") from None
 
     def _copy_to(self, part: Path) -> None:
         with closing(self._opened()) as source, closing(sqlite3.connect(part, isolation_level=None)) as copy:
-            # In one read transaction, so that the copy is never begun again because a sink writes.
-            source.execute("BEGIN")
-            source.execute("SELECT count(*) FROM meta").fetchone()
+            try:
+                # In one read transaction, so that the copy is never begun again because a sink writes.
+                source.execute("BEGIN")
+                source.execute("SELECT count(*) FROM meta").fetchone()
+            except sqlite3.Error as error:
+                raise OperatorError(unusable(self._path, error)) from None
+            # It is whole or removed, and synced at the end.
+            copy.execute("PRAGMA journal_mode=OFF")
+            copy.execute("PRAGMA synchronous=OFF")
             source.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
             # A ventilator that goes on with another ledger would miss what was recorded since; this one tells it. The
@@ -97,6 +99,49 @@ def _contradictions(db: sqlite3.Connection) -> list[str]:
         del checks[_STRAYS]
     found = [(words, row) for words, query in checks.items() for row in db.execute(f"{query} LIMIT {_FAULTS_MAX}")]
     return [words.format(*row) for words, row in found]
+
+
+@contextmanager
+def _unfinished(part: Path, target: Path) -> Iterator[int]:
+    """The file that is to become `target`, new, and locked against another copy. It does not stay unfinished."""
+    if (file := _locked(part)) is not None:
+        # A copy that was killed has left it.
+        part.unlink()
+        os.close(file)
+    # The ledger holds the jobs' ticket keys.
+    file = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not os.fstat(file).st_nlink:
+            # Before it was locked another copy took it for one that was left.
+            raise _busy(part)
+        try:
+            if target.exists() or target.is_symlink():
+                raise OperatorError(f"{target} exists already: give another name, or remove it first")
+            yield file
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    finally:
+        os.close(file)
+
+
+def _locked(part: Path) -> int | None:
+    """The file that another copy has left, locked; None if there is none. Raises OperatorError while it is written."""
+    try:
+        file = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise _busy(part) from None
+    return file
+
+
+def _busy(part: Path) -> OperatorError:
+    return OperatorError(f"another command writes {part}: wait for its end, or give another name")
 
 
 def _sync(path: Path) -> None:

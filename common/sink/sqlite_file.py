@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +29,8 @@ _CACHE_BYTES = 16 * 1024 * 1024
 """To insert a row, SQLite reads about ten others whole, from the file when large values do not fit into its cache."""
 _LOG_BYTES = 4 * 1024 * 1024
 """At this size the write-ahead log is copied into the ledger and restarted: the larger it is, the slower a sync."""
+_LOG_BYTES_KEPT = 4 * _LOG_BYTES
+"""A log that grew larger, because somebody read for long, is cut to this size when it is restarted."""
 RECEIPT_TASKS_MAX = 1_000_000
 """A receipt covers at most this many tasks: so those that reach behind a task are found by their first one."""
 _PASSING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
@@ -143,6 +146,11 @@ class SqliteFile:
         files = [Path(self._path), Path(f"{self._path}-wal")]
         return sum(file.stat().st_size for file in files if file.exists())
 
+    def copy_log(self) -> None:
+        """Copy into the file what its log has, as far as readers let it; when there is no room that is done later."""
+        with suppress(sqlite3.OperationalError):
+            self.db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def close(self) -> None:
         """Close the file, and free it for another sink."""
         self.db.close()
@@ -160,7 +168,10 @@ class SqliteFile:
         self.db.execute("PRAGMA synchronous=FULL")
         page_bytes = self.db.execute("PRAGMA page_size").fetchone()[0]
         self.db.execute(f"PRAGMA wal_autocheckpoint={_LOG_BYTES // page_bytes}")
+        self.db.execute(f"PRAGMA journal_size_limit={_LOG_BYTES_KEPT}")
         self.db.execute(f"PRAGMA cache_size=-{_CACHE_BYTES // 1024}")
+        # Some systems have SQLite overwrite what is deleted, which takes as long as writing it.
+        self.db.execute("PRAGMA secure_delete=FAST")
         if not tables:
             self.db.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";"):

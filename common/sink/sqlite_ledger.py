@@ -29,9 +29,19 @@ _NEXT_JOB = "(SELECT coalesce(max(job), 0) + 1 FROM (SELECT job FROM jobs UNION 
 """Never one that rows of a forgotten job still have."""
 _INCREMENTAL = 2
 """Ledgers of version 1 were made without: there the room is used again, and the file does not shrink."""
-_TIDIED_ROWS = 3_000
-_TIDIED_PAGES = 40
-"""So many take a few milliseconds."""
+_TIDIED_S = 0.005
+"""After this long a part of tidying ends. It begins with one row, because a row may take thousands of pages."""
+_TIDIED_ROWS_MAX = 1_000
+_STAYING_MAX = 2
+_REMOVAL = (
+    "DELETE FROM results WHERE job=:job AND task IN"
+    " (SELECT task FROM results WHERE job=:job ORDER BY task LIMIT :count)",
+    "DELETE FROM receipts WHERE position IN (SELECT position FROM receipts"
+    " WHERE job=:job AND position<(SELECT max(position) FROM receipts) LIMIT :count)",
+    "DELETE FROM forgotten WHERE job=:job AND job<(SELECT max(job) FROM (SELECT job FROM jobs UNION ALL"
+    " SELECT job FROM forgotten)) AND NOT EXISTS (SELECT 1 FROM receipts WHERE receipts.job=:job)",
+)
+"""What removes a forgotten job, one after the other."""
 
 
 def _now() -> str:
@@ -103,39 +113,35 @@ class Ledger:
         """Remove some rows of forgotten jobs, then give free pages back. Raises LedgerStuck."""
         if self._is_tidy:
             return False
+        ends_at = clock.now() + _TIDIED_S
+        count = 1
         with self._file.transaction():
-            is_more = self._removed_rows() or self._removed_receipts() or self._freed_pages()
+            while (is_more := self._removed(count) or self._freed_page()) and clock.now() < ends_at:
+                count = min(2 * count, _TIDIED_ROWS_MAX)
         self._is_tidy = not is_more
+        if self._is_tidy:
+            # The file shrinks when the log is copied into it.
+            self._file.copy_log()
         return is_more
 
-    def _removed_rows(self) -> bool:
-        query = "SELECT task FROM results WHERE job=? ORDER BY task LIMIT 1 OFFSET ?"
-        for (job,) in self._db.execute("SELECT job FROM forgotten").fetchall():
-            end = self._db.execute(query, (job, _TIDIED_ROWS)).fetchone()
-            before = (2**62,) if end is None else end
-            if self._db.execute("DELETE FROM results WHERE job=? AND task<?", (job, *before)).rowcount:
-                return True
-        return False
+    def _removed(self, count: int) -> bool:
+        """Remove this many rows or receipts of a forgotten job, or its number; False when nothing is left to remove.
 
-    def _removed_receipts(self) -> bool:
-        """The last receipt of all stays until there is another one, so that no position is given twice."""
-        some = "SELECT position FROM receipts WHERE job=? AND position<(SELECT max(position) FROM receipts) LIMIT ?"
-        for (job,) in self._db.execute("SELECT job FROM forgotten").fetchall():
-            deletion = f"DELETE FROM receipts WHERE position IN ({some})"
-            if self._db.execute(deletion, (job, _TIDIED_ROWS)).rowcount:
-                return True
-            if not self._db.execute("SELECT 1 FROM receipts WHERE job=?", (job,)).fetchone():
-                self._db.execute("DELETE FROM forgotten WHERE job=? AND job<(SELECT max(job) FROM jobs)", (job,))
-        return False
+        Two numbers may stay: the last one, so that no job gets it again, and that of the last receipt, which stays
+        until there is another one, so that no position is given twice.
+        """
+        forgotten = self._db.execute(f"SELECT job FROM forgotten ORDER BY job LIMIT {_STAYING_MAX + 1}").fetchall()
+        return any(
+            self._db.execute(sql, {"job": job, "count": count}).rowcount for (job,) in forgotten for sql in _REMOVAL
+        )
 
-    def _freed_pages(self) -> bool:
+    def _freed_page(self) -> bool:
         if self._db.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
             return False
-        for _ in range(_TIDIED_PAGES):
-            if not self._db.execute("PRAGMA freelist_count").fetchone()[0]:
-                return False
-            # Whatever number it is given, this frees one page each time that it is executed by Python.
-            self._db.execute("PRAGMA incremental_vacuum(1)")
+        if not self._db.execute("PRAGMA freelist_count").fetchone()[0]:
+            return False
+        # Whatever number it is given, this frees one page each time that it is executed by Python.
+        self._db.execute("PRAGMA incremental_vacuum(1)")
         return True
 
     def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> Written:
