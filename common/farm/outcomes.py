@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..errors import OperatorError
 from ..protocol import values
 from ..protocol.reading import Read, ResultRow, Rows, Values
+from ..protocol.row_reading import same_job
 from ..transport import clock
 from ..transport.sink_talk import SinkTalk
 from ..ventilator.wait_voice import WaitVoice
@@ -81,6 +82,7 @@ class RowStream(Generic[Page]):
         self._is_interrupted = False
         self._had_ended = False
         """The job had ended before the request was sent."""
+        self._number: int | None = None
         if run is not None:
             run.ring_at_end(self._bell)
 
@@ -106,6 +108,10 @@ class RowStream(Generic[Page]):
             if rows is None:
                 return
             follows = order.follows
+            try:
+                self._number = same_job(self._job, self._number, rows.number)
+            except OperatorError as error:
+                raise no_answer(error) from None
             page = order.take(rows)
             may_end = rows.state != "open" or had_ended
             is_last = may_end and not rows.more and follows and order.follows

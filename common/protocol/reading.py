@@ -59,7 +59,8 @@ class ResultRow(Struct, frozen=True, gc=False):
 class Rows(Message, frozen=True):
     """Answer to `Read`: the rows after `after`; the next ones are after `position`. `more` when there may be some now.
 
-    `state` is the job's: open, done or cancelled.
+    `state` is the job's: open, done or cancelled. So is `number`: with another one than before the job was forgotten,
+    and its name is that of another one.
     """
 
     job: Name
@@ -68,6 +69,7 @@ class Rows(Message, frozen=True):
     rows: list[ResultRow]
     more: bool
     state: str
+    number: Index = 0
 
 
 class Values(Message, frozen=True):
@@ -86,6 +88,7 @@ class Values(Message, frozen=True):
     others: list[ResultRow]
     more: bool
     state: str
+    number: Index = 0
 
 
 class ListedJob(Struct, frozen=True, gc=False):

@@ -1,9 +1,19 @@
 """How a job's rows are read through the sink, page by page. No socket, no clock."""
 
+from ..errors import OperatorError
 from .messages import FromSink
 from .reading import Cursor, Read, ResultRow, RowOrder, Rows
 
 START: Cursor = (0, 0)
+
+
+def same_job(name: str, before: int | None, number: int) -> int:
+    """The number of the job that is read, from an answer. Raises OperatorError when it was another one before."""
+    if before not in (None, number):
+        raise OperatorError(
+            f"job {name} was forgotten while it was read, and another job has its name now: read it again"
+        )
+    return number
 
 
 class RowReading:
@@ -21,6 +31,7 @@ class RowReading:
         self._order = order
         self._failed = failed
         self._follow = follow
+        self._number: int | None = None
 
     def request(self) -> Read:
         """What to ask the sink; it may be asked as often as one likes."""
@@ -31,7 +42,8 @@ class RowReading:
         return isinstance(message, Rows) and (message.job, message.after) == (self._job, self.after)
 
     def take(self, rows: Rows) -> list[ResultRow]:
-        """Take the answer to the request; returns what is new."""
+        """Take the answer to the request; returns what is new. Raises OperatorError."""
+        self._number = same_job(self._job, self._number, rows.number)
         self.after = rows.position
         self.over = not rows.more and not (self._follow and rows.state == "open")
         return rows.rows

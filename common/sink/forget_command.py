@@ -19,7 +19,7 @@ from ..transport.sink_talk import SinkTalk
 from .forgetting import chosen, question
 from .ledgers import open_ledger, open_reader
 from .remote_reader import RemoteReader
-from .store import JobSummary
+from .store import JobSummary, LedgerStuck
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,14 @@ def forget_here(place: str, choice: Choice) -> None:
     if not names:
         return
     with closing(open_ledger(place)) as ledger:
-        _forget_each(names, ledger.forget)
-        while ledger.tidy():
-            pass
+        try:
+            # Another command may have been as fast.
+            _forget_each([name for name in names if ledger.job(name) is not None], ledger.forget)
+            while ledger.tidy():
+                pass
+        except LedgerStuck as error:
+            left = "what was not said to be forgotten is still there"
+            raise OperatorError(f"the ledger {place} accepts no change now: {error}; {left}") from None
 
 
 def _forget_each(names: Iterable[str], forget: Callable[[str], None]) -> None:

@@ -164,6 +164,9 @@ class Jobs:
         if message.job in self._registry.open_jobs:
             reason = f"job {message.job} is run by a ventilator: cancel it, or wait for its end"
             return [Send(peer, refusal(reason))]
+        if job.state == "open" and now < self._gathered_at:
+            reason = f"job {message.job} is open, and its ventilator may not be back yet after the start of this sink"
+            return [Send(peer, refusal(f"{reason}: try again in some seconds"))]
         try:
             self._ledger.forget(message.job)
         except LedgerStuck as error:
@@ -176,9 +179,11 @@ class Jobs:
         ]
 
     def still_held(self, peer: bytes, jobs: Iterable[str]) -> list[Output]:
-        """Tell a worker that holds batches of cancelled jobs: it was away when the others were told."""
-        asked = [self._ledger.job(name) for name in islice(jobs, _HELD_MAX) if name not in self._registry.open_jobs]
-        return [Send(peer, Dropped(job.name)) for job in asked if job is not None and job.state == "cancelled"]
+        """Tell a worker that holds batches of cancelled or forgotten jobs: it was away when the others were told."""
+        asked = {
+            name: self._ledger.job(name) for name in islice(jobs, _HELD_MAX) if name not in self._registry.open_jobs
+        }
+        return [Send(peer, Dropped(name)) for name, job in asked.items() if job is None or job.state == "cancelled"]
 
     def end(self, open_job: OpenJob) -> list[Output]:
         """Its ventilator has left."""

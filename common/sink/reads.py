@@ -111,9 +111,9 @@ def _standing(job: Job) -> tuple[int, int, str]:
 def _answer(message: Read, job: Job, page: RowPage | ValuePage) -> Rows | Values:
     where = message.job, message.after, page.position
     if isinstance(page, RowPage):
-        return Rows(*where, [_sent(row) for row in page.rows], page.more, job.state)
+        return Rows(*where, [_sent(row) for row in page.rows], page.more, job.state, job.job)
     others = [_sent(row) for row in page.others]
-    return Values(*where, page.runs, packed(page.values), others, page.more, job.state)
+    return Values(*where, page.runs, packed(page.values), others, page.more, job.state, job.job)
 
 
 def _sent(row: Row) -> ResultRow:

@@ -58,6 +58,11 @@ class Dialog:
         if isinstance(message, Opened):
             if self.opened is not None and self.opened.ledger != message.ledger:
                 self.problem = "the sink now has another ledger, without the recorded results of this job"
+            elif self.opened is not None and self.opened.ticket_key != message.ticket_key:
+                self.problem = (
+                    f"job {self._job} was forgotten meanwhile, and another job has its name now: run this one again"
+                    " with another --job name"
+                )
             self.opened = message
             self._open = None
             self._repeat_at = None

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from common.errors import OperatorError
 from common.protocol.messages import Again
 from common.protocol.reading import Cursor, Read, ResultRow, Rows
 from common.protocol.row_reading import START, RowReading
@@ -35,6 +37,13 @@ def test_an_answer_counts_once() -> None:
     assert not reading.is_answer(first), "it was asked twice"
     assert not reading.is_answer(Rows("other", reading.after, (9, 0), [], False, "open"))
     assert not reading.is_answer(Again())
+
+
+def test_another_job_of_the_same_name_is_not_read_on() -> None:
+    reading = RowReading("job", "task", failed=False)
+    reading.take(structs.replace(answer(reading, (4, 0), more=True), number=1))
+    with pytest.raises(OperatorError, match="job job was forgotten while it was read"):
+        reading.take(structs.replace(answer(reading, (8, 0), more=True), number=2))
 
 
 @pytest.mark.parametrize(

@@ -176,14 +176,14 @@ def test_a_cancelled_job_is_dropped_everywhere(scene: Scene) -> None:
     assert scene.ledger.job("job").state == "cancelled"  # type: ignore[union-attr]
 
 
-def test_a_worker_that_was_away_when_a_job_was_cancelled_is_told_when_it_names_it(scene: Scene) -> None:
+def test_a_worker_that_was_away_when_a_job_was_cancelled_or_forgotten_is_told_when_it_names_it(scene: Scene) -> None:
     scene.ventilator(VERA)
     scene.ventilator(VERA, "other")
     scene.hello(VITO)
     scene.send(VITO, Cancel("job"))
-    held = {"job": [(0, 1, 1)], "other": [(0, 1, 1)], "invented": [(0, 1, 1)]}
+    held = {"job": [(0, 1, 1)], "other": [(0, 1, 1)], "forgotten": [(0, 1, 1)]}
     outputs = scene.worker(beat=msgspec.structs.replace(BEAT, held=held))
-    assert of(Dropped, outputs) == [(b"ada", Dropped("job"))]
+    assert of(Dropped, outputs) == [(b"ada", Dropped("job")), (b"ada", Dropped("forgotten"))]
 
 
 def test_a_job_that_nobody_runs_is_forgotten_and_the_crew_drops_it(scene: Scene) -> None:
@@ -204,6 +204,21 @@ def test_a_job_that_nobody_runs_is_forgotten_and_the_crew_drops_it(scene: Scene)
     [(_, unknown)] = of(Refused, scene.send(VITO, Forget("job")))
     assert isinstance(unknown, Refused)
     assert "there is no job job" in unknown.reason
+
+
+def test_an_open_job_is_not_forgotten_while_its_ventilator_may_come_back_to_a_new_sink(scene: Scene) -> None:
+    for name in ("job", "done"):
+        scene.ventilator(VERA, name)
+    scene.send(VERA, Close("done", 0, False))
+    scene.send(VERA, Goodbye())
+    scene.sink = Collector(scene.now, SETTINGS, scene.ledger, "run", ROSTER)
+    scene.hello(VITO)
+    [(_, refused)] = of(Refused, scene.send(VITO, Forget("job")))
+    assert isinstance(refused, Refused)
+    assert "may not be back yet" in refused.reason
+    assert of(Forgotten, scene.send(VITO, Forget("done"))), "nobody runs it"
+    scene.now += TIMING.gather_s
+    assert of(Forgotten, scene.send(VITO, Forget("job")))
 
 
 def test_a_forgotten_job_is_not_begun_anew_by_the_ventilator_that_has_missed_it(scene: Scene) -> None:

@@ -66,6 +66,22 @@ def test_whoever_waits_for_rows_of_a_forgotten_job_is_told(filled: Scene) -> Non
     assert rows(filled) == []
 
 
+@pytest.mark.parametrize("values", [False, True])
+def test_answers_tell_a_job_from_a_later_one_of_its_name(filled: Scene, values: bool) -> None:
+    numbers = []
+    for _ in range(2):
+        filled.send(OLGA, replaced(read(), values=values))
+        [answer] = [each for each in to(OLGA, filled.sink.tick(filled.now)) if isinstance(each, Rows | Values)]
+        numbers.append(answer.number)
+        filled.send(VERA, Goodbye())
+        filled.hello(VITO)
+        filled.send(VITO, Forget("job"))
+        filled.ventilator(VERA)
+        filled.deliver(filled.batch([1]))
+        filled.sink.flush(filled.now)
+    assert numbers == [1, 2]
+
+
 @pytest.mark.parametrize("message", [read(), List(0)])
 def test_workers_may_read_nothing(filled: Scene, message: Any) -> None:
     outputs = filled.send(ADA, message)
@@ -107,14 +123,14 @@ def test_a_read_is_answered_after_ask_s_though_there_is_nothing(filled: Scene) -
     filled.now = asked_at + TIMING.ask_s * 0.99
     assert rows(filled) == []
     filled.now = asked_at + TIMING.ask_s
-    assert rows(filled) == [Rows("job", (99, 0), (99, 0), [], False, "open")]
+    assert rows(filled) == [Rows("job", (99, 0), (99, 0), [], False, "open", 1)]
 
 
 def test_whoever_follows_a_job_learns_at_once_that_it_has_ended(filled: Scene) -> None:
     filled.send(OLGA, read((99, 0)))
     assert rows(filled) == []
     filled.send(VERA, Close("job", 5, False))
-    assert rows(filled) == [Rows("job", (99, 0), (99, 0), [], False, "done")]
+    assert rows(filled) == [Rows("job", (99, 0), (99, 0), [], False, "done", 1)]
 
 
 def test_rows_that_are_not_wanted_wake_nobody_and_are_not_looked_at_again(filled: Scene) -> None:
@@ -197,7 +213,7 @@ def test_who_wants_values_waits_for_them_too(filled: Scene) -> None:
     assert of(Values, filled.sink.tick(filled.now)) == []
     filled.now += TIMING.ask_s
     [(_, answer)] = of(Values, filled.sink.tick(filled.now))
-    assert answer == Values("job", (99, 0), (99, 0), [], packed([]), [], False, "open")
+    assert answer == Values("job", (99, 0), (99, 0), [], packed([]), [], False, "open", 1)
 
 
 STEPS = st.lists(

@@ -106,6 +106,13 @@ def test_another_ledger_is_a_problem() -> None:
     assert "another ledger" in (scene.talk.problem or "")
 
 
+def test_another_job_of_the_same_name_is_a_problem() -> None:
+    scene = opened()
+    scene.welcome()
+    scene.talk.receive(scene.now, structs.replace(OPENED, ticket_key=b"x" * 32))
+    assert "job job was forgotten meanwhile" in (scene.talk.problem or "")
+
+
 def test_a_finished_job_is_closed_again_and_again_until_the_sink_answers() -> None:
     scene = finished()
     assert of(Close, scene.talk.tick(scene.now)) == [Close("job", 1, False)]
