@@ -219,7 +219,7 @@ def wait_for_pair(
         if give_up_at is not None and clock.now() >= give_up_at:
             raise OperatorError(text)
         if clock.now() >= voice_at:
-            log.warning("%s; waiting", text)
+            log.warning(f"{text}; waiting")
             voice_at = clock.now() + 2 * timing.voice_s
         poll.wait(clock.now() + 0.2)
     return load_pair(path, role)
