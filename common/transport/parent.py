@@ -28,6 +28,9 @@ class Parent:
             self._poll.unregister(_STDIN)
 
     def clean_up(self) -> None:
-        """Remove the folder, if it is left behind: a process that is killed removes nothing."""
+        """Remove the folder, if it is left behind: a process that is killed removes nothing.
+
+        The sink does so, whose keys are there; a worker that removed it would take them from a sink that still runs.
+        """
         if self.gone and self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -132,7 +132,6 @@ class Worker:
             if self._in_order:
                 self._await_children()
             self._slots.close()
-            self._parent.clean_up()
         if self._problem is not None:
             raise OperatorError(self._problem)
         return ExitCode.OK
