@@ -162,7 +162,7 @@ class Collector:
             outputs += self._jobs.end(open_job)
         self._tidying.tick(now)
         outputs += [CutOff(address, self._registry.living_at(address)) for address in quiet]
-        return outputs + self._jobs.tick() + self._asks.tick(now) + self._reads.tick(now)
+        return outputs + self._jobs.tick(now) + self._asks.tick(now) + self._reads.tick(now)
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""

@@ -24,7 +24,7 @@ from ..protocol.users import WORKER, User
 from .arguments import of_range, shown
 from .headline import headline
 from .job_rules import begins_to_append, no_job, stays_done, why_not_open
-from .outputs import LogLimiter, Output, Send, refusal
+from .outputs import Admit, CutOff, LogLimiter, Output, Send, refusal
 from .registry import OPEN_JOBS_MAX, BeatingWorker, OpenJob, Peer, Registry, pages
 from .settings import CollectorSettings
 from .store import Job, LedgerStuck, Store
@@ -54,6 +54,9 @@ class Jobs:
         self._lines = lines
         self._gathered_at = now + settings.timing.gather_s
         self._worker_keys = _worker_keys(roster)
+        self._present: frozenset[str] = frozenset()
+        self._leftovers_at: float | None = None
+        """When whoever still pulls from the relay with a key whose workers have left is cut off."""
         self._cancelled: dict[str, tuple[str, str]] = {}
         """By job: name and key of the ventilator that ran it when it was cancelled."""
 
@@ -130,12 +133,21 @@ class Jobs:
         self._worker_keys = _worker_keys(roster)
         return [Send(open_job.peer, self._worker_keys) for open_job in self._registry.open_jobs.values()]
 
-    def tick(self) -> list[Output]:
+    def tick(self, now: float) -> list[Output]:
         """Tell every ventilator which keys workers are here with, if others came or went: once a turn, not for each."""
-        if not self._registry.keys_changed():
-            return []
-        present = self._registry.present()
-        return [Send(open_job.peer, present) for open_job in self._registry.open_jobs.values()]
+        outputs: list[Output] = []
+        if self._registry.keys_changed():
+            present = self._registry.present()
+            before, self._present = self._present, frozenset(present.keys)
+            outputs += [Send(open_job.peer, present) for open_job in self._registry.open_jobs.values()]
+            outputs.append(Admit(self._present))
+            if before - self._present:
+                # By then the connections of those that left have ended.
+                self._leftovers_at = now + 2 * self._timing.beat_s
+        if self._leftovers_at is not None and now >= self._leftovers_at:
+            self._leftovers_at = None
+            outputs.append(CutOff(None, self._registry.living_at(None)))
+        return outputs
 
     def cancel(self, now: float, peer: bytes, user: User, message: Cancel) -> list[Output]:
         """End the job everywhere, as `user` asks."""

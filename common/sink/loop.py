@@ -21,10 +21,10 @@ from ..transport.connections import hang_up
 from ..transport.door import Door
 from ..transport.doorstep import GivenIds
 from ..transport.parent import Parent
-from ..transport.zap import ADMITTED, ZapHandler
+from ..transport.zap import ADMITTED, REFUSED_FOR_NOW, ZapHandler
 from .collector import Collector
 from .key_folder import KeyFolder
-from .outputs import CutOff, Output
+from .outputs import Admit, CutOff, Output
 from .relay import Relay
 from .roster_watch import RosterWatch
 from .settings import CollectorSettings
@@ -106,6 +106,7 @@ class Sink:
                 self._perform(self._rules.tick(clock.now()))
                 self._look_at_roster_now_and_then()
                 self._door.tick()
+                self._relay.tick(clock.now())
                 self._relay.check()
             self._take_results()
             self._perform(self._rules.flush(clock.now()))
@@ -121,13 +122,12 @@ class Sink:
             parent.clean_up()
 
     def _deadline(self) -> float:
-        instants = (self._rules.deadline(), self._door.deadline(), self._look_at())
+        instants = (self._rules.deadline(), self._door.deadline(), self._relay.deadline(), self._look_at())
         return min(instant for instant in instants if instant is not None)
 
     def _look_at(self) -> float:
         """When to look at the roster next: soon when a key waits for it that may have been enrolled a moment ago."""
-        waits = self._gate.waiting or self._relay.gate.waiting
-        return self._looked_at + (_LOOK_SOON_S if waits else self._timing.beat_s)
+        return self._looked_at + (_LOOK_SOON_S if self._gate.waiting else self._timing.beat_s)
 
     def _take_control(self) -> None:
         for arrived in self._control_inbox.take():
@@ -162,6 +162,8 @@ class Sink:
         for output in outputs:
             if isinstance(output, LogLine):
                 write(log, output)
+            elif isinstance(output, Admit):
+                self._relay.let_in(output.keys)
             elif isinstance(output, CutOff):
                 self._relay.cut_off(self._door, output.address, output.living)
             else:
@@ -171,6 +173,8 @@ class Sink:
 
     def _judge(self, link: str, key: str, address: str, has_looked: bool) -> str | None:
         verdict = self._watch.judge(clock.now(), link, key, has_looked)
+        if verdict == ADMITTED and link == "tasks" and not self._relay.is_present(key):
+            verdict = REFUSED_FOR_NOW if has_looked else None
         if verdict is not None:
             self._door.showed_key(address)
         if verdict == ADMITTED and link == "control":
@@ -200,7 +204,6 @@ class Sink:
             self._admit_to_relay()
             self._perform(self._rules.roster_changed(clock.now(), self._watch.roster))
         self._gate.answer_waiting()
-        self._relay.gate.answer_waiting()
 
     def _admit_to_relay(self) -> None:
         keys = {role: {user.key for user in self._watch.roster.values() if user.role == role} for role in ROLES}

@@ -20,14 +20,22 @@ class Send:
 class CutOff:
     """Order to the shell: end the relay's connections to workers at this address if there are more than `living`.
 
-    One of them is then a stopped worker's, to which every other batch would be sent. Living workers connect again.
+    One of them is then a stopped worker's, or somebody's that is no worker, and every other batch would be sent there.
+    Living workers connect again. Without an address all connections are meant.
     """
 
-    address: str
+    address: str | None
     living: int
 
 
-Output = Send | LogLine | CutOff
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Order to the shell: workers with these keys are here, and no others; only they may pull from the relay."""
+
+    keys: frozenset[str]
+
+
+Output = Send | LogLine | CutOff | Admit
 
 
 def refusal(reason: str) -> Refused:

@@ -195,9 +195,9 @@ class Registry:
             worker.quiet = True
         return found
 
-    def living_at(self, address: str) -> int:
-        """How many workers of relayed jobs at this address do not miss their beats."""
-        return sum(worker.address == address and not worker.quiet for worker in self._relayed_to())
+    def living_at(self, address: str | None) -> int:
+        """How many workers of relayed jobs at this address, or anywhere, do not miss their beats."""
+        return sum(address in (None, worker.address) and not worker.quiet for worker in self._relayed_to())
 
     def silent(self, now: float) -> tuple[list[BeatingWorker], list[OpenJob]]:
         """Workers and jobs whose peers have been silent too long; looked for once a beat.

@@ -14,6 +14,7 @@ import zmq
 from ..protocol.settings import MORE_TASKS_PORTS, RELAY_PORT, RELAYED_TASKS_PORT, Timing
 from ..transport import clock, polling, sockets
 from ..transport.door import Door
+from ..transport.doorstep import HANDSHAKE_S
 from ..transport.key_files import Certificate
 from ..transport.zap import ZapHandler
 from .relay_queue import RelayQueue
@@ -45,6 +46,8 @@ class Relay:
         self._queue = RelayQueue(timing.lease_s, BYTES_OF_A_KEY_MAX)
         self._ventilators: frozenset[str] = frozenset()
         self._workers: frozenset[str] = frozenset()
+        self._present: frozenset[str] = frozenset()
+        self._waits_since = clock.now()
         self._ours, self._theirs = socket.socketpair()
         self._stops = False
         self._failure: BaseException | None = None
@@ -72,10 +75,31 @@ class Relay:
             if keys:
                 door.hang_up_on(made)
 
-    def cut_off(self, door: Door, address: str, living: int) -> None:
-        """Hang up on the workers at this address if more are connected than live there."""
+    def cut_off(self, door: Door, address: str | None, living: int) -> None:
+        """Hang up on the workers at this address, or on all, if more are connected than live there."""
         if door.known_count(self.outgoing, address) > living:
             door.hang_up_on(self.outgoing, address)
+
+    def let_in(self, keys: frozenset[str]) -> None:
+        """Workers with these keys are here: only they may pull."""
+        self._present = keys
+        self.gate.ask_again()
+
+    def is_present(self, key: str) -> bool:
+        """Whether a worker with this key is here; if it is about to join, its connection waits for that."""
+        return key in self._present
+
+    def tick(self, now: float) -> None:
+        """Refuse keys that have waited for as long as a handshake may take; their workers connect again."""
+        if not self.gate.waiting:
+            self._waits_since = now
+        elif now >= self._waits_since + HANDSHAKE_S:
+            self._waits_since = now
+            self.gate.answer_waiting()
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        return self._waits_since + HANDSHAKE_S if self.gate.waiting else None
 
     def check(self) -> None:
         """Raise what has ended the thread, if it has ended."""

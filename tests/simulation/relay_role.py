@@ -28,6 +28,9 @@ class Relay:
         self._farm, self._world, self._sink = farm, farm.world, sink
         self._queue = RelayQueue(farm.timing.lease_s, BYTES_OF_A_KEY_MAX)
         self._pushers: list[Ventilator] = []
+        self._present: frozenset[str] = frozenset()
+        self._waiting: list[Worker] = []
+        """They connect, and nobody with their key is here yet."""
 
     def connect(self, ventilator: Ventilator) -> None:
         """A ventilator's PUSH finds the relay."""
@@ -41,8 +44,17 @@ class Relay:
         ventilator.session.route.relay_is_up = True
 
     def admits(self, worker: Worker) -> bool:
-        """Whether it has an enrolled key."""
-        return worker.user.key in self._farm.roster
+        """Whether it has an enrolled key with which a worker is here; if that may come, its connection waits."""
+        if worker.user.key not in self._present:
+            self._waiting.append(worker)
+        return worker.user.key in self._present and worker.user.key in self._farm.roster
+
+    def let_in(self, keys: frozenset[str]) -> None:
+        """Workers with these keys are here."""
+        self._present = keys
+        waiting, self._waiting = self._waiting, []
+        for worker in waiting:
+            self._farm.connect_tasks(worker, self.port)
 
     def give(self) -> None:
         """Send what is held while somebody is there, unless the process is stopped; what is too old is dropped."""

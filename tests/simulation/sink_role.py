@@ -9,7 +9,7 @@ from common.errors import ProtocolError
 from common.protocol.codec import decode_outcomes, decode_results, decode_to_sink, encode
 from common.protocol.messages import Beat, Crew, Message, Open, Opened, Recall, Receipts, Recorded
 from common.sink.collector import Collector
-from common.sink.outputs import CutOff, Output, Send
+from common.sink.outputs import Admit, CutOff, Output, Send
 from common.sink.settings import CollectorSettings
 from tests.simulation.relay_role import Relay
 from tests.simulation.role import Connection, Role
@@ -104,6 +104,9 @@ class Sink(Role):
         for output in outputs:
             if isinstance(output, CutOff):
                 self.relay.cut(output.living)
+                continue
+            if isinstance(output, Admit):
+                self.relay.let_in(output.keys)
                 continue
             if not isinstance(output, Send):
                 self.world.note(self.name, "says", output.text)

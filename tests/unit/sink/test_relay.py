@@ -11,7 +11,7 @@ from common.sink.relay import Relay
 from common.transport import clock, monitor, polling, sockets
 from common.transport.door import Door
 from common.transport.key_files import Certificate
-from common.transport.zap import ADMITTED, REFUSED_FOR_GOOD
+from common.transport.zap import ADMITTED, REFUSED_FOR_GOOD, REFUSED_FOR_NOW
 from tests.conftest import PATIENCE_S
 
 
@@ -27,6 +27,8 @@ class House:
         self.sink = pair()
         self.keys: dict[str, set[str]] = {"relay": set(), "tasks": set()}
         self.refused: list[tuple[str, str]] = []
+        self.absent: set[str] = set()
+        """Keys that are judged by who is here."""
         self.relay = Relay(
             self.sink,
             Timing(),
@@ -40,7 +42,9 @@ class House:
         self.door.register(self.poll)
         self.context = zmq.Context()
 
-    def _judge(self, link: str, key: str, address: str, has_looked: bool) -> str:
+    def _judge(self, link: str, key: str, address: str, has_looked: bool) -> str | None:
+        if link == "tasks" and key in self.absent and not self.relay.is_present(key):
+            return REFUSED_FOR_NOW if has_looked else None
         self.door.showed_key(address)
         return ADMITTED if key in self.keys[link] else REFUSED_FOR_GOOD
 
@@ -149,3 +153,28 @@ def test_a_stopped_worker_is_cut_off_and_comes_back_if_it_lives(house: House) ->
     ventilator = house.ventilator(house.enrol("relay"))
     house.push(ventilator, b"task")
     assert house.pulled(worker) == [b"task"]
+
+
+def test_a_worker_that_is_about_to_join_waits_for_that(house: House) -> None:
+    key = house.enrol("tasks")
+    house.absent.add(key.public)
+    worker = house.worker(key)
+    house.until(lambda: house.relay.gate.waiting)
+    assert house.relay.deadline() is not None
+    house.relay.let_in(frozenset({key.public}))
+    ventilator = house.ventilator(house.enrol("relay"))
+    house.push(ventilator, b"task")
+    assert house.pulled(worker) == [b"task"]
+    assert house.relay.deadline() is None
+
+
+def test_who_only_pulls_is_refused_for_now(house: House) -> None:
+    key = house.enrol("tasks")
+    house.absent.add(key.public)
+    puller = house.worker(key)
+    house.until(lambda: house.relay.gate.waiting)
+    at = house.relay.deadline()
+    assert at is not None
+    house.relay.tick(at)
+    assert house.refused == [("tasks", key.public)]
+    assert not puller.poll(0)

@@ -5,7 +5,7 @@ import pytest
 
 from common.protocol.messages import Ask, Goodbye, Place, Places
 from common.protocol.users import User
-from common.sink.outputs import CutOff, Output
+from common.sink.outputs import Admit, CutOff, Output
 from tests.unit.sink.scene import ADA, BEAT, BOB, CUBE, OPEN, SETTINGS, SQUARE, TIMING, VERA, VITO, Scene, of, said
 
 
@@ -67,7 +67,7 @@ def test_a_worker_that_misses_its_beats_is_cut_off_at_the_relay_once(scene: Scen
     relayed(scene, VERA, "job", SQUARE)
     assert cuts(scene.pass_time(TIMING.silence_s, BOB, VERA)) == []
     assert cuts(scene.pass_time(TIMING.beat_s, BOB, VERA)) == [CutOff("10.0.0.1", 0)]
-    assert cuts(scene.pass_time(TIMING.gone_s, BOB, VERA)) == []
+    assert cuts(scene.pass_time(TIMING.gone_s, BOB, VERA)) == [CutOff(None, 1)], "it is lost, and its key with it"
 
 
 def test_one_that_beats_again_may_be_cut_off_again(scene: Scene) -> None:
@@ -90,3 +90,28 @@ def test_who_does_not_pull_from_the_relay_is_neither_cut_off_nor_counted(scene: 
     scene.send(other, BEAT)
     outputs = scene.pass_time(TIMING.silence_s + TIMING.beat_s, other, VERA)
     assert cuts(outputs) == [CutOff("10.0.0.1", 0)]
+
+
+def admitted(outputs: list[Output]) -> list[frozenset[str]]:
+    return [each.keys for each in outputs if isinstance(each, Admit)]
+
+
+def test_only_keys_of_workers_that_are_here_pull_from_the_relay(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    assert admitted(scene.sink.tick(scene.now)) == [frozenset({ADA.key})]
+    scene.worker(BOB, (CUBE,))
+    assert admitted(scene.sink.tick(scene.now)) == [frozenset({ADA.key, BOB.key})]
+    assert admitted(scene.sink.tick(scene.now)) == []
+    scene.send(BOB, Goodbye())
+    assert admitted(scene.sink.tick(scene.now)) == [frozenset({ADA.key})]
+
+
+def test_who_still_pulls_with_a_key_whose_workers_have_left_is_cut_off(scene: Scene) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.worker(BOB, (SQUARE,))
+    relayed(scene, VERA, "job", SQUARE)
+    scene.sink.tick(scene.now)
+    scene.send(BOB, Goodbye())
+    assert cuts(scene.sink.tick(scene.now)) == []
+    assert cuts(scene.pass_time(2 * TIMING.beat_s, ADA, VERA)) == [CutOff(None, 1)]
+    assert cuts(scene.pass_time(TIMING.gone_s, ADA, VERA)) == []
