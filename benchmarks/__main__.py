@@ -21,6 +21,7 @@ SCENARIOS = (
     "long",
     "resume",
     "payload",
+    "relay",
     "slots",
     "idle",
     "start",

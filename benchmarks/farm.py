@@ -105,7 +105,8 @@ class Farm:
         """Start a ventilator; `arguments` are its function, input and options."""
         self._job_count += 1
         job = job or f"bench-{self._job_count}"
-        command = [sys.executable, str(TOP / "ventilator.py"), *arguments, "--port", "0", "--job", job]
+        port = () if "always" in arguments else ("--port", "0")
+        command = [sys.executable, str(TOP / "ventilator.py"), *arguments, *port, "--job", job]
         path = self.folder / f"ventilator-{self._job_count}.log"
         env = os.environ | {"TRADEWIND_LOG_LEVEL": "debug"}
         with path.open("wb") as log:

@@ -1,6 +1,6 @@
 """The real ventilator's loop with an input that offers one task when the last has its receipt.
 
-    python -m benchmarks.probe KEY JOB COUNT
+    python -m benchmarks.probe KEY JOB COUNT [RELAY]
 
 Prints the seconds of each round trip but the last as a JSON list.
 A program of its own, so that nothing else runs in its process.
@@ -20,7 +20,7 @@ from common.transport.key_files import load_pair
 from common.ventilator.inputs import encoded
 from common.ventilator.loop import Ventilator, VentilatorOptions
 from common.ventilator.progress import ProgressDisplay
-from common.ventilator.settings import DispatchSettings
+from common.ventilator.settings import DispatchSettings, RelayUse
 
 
 class OneByOne:
@@ -87,12 +87,13 @@ class OneByOne:
 
 def main() -> None:
     """Run the job and print."""
-    key, job, count = sys.argv[1:]
+    key, job, count, *relay = sys.argv[1:]
     console.start_log("probe")
     one_by_one = OneByOne(int(count))
     poll, signals = polling.Poll(), polling.Signals()
     poll.register(signals, lambda: None)
-    options = VentilatorOptions("work:square", Path(key), None, job, 0, False, DispatchSettings())
+    way = RelayUse(relay[0]) if relay else RelayUse.auto
+    options = VentilatorOptions("work:square", Path(key), None, job, 0, False, DispatchSettings(), relay=way)
     pair, display = load_pair(Path(key), VENTILATOR), ProgressDisplay(job)
     one_by_one.ventilator = Ventilator(options, one_by_one, pair, poll, signals, None, display)
     code = one_by_one.ventilator.run().code

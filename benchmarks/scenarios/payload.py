@@ -31,23 +31,29 @@ LOADS = [
 ]
 
 
-def _ours(running: Farm, load: Load) -> float:
+def scaled(plan: Plan) -> list[Load]:
+    """The loads of a run."""
+    return [Load(each.measure, each.size, max(20, plan.scaled(each.count))) for each in LOADS]
+
+
+def ours(running: Farm, load: Load, *options: str) -> float:
+    """MB/s of a job with these options of the ventilator; every value is checked."""
     path = running.folder / f"payload-{load.size}.txt"
     if not path.exists():
         with path.open("w") as file:
             file.writelines(f"{line}\n" for line in load.lines())
-    measured = running.run("work:echo", path.name)
+    measured = running.run("work:echo", path.name, *options)
     running.check_values(measured.job, load.lines())
     return load.size * load.count / measured.seconds / 1e6
 
 
 def measure(plan: Plan) -> list[Figure]:
     """The payload is counted once."""
-    loads = [Load(each.measure, each.size, max(20, plan.scaled(each.count))) for each in LOADS]
+    loads = scaled(plan)
     with farm(slots=1, workers=[{}, {}]) as running:
 
         def tradewind(_: int) -> dict[Measure, float]:
-            return {load.measure: _ours(running, load) for load in loads}
+            return {load.measure: ours(running, load) for load in loads}
 
         def bare(_: int) -> dict[Measure, float]:
             return {load.measure: raw.bytes_rate(load.count, _TEXT[: load.size].encode()) / 1e6 for load in loads}

@@ -15,13 +15,13 @@ TASKS = 1_000
 WARM_UP = 50
 
 
-def ours(running: Farm, count: int) -> list[float]:
+def ours(running: Farm, count: int, relay: str = "auto") -> list[float]:
     """Seconds of each round trip, measured in the ventilator's own loop (`benchmarks/probe.py`)."""
     running.probes += 1
     job, tasks = f"probe-{running.probes}", count + WARM_UP + 1
     with (running.folder / "probe.log").open("w+") as log:
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.probe", "keys/ventilator.key_secret", job, str(tasks)],
+            [sys.executable, "-m", "benchmarks.probe", "keys/ventilator.key_secret", job, str(tasks), relay],
             cwd=running.folder,
             env=os.environ | {"PYTHONPATH": str(TOP), "TRADEWIND_LOG_LEVEL": "warning"},
             stdout=subprocess.PIPE,
