@@ -255,7 +255,11 @@ def test_a_link_that_was_sent_too_large_a_frame_comes_back(monkeypatch: pytest.M
 def test_who_takes_a_link_over_gets_what_comes_from_the_next_welcome_on(monkeypatch: pytest.MonkeyPatch) -> None:
     context = zmq.Context()
     link = SinkLink(context, _pair(VENTILATOR), ("127.0.0.1", 1), "v", lambda _: None, Timing())
-    stale, welcome, fresh = Crew([], ["old"], [], 0), Welcome(PROTOCOL_VERSION, "run", 5558, ""), Crew([], [], [], 1)
+    stale, welcome, fresh = (
+        Crew([], ["old"], [], 0),
+        Welcome(PROTOCOL_VERSION, "run", 5558, "", 5556),
+        Crew([], [], [], 1),
+    )
     monkeypatch.setattr(sockets, "drain", lambda _: [(None, encode(each)) for each in (stale, welcome, fresh)])
     taken: list[FromSink] = []
     try:
