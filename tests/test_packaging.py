@@ -120,7 +120,7 @@ def test_a_command_imports_only_what_it_needs(installed: Installed) -> None:
         ("tradewind wor", ["worker"]),
         ("tradewind worker --sl", ["--slots"]),
         ("tradewind sink re", ["results", "revoke"]),
-        ("tradewind sink results --format ", ["jsonl", "csv", "values", "parquet"]),
+        ("tradewind sink results --format ", ["jsonl", "csv", "values", "text", "parquet"]),
         ("tradewind-sink en", ["enrol"]),
         ("tradewind-worker --grac", ["--grace"]),
         ("tradewind-ventilator --re", ["--retries", "--retry-failed"]),

@@ -51,7 +51,10 @@ LastJob = Annotated[str | None, options.argument(PRINT, "JOB", "The job. Without
 FormatOption = Annotated[
     Format,
     options.option(
-        PRINT, None, "jsonl|csv|values|parquet", "How to print: JSON lines, CSV, the values only, or a Parquet file."
+        PRINT,
+        None,
+        "jsonl|csv|values|text|parquet",
+        "How to print: JSON lines, CSV, the values only, the output of commands as it was, or a Parquet file.",
     ),
 ]
 Failed = Annotated[bool, options.flag(PRINT, None, "Print only tasks that failed.", "--failed")]

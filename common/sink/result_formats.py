@@ -10,6 +10,7 @@ class Format(StrEnum):
     jsonl = "jsonl"
     csv = "csv"
     values = "values"
+    text = "text"
     parquet = "parquet"
 
 
@@ -19,7 +20,7 @@ def misuse(format: Format, options: Collection[str]) -> str | None:
         return "--arguments prints lines of input: leave out --follow, --columns and --format"
     if "--columns" in options and format not in (Format.csv, Format.parquet):
         return "--columns is for tables: give --format csv or --format parquet with it"
-    if format is Format.values and "--failed" in options:
+    if format in (Format.values, Format.text) and "--failed" in options:
         return "a failed task has no value: leave out --failed, or give another --format"
     if "--follow" not in options:
         return None

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from ..plain_text import ascii_json, counted, in_json, one_line
 from ..protocol.messages import JobReport, Report, WorkerReport
 from ..protocol.reports import LONGEST_MAX
 from ..protocol.users import User
+from ..protocol.values import value_of
 from ..transport import clock
 from .arguments import is_line
 from .result_columns import ResultColumns, cell_of
@@ -97,9 +99,39 @@ class _Printer:
         self._out.write(self._escaped(msgspec.json.encode(fields).decode()) + "\n")
 
 
+class _TextPrinter:
+    """What commands have printed, as it was, and the values of functions as text."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.left_out = 0
+        """How many failed tasks were passed over."""
+        self.cut_count = 0
+        """How many outputs are not in the ledger whole."""
+        self._out = out
+        self._is_screen = out.isatty()
+
+    def print(self, row: Row) -> None:
+        """One row."""
+        if row.status != "ok":
+            self.left_out += 1
+            return
+        value = value_of(row.value, row.json, row.exact)
+        text = value.get("stdout") if isinstance(value, dict) else None
+        if isinstance(text, str | bytes):
+            self.cut_count += "stdout_bytes" in value
+        else:
+            text = (value if isinstance(value, str) else as_json(row.value, row.json)) + "\n"
+        if self._is_screen:
+            shown = text.decode(errors="replace") if isinstance(text, bytes) else text
+            # Tabs and ends of lines move nothing that is not its own.
+            self._out.write("".join(part if part in "\t\n" else one_line(part) for part in re.split("([\t\n])", shown)))
+        else:
+            self._out.buffer.write(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
+
+
 def print_results(rows: Iterable[Row | None], format: Format, out: TextIO) -> None:
     """The rows as they come. None says that there is no other one now."""
-    printer = _Printer(format, out)
+    printer = _TextPrinter(out) if format is Format.text else _Printer(format, out)
     quiet_since = clock.now()
     for row in rows:
         if row is not None:
@@ -115,6 +147,12 @@ def print_results(rows: Iterable[Row | None], format: Format, out: TextIO) -> No
         print(
             f"sink: {counted(printer.left_out, 'failed task')} left out: a failed task has no value; --format jsonl"
             " shows why it failed",
+            file=sys.stderr,
+        )
+    if isinstance(printer, _TextPrinter) and printer.cut_count:
+        print(
+            f"sink: {counted(printer.cut_count, 'output')} cut, because the ledger keeps at most 1 MiB of each: workers"
+            " with --output-dir write all of it to files",
             file=sys.stderr,
         )
 

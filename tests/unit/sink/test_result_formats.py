@@ -9,6 +9,7 @@ from common.sink.result_formats import Format, misuse
     ("format", "options", "said"),
     [
         ("values", "--failed", "a failed task has no value: leave out --failed"),
+        ("text", "--failed", "a failed task has no value: leave out --failed"),
         ("csv", "--arguments", "leave out --follow, --columns and --format"),
         ("values", "--arguments", "leave out --follow, --columns and --format"),
         ("parquet", "--arguments", "leave out --follow, --columns and --format"),
@@ -34,6 +35,8 @@ def test_what_makes_no_sense_together_is_refused_in_words(format: str, options: 
         ("csv", "--failed --columns --output"),
         ("values", "--follow"),
         ("values", "--output"),
+        ("text", "--follow"),
+        ("text", "--output"),
         ("parquet", "--failed --columns --output"),
     ],
 )

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from common.protocol.messages import JobReport, Report, WorkerReport
+from common.protocol.values import forms
 from common.sink import tables
 from common.sink.result_formats import Format
 from common.sink.store import JobSummary, Row
@@ -193,3 +194,33 @@ def test_a_narrow_terminal_shows_fewer_columns_and_every_number_whole(
     assert ("mine-square-20261126-125217-489" in table) == (width >= 80)
     folded = "".join(line[:width].split("  ")[0].strip() for line in table.splitlines())
     assert "mine-square-20261126-125217-489" in folded
+
+
+def test_what_commands_have_printed_is_printed_as_it_was(
+    out: io.StringIO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = [
+        {"exit_code": 0, "stdout": "a\tb\n\x1b[31m\u20ac", "stderr": "no"},
+        {"exit_code": 0, "stdout": b"\xff\0", "stderr": ""},
+        {"exit_code": 0, "stdout": "cut\n", "stderr": "", "stdout_bytes": 5_000_000},
+        {"stdout": 7},
+        "text\r",
+        [1, None],
+    ]
+    kept = [(value, None, None) if isinstance(value, str) else (*stored(value),) for value in values]
+    rows = [Row(task, "ok", *form[:2], None, 1, "w", 0.5, form[2]) for task, form in enumerate(kept)]
+    tables.print_results([*rows, Row(9, "failed", None, None, "no", 1, "w", 0.5)], Format.text, out)
+    if out.isatty():
+        assert text_of(out) == 'a\tb\n\\x1b[31m\u20ac\ufffd\\x00cut\n{"stdout":7}\ntext\\r\n[1,null]\n'
+    else:
+        raw = out.buffer.getvalue()  # type: ignore[attr-defined]
+        assert raw == "a\tb\n\x1b[31m\u20ac".encode() + b'\xff\0cut\n{"stdout":7}\ntext\r\n[1,null]\n'
+    said = capsys.readouterr().err
+    assert "1 failed task left out" in said
+    assert "1 output cut" in said
+
+
+def stored(value: object) -> tuple[str, int, bytes | None]:
+    """How the ledger has it."""
+    readable, exact = forms(value)
+    return bytes(readable.data).decode(), 1, exact
