@@ -32,7 +32,9 @@ COMMANDS = {
 }
 SECTIONS = {"doctor": "tradewind doctor"}
 """How the options page names a command that is no script."""
-FOREIGN = {"make", "pip", "python", "scp", "find", "head", "mkfifo", "sqlite3", "tail", "ssh", "tradewind"}
+FOREIGN = {
+    *("make", "parallel", "pip", "python", "scp", "find", "head", "mkfifo", "sqlite3", "tail", "ssh", "tradewind")
+}
 
 
 def blocks(page: Path, heading: str, language: str = "sh") -> list[str]:
@@ -56,7 +58,7 @@ def typed(line: str) -> list[str]:
 def lines(block: str) -> list[str]:
     """The commands of a block, those of a pipe one by one, without what a command reads from the block."""
     block = re.sub(r"<< 'END'\n.*?^END$", "", block, flags=re.MULTILINE | re.DOTALL)
-    return [part.strip() for line in block.splitlines() for part in line.split("|")]
+    return [part.strip() for line in block.splitlines() for part in re.split(r"\|(?=(?:[^']*'[^']*')*[^']*$)", line)]
 
 
 def parse(command: Any, name: str, arguments: list[str]) -> None:
@@ -157,7 +159,7 @@ def test_the_results_page(pasted: tuple[Path, str]) -> None:
     folder, _ = pasted
     page = TOP / "docs" / "results.md"
     ways = blocks(page, "Print them")[0].replace("tradewind sink", ".venv/bin/python sink.py")
-    assert shell(ways, folder).count("\n") == 1 + 1 + 100_000 + (1 + 100_000) + 100_000 + 100_000
+    assert shell(ways, folder).count("\n") == 1 + 1 + 100_000 + (1 + 100_000) + 3 * 100_000
     [example] = blocks(page, "Print them", "json")
     printed = json.loads(shell(".venv/bin/python sink.py results", folder).splitlines()[2])
     assert [*json.loads(example)] == [*printed]

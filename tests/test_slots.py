@@ -234,7 +234,7 @@ class Link:
         self.orders = child.OrderQueue(self.outbox, self.progress)
 
     def order(self, *tasks: int) -> None:
-        payload = msgspec.msgpack.encode(("tasks:fine", [(task, [task]) for task in tasks]))
+        payload = msgspec.msgpack.encode(("tasks:fine", "job", [(task, [task]) for task in tasks]))
         self.ours.sendall(struct.pack("<I", len(payload)) + payload)
 
     def said(self) -> list[dict[str, object]]:

@@ -11,6 +11,8 @@ CONTROL_PORT = 5559
 TASKS_PORT = 5557
 MORE_TASKS_PORTS = range(5560, 5600)
 """Where further ventilators on a machine listen, so that a firewall can be opened for them."""
+COMMAND = "command"
+"""Stands for a module in the names of functions that are commands of a worker's operator."""
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 """The size limit of a value or argument, and of a frame without its envelope."""
 ENVELOPE_BYTES = 64 * 1024

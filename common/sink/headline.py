@@ -6,6 +6,8 @@ HEADLINE_CHARACTERS_MAX = 300
 _MESSAGE_LINES = 3
 """How many lines of a message are shown: the first one often only counts those that follow, as in pydantic."""
 _TRACEBACK = re.compile(r"^(?:  \+ Exception Group )?Traceback \(most recent call last\):$", re.MULTILINE)
+_COMMANDS = ("exit code ", "signal ")
+"""With these begin the errors of commands; what they have printed comes behind the first line."""
 _MARGIN = re.compile(r"^ +[|+] ?")
 _MEMBER = re.compile(r"^ +\+-(?:\+-)?-* \S+ -+$", re.MULTILINE)
 
@@ -18,6 +20,8 @@ def headline(error: str) -> str:
 
 
 def _headline(error: str) -> str:
+    if error.startswith(_COMMANDS):
+        return error.partition("\n")[0]
     last = 0
     for found in _TRACEBACK.finditer(error):
         # Of exceptions that caused each other the last one is the task's.

@@ -17,6 +17,7 @@ from ..errors import ExitCode, OperatorError
 from ..help_page import CONNECTION, FAILURES, RUN, TUNING
 from ..log_writer import LogFormat
 from ..protocol.messages import BATCH_TASKS_MAX
+from ..protocol.settings import COMMAND
 from ..protocol.users import VENTILATOR
 from .settings import DispatchSettings, RelayUse
 from .summary import Workers
@@ -71,6 +72,10 @@ Local = Annotated[
     options.option(
         RUN, None, "SLOTS", "Also start a private sink and a worker with this many slots.", min=1, max=10_000
     ),
+]
+LocalCommand = Annotated[
+    str | None,
+    options.option(RUN, None, "NAME=COMMAND", "With --local: what command:NAME is, as for the worker.", "--command"),
 ]
 LocalLedger = Annotated[
     str, options.option(RUN, "TRADEWIND_LEDGER", "FILE", "With --local: the ledger to write, an SQLite file.")
@@ -151,6 +156,7 @@ def ventilate(
     cancel: Cancelled = None,
     local: Local = None,
     ledger: LocalLedger = str(DEFAULT_LEDGER),
+    command: LocalCommand = None,
     retries: Retries = 0,
     timeout: Timeout = None,
     quarantine_after: QuarantineAfter = 3,
@@ -174,9 +180,8 @@ def ventilate(
     check_together(console.typed_options(context), relay)
     if cancel is not None:
         return cancel_job(key, sink, cancel)
-    if function is None:
-        raise OperatorError("name the function as MODULE:FUNCTION; `python ventilator.py --help` says more")
-    check_function(function)
+    function = checked_function(function)
+    check_command(function, local, command)
     name = job_name(job, function, retry_failed, append)
     if append and no_arguments:
         raise OperatorError("--append knows new tasks by their arguments: leave out --no-arguments")
@@ -196,11 +201,13 @@ def ventilate(
     more = settings, append, results_options(key, sink), spool
     run = VentilatorOptions(function, key, sink, name, port, retry_failed, *more, relay=relay)
     opened = open_input(InputRequest(input_, range_, json, nul_ends, stream, append), SpoolPlace(spool, name))
-    raise typer.Exit(run_job(run, opened, local, ledger))
+    raise typer.Exit(run_job(run, opened, local, ledger, command))
 
 
-def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | None, ledger: str) -> ExitCode:
-    """Run the job, with `local` on a private sink and worker that write this ledger."""
+def run_job(
+    options: "VentilatorOptions", opened: "OpenedInput", local: int | None, ledger: str, command: str | None
+) -> ExitCode:
+    """Run the job, with `local` on a private sink and worker that write this ledger and serve this command."""
     from ..transport import polling
     from ..transport.sink_link import wait_for_pair
     from .local_farm import LocalFarm
@@ -213,7 +220,8 @@ def run_job(options: "VentilatorOptions", opened: "OpenedInput", local: int | No
     is_default = local is None and options.key == DEFAULT_KEY
     with ExitStack() as stack:
         if local is not None:
-            farm = LocalFarm([options.function], ledger, local, console.log_format())
+            served = [options.function] if command is None else ["--command", command]
+            farm = LocalFarm(served, ledger, local, console.log_format())
             key = stack.enter_context(farm)
             where = () if ledger == str(DEFAULT_LEDGER) else ("--ledger", ledger)
             options = replace(options, key=key, sink=None, results_options=where, workers=Workers.OURS)
@@ -280,12 +288,26 @@ def check_together(typed: list[str], relay: RelayUse = RelayUse.auto) -> None:
         raise OperatorError("--ledger is for --local: without it, the sink's own --ledger says where results go")
 
 
-def check_function(function: str) -> None:
-    """Refuse what cannot be the name of a function. Raises OperatorError."""
+def checked_function(function: str | None) -> str:
+    """The name of a function, if it can be one. Raises OperatorError."""
+    if function is None:
+        raise OperatorError("name the function as MODULE:FUNCTION; `python ventilator.py --help` says more")
     module, colon, name = function.partition(":")
     if not (module and colon and name) or module.endswith(".py") or "/" in module:
         dotted = module.removesuffix(".py").replace("/", ".").strip(".") or "module"
         raise OperatorError(f"{function}: name the function as MODULE:FUNCTION, like {dotted}:{name or 'function'}")
+    return function
+
+
+def check_command(function: str, local: int | None, command: str | None) -> None:
+    """Refuse --command where no worker of this ventilator runs it, and --local without it. Raises OperatorError."""
+    module, _, name = function.partition(":")
+    if command is not None and local is None:
+        raise OperatorError("--command is for --local: without it, the worker's own --command says what a command is")
+    if command is not None and (module != COMMAND or command.partition("=")[0] != name):
+        raise OperatorError(f"--command {command}: the job runs {function}; give both the same name")
+    if command is None and local is not None and module == COMMAND and not Path(f"{COMMAND}.py").exists():
+        raise OperatorError(f"{function}: say what the command is, with --command {name}='PROGRAM {{}}'")
 
 
 def check_job(name: str) -> None:

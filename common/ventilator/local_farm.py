@@ -24,11 +24,12 @@ _LOOK_S = 0.02
 class LocalFarm:
     """A context manager: a sink with this ledger and a worker with this many slots run inside it.
 
+    `served` is what the worker serves, as its command line has it.
     Raises OperatorError when one of them cannot start; that process has logged why.
     """
 
-    def __init__(self, modules: list[str], ledger: str, slots: int, log_format: str) -> None:
-        self._modules = modules
+    def __init__(self, served: list[str], ledger: str, slots: int, log_format: str) -> None:
+        self._served = served
         self._ledger = ledger
         self._slots = slots
         self._log_format = log_format
@@ -48,7 +49,7 @@ class LocalFarm:
                 self.check()
                 time.sleep(_LOOK_S)
             key = keys / "worker.key_secret"
-            self._start(folder, "worker", *self._modules, "--key", str(key), "--slots", str(self._slots))
+            self._start(folder, "worker", *self._served, "--key", str(key), "--slots", str(self._slots))
         except BaseException:
             self._stack.close()
             raise

@@ -10,6 +10,7 @@ from ..log_line import LogLine
 from ..pace import duration, rate_text
 from ..plain_text import counted
 from ..protocol.messages import Closed
+from ..protocol.settings import COMMAND
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,12 @@ def no_worker_yet(function: str, others: int, workers: Workers) -> str:
     module = function.partition(":")[0]
     if workers is Workers.OURS:
         return f"the worker of --local does not expose {function} yet, as it is still importing {module}"
-    start = f"start one with `python worker.py {module}`"
+    served = module
+    if module == COMMAND:
+        served = f"--command {function.partition(':')[2]}='PROGRAM {{}}'"
+    start = f"start one with `python worker.py {served}`"
     if workers is Workers.ELSEWHERE:
-        start = f"start one on a machine that the sink has enrolled as a worker: `tradewind worker {module} --key FILE`"
+        start = f"start one on a machine that the sink has enrolled as a worker: `tradewind worker {served} --key FILE`"
     if others:
         return (
             f"no worker exposes {function}; workers here ({others}) expose other functions: check the name, or {start}"

@@ -37,7 +37,7 @@ import time
 import traceback
 from _thread import allocate_lock, start_new_thread
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +58,7 @@ _ORDER = 2
 """Where in the shared page the number of the running order is, the first one being 0."""
 _UNSETTLED = 3
 """Where in it the first task is that may have printed something which is not settled."""
+_LOOK_AGAIN_S = 0.001
 _IOLBF = 1
 """C's name for buffering by line."""
 _DEPTH_MARGIN = 100
@@ -85,17 +86,18 @@ _read, _write, _poll = os.read, os.write, select.poll
 """As they are before the user's modules may replace them: gevent and eventlet do, for greenlets of one thread."""
 
 
-def _value_forms() -> ModuleType:
-    """How results are encoded: a file of Tradewind's, loaded by its path, so that no module of the user's is hidden."""
-    path = Path(__file__).parents[1] / "protocol" / "values.py"
-    spec = importlib.util.spec_from_file_location("tradewind_values", path)
+def _our_file(folder: str, name: str) -> ModuleType:
+    """A file of Tradewind's, loaded by its path, so that no module of the user's is hidden."""
+    path = Path(__file__).parents[1] / folder / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"tradewind_{name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-value_forms = _value_forms()
+value_forms = _our_file("protocol", "values")
+"""How results are encoded."""
 _INTEGER_MIN, _INTEGER_MAX = value_forms.INTEGERS
 
 
@@ -108,6 +110,10 @@ class ChildLimits(msgspec.Struct, frozen=True):
     value_bytes_max: int
     memory_bytes: int
     tasks_max: int
+    slot: int
+    commands: dict[str, tuple[str, str]]
+    """By function, each one's program and template."""
+    output_dir: str | None
 
 
 class Exposed:
@@ -343,6 +349,8 @@ class Spread:
         self.kwargs = kwargs
 
 
+_worded: set[type] = {Unfit, Unusable}
+"""Errors that say in words what has happened, and need no traceback."""
 _spread_decoder = msgspec.msgpack.Decoder(tuple[list[Any], dict[str, Any]])
 _SPECIAL = frozenset((Unusable, Spread))
 
@@ -357,7 +365,7 @@ def _extension(code: int, content: memoryview) -> Any:
     return Unusable(text.decode("utf-8", "replace")) if code == _UNUSABLE else msgspec.msgpack.Ext(code, text)
 
 
-_decoder = msgspec.msgpack.Decoder(tuple[str, list[tuple[int, list[Any]]]], ext_hook=_extension)
+_decoder = msgspec.msgpack.Decoder(tuple[str, str, list[tuple[int, list[Any]]]], ext_hook=_extension)
 
 
 def _fitting(function: Callable[[Any], Any], arguments: list[Any]) -> Callable[[Any], Any]:
@@ -411,6 +419,19 @@ class MemoryLimit:
 
     def _set(self, count: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (count, self._hard))
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Meanwhile it is not lifted: a process that is started inherits it."""
+        self._lock.acquire()
+        while self._lifted:
+            self._lock.release()
+            time.sleep(_LOOK_AGAIN_S)
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> None:
         with self._lock:
@@ -806,8 +827,8 @@ class ParentWatch:
                     self._orders.give_back(running)
 
 
-def _next_order(outbox: Outbox) -> tuple[str, list[tuple[int, list[Any]]]] | None:
-    """The function and the parts of the next order, or None when the worker has closed the link."""
+def _next_order(outbox: Outbox) -> tuple[str, str, list[tuple[int, list[Any]]]] | None:
+    """The function, the job and the parts of the next order, or None when the worker has closed the link."""
     with outbox.limit:
         frame = outbox.wire.receive()
         return None if frame is None else _decoder.decode(frame)
@@ -902,7 +923,7 @@ def _is_final(error: BaseException) -> bool:
 
 def _described(error: BaseException, limit: object = None) -> str:
     """The traceback from the user's function on."""
-    if type(error) in (Unfit, Unusable):
+    if type(error) in _worded:
         return str(error)
     try:
         frames = error.__traceback__
@@ -937,6 +958,27 @@ def _which(specs: list[str]) -> str:
     return f"module {missing[0]}" if missing else "the module"
 
 
+class Commands:
+    """The commands that the operator named, as functions; their code is loaded where there are some."""
+
+    def __init__(self, limits: ChildLimits, limit: object, progress: memoryview[int]) -> None:
+        self.functions: dict[str, Callable[[Any], Any]] = {}
+        self._around: Any = None
+        if not limits.commands:
+            return
+        starting = limit.kept if isinstance(limit, MemoryLimit) else contextlib.nullcontext
+        template, run = _our_file("worker", "command_template"), _our_file("worker", "command_run")
+        _worded.update((template.Unfilled, run.CommandFailed))
+        self._around = run.Surroundings(limits.slot, limits.output_dir, starting, lambda: progress[0])
+        for name, (program, text) in limits.commands.items():
+            self.functions[name] = run.NamedCommand(program, template.Template(text), self._around)
+
+    def begin_order(self, job: str) -> None:
+        """The tasks that run from now on are of this job."""
+        if self._around is not None:
+            self._around.job = job
+
+
 def main() -> None:
     limits = msgspec.json.decode(sys.argv[1], type=ChildLimits)
     specs = sys.argv[2:]
@@ -944,7 +986,7 @@ def main() -> None:
     memory = mmap.mmap(limits.progress, mmap.PAGESIZE)
     progress, started = memoryview(memory).cast("q"), memoryview(memory).cast("d")
     progress[0] = -1
-    sys.argv = [specs[0]]
+    sys.argv = specs[:1] or [""]
     sys.path.insert(0, str(Path.cwd()))
     # What a task starts gets its output, and nothing else of ours.
     for descriptor in (limits.wire, limits.lifeline, limits.progress):
@@ -958,8 +1000,10 @@ def main() -> None:
     try:
         if limits.memory_bytes:
             outbox.limit = MemoryLimit(limits.memory_bytes)
+        commands = Commands(limits, outbox.limit, progress)
         _forget_namesakes()
         exposed = Exposed(specs)
+        exposed.functions |= commands.functions
     except BaseException as error:
         wire.send({"broken": _broken(error, specs)})
         return
@@ -968,12 +1012,13 @@ def main() -> None:
     tasks_left, order_count, trial = limits.tasks_max or sys.maxsize, 0, Trial()
     try:
         while tasks_left and (order := _next_order(outbox)) is not None:
-            name, parts = order
+            name, job, parts = order
             if not parts:
                 # This process is no longer needed: it ends like any other program.
                 return
             progress[_ORDER] = order_count
             order_count += 1
+            commands.begin_order(job)
             orders.begin(parts)
             watch.begin()
             while tasks_left and (part := orders.next()) is not None:

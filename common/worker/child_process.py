@@ -8,6 +8,7 @@ import struct
 import subprocess
 import tempfile
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -23,13 +24,27 @@ LINK_TAKEN = 70
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a child may use; None means no limit."""
+    """What a child may use, None meaning no limit, and which commands it runs."""
 
     memory_bytes: int | None = None
     tasks: int | None = None
     """A child that has run this many tasks is replaced."""
     threads: int | None = None
     """How many threads numeric libraries start; None leaves that to them."""
+    commands: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """By function, each one's program and template."""
+    output_dir: str | None = None
+    """Where the outputs of commands are written whole."""
+
+    def said(self, slot: int) -> dict[str, object]:
+        """What the slot's child is told of it."""
+        return {
+            "memory_bytes": self.memory_bytes or 0,
+            "tasks_max": self.tasks or 0,
+            "slot": slot,
+            "commands": self.commands,
+            "output_dir": self.output_dir,
+        }
 
 
 class Said(msgspec.Struct, frozen=True):

@@ -4,9 +4,12 @@ What the command needs is imported when it runs, so that `--help` and the shell'
 """
 
 import logging
+import os
 import re
 import resource
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +20,7 @@ from ..errors import ExitCode, OperatorError
 from ..help_page import CONNECTION, LEAVING, RUN, TUNING
 from ..log_writer import LogFormat
 from ..plain_text import counted
+from ..protocol.settings import COMMAND
 from ..protocol.users import WORKER
 from .settings import HoldingSettings
 
@@ -27,13 +31,35 @@ log = logging.getLogger(__name__)
 
 app = console.application()
 DEFAULT_KEY = Path("keys/worker.key_secret")
+_COMMAND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 COUNT_MAX = 10_000
 PREFETCH_MAX = 1_000
 """The default prefetch grows up to this while batches take no time."""
 
 Modules = Annotated[
-    list[str],
+    list[str] | None,
     options.argument(RUN, "MODULE...", "The modules, or MODULE:FUNCTION, to serve. This folder is searched first."),
+]
+CommandTexts = Annotated[
+    list[str] | None,
+    options.option(
+        RUN,
+        None,
+        "NAME=COMMAND",
+        "Serve a command as command:NAME, without a shell. The argument takes the place of {}. Can be given again.",
+        "--command",
+        default="none",
+    ),
+]
+OutputDir = Annotated[
+    Path | None,
+    options.file(
+        RUN,
+        "TRADEWIND_OUTPUT_DIR",
+        "Also write all that commands print to files, FOLDER/JOB/TASK.stdout and .stderr.",
+        metavar="FOLDER",
+        default="none",
+    ),
 ]
 Name = Annotated[
     str | None,
@@ -103,7 +129,9 @@ def default_name() -> str:
 
 @app.command(**console.look())
 def work(
-    modules: Modules,
+    modules: Modules = None,
+    command: CommandTexts = None,
+    output_dir: OutputDir = None,
     key: options.Key = DEFAULT_KEY,
     sink: options.Sink = None,
     name: Name = None,
@@ -118,14 +146,16 @@ def work(
     log_format: options.Log = LogFormat.text,
     version: options.Version = False,
 ) -> None:
-    """Run the public functions of modules, or single functions, for the ventilators of a sink.
+    """Run the public functions of modules, single functions, or commands, for the ventilators of a sink.
 
     The worker waits until the sink is there. On SIGTERM or Ctrl-C it returns what has not started, finishes what runs
     (for --grace seconds at most) and leaves. A second signal ends it at once.
     """
     console.start_log("worker", log_format)
     own_process.hide_memory()
-    check_names(modules, name)
+    check_names(modules or [], name)
+    commands = named_commands(command or [], modules or [])
+    outputs = output_folder(output_dir, bool(commands))
     from .child_process import Limits
     from .cores import usable_cores
     from .loop import WorkerOptions
@@ -140,13 +170,13 @@ def work(
         threads,
     )
     options = WorkerOptions(
-        modules=modules,
+        modules=modules or [],
         key=key,
         sink=sink,
         name=name or default_name(),
         exit_when_idle_s=exit_when_idle,
         stop_after_s=stop_after,
-        limits=Limits(size_bytes(memory_limit), max_tasks_per_child, threads),
+        limits=Limits(size_bytes(memory_limit), max_tasks_per_child, threads, commands, outputs),
         reloads=reload,
         holding=HoldingSettings(
             slots=count,
@@ -168,6 +198,59 @@ def check_names(modules: list[str], name: str | None) -> None:
             raise OperatorError(f"{module}: name the module as Python imports it from this folder, like {dotted}")
     if name is not None and not is_name(name):
         raise OperatorError(f"--name {name}: use letters, digits, dot, dash and underscore, at most 60")
+
+
+def named_commands(texts: list[str], modules: list[str]) -> dict[str, tuple[str, str]]:
+    """By function, the program and the template of each `--command`. Raises OperatorError."""
+    from .command_template import Template, TemplateError
+
+    found: dict[str, tuple[str, str]] = {}
+    if not texts and not modules:
+        raise OperatorError("name a module to serve, or a command with --command NAME='PROGRAM {}'")
+    for text in texts:
+        name, equals, command = text.partition("=")
+        function = f"{COMMAND}:{name}"
+        if not equals or not _COMMAND_NAME.fullmatch(name):
+            raise OperatorError(
+                f"--command {text}: give it as NAME='PROGRAM {{}}'; NAME has letters, digits, dot, dash and underscore"
+            )
+        if function in found:
+            raise OperatorError(f"--command {name}= stands there twice: give each command a name of its own")
+        try:
+            program = Template(command).program
+        except TemplateError as error:
+            raise OperatorError(f"--command {name}: {error}") from None
+        path = shutil.which(program)
+        if path is None:
+            raise OperatorError(f"--command {name}: {program} {_why_not_found(program)}")
+        found[function] = str(Path(path).absolute()), command
+        log.info("%s runs %s", function, found[function][0])
+    if found and (namesake := [each for each in modules if each.partition(":")[0] == COMMAND]):
+        raise OperatorError(f"{namesake[0]}: a module of this name cannot be served beside --command: rename it")
+    return found
+
+
+def _why_not_found(program: str) -> str:
+    if "/" not in program:
+        return f"is not found in any folder of PATH ({os.environ.get('PATH', 'which is not set')})"
+    path = Path(program)
+    if path.is_dir():
+        return "is a folder: name a program"
+    return "may not be executed: chmod +x it" if path.exists() else f"is not there (looked from {Path.cwd()})"
+
+
+def output_folder(folder: Path | None, has_commands: bool) -> str | None:
+    """The folder for the outputs of commands, made if it is not there. Raises OperatorError."""
+    if folder is None:
+        return None
+    if not has_commands:
+        raise OperatorError("--output-dir is for what commands print: give --command too, or leave it out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder.absolute())
+    except OSError as error:
+        raise OperatorError(f"--output-dir {folder} cannot be written: {error.strerror}") from None
 
 
 def run(options: "WorkerOptions") -> ExitCode:

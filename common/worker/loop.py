@@ -76,7 +76,11 @@ class Worker:
         """Why it ends, where that is an error."""
         name = f"{options.name}.{sockets.process_tag()}"
         settings = SessionSettings(
-            options.modules, options.exit_when_idle_s, options.stop_after_s, options.holding, options.reloads
+            [*options.modules, *options.limits.commands],
+            options.exit_when_idle_s,
+            options.stop_after_s,
+            options.holding,
+            options.reloads,
         )
         self._session = WorkerSession(settings, name, clock.now())
         self._slots = Slots(options.modules, options.limits)

@@ -38,8 +38,8 @@ LEAVE_S = 5.0
 RETRY_S = 5.0
 """How long a slot stays empty after its modules could not be imported."""
 _TRIAL = -1
-"""Its slot runs nothing: it only imports the modules."""
-_NO_ORDER = struct.pack("<I", 3) + msgspec.msgpack.encode(("", []))
+"""Its slot only imports the modules."""
+_NO_ORDER = struct.pack("<I", 4) + msgspec.msgpack.encode(("", "", []))
 _LINK_BYTES = 1024 * 1024
 """How much a child's link holds, as far as the system allows: a large value comes in fewer turns of the loop."""
 
@@ -51,7 +51,7 @@ class Slots:
 
     def __init__(self, modules: Sequence[str], limits: Limits) -> None:
         self._limits = limits
-        self._modules = list(modules)
+        self._modules, self._named = list(modules), ", ".join((*modules, *limits.commands))
         self._was_ready = False
         self._failed_starts = 0
         """Children in a row that died while they were importing."""
@@ -88,7 +88,8 @@ class Slots:
         if len(child.orders) == 1:
             child.begin_order()
             child.ordered_at, child.heard = now, False
-        payload = self._encoder.encode((order.function, [(part.first, part.arguments) for part in order.parts]))
+        parts = [(part.first, part.arguments) for part in order.parts]
+        payload = self._encoder.encode((order.function, order.job, parts))
         child.unsent = memoryview(b"".join((child.unsent, struct.pack("<I", len(payload)), payload)))
         self._write(child)
 
@@ -205,8 +206,7 @@ class Slots:
             "lifeline": lifeline_theirs,
             "progress": page,
             "value_bytes_max": MESSAGE_BYTES_MAX,
-            "memory_bytes": self._limits.memory_bytes or 0,
-            "tasks_max": self._limits.tasks or 0,
+            **self._limits.said(slot),
         }
         with descriptors.as_started():
             process = subprocess.Popen(
@@ -372,14 +372,14 @@ class Slots:
         if child.slot == _TRIAL:
             del self._children[_TRIAL]
             self._edits.refused()
-            return [NotImported(f"importing {', '.join(self._modules)} {cause}")]
+            return [NotImported(f"importing {self._named} {cause}")]
         if not child.ready:
             self._failed_starts += 1
             # Modules that end their process do so each time, but not by these: they come from outside.
             by_itself = not self._was_ready and returncode not in (-signal.SIGKILL, -signal.SIGTERM)
             if by_itself or self._failed_starts >= self._STARTS_MAX:
                 del self._children[child.slot]
-                return [Broken(child.slot, f"importing {', '.join(self._modules)} {cause}")]
+                return [Broken(child.slot, f"importing {self._named} {cause}")]
         self._start(child.slot)
         if order is None or not parts:
             return [Lost(child.slot)]

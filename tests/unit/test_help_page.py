@@ -13,7 +13,7 @@ from common.doctor.command import app as doctor_app
 
 ROLES = ("sink", "worker", "ventilator")
 OLD_WORDS = r"so (many|often|long|few|much)|who|whom|whose|one's own|said again|mend\w*|nobody|somebody|beside"
-NO_SENTENCE = re.compile(r"<[\w |\[\]]+>|\[\[|\{|[<>]=|\bx\b|\blist\[|(?i:\b(" + OLD_WORDS + r")\b)")
+NO_SENTENCE = re.compile(r"<[\w |\[\]]+>|\[\[|\{(?!\})|[<>]=|\bx\b|\blist\[|(?i:\b(" + OLD_WORDS + r")\b)")
 TYPES = {"TEXT", "INTEGER", "FLOAT", "PATH", "BOOLEAN", "RANGE"}
 
 
@@ -80,7 +80,7 @@ def test_the_first_line_of_each_page(capsys: pytest.CaptureFixture[str]) -> None
         "sink roster": "Usage: sink roster [OPTIONS]",
         "sink revoke": "Usage: sink revoke [OPTIONS] NAME",
         "sink web": "Usage: sink web [OPTIONS]",
-        "worker": "Usage: worker [OPTIONS] MODULE...",
+        "worker": "Usage: worker [OPTIONS] [MODULE...]",
         "ventilator": "Usage: ventilator [OPTIONS] [MODULE:FUNCTION] [INPUT]",
         "doctor": "Usage: doctor [OPTIONS] [MODULE...]",
     }

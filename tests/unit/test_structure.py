@@ -49,7 +49,17 @@ SHELL = {
     "ventilator.tasks_link",
     *(
         f"worker.{name}"
-        for name in ("command", "loop", "slots", "child_process", "child_output", "child", "cores", "edits")
+        for name in (
+            "command",
+            "loop",
+            "slots",
+            "child_process",
+            "child_output",
+            "child",
+            "cores",
+            "edits",
+            "command_run",
+        )
     ),
     *(f"sink.{name}" for name in ("command", "loop", "key_folder", "relay", "roster_watch", "tables", "status_screen")),
     *(f"web.{name}" for name in ("app", "books", "command", "metrics", "observer", "render", "server", "token_file")),
@@ -171,8 +181,10 @@ def test_only_these_files_import_it(module: str) -> None:
 
 
 def test_the_child_imports_nothing_of_ours() -> None:
-    assert list(ours("worker.child")) == []
-    assert foreign("worker.child") <= set(sys.stdlib_module_names) | {"msgspec"}
+    """Neither do the files that it loads by their paths."""
+    for name in ("worker.child", "worker.command_template", "worker.command_run", "protocol.values"):
+        assert list(ours(name)) == []
+        assert foreign(name) <= set(sys.stdlib_module_names) | {"msgspec"}
 
 
 def test_keys_take_nothing_of_zmq_but_the_making_of_a_pair() -> None:

@@ -101,6 +101,8 @@ def test_the_headline_of_a_traceback(raise_it: Callable[[], object], line: str) 
     [
         ("the task killed its process by signal 9 (SIGKILL)", "the task killed its process by signal 9 (SIGKILL)"),
         ("\n panic: no index\n\ngoroutine 1:\n\tmain.go:3", "panic: no index / goroutine 1: / main.go:3"),
+        ("exit code 1: E: x\n\nTraceback (most recent call last):\nE: y", "exit code 1: E: x"),
+        ("signal 9 (SIGKILL), and nothing on standard error", "signal 9 (SIGKILL), and nothing on standard error"),
         ("", ""),
         ("x" * 1000, "x" * (HEADLINE_CHARACTERS_MAX - 1) + "…"),
         ("Traceback (most recent call last):\n  File 1", "Traceback (most recent call last): / File 1"),

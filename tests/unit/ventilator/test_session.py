@@ -422,6 +422,11 @@ def test_what_to_do_about_workers_depends_on_where_they_can_be_started(
     assert no_worker_yet("m.n:f", others, workers) == text
 
 
+def test_who_serves_a_command_names_it() -> None:
+    text = "no worker exposes command:gz: start one with `python worker.py --command gz='PROGRAM {}'`"
+    assert no_worker_yet("command:gz", 0, Workers.HERE) == text
+
+
 def test_an_estimate_is_no_total_for_the_sink() -> None:
     tasks = Tasks(4)
     tasks.is_estimate = True

@@ -2,14 +2,17 @@
 
 import importlib
 import re
+import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from common.worker import child
+from tests.conftest import PATIENCE_S
 
 TOOLS = "def deco(f):\n    def inner(x):\n        return f(x)\n    return inner\ndef helper(x):\n    return x\n"
 RICH = """
@@ -172,3 +175,28 @@ def test_what_cannot_be_served_is_named(tmp_path: Path, specs: list[str], said: 
     (tmp_path / "needs.py").write_text("import absent\n")
     (tmp_path / "empty.py").touch()
     assert re.fullmatch(said, _exposed(tmp_path, *specs), re.DOTALL)
+
+
+def test_a_limit_that_is_kept_waits_for_whoever_has_lifted_it() -> None:
+    """So that a command inherits it."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    count = 2**46
+    limit = child.MemoryLimit(count)
+    lifted, goes_on = threading.Event(), threading.Event()
+
+    def lift() -> None:
+        with limit:
+            lifted.set()
+            goes_on.wait(PATIENCE_S)
+
+    thread = threading.Thread(target=lift)
+    try:
+        thread.start()
+        assert lifted.wait(PATIENCE_S)
+        threading.Timer(0.05, goes_on.set).start()
+        with limit.kept():
+            assert goes_on.is_set()
+            assert resource.getrlimit(resource.RLIMIT_AS)[0] == count
+    finally:
+        thread.join()
+        resource.setrlimit(resource.RLIMIT_AS, before)
