@@ -123,7 +123,7 @@ def test_a_command_imports_only_what_it_needs(installed: Installed) -> None:
         ("tradewind sink results --format ", ["jsonl", "csv", "values", "text", "parquet"]),
         ("tradewind-sink en", ["enrol"]),
         ("tradewind-worker --grac", ["--grace"]),
-        ("tradewind-ventilator --re", ["--relay", "--retries", "--retry-failed"]),
+        ("tradewind-ventilator --re", ["--retries", "--retry-failed", "--relay"]),
     ],
 )
 def test_the_shell_completes(installed: Installed, typed: str, offered: list[str]) -> None:
