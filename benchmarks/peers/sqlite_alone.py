@@ -47,12 +47,12 @@ def _prepared(source: sqlite3.Connection, path: Path) -> sqlite3.Connection:
 
 
 def _insert(source: sqlite3.Connection, target: sqlite3.Connection, job: int, size: int) -> float:
-    names = [row[1] for row in source.execute("PRAGMA table_info(results)")]
+    names = [row[1] for row in source.execute("PRAGMA table_info(task_rows)")]
     shared = {name: literal for name in names if (literal := _shared(source, job, name)) is not None}
     bound = [name for name in names if name not in shared]
     columns, places = ", ".join([*shared, *bound]), ", ".join([*shared.values(), *("?" for _ in bound)])
-    statement = f"INSERT INTO results ({columns}) VALUES ({places})"
-    found = source.execute(f"SELECT {', '.join(bound)} FROM results WHERE job = ? ORDER BY task", (job,))
+    statement = f"INSERT INTO task_rows ({columns}) VALUES ({places})"
+    found = source.execute(f"SELECT {', '.join(bound)} FROM task_rows WHERE job = ? ORDER BY task", (job,))
     seconds, count = 0.0, 0
     while rows := list(islice(found, size)):
         started = time.perf_counter()
@@ -67,7 +67,7 @@ def _insert(source: sqlite3.Connection, target: sqlite3.Connection, job: int, si
 def _shared(source: sqlite3.Connection, job: int, column: str) -> str | None:
     """The literal that stands in this column of all rows, or None when they differ."""
     query = (
-        f"SELECT quote(min({column})), count(DISTINCT {column}), count({column}), count(*) FROM results WHERE job = ?"
+        f"SELECT quote(min({column})), count(DISTINCT {column}), count({column}), count(*) FROM task_rows WHERE job = ?"
     )
     literal, kinds, filled, rows = source.execute(query, (job,)).fetchone()
     return str(literal) if kinds == 0 or (kinds == 1 and filled == rows) else None

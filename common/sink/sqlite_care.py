@@ -13,6 +13,7 @@ from .sqlite_file import unusable
 
 _FAULTS_MAX = 20
 _STRAYS = "there are results of a job that does not exist (number {0})"
+_LOST = "{1} results of job {0} have lost their value"
 _CHECKS = {
     "job {0} says that {1} of its tasks are recorded, and has {2} results": (
         "SELECT name, done, found FROM (SELECT name, done, (SELECT count(*) FROM results WHERE results.job=jobs.job)"
@@ -25,6 +26,10 @@ _CHECKS = {
     "job {0} has receipts for fewer tasks ({1}) than it has results ({2})": (
         "SELECT name, found, done FROM (SELECT name, done, (SELECT coalesce(sum(count), 0) FROM receipts"
         " WHERE receipts.job=jobs.job) AS found FROM jobs) WHERE found<done"
+    ),
+    _LOST: (
+        "SELECT name, count(*) FROM task_rows JOIN jobs USING (job) WHERE large IS NOT NULL"
+        " AND large NOT IN (SELECT id FROM large_values) GROUP BY name"
     ),
     _STRAYS: (
         "SELECT DISTINCT job FROM results WHERE job NOT IN (SELECT job FROM jobs UNION ALL SELECT job FROM forgotten)"
@@ -96,7 +101,7 @@ def _contradictions(db: sqlite3.Connection) -> list[str]:
     checks = dict(_CHECKS)
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name='forgotten'").fetchone():
         # Of version 1.
-        del checks[_STRAYS]
+        del checks[_STRAYS], checks[_LOST]
     found = [(words, row) for words, query in checks.items() for row in db.execute(f"{query} LIMIT {_FAULTS_MAX}")]
     return [words.format(*row) for words, row in found]
 

@@ -26,7 +26,7 @@ _CHECKED_BYTES = 64 * 1024 * 1024
 _PAGE_BYTES = 8 * 1024
 """Smaller pages make a large value slower to write, larger pages a small commit."""
 _CACHE_BYTES = 16 * 1024 * 1024
-"""To insert a row, SQLite reads about ten others whole, from the file when large values do not fit into its cache."""
+"""To insert a row, SQLite reads about ten others whole, from the file when they do not fit into its cache."""
 _LOG_BYTES = 4 * 1024 * 1024
 """At this size the write-ahead log is copied into the ledger and restarted: the larger it is, the slower a sync."""
 _LOG_BYTES_KEPT = 4 * _LOG_BYTES
@@ -44,6 +44,19 @@ _FAILURES = "CREATE INDEX receipts_of_failures ON receipts (job, first) WHERE fa
 """Finds three failures among millions of tasks, by the receipts that have any.
 
 An index of the failed rows would cost each row that did not fail: inserting took 9 % longer.
+"""
+_LARGE_VALUES = "CREATE TABLE large_values (id INTEGER PRIMARY KEY, value, exact BLOB)"
+"""To find a row among those of a table without row numbers, SQLite reads others whole: large values are kept here."""
+_RESULTS = """
+CREATE VIEW results AS
+    SELECT job, task, status,
+        CASE WHEN large IS NULL THEN value
+            ELSE (SELECT large_values.value FROM large_values WHERE id=large) END AS value,
+        json, error, attempt, worker, seconds,
+        CASE WHEN large IS NULL THEN exact
+            ELSE (SELECT large_values.exact FROM large_values WHERE id=large) END AS exact,
+        argument, argument_digest
+    FROM task_rows
 """
 _VIEW = f"""
 CREATE VIEW task_results AS
@@ -73,7 +86,7 @@ CREATE TABLE jobs (
     arguments TEXT NOT NULL DEFAULT '',
     base INTEGER
 );
-CREATE TABLE results (
+CREATE TABLE task_rows (
     job INTEGER NOT NULL,
     task INTEGER NOT NULL,
     status TEXT NOT NULL,
@@ -86,8 +99,11 @@ CREATE TABLE results (
     exact BLOB,
     argument,
     argument_digest BLOB,
+    large INTEGER,
     PRIMARY KEY (job, task)
 ) WITHOUT ROWID;
+{_LARGE_VALUES};
+{_RESULTS};
 CREATE TABLE receipts (
     position INTEGER PRIMARY KEY,
     job INTEGER NOT NULL,
@@ -102,9 +118,13 @@ CREATE TABLE forgotten (job INTEGER PRIMARY KEY);
 {_FAILURES};
 {_VIEW}"""
 _TO_VERSION_2 = [
-    "ALTER TABLE results ADD COLUMN exact BLOB",
-    "ALTER TABLE results ADD COLUMN argument",
-    "ALTER TABLE results ADD COLUMN argument_digest BLOB",
+    "ALTER TABLE results RENAME TO task_rows",
+    "ALTER TABLE task_rows ADD COLUMN exact BLOB",
+    "ALTER TABLE task_rows ADD COLUMN argument",
+    "ALTER TABLE task_rows ADD COLUMN argument_digest BLOB",
+    "ALTER TABLE task_rows ADD COLUMN large INTEGER",
+    _LARGE_VALUES,
+    _RESULTS,
     "ALTER TABLE jobs ADD COLUMN arguments TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE jobs ADD COLUMN base INTEGER",
     # Of what was recorded before nobody knows: there may be failures.
@@ -158,7 +178,7 @@ class SqliteFile:
 
     def _prepare(self) -> str:
         """Make the tables, or check them; returns the ledger's id."""
-        tables = {name for (name,) in self.db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        tables = {name for (name,) in self.db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")}
         if tables and not tables >= {"meta", "jobs", "results", "receipts"}:
             raise OperatorError(f"{self._path} is another program's database: give another file with --ledger")
         # Has an effect on a new file only.
@@ -188,7 +208,9 @@ class SqliteFile:
         self._check()
         self._migrate(meta["version"])
         # One that was made between two releases may say the version and lack a column.
-        self.db.execute("SELECT arguments, base, receipts.failed, at FROM jobs, receipts, task_results LIMIT 0")
+        self.db.execute(
+            "SELECT arguments, base, receipts.failed, at, large FROM jobs, receipts, task_results, task_rows LIMIT 0"
+        )
         return str(meta["ledger"])
 
     def _check(self) -> None:

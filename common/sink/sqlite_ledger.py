@@ -17,6 +17,9 @@ from .sqlite_file import RECEIPT_TASKS_MAX, SqliteFile
 from .sqlite_pages import RowReader, ValueReader
 from .store import DigestPage, Job, Page, RowPage, RowQuery, ValuePage, Written
 
+_LARGE_BYTES = 1_800
+"""A larger value is kept apart from its row, which then fits into a page (SQLite gives it a quarter of one)."""
+_TEXTS = frozenset((str, bytes))
 _TOGETHER_MIN = 4
 """From how many row sets on a shared statement is faster."""
 _JOB_COLUMNS = (
@@ -34,8 +37,10 @@ _TIDIED_S = 0.005
 _TIDIED_ROWS_MAX = 1_000
 _STAYING_MAX = 2
 _REMOVAL = (
-    "DELETE FROM results WHERE job=:job AND task IN"
-    " (SELECT task FROM results WHERE job=:job ORDER BY task LIMIT :count)",
+    "DELETE FROM large_values WHERE id IN"
+    " (SELECT large FROM (SELECT large FROM task_rows WHERE job=:job ORDER BY task LIMIT :count) WHERE large NOT NULL)",
+    "DELETE FROM task_rows WHERE job=:job AND task IN"
+    " (SELECT task FROM task_rows WHERE job=:job ORDER BY task LIMIT :count)",
     "DELETE FROM receipts WHERE position IN (SELECT position FROM receipts"
     " WHERE job=:job AND position<(SELECT max(position) FROM receipts) LIMIT :count)",
     "DELETE FROM forgotten WHERE job=:job AND job<(SELECT max(job) FROM (SELECT job FROM jobs UNION ALL"
@@ -197,7 +202,7 @@ class Ledger:
         left = TaskRanges(runs)
         for first, count in runs:
             failed = self._db.execute(
-                "SELECT task FROM results WHERE job=? AND task>=? AND task<? AND status='failed' AND attempt<=?",
+                "SELECT task FROM task_rows WHERE job=? AND task>=? AND task<? AND status='failed' AND attempt<=?",
                 (job.job, first, first + count, attempts),
             )
             for (task,) in failed:
@@ -206,12 +211,12 @@ class Ledger:
 
     def failed_attempts(self, name: str) -> int:
         """The highest attempt of the job's failed rows."""
-        query = "SELECT max(attempt) FROM results WHERE job=? AND status='failed'"
+        query = "SELECT max(attempt) FROM task_rows WHERE job=? AND status='failed'"
         return self._db.execute(query, (self._known(name).job,)).fetchone()[0] or 0
 
     def failures(self, name: str, limit: int) -> list[tuple[int, str, str | bytes | None]]:
         """The first failed tasks of a job, each with its error and its argument."""
-        query = "SELECT task, error, argument FROM results WHERE job=? AND status='failed' ORDER BY task LIMIT ?"
+        query = "SELECT task, error, argument FROM task_rows WHERE job=? AND status='failed' ORDER BY task LIMIT ?"
         return self._db.execute(query, (self._known(name).job, limit)).fetchall()
 
     def listed(self, after: int, limit: int) -> list[ListedJob]:
@@ -236,7 +241,7 @@ class Ledger:
         """The digests of arguments before the job's base, from this task on."""
         job = self._known(name)
         rows = self._db.execute(
-            "SELECT task, argument, argument_digest FROM results WHERE job=? AND task>=? AND task<?"
+            "SELECT task, argument, argument_digest FROM task_rows WHERE job=? AND task>=? AND task<?"
             " ORDER BY task LIMIT ?",
             (job.job, first, job.base or 0, limit),
         ).fetchall()
@@ -260,7 +265,11 @@ class Ledger:
 
         Many small ones are tried with one statement, as if none of their tasks had a row.
         """
-        fine = [each for each in alike if not (each.errors or each.again or each.digests or each.has_forms)]
+        fine = [
+            each
+            for each in alike
+            if not (each.errors or each.again or each.digests or each.has_forms or _large(each, 0, each.results.count))
+        ]
         plain = [each for each in fine if each.has_arguments == fine[0].has_arguments]
         if len(plain) < _TOGETHER_MIN:
             plain = []
@@ -285,12 +294,12 @@ class Ledger:
         results = row_set.results
         first, end = results.first, results.first + results.count
         known = self._db.execute(
-            "SELECT task, status, attempt FROM results WHERE job=? AND task>=? AND task<?", (job.job, first, end)
+            "SELECT task, status, attempt FROM task_rows WHERE job=? AND task>=? AND task<?", (job.job, first, end)
         ).fetchall()
         kept = {first + offset for offset in row_set.again}
         for task, status, attempt in known:
             if status == "failed" and attempt <= row_set.replaced_attempts and task not in kept:
-                self._db.execute("DELETE FROM results WHERE job=? AND task=?", (job.job, task))
+                self._db.execute("DELETE FROM task_rows WHERE job=? AND task=?", (job.job, task))
                 self._db.execute("UPDATE jobs SET done=done-1, failed=failed-1 WHERE job=?", (job.job,))
             else:
                 kept.add(task)
@@ -310,24 +319,45 @@ class Ledger:
         low, high = first - results.first, end - results.first
         fixed = _fixed(job, row_set)
         errors = {at: error for at, error in row_set.errors.items() if low <= at < high}
-        fine: Iterable[int] = range(low, high)
+        large = _large(row_set, low, high) - errors.keys()
+        apart = large | errors.keys()
         if errors:
-            fine = [at for at in fine if at not in errors]
             self._db.executemany(
-                "INSERT INTO results (job, attempt, worker, task, status, error, seconds, argument)"
+                "INSERT INTO task_rows (job, attempt, worker, task, status, error, seconds, argument)"
                 f" VALUES ({fixed}, ?, 'failed', ?, ?, ?)",
                 [
                     (results.first + at, error, row_set.seconds[at], row_set.arguments and row_set.arguments[at])
                     for at, error in errors.items()
                 ],
             )
-        rows = row_set.rows(low, high) if not errors else row_set.picked(fine)
+        for at in large:
+            self._insert_large(job, row_set, at)
+        rows = row_set.picked(at for at in range(low, high) if at not in apart) if apart else row_set.rows(low, high)
         self._db.executemany(_insertion(job, row_set, "INSERT"), rows)
-        digests = [(digest, job.job, results.first + at) for at, digest in row_set.digests.items() if low <= at < high]
+        left = ((at, digest) for at, digest in row_set.digests.items() if low <= at < high and at not in large)
+        digests = [(digest, job.job, results.first + at) for at, digest in left]
         if digests:
-            self._db.executemany("UPDATE results SET argument_digest=? WHERE job=? AND task=?", digests)
+            self._db.executemany("UPDATE task_rows SET argument_digest=? WHERE job=? AND task=?", digests)
         seconds = row_set.seconds[low:high]
         return first, end - first, sum(seconds), len(errors)
+
+    def _insert_large(self, job: Job, row_set: RowSet, at: int) -> None:
+        """Insert a row whose value stands in a table of its own."""
+        insertion = "INSERT INTO large_values (value, exact) VALUES (?, ?)"
+        large = self._db.execute(insertion, (row_set.stored[at], row_set.exact.get(at))).lastrowid
+        self._db.execute(
+            "INSERT INTO task_rows"
+            " (job, attempt, worker, task, status, seconds, json, argument, argument_digest, large)"
+            f" VALUES ({_fixed(job, row_set)}, ?, 'ok', ?, ?, ?, ?, ?)",
+            (
+                row_set.results.first + at,
+                row_set.seconds[at],
+                row_set.json and row_set.json[at],
+                row_set.arguments and row_set.arguments[at],
+                row_set.digests.get(at),
+                large,
+            ),
+        )
 
     def _write_receipts(self, job: Job, runs: list[tuple[int, int, float, int]], at: int) -> None:
         merged: list[tuple[int, int, float, int]] = []
@@ -343,6 +373,18 @@ class Ledger:
             "UPDATE jobs SET done=done+?, failed=failed+? WHERE job=?",
             (sum(count for _, count, _, _ in runs), sum(failed for _, _, _, failed in runs), job.job),
         )
+
+
+def _large(row_set: RowSet, low: int, high: int) -> set[int]:
+    """The offsets of the values that get no place among the rows."""
+    if len(row_set.results.outcomes) <= _LARGE_BYTES:
+        return set()
+    large = {at for at, exact in row_set.exact.items() if low <= at < high and len(exact) > _LARGE_BYTES}
+    # Without forms they are all of one type.
+    if row_set.has_forms or type(row_set.stored[0]) in _TEXTS:
+        texts = ((at, row_set.stored[at]) for at in range(low, high))
+        large |= {at for at, text in texts if type(text) in _TEXTS and len(text) > _LARGE_BYTES}
+    return large
 
 
 def _alike(row_sets: list[RowSet]) -> list[list[RowSet]]:
@@ -376,4 +418,4 @@ def _insertion(job: Job, row_set: RowSet, how: str) -> str:
         columns, values = columns + ", json, exact", values + ", ?, ?"
     if row_set.has_arguments:
         columns, values = columns + ", argument", values + ", ?"
-    return f"{how} INTO results ({columns}) VALUES ({values})"
+    return f"{how} INTO task_rows ({columns}) VALUES ({values})"

@@ -23,7 +23,7 @@ _RECEIPTS = 1_000
 
 _VALUE_COLUMNS = "task, value, json, exact, CASE status WHEN 'ok' THEN NULL ELSE coalesce(error, '') END"
 _NUMBERS = (
-    "SELECT value FROM results WHERE job=? AND task>=? AND task<? AND status='ok' AND json IS NULL AND exact IS NULL"
+    "SELECT value FROM task_rows WHERE job=? AND task>=? AND task<? AND status='ok' AND json IS NULL AND exact IS NULL"
     " AND typeof(value) IN ('integer', 'real') ORDER BY task"
 )
 _SMALL = frozenset((int, float, type(None)))
@@ -49,7 +49,7 @@ class PageReader(Generic[P]):
         return self._by_task() if self._query.order == "task" else self._by_commit()
 
     def _by_task(self) -> P:
-        first = "SELECT task FROM results WHERE job=? AND task>=? ORDER BY task LIMIT 1"
+        first = "SELECT task FROM task_rows WHERE job=? AND task>=? ORDER BY task LIMIT 1"
         found = self._db.execute(first, (self._job, self._query.after[0])).fetchone()
         if found is None:
             return self._made(self._query.after, False)

@@ -192,7 +192,7 @@ def the_last_result_wins(patch: Patch) -> None:
 
     def without_a_look(ledger: Ledger, job: Any, recording: Any) -> Any:
         results = recording.results
-        query = "DELETE FROM results WHERE job=? AND task>=? AND task<?"
+        query = "DELETE FROM task_rows WHERE job=? AND task>=? AND task<?"
         ledger._db.execute(query, (job.job, results.first, results.first + results.count))
         return insert(ledger, job, recording)
 
@@ -211,7 +211,7 @@ def the_last_result_wins_in_silence(patch: Patch) -> None:
         known = ledger._db.execute(f"SELECT count(*) FROM results {where}", place).fetchone()[0]
         if known < results.count or recording.again:
             return insert(ledger, job, recording)
-        ledger._db.execute(f"DELETE FROM results {where}", place)
+        ledger._db.execute(f"DELETE FROM task_rows {where}", place)
         insert(ledger, job, recording)
         return []
 

@@ -28,7 +28,7 @@ def farm(tmp_path: Path) -> Farm:
     ledger = Ledger(str(tmp_path / "results.db"))
     ledger.open_job("squares", "work:square", f"range 0:{TASKS}")
     rows = [(n, n * n) for n in range(TASKS)]
-    ledger._db.executemany(f"INSERT INTO results ({COLUMNS}) VALUES (1, ?, 'ok', ?, 1, 'w', 0.5)", rows)
+    ledger._db.executemany(f"INSERT INTO task_rows ({COLUMNS}) VALUES (1, ?, 'ok', ?, 1, 'w', 0.5)", rows)
     ledger._db.execute(f"INSERT INTO receipts (job, first, count, seconds) VALUES (1, 0, {TASKS}, 1.0)")
     ledger.close()
     made = Farm.__new__(Farm)
@@ -50,14 +50,14 @@ def test_a_right_ledger_passes(farm: Farm) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE results SET value = value + 1 WHERE task = 7",
-        "UPDATE results SET value = NULL WHERE task = 7",
-        "UPDATE results SET status = 'failed' WHERE task = 7",
-        "DELETE FROM results WHERE task = 0",
-        f"DELETE FROM results WHERE task = {TASKS - 1}",
-        f"UPDATE results SET task = {TASKS} WHERE task = 7",
-        f"UPDATE results SET task = {TASKS}, value = {TASKS**2} WHERE task = 0",
-        f"INSERT INTO results ({COLUMNS}) VALUES (1, {TASKS}, 'ok', {TASKS**2}, 1, 'w', 0.5)",
+        "UPDATE task_rows SET value = value + 1 WHERE task = 7",
+        "UPDATE task_rows SET value = NULL WHERE task = 7",
+        "UPDATE task_rows SET status = 'failed' WHERE task = 7",
+        "DELETE FROM task_rows WHERE task = 0",
+        f"DELETE FROM task_rows WHERE task = {TASKS - 1}",
+        f"UPDATE task_rows SET task = {TASKS} WHERE task = 7",
+        f"UPDATE task_rows SET task = {TASKS}, value = {TASKS**2} WHERE task = 0",
+        f"INSERT INTO task_rows ({COLUMNS}) VALUES (1, {TASKS}, 'ok', {TASKS**2}, 1, 'w', 0.5)",
     ],
 )
 def test_a_wrong_ledger_ends_the_bench(farm: Farm, statement: str) -> None:

@@ -41,7 +41,7 @@ def ledger() -> Ledger:
 def stored(ledger: Ledger, value: Any) -> tuple[Any, int | None, bytes | None]:
     """The columns of a result, once it was recorded."""
     readable, exact = forms(value)
-    ledger.inspect("DELETE FROM results")
+    ledger.inspect("DELETE FROM task_rows")
     ledger.commit([record([readable], exact={} if exact is None else {0: exact})], [])
     [(stored_value, is_json, stored_exact)] = ledger.inspect("SELECT value, json, exact FROM results")
     return stored_value, is_json, stored_exact

@@ -89,7 +89,7 @@ def test_following_an_ended_job_prints_it_in_order_of_commit(
 
 def test_a_reader_writes_nothing(ledger: Ledger, reader: LedgerReader) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        reader._db.execute("DELETE FROM results")
+        reader._db.execute("DELETE FROM task_rows")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no database " * 100], ids=["missing", "empty", "text"])

@@ -59,6 +59,46 @@ def test_neighbours_of_one_commit_have_one_receipt(ledger: Ledger) -> None:
     assert ledger.receipts("job", 0, 10).runs == [(20, 5), (0, 6)]
 
 
+# -- large values ---------------------------------------------------------------------------------------------------
+
+
+MIXED: list[Any] = ["x" * 5_000, "small", 7, b"\x00" * 3_000, "ä" * 2_000, None, "y" * 1_700]
+LARGE = "SELECT count(*), total(length(value)), total(length(exact)) FROM large_values"
+
+
+def test_large_values_stand_apart_and_whoever_reads_results_finds_them(ledger: Ledger, path: str) -> None:
+    open_job(ledger)
+    exact = {2: b"e" * 4_000, 6: b"e" * 10}
+    arguments = [f"argument {task}" for task in range(len(MIXED))]
+    ledger.commit([record(MIXED, 0, exact=exact, arguments=arguments, form="text")], [])
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT value FROM results ORDER BY task").fetchall() == [(each,) for each in MIXED]
+        assert db.execute("SELECT value FROM task_results ORDER BY task").fetchall() == [(each,) for each in MIXED]
+        rows = db.execute("SELECT exact, argument FROM results ORDER BY task").fetchall()
+        assert rows == [(exact.get(task), argument) for task, argument in enumerate(arguments)]
+        assert db.execute(LARGE).fetchone() == (4, 10_001, 4_000)
+        [(longest,)] = db.execute("SELECT max(coalesce(length(value), 0) + coalesce(length(exact), 0)) FROM task_rows")
+        assert longest == 1_710
+    assert values(path) == MIXED
+
+
+def test_a_large_value_is_recorded_once(ledger: Ledger, path: str) -> None:
+    open_job(ledger)
+    first, second = record(["a" * 3_000] * 3, 0), record(["b" * 3_000] * 8, 0)
+    ledger.commit([first], [])
+    ledger.commit([second, first], [])
+    assert values(path) == ["a" * 3_000] * 3 + ["b" * 3_000] * 5
+    assert ledger.inspect(LARGE)[0][0] == 8
+    assert SqliteCare(path).faults() == []
+
+
+def test_the_digest_of_a_large_argument_stands_beside_a_large_value(ledger: Ledger) -> None:
+    open_job(ledger)
+    ledger.commit([record(["v" * 3_000, 1], 0, arguments=["a" * 5_000, "b" * 5_000], form="text")], [])
+    rows = ledger.inspect("SELECT length(value), argument, length(argument_digest) FROM results ORDER BY task")
+    assert rows == [(3_000, "a" * 4_096, 16), (1, "b" * 4_096, 16)]
+
+
 # -- files that cannot be used --------------------------------------------------------------------------------------
 
 
@@ -285,7 +325,7 @@ def test_many_small_jobs_are_removed_without_looking_at_all_of_them_each_time(le
     while ledger.tidy():
         pass
     ledger._db.set_trace_callback(None)
-    assert sum("FROM results" in each for each in statements) < 200 * 10
+    assert sum("DELETE FROM task_rows" in each for each in statements) < 200 * 10
     assert ledger.inspect("SELECT job FROM forgotten") == [(200,)], "its number is not given again"
     assert ledger.open_job("new", "tasks:square", "lines of text").job == 201
 
@@ -300,6 +340,18 @@ def test_a_log_that_grew_while_somebody_read_is_cut(ledger: Ledger, path: str) -
     for number in range(3):
         filled(ledger, f"small{number}", 500)
     assert Path(f"{path}-wal").stat().st_size < 20_000_000
+
+
+def test_large_values_of_a_forgotten_job_go_in_small_parts(ledger: Ledger) -> None:
+    ledger.open_job("job", "tasks:square", "lines of text")
+    ledger.commit([record(["x" * 100_000] * 50, 0), record([1] * 50, 50)], [])
+    ledger.forget("job")
+    left = []
+    while ledger.tidy():
+        left += [count for (count,) in ledger.inspect("SELECT count(*) FROM large_values")]
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+    assert ledger.inspect("SELECT count(*) FROM task_rows") == [(0,)]
 
 
 def test_a_tidy_ledger_is_left_alone(ledger: Ledger) -> None:
@@ -377,17 +429,19 @@ def test_a_copy_that_cannot_be_written_leaves_nothing(ledger: Ledger, path: str,
 
 
 DAMAGES = {
-    "UPDATE jobs SET done=done+1": "job job says that 501 of its tasks are recorded, and has 500 results",
-    "UPDATE results SET status='failed' WHERE task=7": "has 1 failed results",
+    "UPDATE jobs SET done=done+1": "job job says that 502 of its tasks are recorded, and has 501 results",
+    "UPDATE task_rows SET status='failed' WHERE task=7": "has 1 failed results",
     "DELETE FROM receipts WHERE position=1": "has receipts for fewer tasks",
-    "INSERT INTO results SELECT 99, task, status, value, json, error, attempt, worker, seconds, exact, argument,"
-    " argument_digest FROM results WHERE task=1": "results of a job that does not exist (number 99)",
+    "INSERT INTO task_rows SELECT 99, task, status, value, json, error, attempt, worker, seconds, exact, argument,"
+    " argument_digest, large FROM task_rows WHERE task=1": "results of a job that does not exist (number 99)",
+    "DELETE FROM large_values": "1 results of job job have lost their value",
 }
 
 
-@pytest.mark.parametrize(("damage", "words"), DAMAGES.items(), ids=["done", "failed", "receipts", "strays"])
+@pytest.mark.parametrize(("damage", "words"), DAMAGES.items(), ids=["done", "failed", "receipts", "strays", "lost"])
 def test_a_contradiction_in_a_ledger_is_named(ledger: Ledger, path: str, damage: str, words: str) -> None:
     filled(ledger, "job", 500)
+    ledger.commit([record(["x" * 5_000], 500)], [])
     assert SqliteCare(path).faults() == []
     ledger._db.execute(damage)
     assert words in SqliteCare(path).faults()[0]
