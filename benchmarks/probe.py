@@ -41,7 +41,7 @@ class OneByOne:
         """True once the last task was taken."""
         return self._taken == self.expected
 
-    def begin(self, ledger: str, resumed: bool) -> list[str]:
+    def begin(self, ledger: str, resumed: bool, mark_digest: bytes) -> list[str]:
         """There is nothing to prepare."""
         return []
 

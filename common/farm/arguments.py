@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import OperatorError
-from ..protocol.arguments import new_digest
+from ..protocol.arguments import input_digest
 from ..protocol.fields import CALL
 from ..protocol.messages import ArgumentForm
 from ..protocol.settings import MESSAGE_BYTES_MAX
@@ -119,7 +119,7 @@ class ArgumentsInput:
         self._end_seen = False
         self._is_left = False
         self._taken = 0
-        self._digest = new_digest()
+        self._digest = input_digest()
 
     # -- in the thread that reads -------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class ArgumentsInput:
         """True once the last task was taken."""
         return self._end_seen and not self._queue
 
-    def begin(self, ledger: str, resumed: bool) -> list[str]:
+    def begin(self, ledger: str, resumed: bool, mark_digest: bytes) -> list[str]:
         """There is nothing to prepare."""
         return []
 

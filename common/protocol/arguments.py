@@ -22,14 +22,18 @@ _encoder = msgspec.msgpack.Encoder()
 _each = msgspec.msgpack.Decoder(list[Raw])
 
 
-def new_digest(content: bytes | Raw = b"") -> "hashlib.blake2b":
-    """Digests (BLAKE2b, RFC 7693, 16 bytes) of arguments, and of all that was read of an input, begin like this."""
-    return hashlib.blake2b(content, digest_size=16)
+_DIGEST_BYTES = 16
+"""Of the digest of an argument, and of an input by a release before version 2."""
 
 
 def digest(argument: bytes | Raw) -> bytes:
-    """The digest of an encoded argument."""
-    return new_digest(argument).digest()
+    """The digest of an encoded argument: SHA-256, which processors have instructions for, cut to 16 bytes."""
+    return hashlib.sha256(argument).digest()[:_DIGEST_BYTES]
+
+
+def input_digest(before: bytes = b"") -> "hashlib._Hash | hashlib.blake2b":
+    """The digest of what is read of an input begins like this, where an earlier run of the job has found `before`."""
+    return hashlib.blake2b(digest_size=_DIGEST_BYTES) if len(before) == _DIGEST_BYTES else hashlib.sha256()
 
 
 def text(argument: Any, is_json: bool) -> str | bytes:

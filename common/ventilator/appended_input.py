@@ -5,7 +5,7 @@ from collections import deque
 from msgspec import Raw, msgpack
 
 from ..errors import OperatorError
-from ..protocol.arguments import new_digest
+from ..protocol.arguments import input_digest
 from .inputs import Input, popped
 from .seen import SeenArguments
 
@@ -27,16 +27,16 @@ class AppendedInput:
         self._error: OperatorError | None = None
         """Why nothing can be read behind these."""
         self._taken = 0
-        self._digest = new_digest()
+        self._digest = input_digest()
 
     @property
     def fresh(self) -> bool:
         """It is no stream: it can be read again."""
         return False
 
-    def begin(self, ledger: str, resumed: bool) -> list[str]:
+    def begin(self, ledger: str, resumed: bool, mark_digest: bytes) -> list[str]:
         """The job is open."""
-        return self._whole.begin(ledger, resumed)
+        return self._whole.begin(ledger, resumed, mark_digest)
 
     def verified(self) -> None:
         """It is the input of the earlier run."""

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import OperatorError
-from ..protocol.arguments import new_digest
+from ..protocol.arguments import input_digest
 from ..protocol.fields import TASK_MAX, ArgumentForm
 from ..protocol.messages import UNUSABLE
 from ..protocol.settings import MESSAGE_BYTES_MAX
@@ -50,7 +50,7 @@ class Input(Protocol):
     def fresh(self) -> bool:
         """True when what comes next was never read before, and will never come again."""
 
-    def begin(self, ledger: str, resumed: bool) -> list[str]: ...
+    def begin(self, ledger: str, resumed: bool, mark_digest: bytes) -> list[str]: ...
     def verified(self) -> None: ...
     def leave(self, is_done: bool) -> list[str]: ...
     def fileno(self) -> int | None: ...
@@ -120,7 +120,7 @@ class RangeInput:
         """True once the last task was taken."""
         return self._next >= self._stop
 
-    def begin(self, ledger: str, resumed: bool) -> list[str]:
+    def begin(self, ledger: str, resumed: bool, mark_digest: bytes) -> list[str]:
         """There is nothing to prepare."""
         return []
 
@@ -196,7 +196,7 @@ class LinesInput:
         self._partial: list[bytes] = []
         """The line that has not ended yet, in the pieces in which it came."""
         self._partial_bytes = 0
-        self._partial_digest = new_digest()
+        self._partial_digest = input_digest()
         """Of what was left out of it, because no message holds it."""
         self._too_long: dict[int, int] = {}
         """Line numbers and lengths of the lines that were not consumed and of which only a digest was kept."""
@@ -204,7 +204,7 @@ class LinesInput:
         self._line_count = 0
         self._read_bytes = 0
         self._taken = 0
-        self._digest = new_digest()
+        self._digest = input_digest()
 
     @property
     def expected(self) -> int | None:
@@ -232,8 +232,10 @@ class LinesInput:
         """True when what comes next was never read before, and will never come again."""
         return self._bytes.fresh and not self.available()
 
-    def begin(self, ledger: str, resumed: bool) -> list[str]:
-        """The job is open; returns what to log. Raises OperatorError."""
+    def begin(self, ledger: str, resumed: bool, mark_digest: bytes) -> list[str]:
+        """The job is open, with this mark of an earlier run; returns what to log. Raises OperatorError."""
+        if not self._taken:
+            self._digest = input_digest(mark_digest)
         return self._bytes.begin(ledger, resumed)
 
     def verified(self) -> None:
@@ -315,7 +317,7 @@ class LinesInput:
         line, length = b"".join(self._partial), self._partial_bytes
         self._partial, self._partial_bytes = [], 0
         if length > MESSAGE_BYTES_MAX:
-            line, self._partial_digest = self._partial_digest.digest(), new_digest()
+            line, self._partial_digest = self._partial_digest.digest(), input_digest()
             self._too_long[self._line_count + 1] = length
         elif not self._line_count and not self._form.nul_ends:
             line = line.removeprefix(codecs.BOM_UTF8)

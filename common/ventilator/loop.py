@@ -215,7 +215,7 @@ class Ventilator:
 
     def _begin_input(self, opened: Opened) -> None:
         try:
-            for line in self._input.begin(opened.ledger, opened.resumed):
+            for line in self._input.begin(opened.ledger, opened.resumed, opened.mark_digest):
                 log.info("%s", line)
         except OperatorError as error:
             self.session.input_failed(clock.now(), error)

@@ -35,7 +35,7 @@ class Whole:
 
     fresh = False
 
-    def begin(self, ledger: str, resumed: bool) -> list[str]:
+    def begin(self, ledger: str, resumed: bool, mark_digest: bytes) -> list[str]:
         return []
 
     def verified(self) -> None:

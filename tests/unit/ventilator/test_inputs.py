@@ -407,8 +407,30 @@ def test_tasks_and_mark_do_not_depend_on_chunks_nor_on_how_they_are_taken(
     pipe.close()
     assert len(found) == len(tasks)
     assert all(task is None or task.encode() == line for task, line in zip(found, tasks, strict=True))
-    digest = hashlib.blake2b(b"".join(line + b"\n" for line in tasks), digest_size=16).digest()
+    digest = hashlib.sha256(b"".join(line + b"\n" for line in tasks)).digest()
     assert pipe.input.mark() == (len(tasks), digest)
+
+
+def test_a_job_that_an_older_release_has_begun_goes_on_with_its_digest(pipe: Pipe) -> None:
+    found = hashlib.blake2b(b"a\nb\n", digest_size=16).digest()
+    pipe.input.begin("", True, found)
+    pipe.write(b"a\nb\nc\n")
+    pipe.input.fill()
+    take(pipe.input, 2)
+    assert pipe.input.mark() == (2, found)
+    pipe.input.begin("", True, found)  # The sink was started again.
+    take(pipe.input, 1)
+    assert pipe.input.mark() == (3, hashlib.blake2b(b"a\nb\nc\n", digest_size=16).digest())
+
+
+def test_the_digest_stays_when_the_sink_is_started_again(pipe: Pipe) -> None:
+    pipe.input.begin("", False, b"")
+    pipe.write(b"a\nb\n")
+    pipe.input.fill()
+    take(pipe.input, 1)
+    pipe.input.begin("", True, pipe.input.mark()[1])
+    take(pipe.input, 1)
+    assert pipe.input.mark() == (2, hashlib.sha256(b"a\nb\n").digest())
 
 
 def test_a_byte_order_mark_may_come_in_pieces(pipe: Pipe) -> None:
