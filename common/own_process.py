@@ -6,6 +6,9 @@ import sys
 from collections.abc import Collection
 
 _PR_SET_DUMPABLE = 4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 * 1024 * 1024
+"""The largest that glibc takes for the second."""
 
 
 def take_signals() -> None:
@@ -15,6 +18,12 @@ def take_signals() -> None:
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def prepare() -> None:
+    """What the process of a role does before it reads a key, and before it moves messages."""
+    hide_memory()
+    keep_freed_memory()
 
 
 def hide_memory() -> None:
@@ -30,6 +39,24 @@ def hide_memory() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     except (ImportError, OSError, AttributeError):
         # A Python without ctypes, or a system without prctl: there is no other way.
+        return
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what was freed, up to 32 MiB, for the next message.
+
+    It gives it back to the system otherwise, page by page, and takes it anew for each large message.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        import ctypes
+
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+    except (ImportError, OSError, AttributeError):
+        # Another C library.
         return
 
 

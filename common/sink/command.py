@@ -148,7 +148,7 @@ def serve(
     from .loop import Sink, SinkOptions
 
     console.start_log("sink", log_format)
-    own_process.hide_memory()
+    own_process.prepare()
     opened = open_ledger(ledger)
     try:
         ports = control_port, results_port, relay_port, tasks_port

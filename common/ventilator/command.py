@@ -176,7 +176,7 @@ def ventilate(
     the ledger are skipped.
     """
     console.start_log("ventilator", log_format)
-    own_process.hide_memory()
+    own_process.prepare()
     check_together(console.typed_options(context), relay)
     if cancel is not None:
         return cancel_job(key, sink, cancel)

@@ -152,7 +152,7 @@ def work(
     (for --grace seconds at most) and leaves. A second signal ends it at once.
     """
     console.start_log("worker", log_format)
-    own_process.hide_memory()
+    own_process.prepare()
     check_names(modules or [], name)
     commands = named_commands(command or [], modules or [])
     outputs = output_folder(output_dir, bool(commands))
