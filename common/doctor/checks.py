@@ -277,11 +277,7 @@ def records(facts: Facts) -> Judged | None:
     if facts.joining is None:
         return None
     if facts.joining.is_stuck:
-        return (
-            "FAIL",
-            "the sink records nothing: its ledger accepts no results",
-            "its log says why; `python sink.py doctor` there looks for the cause",
-        )
+        return said("FAIL", causes.records_nothing())
     return ok("the sink records results")
 
 
@@ -290,7 +286,7 @@ def crew(facts: Facts) -> Judged | None:
     if facts.joining is None:
         return None
     if not facts.joining.workers:
-        return "warn", "no worker is here", "start one with `python worker.py MODULE`"
+        return said("warn", causes.no_worker_at_all())
     return ok(f"{counted(facts.joining.workers, 'worker')}, {counted(facts.joining.jobs, 'open job')}")
 
 

@@ -1,5 +1,6 @@
 """Which workers cannot connect to where their tasks come from, and when that is said. No socket, no clock."""
 
+from .. import causes
 from ..log_line import LogLine
 from ..plain_text import host_port
 from ..protocol.messages import Obstacle, Unreachable
@@ -7,14 +8,6 @@ from ..protocol.messages import Obstacle, Unreachable
 _GATHER_S = 1.0
 """How long to wait for others before the first is named: a firewall keeps all of them out."""
 _NAMED_MAX = 3
-_WORDS: dict[Obstacle, str] = {
-    "silence": "let workers connect to that port (firewall, NAT), or run the ventilator where they can",
-    "name": "that name has no address there: enrol those workers with the sink's address",
-    "handshake": "something else answers there, or does not know their keys",
-}
-
-
-_RELAY_ADVICE = "let workers connect to that port of the sink's machine (firewall)"
 
 
 class OutOfReach:
@@ -36,9 +29,7 @@ class OutOfReach:
     def tick(self, now: float, relayed: bool) -> list[LogLine]:
         """Say it, when that is due. `relayed`: the sink's relay is what they cannot reach."""
         return [
-            LogLine("warning", f"{_who(workers)} cannot connect to the sink's relay at {where}: {_RELAY_ADVICE}")
-            if relayed
-            else LogLine("warning", f"{_who(workers)} cannot connect to this ventilator at {where}: {_WORDS[obstacle]}")
+            LogLine("warning", str(causes.out_of_reach(workers[:_NAMED_MAX], len(workers), where, obstacle, relayed)))
             for where, obstacle, workers in self._due(now)
         ]
 
@@ -49,7 +40,8 @@ class OutOfReach:
             return []
         where, workers = found[0][0], [name for _, _, names in found for name in names]
         way = "tasks go through the sink's relay from now on"
-        return [LogLine("warning", f"{_who(workers)} cannot connect to this ventilator at {where}: {way}")]
+        what = causes.out_of_reach(workers[:_NAMED_MAX], len(workers), where, found[0][1]).what
+        return [LogLine("warning", f"{what}: {way}")]
 
     def _due(self, now: float) -> list[tuple[str, Obstacle, list[str]]]:
         if self.due_at is None or now < self.due_at:
@@ -57,8 +49,3 @@ class OutOfReach:
         self._said_at, self.due_at = now, None
         found, self._workers = self._workers, {}
         return [(host_port(host, port), why, list(workers)) for (host, port, why), workers in found.items()]
-
-
-def _who(workers: list[str]) -> str:
-    more = f" and {len(workers) - _NAMED_MAX} more" if len(workers) > _NAMED_MAX else ""
-    return f"worker{'s' if len(workers) > 1 else ''} {', '.join(workers[:_NAMED_MAX])}{more}"

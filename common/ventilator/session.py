@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from msgspec import Raw
 
+from .. import causes
+from ..causes import Cause
 from ..errors import OperatorError
 from ..log_line import LogLine
 from ..plain_text import counted
@@ -336,7 +338,7 @@ class VentilatorSession:
             self._outputs += [*lines, UseRelay(), *self._talk.welcome(now, self.route.port, relayed=True)]
         self._outputs += self.route.tick(now, rules.crew_count > 0 and not sink_away)
         if self._open_voice.is_due(now, not sink_away and not rules.caught_up):
-            self._log("warning", f"waiting for the sink to open job {request.job}: its log says why it has not")
+            self._log("warning", str(causes.not_opened(request.job)))
         if self._crew_voice.is_due(now, not sink_away and rules.caught_up and not rules.crew_count):
             if rules.others_count and self._crew_voice.count > 1 and not request.waits_for_worker:
                 self._cancel_what_is_empty()
@@ -344,15 +346,16 @@ class VentilatorSession:
             else:
                 text = summary.no_worker_yet(request.function, rules.others_count, request.workers)
                 self._log("warning", f"{text}; waiting")
-        idle = rules.verifying or not (rules.outstanding or request.input_rests)
-        if self._input_voice.is_due(now, not sink_away and self._wants_input and idle):
-            self._log("warning", self._dry())
+        if self._input_voice.is_due(now, not sink_away and self._is_dry):
+            self._log("warning", str(self._dry()))
 
-    def _dry(self) -> str:
+    @property
+    def _is_dry(self) -> bool:
+        """True while the job waits for its input, and for nothing else."""
+        idle = self._rules.verifying or not (self._rules.outstanding or self._request.input_rests)
+        return self._wants_input and idle
+
+    def _dry(self) -> Cause:
         if self._rules.verifying:
-            return (
-                f"the input has not brought again what job {self._request.job} has read before"
-                f" ({counted(self._rules.next_task, 'task')} so far):"
-                " waiting for the rest; what goes on instead needs --stream"
-            )
-        return "the input has no new line: waiting for the next one, or for its end"
+            return causes.input_repeats(self._request.job, counted(self._rules.next_task, "task"))
+        return causes.input_dry()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from .. import causes
 from ..errors import AnotherInput, ExitCode, JobCancelled, NoWorkerHere, OperatorError, SinkGone
 from ..log_line import LogLine
 from ..pace import duration, rate_text
@@ -105,11 +106,7 @@ def no_worker_yet(function: str, others: int, workers: Workers) -> str:
     start = f"start one with `python worker.py {served}`"
     if workers is Workers.ELSEWHERE:
         start = f"start one on a machine that the sink has enrolled as a worker: `tradewind worker {served} --key FILE`"
-    if others:
-        return (
-            f"no worker exposes {function}; workers here ({others}) expose other functions: check the name, or {start}"
-        )
-    return f"no worker exposes {function}: {start}"
+    return str(causes.no_worker(function, others, start))
 
 
 def no_worker(function: str, others: int, job: str) -> OperatorError:
