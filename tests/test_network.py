@@ -101,12 +101,15 @@ def test_a_worker_on_another_machine_joins_by_its_enrolment_file_alone(machines:
 def test_a_ventilator_that_a_worker_cannot_reach_is_said_at_both_ends(machines: Machines, network: Network) -> None:
     network.silence("ventilator", ["worker"])
     worker = machines.start("worker", "worker", "squares", "--key", "lab1.key_secret")
-    job = ["squares:square", "--range", "50", "--key", "desk.key_secret", "--relay", "never"]
+    job = ["squares:square", "--range", "50", "--key", "desk.key_secret", "--job", "far", "--relay", "never"]
     ventilator = machines.start("ventilator", "ventilator", *job)
     address = rf"{re.escape(network.addresses['ventilator'])}:5557"
     ventilator.wait_for(rf"worker \S+ cannot connect to this ventilator at {address}: let workers connect to that port")
     worker.wait_for(rf"cannot reach the tasks of job \S+ at {address}: nothing answers there")
     assert "pulling" not in worker.err
+    explained = machines.start("sink", "sink", "explain", "far")
+    assert explained.wait() == 0, explained.err
+    assert re.match(rf"worker \S+ cannot connect to this ventilator at {address}\n-> let workers", explained.out)
     network.heal("ventilator")
     worker.wait_for(rf"pulling the tasks of job \S+ from {address}")
     assert ventilator.wait() == 0, ventilator.err

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 
+from .explaining import Account as Account, Explain as Explain, Explanation as Explanation
 from .fields import (
     ArgumentForm as ArgumentForm,
     Attempt,
@@ -403,6 +404,8 @@ ToSink = (
     | Halt
     | Cancel
     | Forget
+    | Account
+    | Explain
     | Query
     | Read
     | List
@@ -428,6 +431,8 @@ FromSink = (
     | Present
     | Closed
     | Report
+    | Explain
+    | Explanation
     | Rows
     | Values
     | Listing

@@ -12,12 +12,14 @@ from ..plain_text import counted
 from ..protocol.codec import BadResults
 from ..protocol.messages import (
     PROTOCOL_VERSION,
+    Account,
     Again,
     Ask,
     Beat,
     Cancel,
     Close,
     Crew,
+    Explain,
     Forget,
     Goodbye,
     Halt,
@@ -41,6 +43,7 @@ from ..protocol.messages import (
 from ..protocol.users import VENTILATOR, WORKER, User
 from .asks import Asks
 from .commits import Commits
+from .explanations import Explanations
 from .jobs import Jobs
 from .outputs import CutOff, LogLimiter, Output, Send, refusal
 from .reads import Reads
@@ -80,6 +83,7 @@ class Collector:
         self._commits = Commits(settings, ledger, self._registry, self._lines)
         self._asks = Asks(settings, ledger, self._registry)
         self._reads = Reads(settings, ledger)
+        self._explanations = Explanations(settings, ledger, self._registry)
         self._tidying = Tidying(now, ledger)
         self._jobs = Jobs(now, settings, ledger, self._registry, self._lines, roster)
         self.time_offset_s: float | None = None
@@ -112,9 +116,11 @@ class Collector:
         if user.role == WORKER and isinstance(message, Offer | Beat | Returned | Unreachable):
             return self._receive_of_worker(now, peer, known, message)
         if user.role == VENTILATOR and isinstance(
-            message, Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel | Forget
+            message, Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel | Forget | Account
         ):
             return self._receive_of_ventilator(now, peer, known, message)
+        if user.role != WORKER and isinstance(message, Explain):
+            return self._explanations.ask(now, peer, message, self._is_stuck)
         if user.role != WORKER and isinstance(message, Read):
             return self._reads.read(now, peer, message)
         if user.role != WORKER and isinstance(message, List):
@@ -162,6 +168,7 @@ class Collector:
             outputs += self._jobs.end(open_job)
         self._tidying.tick(now)
         outputs += [CutOff(address, self._registry.living_at(address)) for address in quiet]
+        outputs += self._explanations.tick(now, self._is_stuck)
         return outputs + self._jobs.tick(now) + self._asks.tick(now) + self._reads.tick(now)
 
     def deadline(self) -> float | None:
@@ -169,6 +176,7 @@ class Collector:
         instants = (
             self._asks.deadline(),
             self._reads.deadline(),
+            self._explanations.deadline(),
             self._commits.stuck_until,
             self._registry.deadline(),
             self._tidying.next_at,
@@ -280,6 +288,8 @@ class Collector:
             if isinstance(message, Returned):
                 self._commits.counters.returned += len(message.batches) + len(message.copies)
             open_job = self._registry.open_jobs.get(message.job)
+            if open_job is not None and isinstance(message, Unreachable):
+                open_job.unreachable[worker.name] = message
             return [] if open_job is None else [Send(open_job.peer, message)]
         # Late messages of its earlier connection may have arrived after the hello on this one.
         worker.peer = peer
@@ -294,6 +304,8 @@ class Collector:
         open_jobs = self._registry.open_jobs_for(worker)
         self._registry.leave(worker)
         self._peers.pop(worker.peer, None)
+        for open_job in open_jobs:
+            open_job.unreachable.pop(worker.name, None)
         left, lost = ([worker.name], []) if in_order else ([], [worker.name])
         return [Send(open_job.peer, Crew([], left, lost, self._registry.others(open_job))) for open_job in open_jobs]
 
@@ -304,7 +316,7 @@ class Collector:
         now: float,
         peer: bytes,
         known: Peer,
-        message: Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel | Forget,
+        message: Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel | Forget | Account,
     ) -> list[Output]:
         if isinstance(message, Open):
             # Failed rows that it wants replaced may still wait for their commit. If that fails, `Open` is resent.
@@ -318,6 +330,8 @@ class Collector:
         if open_job is None or open_job.peer != peer:
             return [Send(peer, Again())]
         open_job.heard_at = now
+        if isinstance(message, Account):
+            return self._explanations.account(now, message, self._is_stuck)
         if isinstance(message, Mark):
             self._commits.mark(message)
             return []
@@ -343,13 +357,18 @@ class Collector:
             outputs += self._reads.forgotten(message.job)
         return outputs
 
+    @property
+    def _is_stuck(self) -> bool:
+        """True while the ledger accepts no results."""
+        return self._commits.stuck_until is not None
+
     def _report(self, now: float) -> Report:
         jobs = {name: self._ledger.job(name) for name in self._registry.open_jobs}
         known = {name: job for name, job in jobs.items() if job is not None}
         return Report(
             *self._registry.report(now, known),
             copy(self._commits.counters),
-            self._commits.stuck_until is not None,
+            self._is_stuck,
             self._ledger.size_bytes(),
             self._ledger.id,
         )

@@ -104,6 +104,8 @@ OwnLedger = Annotated[
 ]
 Copy = Annotated[Path, options.argument(ARGUMENTS, "FILE", "The copy to write.")]
 Job = Annotated[str, options.argument(ARGUMENTS, "JOB", "The job to cancel.")]
+ExplainedJob = Annotated[str, options.argument(ARGUMENTS, "JOB", "The job to explain.")]
+ExplainedTask = Annotated[int | None, options.argument(ARGUMENTS, "TASK", "A task of it, by its number from 0.")]
 Role = Annotated[str, options.argument(ARGUMENTS, "ROLE", "What the machine may be: worker, ventilator or observer.")]
 NewName = Annotated[str, options.argument(ARGUMENTS, "NAME", "What the key is called in the roster and in the log.")]
 Name = Annotated[str, options.argument(ARGUMENTS, "NAME", "The name of the key, as `roster` lists it.")]
@@ -299,6 +301,33 @@ def cancel(job: Job, keys: options.Keys = DEFAULT_KEYS, key: AnyKey = None, sink
     console.start_log("sink")
     ask_sink(key or KeyFolder(keys).local_made(VENTILATOR), (VENTILATOR,), sink, Cancel(job), Dropped)
     print(f"job {job} is cancelled")
+
+
+@app.command(**console.look())
+def explain(
+    job: ExplainedJob,
+    task: ExplainedTask = None,
+    keys: options.Keys = DEFAULT_KEYS,
+    key: AnyKey = None,
+    sink: options.Sink = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a job, or a task of it, does not move: the first true cause, and where the task is.
+
+    The running sink is asked, and the job's ventilator through it.
+    """
+    from ..protocol.messages import Explain, Explanation
+    from ..transport.sink_talk import ask_sink
+    from . import tables
+    from .key_folder import KeyFolder
+
+    if task is not None and task < 0:
+        raise OperatorError(f"task {task}: tasks are numbered from 0")
+    console.start_log("sink")
+    asked = Explain(job, task)
+    found = ask_sink(key or KeyFolder(keys).local_made(OBSERVER), READERS, sink, asked, Explanation)
+    with console.pipe_may_close():
+        (tables.print_explanation_as_json if as_json else tables.print_explanation)(found)
 
 
 @app.command(**console.look())

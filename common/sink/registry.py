@@ -8,7 +8,18 @@ from ipaddress import ip_address
 from itertools import islice
 
 from ..pace import Pace
-from ..protocol.messages import HELD_FACTOR, BatchName, Beat, JobReport, Member, Place, Places, Present, WorkerReport
+from ..protocol.messages import (
+    HELD_FACTOR,
+    BatchName,
+    Beat,
+    JobReport,
+    Member,
+    Place,
+    Places,
+    Present,
+    Unreachable,
+    WorkerReport,
+)
 from ..protocol.reports import LONGEST_MAX, WORKER_JOBS_MAX
 from ..protocol.users import User
 from .settings import CollectorSettings
@@ -84,6 +95,8 @@ class OpenJob:
     """Its tasks come through the relay."""
     contested_at: dict[str, dict[str, float]] = field(default_factory=dict)
     """By key: when each other ventilator first asked for this job."""
+    unreachable: dict[str, Unreachable] = field(default_factory=dict)
+    """By worker: that it could not connect to the ventilator, when it said so last."""
 
     def place(self, settings: CollectorSettings) -> Place:
         """Where workers find this job's tasks; a ventilator beside the sink is found where the sink is."""

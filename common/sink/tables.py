@@ -10,15 +10,17 @@ from typing import Any, TextIO
 
 import msgspec
 
+from .. import console
 from ..errors import OperatorError
 from ..pace import duration, rate_text
 from ..plain_text import ascii_json, counted, in_json, one_line
-from ..protocol.messages import JobReport, Report, WorkerReport
+from ..protocol.messages import Explanation, JobReport, Report, WorkerReport
 from ..protocol.reports import LONGEST_MAX
 from ..protocol.users import User
 from ..protocol.values import value_of
 from ..transport import clock
 from .arguments import is_line
+from .explained import first_cause, lines
 from .result_columns import ResultColumns, cell_of
 from .result_formats import Format
 from .rows import as_json
@@ -270,6 +272,24 @@ def print_report_as_json(report: Report) -> None:
     """The same as one JSON object: a `report` of the protocol without its type."""
     fields = {name: getattr(report, name) for name in report.__struct_fields__}
     print(_escaping(sys.stdout)(msgspec.json.encode(fields).decode()))
+
+
+def print_explanation(found: Explanation) -> None:
+    """Why a job or a task does not move, in lines."""
+    for line in lines(found):
+        _Screen(sys.stdout).write(console.as_typed(line))
+        print()
+
+
+def print_explanation_as_json(found: Explanation) -> None:
+    """The same as one JSON object: the lines, the cause, and an `explanation` of the protocol without its type."""
+    cause = first_cause(found)
+    said = None if cause is None else {"what": console.as_typed(cause.what), "do": console.as_typed(cause.do)}
+    fields = {name: getattr(found, name) for name in found.__struct_fields__}
+    if found.account is not None:
+        fields["account"] = {name: getattr(found.account, name) for name in found.account.__struct_fields__}
+    whole = {"cause": said, "lines": [console.as_typed(line) for line in lines(found)], **fields}
+    print(_escaping(sys.stdout)(msgspec.json.encode(whole).decode()))
 
 
 def cells_of_worker(worker: WorkerReport, report: Report) -> tuple[object, ...]:

@@ -6,17 +6,9 @@ from dataclasses import dataclass
 from msgspec import Raw
 
 from ..protocol.codec import origin, slice_arguments, ticket
-from ..protocol.messages import (
-    Batch,
-    Crew,
-    Dropped,
-    Failed,
-    FromSink,
-    Message,
-    Opened,
-    Receipts,
-    Returned,
-)
+from ..protocol.explaining import TaskPlace
+from ..protocol.messages import Batch, Crew, Dropped, Failed, FromSink, Message, Opened, Receipts, Returned
+from .account import place_of
 from .admission import Admission, CutLinks
 from .assignments import Assignments
 from .batch_size import BatchSize
@@ -171,6 +163,10 @@ class Dispatch:
     def earlier_goes_on(self) -> bool:
         """True while an earlier run of this job has read or recorded tasks that this run has not come to."""
         return self._earlier.goes_on(self.next_task)
+
+    def place_of(self, now: float, task: int) -> TaskPlace:
+        """Where this task is."""
+        return place_of(now, task, self.next_task, self._flights, self._retries)
 
     def plan(self, now: float) -> Skip | Take | None:
         """What to do with the input next; None while nothing may be read."""

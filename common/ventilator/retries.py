@@ -28,6 +28,12 @@ class Retries:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def find(self, task: int) -> tuple[int, float] | None:
+        """The attempt that the task waits for, and until when; None when it does not wait."""
+        retry = self._waiting.get(task)
+        until = max((at for at, each in self._timers if each == task), default=0.0) if retry else 0.0
+        return None if retry is None else (retry.attempt, until)
+
     def add(self, now: float, retry: Retry, tries: int) -> None:
         """Let a task wait that was tried `tries` times in this run."""
         self.put_off(now + self._wait_s(retry, tries), retry)

@@ -1,6 +1,7 @@
 """One run of the ventilator without sockets: it decides what to read, push and say, and when the job is over."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from msgspec import Raw
 
@@ -9,7 +10,7 @@ from ..causes import Cause
 from ..errors import OperatorError
 from ..log_line import LogLine
 from ..plain_text import counted
-from ..protocol.messages import Batch, Cancel, FromSink, Message, Opened, Unreachable
+from ..protocol.messages import Account, Batch, Cancel, Explain, FromSink, Message, Opened, Unreachable
 from . import summary
 from .admission import CutLinks
 from .dialog import Dialog
@@ -127,6 +128,9 @@ class VentilatorSession:
         if isinstance(message, Unreachable):
             self.route.unreachable(now, message)
             return []
+        if isinstance(message, Explain):
+            self._outputs += self._account(now, message)
+            return []
         outputs = self._talk.receive(now, message)
         self._outputs += [output for output in outputs if not isinstance(output, CutLinks)]
         return [output for output in outputs if isinstance(output, CutLinks)]
@@ -144,6 +148,27 @@ class VentilatorSession:
     def worker_ended(self, error: OperatorError) -> None:
         """The only worker that there is for this job has ended. Once the sink has answered, the job ends too."""
         self._worker_error = error
+
+    def _account(self, now: float, question: Explain) -> list[Message]:
+        """How the job stands here, for whoever asks."""
+        rules = self._rules
+        if question.job != self._request.job:
+            return []
+        ends = rules.finished or rules.dropped or self._leaves_at is not None or self._input_error is not None
+        begun: Literal["verifying", "running"] = "verifying" if rules.verifying else "running"
+        return [
+            Account(
+                job=question.job,
+                task=question.task,
+                phase="ending" if ends else begun if rules.caught_up else "opening",
+                input="dry" if self._is_dry else "open" if rules.total is None else "ended",
+                read=rules.next_task,
+                outstanding=rules.outstanding,
+                in_flight=rules.in_flight_count,
+                window=max(0, rules.window),
+                place=None if question.task is None else rules.place_of(now, question.task),
+            )
+        ]
 
     # -- the input ----------------------------------------------------------------------------------------------
 

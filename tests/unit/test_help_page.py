@@ -72,6 +72,7 @@ def test_the_first_line_of_each_page(capsys: pytest.CaptureFixture[str]) -> None
         "sink jobs": "Usage: sink jobs [OPTIONS]",
         "sink status": "Usage: sink status [OPTIONS]",
         "sink cancel": "Usage: sink cancel [OPTIONS] JOB",
+        "sink explain": "Usage: sink explain [OPTIONS] JOB [TASK]",
         "sink forget": "Usage: sink forget [OPTIONS] [JOB...]",
         "sink backup": "Usage: sink backup [OPTIONS] FILE",
         "sink verify": "Usage: sink verify [OPTIONS]",

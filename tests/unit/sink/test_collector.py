@@ -8,11 +8,13 @@ import pytest
 from common.log_line import LogLine
 from common.protocol.messages import (
     PROTOCOL_VERSION,
+    Account,
     Again,
     Ask,
     Cancel,
     Close,
     Crew,
+    Explain,
     Goodbye,
     Halt,
     Heard,
@@ -118,10 +120,12 @@ VENTILATORS_OWN: list[ToSink] = [
     Halt("job"),
     Seen("job", 0),
     Cancel("job"),
+    Account("job", None, "running", "open", 1, 1, 1, 1, None),
 ]
 FORBIDDEN = [
     *[(user, message) for user in (VITO, OLGA) for message in WORKERS_OWN],
     *[(user, message) for user in (BOB, OLGA) for message in VENTILATORS_OWN],
+    (BOB, Explain("job", None)),
 ]
 
 

@@ -11,6 +11,7 @@ from common.errors import ExitCode, OperatorError, WorkerEnded
 from common.log_line import LogLine
 from common.plain_text import counted
 from common.protocol.arguments import digest
+from common.protocol.explaining import Account, Explain
 from common.protocol.messages import (
     Ask,
     Cancel,
@@ -820,3 +821,38 @@ def test_a_ventilator_that_listens_nowhere_says_so_when_it_opens_its_job() -> No
     scene = Scene(Tasks(5), relay=RelayUse.always)
     [first] = [output for output in scene.turn() if isinstance(output, Open)]
     assert (first.relay, first.reopens, first.port) == (True, False, 5556)
+
+
+# -- whoever asks ---------------------------------------------------------------------------------------------------
+
+
+def asked(scene: Scene, task: int | None = None) -> Account:
+    [account] = [output for output in scene.turn(Explain("job", task)) if isinstance(output, Account)]
+    return account
+
+
+def test_it_says_how_its_job_stands() -> None:
+    scene = running()
+    account = asked(scene, 1)
+    assert (account.phase, account.input) == ("running", "open")
+    assert (account.outstanding, account.in_flight) == (account.read, 2)
+    assert account.place is not None
+    assert account.place.state == "given"
+    place = asked(scene, 9).place
+    assert place is not None and place.state == "unread"
+    assert scene.turn(Explain("another", None)) == []
+
+
+def test_it_says_what_it_waits_for() -> None:
+    scene = Scene(Tasks(10))
+    assert asked(scene).phase == "opening"
+    dry = Scene(Tasks(0, ended=False))
+    dry.open(opened())
+    assert asked(dry).input == "dry"
+    repeated = Scene(Tasks(2, ended=False))
+    repeated.open(opened(mark=5, resumed=True))
+    repeated.after(5.0)
+    assert (asked(repeated).phase, asked(repeated).input) == ("verifying", "dry")
+    stopping = running()
+    stopping.session.interrupt(stopping.now, "SIGINT")
+    assert asked(stopping).phase == "ending"
