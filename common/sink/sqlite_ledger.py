@@ -37,8 +37,7 @@ _TIDIED_S = 0.005
 _TIDIED_ROWS_MAX = 1_000
 _STAYING_MAX = 2
 _REMOVAL = (
-    "DELETE FROM large_values WHERE id IN"
-    " (SELECT large FROM (SELECT large FROM task_rows WHERE job=:job ORDER BY task LIMIT :count) WHERE large NOT NULL)",
+    "DELETE FROM large_values WHERE id IN (SELECT large FROM task_rows WHERE job=:job ORDER BY task LIMIT :count)",
     "DELETE FROM task_rows WHERE job=:job AND task IN"
     " (SELECT task FROM task_rows WHERE job=:job ORDER BY task LIMIT :count)",
     "DELETE FROM receipts WHERE position IN (SELECT position FROM receipts"

@@ -71,7 +71,7 @@ def test_a_job_that_comes_again_has_a_history_of_its_own(tmp_path: Path) -> None
     watching = Observer(Path("no.key"), None, str(tmp_path / "results.db"))
     watching._read_ledger()
     watching.chart_of(summary())
-    ledger._db.execute("DELETE FROM results")
+    ledger._db.execute("DELETE FROM task_rows")
     ledger._db.execute("DELETE FROM receipts")
     watching._read_ledger()
     ledger.commit([record([1] * 5)], [])
