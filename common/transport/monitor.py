@@ -94,6 +94,8 @@ class LinkMonitor:
 
     def _seen(self, event: int, value: int, endpoint: str) -> tuple[LinkEvent, str, int]:
         host, port = host_and_port(endpoint)
+        # After a connection was cut, libzmq names the peer by the address that it found.
+        host = host.removeprefix("::ffff:")
         seen = _LINK_EVENTS[zmq.Event(event)]
         if seen is LinkEvent.BAD_HANDSHAKE and value != errno.EPIPE:
             # A peer with another key hangs up. A reset, or no answer, says nothing about keys.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from ..log_line import LogLine
 from ..plain_text import host_port
@@ -27,6 +28,14 @@ _SAY_MAX_S = 600.0
 
 Address = tuple[str, int]
 """Host and port."""
+
+
+def _is_name(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return True
+    return False
 
 
 @dataclass(slots=True)
@@ -66,6 +75,8 @@ class TasksLinks:
 
     def event(self, now: float, address: Address, event: LinkEvent) -> list[LogLine]:
         """Take what the monitor has seen."""
+        if address not in self._links:
+            address = self._named(address)
         link = self._links.get(address)
         if link is None:
             return []
@@ -76,6 +87,10 @@ class TasksLinks:
             link.say_at = now + self._cut_s
         link.obstacle = _OBSTACLES[event]
         return []
+
+    def _named(self, address: Address) -> Address:
+        """The link at this port whose host is a name, which is the sink's: after a cut it is seen by its address."""
+        return next((each for each in self._links if each[1] == address[1] and _is_name(each[0])), address)
 
     def tick(self, now: float) -> list[LogLine | Unreachable]:
         """Say which links are not up, when that is due."""

@@ -40,6 +40,21 @@ def test_a_link_that_is_up_is_said_once_and_asks_for_nothing() -> None:
     assert made.tick(1e6) == []
 
 
+def test_a_host_that_was_named_is_seen_by_its_address_after_a_cut() -> None:
+    made = TasksLinks(TIMING, "w")
+    made.connect(0.0, ("sinkhost", 5557), "j")
+    made.connect(0.0, ("10.0.0.8", 5557), "k")
+    for host in ("sinkhost", "10.0.0.8"):
+        made.event(0.1, (host, 5557), LinkEvent.CONNECTED)
+    assert made.event(9.0, ("sinkhost", 5557), LinkEvent.CUT) == []
+    assert made.event(9.1, ("10.0.0.7", 5557), LinkEvent.CONNECTED) == [
+        LogLine("info", "pulling the tasks of job j from sinkhost:5557")
+    ]
+    assert made.deadline() is None
+    assert made.event(9.2, ("10.0.0.7", 5560), LinkEvent.CUT) == []
+    assert made.deadline() is None, "that is nobody's"
+
+
 def test_a_link_that_does_not_come_up_is_said_more_and_more_seldom() -> None:
     made = links()
     instants = [now for now, _ in told(made, 5_000.0)]
