@@ -10,7 +10,8 @@ import logging
 import os
 import secrets
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -160,6 +161,15 @@ class SqliteFile:
     def transaction(self) -> "Transaction":
         """Use it in `with`: all that is executed inside is written, or nothing."""
         return Transaction(self.db, self._path)
+
+    @contextmanager
+    def unsynced(self) -> Iterator[None]:
+        """What is written inside is not waited for: until the next transaction a power cut may take it back."""
+        self.db.execute("PRAGMA synchronous=NORMAL")
+        try:
+            yield
+        finally:
+            self.db.execute("PRAGMA synchronous=FULL")
 
     def size_bytes(self) -> int:
         """The size of the file and of its log."""

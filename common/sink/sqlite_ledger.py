@@ -119,7 +119,7 @@ class Ledger:
             return False
         ends_at = clock.now() + _TIDIED_S
         count = 1
-        with self._file.transaction():
+        with self._file.unsynced(), self._file.transaction():
             while (is_more := self._removed(count) or self._freed_page()) and clock.now() < ends_at:
                 count = min(2 * count, _TIDIED_ROWS_MAX)
         self._is_tidy = not is_more

@@ -307,6 +307,7 @@ def test_the_room_of_a_forgotten_job_is_given_back_in_small_parts(
         at = ledger._db.total_changes
         is_more = ledger.tidy()
         changed.append(ledger._db.total_changes - at)
+    assert ledger.inspect("PRAGMA synchronous") == [(2,)], "what comes next is synced"
     assert max(changed) == 1 + 2 + 4, "a row may be large: a part begins with one, and ends with its time"
     assert Path(path).stat().st_size <= (before + 3) * 8_192, "without another commit"
     assert ledger.inspect("SELECT count(*) FROM results") == [(1_000,)]
