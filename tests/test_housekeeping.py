@@ -1,11 +1,10 @@
 """A ledger is looked after while its sink runs: jobs forgotten, copies made, damage found."""
 
 import re
-import signal
-import sqlite3
-from contextlib import closing
+import subprocess
 
 from tests.conftest import Pipeline, wait_until
+from tests.test_operations import said
 
 GATE = """
 import os, time
@@ -48,26 +47,37 @@ def test_jobs_are_forgotten_while_another_one_runs(pipeline: Pipeline) -> None:
     assert (sound.wait(), sound.out) == (0, "results.db is sound\n")
 
 
-def test_a_copy_of_a_running_ledger_is_gone_on_with(pipeline: Pipeline) -> None:
+def test_a_sink_whose_machine_is_gone_goes_on_from_copies(pipeline: Pipeline) -> None:
     pipeline.module("gate", GATE)
     (pipeline.folder / "in.txt").write_text("".join(f"{number}\n" for number in range(100)))
     pipeline.module("lines", "import gate\ndef wait(line):\n    return gate.wait(int(line))\n")
     sink = pipeline.sink()
-    pipeline.worker("lines", "--slots", "2")
+    worker = pipeline.worker("lines", "--slots", "2")
     first = pipeline.ventilator("lines:wait", "in.txt", "--batch", "1", "--job", "job")
     wait_until(lambda: pipeline.query("SELECT 1 FROM jobs WHERE done>=20"), "some tasks are recorded")
-    copied = pipeline.run("sink", "backup", "copy.db")
+    forget, forget_old, backup, copy_keys, *restore, start, verify = said("The ledger's care")
+    copied = pipeline.run(*backup)
     assert copied.wait() == 0, copied.err
-    assert re.fullmatch(r"wrote copy\.db \([\d,]+ bytes\): a sink started with --ledger copy\.db .*\n", copied.out)
+    assert re.fullmatch(r"wrote monday\.db \([\d,]+ bytes\): a sink started with --ledger monday\.db .*\n", copied.out)
+    subprocess.run(copy_keys, cwd=pipeline.folder, check=True)
     wait_until(lambda: pipeline.query("SELECT 1 FROM jobs WHERE done>=51"), "more are recorded after that")
-    sink.popen.send_signal(signal.SIGTERM)
-    assert sink.wait() == 0
+    sink.kill()
+    (pipeline.folder / "keys").rename(pipeline.folder / "gone.keys")
+    for left in pipeline.folder.glob("results.db*"):
+        left.rename(left.with_name(f"gone-{left.name}"))
 
-    pipeline.sink("--ledger", "copy.db")
+    for command in restore:
+        subprocess.run(command, cwd=pipeline.folder, check=True)
+    assert start == ["sink"]
+    pipeline.sink()
+    worker.wait_for("(?s)joined the sink.*joined the sink")
     assert first.wait() == 2
     assert "another ledger" in first.err, "it would have missed what was recorded after the copy"
     (pipeline.folder / "open").touch()
     assert pipeline.ventilator("lines:wait", "in.txt", "--batch", "1", "--job", "job").wait() == 0
-    with closing(sqlite3.connect(pipeline.folder / "copy.db")) as ledger:
-        rows = ledger.execute("SELECT count(*), count(DISTINCT task), sum(value) FROM results").fetchall()
-    assert rows == [(100, 100, 4950)]
+    assert pipeline.query("SELECT count(*), count(DISTINCT task), sum(value) FROM results") == [(100, 100, 4950)]
+    assert pipeline.run(*forget_old).out == "no job to forget\n", "it is not that old"
+    named = [word if word not in ("first", "second") else "job" for word in forget]
+    assert pipeline.run(*dict.fromkeys(named), "--yes").out == "forgot job\n"
+    sound = pipeline.run(*verify)
+    assert (sound.wait(), sound.out) == (0, "results.db is sound\n")

@@ -20,7 +20,7 @@ from common.worker.command import app as worker_app
 from tests.conftest import PATIENCE_S, TOP, Pipeline
 
 README = TOP / "README.md"
-PAGES = [README, *(TOP / "docs").glob("[a-z]*.md")]
+PAGES = [README, TOP / "docs" / "OPERATIONS.md", *(TOP / "docs").glob("[a-z]*.md")]
 COMMANDS = {
     name: typer.main.get_command(app)
     for name, app in (
@@ -33,7 +33,7 @@ COMMANDS = {
 SECTIONS = {"doctor": "tradewind doctor"}
 """How the options page names a command that is no script."""
 FOREIGN = {
-    *("make", "parallel", "pip", "python", "scp", "find", "head", "mkfifo", "sqlite3", "tail", "ssh", "tradewind")
+    *("cp", "make", "parallel", "pip", "python", "scp", "find", "head", "mkfifo", "sqlite3", "tail", "ssh", "tradewind")
 }
 
 
