@@ -244,3 +244,31 @@ def test_a_job_is_cancelled_from_another_terminal(pipeline: Pipeline) -> None:
     assert ventilator.wait() == 3
     nothing = pipeline.run("ventilator", "--cancel", "nosuch")
     assert (nothing.wait(), "there is no job nosuch" in nothing.err) == (2, True)
+
+
+def test_a_job_is_halted_by_its_failures_and_goes_on(pipeline: Pipeline) -> None:
+    pipeline.module(
+        "work",
+        "import os\ndef odd(n):\n    if n % 2 and not os.path.exists('fixed'):\n        1 / 0\n    return n\n",
+    )
+    pipeline.sink()
+    pipeline.worker("work", "--slots", "2")
+    command = ["work:odd", "--range", "200", "--batch", "1", "--job", "j", "--max-fails", "3"]
+    halted = pipeline.ventilator(*command)
+    assert halted.wait() == 1
+    assert "tasks failed, and --max-fails is 3" in halted.err
+    halted.wait_for(r"job j is halted by --max-fails: \d+ of 200 tasks are recorded, \d+ of them failed\n")
+    [[failed, done]] = pipeline.query("SELECT sum(status = 'failed'), count(*) FROM results")
+    assert 3 <= failed < 20
+    assert done < 200
+    killed = pipeline.ventilator(*command[:-2], "--max-fails", str(failed + 20))
+    wait_until(lambda: pipeline.query("SELECT count(*) FROM results")[0][0] > done, "it goes on")
+    killed.kill()
+    again = pipeline.ventilator(*command[:-1], "1", "--retry-failed")
+    assert again.wait() == 1
+    [[before]] = pipeline.query("SELECT count(*) FROM results")
+    assert before < 200, "it has stopped"
+    (pipeline.folder / "fixed").touch()
+    last = pipeline.ventilator(*command[:-1], "1", "--retry-failed")
+    assert last.wait() == 0, last.err
+    assert pipeline.query("SELECT status, count(*) FROM results GROUP BY 1") == [("ok", 200)]

@@ -97,6 +97,12 @@ QuarantineAfter = Annotated[
         least=1,
     ),
 ]
+MaxFails = Annotated[
+    int | None,
+    options.count(
+        FAILURES, "TRADEWIND_MAX_FAILS", "Halt the job when this many tasks have failed; it can be resumed.", least=1
+    ),
+]
 RetryFailed = Annotated[
     bool, options.flag(FAILURES, None, "With --job: run the failed tasks of that job again.", "--retry-failed")
 ]
@@ -159,6 +165,7 @@ def ventilate(
     command: LocalCommand = None,
     retries: Retries = 0,
     timeout: Timeout = None,
+    max_fails: MaxFails = None,
     quarantine_after: QuarantineAfter = 3,
     retry_failed: RetryFailed = False,
     key: options.Key = DEFAULT_KEY,
@@ -180,8 +187,7 @@ def ventilate(
     check_together(console.typed_options(context), relay)
     if cancel is not None:
         return cancel_job(key, sink, cancel)
-    function = checked_function(function)
-    check_command(function, local, command)
+    function = checked_function(function, local, command)
     name = job_name(job, function, retry_failed, append)
     if append and no_arguments:
         raise OperatorError("--append knows new tasks by their arguments: leave out --no-arguments")
@@ -199,7 +205,7 @@ def ventilate(
 
     spool = (Path() if local is None else ledger_file(ledger, "--ledger").parent) / "spool"
     more = settings, append, results_options(key, sink), spool
-    run = VentilatorOptions(function, key, sink, name, port, retry_failed, *more, relay=relay)
+    run = VentilatorOptions(function, key, sink, name, port, retry_failed, *more, relay=relay, max_fails=max_fails)
     opened = open_input(InputRequest(input_, range_, json, nul_ends, stream, append), SpoolPlace(spool, name))
     raise typer.Exit(run_job(run, opened, local, ledger, command))
 
@@ -288,14 +294,15 @@ def check_together(typed: list[str], relay: RelayUse = RelayUse.auto) -> None:
         raise OperatorError("--ledger is for --local: without it, the sink's own --ledger says where results go")
 
 
-def checked_function(function: str | None) -> str:
-    """The name of a function, if it can be one. Raises OperatorError."""
+def checked_function(function: str | None, local: int | None, command: str | None) -> str:
+    """The name of a function, if it can be one, and these options fit to it. Raises OperatorError."""
     if function is None:
         raise OperatorError("name the function as MODULE:FUNCTION; `python ventilator.py --help` says more")
     module, colon, name = function.partition(":")
     if not (module and colon and name) or module.endswith(".py") or "/" in module:
         dotted = module.removesuffix(".py").replace("/", ".").strip(".") or "module"
         raise OperatorError(f"{function}: name the function as MODULE:FUNCTION, like {dotted}:{name or 'function'}")
+    check_command(function, local, command)
     return function
 
 

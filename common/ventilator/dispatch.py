@@ -97,6 +97,11 @@ class Dispatch:
         return self._cursor.failed_count
 
     @property
+    def failed_in_run(self) -> int:
+        """Tasks that this run has recorded as failed."""
+        return self._cursor.failed_in_run
+
+    @property
     def outstanding(self) -> int:
         """Batches without a receipt for each of their tasks, and tasks that wait for their retry."""
         return len(self._flights) + len(self._retries)
@@ -399,6 +404,7 @@ class Dispatch:
             self._size.measured(receipts.count, receipts.seconds)
         elif not receipts.more and self._opened is not None:
             self._earlier.caught_up = True
+            self._cursor.begin_run()
             if self._phase is Phase.OPENING:
                 self._enter(Phase.GATHERING)
                 self._end_gathering(now)
@@ -422,9 +428,7 @@ class Dispatch:
         """Take the tasks out of their flights and let them wait for their next attempt."""
         for task in failed.tasks if failed.job == self._job else ():
             flight = self._flights.holding(task)
-            if flight is None or flight.attempt != failed.attempt:
-                continue
-            if flight.received is not None and task in flight.received:
+            if flight is None or flight.attempt != failed.attempt or task in (flight.received or ()):
                 continue
             argument = slice_arguments(flight.arguments, task - flight.first, 1)
             self._settle(task, task + 1)

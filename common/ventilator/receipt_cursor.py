@@ -10,11 +10,16 @@ class ReceiptCursor:
     def __init__(self, timing: Timing, job: str) -> None:
         self.done_count = 0
         self.failed_count = 0
+        self.failed_in_run = 0
+        """Tasks that were recorded as failed in this run, also where they had failed in an earlier one."""
         self.told_scarce = False
         """What the last question has told of the job."""
         self._timing = timing
         self._job = job
         self._position = 0
+        self._taken_count = 0
+        self._fine_before: int | None = None
+        """How many tasks are recorded and have not failed when this run begins; None before."""
         self._asked_at: float | None = None
         self._heard_at: float | None = None
 
@@ -23,6 +28,10 @@ class ReceiptCursor:
         self._asked_at, self.told_scarce = now, scarce
         return Ask(self._job, self._position, scarce)
 
+    def begin_run(self) -> None:
+        """All receipts of earlier runs are read."""
+        self._fine_before = self.done_count - self.failed_count
+
     def take(self, receipts: Receipts) -> bool:
         """Move on behind these receipts; False when they do not answer the question."""
         if receipts.job != self._job or receipts.after != self._position:
@@ -30,6 +39,9 @@ class ReceiptCursor:
         self._position = receipts.position
         self.done_count = receipts.done
         self.failed_count = receipts.failed
+        if self._fine_before is not None:
+            self._taken_count += receipts.count
+            self.failed_in_run = self._taken_count - (receipts.done - receipts.failed - self._fine_before)
         return True
 
     def hear(self, now: float) -> None:

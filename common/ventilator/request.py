@@ -31,6 +31,8 @@ class JobRequest:
     """Wait for a worker that exposes the function, also where others are."""
     input_rests: bool = False
     """The input may have nothing new for long, which is not worth a word."""
+    max_fails: int | None = None
+    """Stop when this many tasks have failed in this run."""
     sink_away_max_s: float | None = None
     """How long to wait for a sink that is away; None: for ever."""
     relay: RelayUse = RelayUse.auto

@@ -75,6 +75,8 @@ class SessionView:
 
     rules: Dispatch
     opened: Opened | None
+    is_closed: bool
+    """The sink has closed the job."""
 
 
 SessionOutput = Message | WantInput | InputVerified | UseRelay | LogLine | JobEnd
@@ -106,7 +108,9 @@ class VentilatorSession:
         self._input_voice = WaitVoice(settings.timing.voice_s)
         self.route = Route(request.relay, settings.timing.voice_s)
         self._leaves_at: float | None = None
-        """Set once the job is interrupted: then it ends, whatever still runs."""
+        """Set once the job is interrupted or halted: then it ends, whatever still runs."""
+        self._is_halted = False
+        """As many tasks have failed as may fail."""
         self._started_at = now
         self._gives_up_at: float | None = None
         """Set while the sink is away, if the job does not wait for it without end."""
@@ -139,10 +143,18 @@ class VentilatorSession:
         """Stop: wait for what runs, but not for ever; the second time do not wait."""
         if self._leaves_at is not None:
             self._leaves_at = now
-            self._log("info", f"{signal} again: leaving at once")
+            self._log("info", f"{signal}{'' if self._is_halted else ' again'}: leaving at once")
             return
         self._leaves_at = now + DRAIN_S
         self._log("info", f"{signal}: pushing no more tasks, waiting for running ones; again to leave at once")
+        self._outputs += self._talk.halt()
+
+    def _halt_if_enough_failed(self, now: float) -> None:
+        most, rules = self._request.max_fails, self._rules
+        if most is None or rules.failed_in_run < most or self._leaves_at is not None or rules.finished or rules.dropped:
+            return
+        self._is_halted, self._leaves_at = True, now + DRAIN_S
+        self._log("warning", summary.enough_failed(rules.failed_in_run, most))
         self._outputs += self._talk.halt()
 
     def worker_ended(self, error: OperatorError) -> None:
@@ -257,6 +269,7 @@ class VentilatorSession:
 
     def tick(self, now: float, sink_away: bool, state: InputState) -> list[SessionOutput]:
         """Do what is due; the answer is all that there is to do in this turn, but for what is to be pushed."""
+        self._halt_if_enough_failed(now)
         self._follow_input(now, state)
         if self._end is None:
             self._outputs += self._talk.tick(now)
@@ -286,7 +299,8 @@ class VentilatorSession:
             self._cancel_what_is_empty()
             return summary.mistake(self._worker_error)
         if self._leaves_at is not None:
-            return None if rules.in_flight_count and now < self._leaves_at else self._sum_up(now)
+            closes = self._is_halted and rules.finished and not self._talk.closed
+            return None if (rules.in_flight_count or closes) and now < self._leaves_at else self._sum_up(now)
         if rules.dropped:
             return summary.mistake(summary.cancelled(self._request.job))
         if self._talk.closed or (self._input_error and not rules.outstanding):
@@ -309,7 +323,9 @@ class VentilatorSession:
         counts = f"{rules.pushed_count} pushes, {rules.returned_count} returns, {rules.copied_count} copies"
         if self._input_error is not None:
             self._cancel_what_is_empty()
-        if closed is None:
+        if closed is None and self._is_halted and self._input_error is None:
+            end = summary.halted(request.job, self.standing, request.results_options)
+        elif closed is None:
             end = summary.stopped(request.job, self.standing, self._input_error)
         else:
             end = summary.done(request.job, closed, seconds, request.results_options)
@@ -327,7 +343,7 @@ class VentilatorSession:
 
     def inspect(self) -> SessionView:
         """What is inside."""
-        return SessionView(self._rules, self._talk.opened)
+        return SessionView(self._rules, self._talk.opened, self._talk.closed is not None)
 
     @property
     def earlier_attempts(self) -> int:

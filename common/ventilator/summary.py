@@ -130,13 +130,41 @@ def stopped(job: str, standing: Standing, error: OperatorError | None) -> JobEnd
     code = ExitCode.INTERRUPTED if error is None else ExitCode.WRONG_USE
     if error is not None and not standing.done:
         return JobEnd(code, [], error)
-    of = "" if standing.total is None else f" of {'~' if standing.is_estimate else ''}{standing.total:,}"
-    failed = f", {standing.failed:,} of them failed" if standing.failed else ""
     lines = [
-        LogLine("info", f"job {job} stopped: {standing.done:,}{of} tasks are recorded{failed}"),
+        LogLine("info", f"job {job} stopped: {_recorded(standing)}"),
         LogLine("info", f"to go on with it, run the same command with --job {job}"),
     ]
     return JobEnd(code, lines, error)
+
+
+def enough_failed(count: int, most: int) -> str:
+    """What happens when as many tasks have failed as may."""
+    failed = f"{counted(count, 'task')} failed, and --max-fails is {most}"
+    return f"{failed}: pushing no more tasks, waiting for running ones; Ctrl-C to leave at once"
+
+
+def halted(job: str, standing: Standing, results_options: Sequence[str] = ()) -> JobEnd:
+    """As many tasks have failed as may."""
+    lines = [
+        LogLine("warning", f"job {job} is halted by --max-fails: {_recorded(standing)}"),
+        LogLine("info", f"failed tasks: {_results_command(job, True, results_options)}"),
+        LogLine(
+            "info",
+            f"to go on with it, run the same command with --job {job}; with --retry-failed, failed tasks are run again",
+        ),
+    ]
+    return JobEnd(ExitCode.TASKS_FAILED, lines)
+
+
+def _recorded(standing: Standing) -> str:
+    of = "" if standing.total is None else f" of {'~' if standing.is_estimate else ''}{standing.total:,}"
+    failed = f", {standing.failed:,} of them failed" if standing.failed else ""
+    return f"{standing.done:,}{of} tasks are recorded{failed}"
+
+
+def _results_command(job: str, failed: bool, results_options: Sequence[str]) -> str:
+    where = "".join(f" {shlex.quote(option)}" for option in results_options)
+    return f"python sink.py results {job}{' --failed' * failed}{where}"
 
 
 def done(job: str, closed: Closed, seconds: float, results_options: Sequence[str] = ()) -> JobEnd:
@@ -151,7 +179,5 @@ def done(job: str, closed: Closed, seconds: float, results_options: Sequence[str
         lines.append(LogLine("warning", f"task {task}{named} failed: {error}"))
     if closed.failed > len(closed.failures):
         lines.append(LogLine("warning", f"and {closed.failed - len(closed.failures):,} more"))
-    where = "".join(f" {shlex.quote(option)}" for option in results_options)
-    failed = " --failed" if closed.failed else ""
-    lines.append(LogLine("info", f"results: python sink.py results {job}{failed}{where}"))
+    lines.append(LogLine("info", f"results: {_results_command(job, closed.failed > 0, results_options)}"))
     return JobEnd(ExitCode.TASKS_FAILED if closed.failed else ExitCode.OK, lines)

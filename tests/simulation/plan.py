@@ -76,8 +76,11 @@ class Plan:
         kind = dice.choices(["small", "large", "slow"], [84, 1, 15])[0]
         return cls(
             jobs=[
-                _perhaps_relayed(
-                    ways, _perhaps_appended(appends, again, _job(dice, number, kind, copies, patience, inputs))
+                _perhaps_halted(
+                    world.dice(f"max fails {number}"),
+                    _perhaps_relayed(
+                        ways, _perhaps_appended(appends, again, _job(dice, number, kind, copies, patience, inputs))
+                    ),
                 )
                 for number in range(dice.choice([1, 1, 1, 2]))
             ],
@@ -106,6 +109,12 @@ def _perhaps_appended(dice: Random, again: Random, job: JobTruth) -> JobTruth:
     if dice.random() < 0.2 and not job.streams:
         job.first_count = dice.randrange(len(job.tasks) + 1)
         job.appended_reruns = again.choice([0, 0, 1])
+    return job
+
+
+def _perhaps_halted(dice: Random, job: JobTruth) -> JobTruth:
+    if dice.random() < 0.2:
+        job.max_fails = dice.choice([1, 2, 5])
     return job
 
 

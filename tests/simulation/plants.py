@@ -26,6 +26,7 @@ from common.ventilator.dispatch import Dispatch
 from common.ventilator.earlier_run import EarlierRun
 from common.ventilator.flights import Flight, Flights
 from common.ventilator.holders import Holders
+from common.ventilator.receipt_cursor import ReceiptCursor
 from common.ventilator.retries import Retry
 from common.ventilator.route import Route
 from common.ventilator.session import VentilatorSession
@@ -38,7 +39,7 @@ from common.worker.session import Disconnect, WorkerSession
 from common.worker.slot_events import Outcome
 from common.worker.unacked import Unacked
 from tests.simulation.plan import Plan
-from tests.simulation.truth import Task
+from tests.simulation.truth import FINAL, Task
 from tests.simulation.world import Weather
 
 Patch = pytest.MonkeyPatch
@@ -133,6 +134,16 @@ def strangers_first(plan: Plan) -> Plan:
 def trickling(plan: Plan) -> Plan:
     """The input comes bit by bit."""
     return replace(plan, jobs=[replace(job, trickles=True) for job in plan.jobs])
+
+
+def halting(plan: Plan) -> Plan:
+    """Tasks of which many fail, in jobs that few failures halt, and that are run again for them."""
+    tasks = [Task(0.2, failures=FINAL * (number % 2)) for number in range(30)]
+    jobs = [
+        replace(job, tasks=tasks, retries=0, max_fails=3, reruns=1, first_count=None, trickles=False)
+        for job in plan.jobs
+    ]
+    return replace(plan, jobs=jobs, drain_at=None)
 
 
 def draining(plan: Plan) -> Plan:
@@ -868,6 +879,39 @@ def a_signal_to_the_group_is_a_tasks_fault(patch: Patch) -> None:
 def a_job_is_appended_to_once_its_total_is_known(patch: Patch) -> None:
     """Tasks are appended to a job of which every task is recorded, and to no other."""
     patch.setattr(job_rules, "is_complete", lambda job: job.total is not None)
+
+
+@plant("does not ask for what has not started", halting)
+def failures_stop_nothing(patch: Patch) -> None:
+    """A job with --max-fails pushes nothing more once as many tasks have failed."""
+    patch.setattr(VentilatorSession, "_halt_if_enough_failed", lambda session, now: None)
+
+
+@plant("counts failures of other runs", halting)
+def failures_of_earlier_runs_count(patch: Patch) -> None:
+    """What failed in earlier runs does not halt this one: it would halt at once, for ever."""
+
+    def begin_run(cursor: ReceiptCursor) -> None:
+        cursor._fine_before, cursor._taken_count = 0, cursor.done_count
+
+    patch.setattr(ReceiptCursor, "begin_run", begin_run)
+
+
+@plant("misses failures of this run", halting)
+def only_more_failures_count(patch: Patch) -> None:
+    """With --retry-failed a task that fails again counts, although no more tasks have failed than before."""
+    take = ReceiptCursor.take
+
+    def simple(cursor: ReceiptCursor, receipts: Any) -> bool:
+        before = getattr(cursor, "_fine_before", None) is None
+        taken = take(cursor, receipts)
+        if before:
+            cursor._taken_count = 0
+            cursor.__dict__["failed_at_first"] = cursor.failed_count
+        cursor.failed_in_run = cursor.failed_count - cursor.__dict__["failed_at_first"]
+        return taken
+
+    patch.setattr(ReceiptCursor, "take", simple)
 
 
 # -- the relay --------------------------------------------------------------------------------------------------

@@ -62,6 +62,8 @@ class JobTruth:
     """It is now."""
     appended_reruns: int = 0
     """How many times the failed tasks of the appended input are run again when it is done."""
+    max_fails: int | None = None
+    """Each run of it is halted when this many tasks have failed in it."""
     relay: RelayUse = RelayUse.never
     """When its tasks go through the sink's relay."""
     is_behind_wall: bool = False
@@ -165,6 +167,8 @@ class Disk:
         """Kill the sink at the next commit: `before` or `after` it takes effect."""
         self.rows: dict[tuple[str, int], tuple[Any, ...]] = {}
         """The committed rows as they were first seen."""
+        self.failed_counts: Counter[str] = Counter()
+        """By job, how many times a task was recorded as failed."""
         self._replaced: set[tuple[str, int]] = set()
         """Failed tasks whose second row has no receipt yet."""
         self._world = world
@@ -285,7 +289,9 @@ class Disk:
         )
         for task, argument, *row in self.ledger.inspect(query, job.job, first, first + count):
             require(argument == str(task), "a task with another's argument, or none:", (name, task, argument))
+            is_new = (name, task) not in self.rows
             kept = self.rows.setdefault((name, task), tuple(row))
+            self.failed_counts[name] += row[0] == "failed" and (is_new or kept != tuple(row))
             if kept != tuple(row):
                 may = truth.retries_failed and kept[0] == "failed" and row[3] > kept[3]
                 require(may, "a recorded task changed:", (name, task, kept, row))

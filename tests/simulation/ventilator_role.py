@@ -223,6 +223,7 @@ class Ventilator(Client):
             arguments="json",
             seen=seen,
             relay=job.relay,
+            max_fails=job.max_fails,
         )
         self.session = VentilatorSession(self.world.now, settings, request)
         self.rules = self.session.inspect().rules
@@ -258,6 +259,12 @@ class Ventilator(Client):
         self._silent_at = self.world.now
         self._halts = False
         """It has asked for what has not started."""
+        self._halted_at: float | None = None
+        """When as many tasks had failed as may."""
+        self._failed_before = farm.disk.failed_counts[job.name]
+        """How many times tasks had failed when it was started."""
+        self._failed_when_caught_up: int | None = None
+        """And when it had read what was recorded until then."""
 
     def flights(self) -> list[Flight]:
         """All batches that have no receipt for some of their tasks."""
@@ -273,6 +280,7 @@ class Ventilator(Client):
         outputs = self.session.tick(now, self.joining.away(now), state_of(self.input))
         reads = self.session.next_read(now) is not None and not self.input.ended
         self._check_taken_back(outputs)
+        self._check_failures()
         self._check_interrupted(outputs)
         self._check_words(outputs)
         self._push()
@@ -304,9 +312,12 @@ class Ventilator(Client):
             self.send(Goodbye())
         if isinstance(end.error, BadLine):
             self.job.bad_at = None
+        if self._halted_at is not None and self.job.retries_failed:
+            # It begins with the tasks that have failed: with the same limit it would never come further.
+            self.job.max_fails = None
         self.alive = False
         self.cut(lose=False)
-        self.farm.ventilator_ended(self, is_done=end.error is None and end.code is not ExitCode.INTERRUPTED)
+        self.farm.ventilator_ended(self, is_done=end.error is None and self.session.inspect().is_closed)
 
     def interrupt(self) -> None:
         """SIGINT or SIGTERM."""
@@ -446,6 +457,7 @@ class Ventilator(Client):
         )
         require(not self.rules.dropped, "pushed although the job was cancelled:", batch)
         require(not self._signals_at, "pushed after a signal:", batch)
+        require(self._halted_at is None, "pushed after enough tasks have failed:", batch)
         require(not self.is_wrong, "pushed from the wrong input:", batch)
         require(self.world.now >= self._gathered_at, "pushed before the crew is known:", self._gathered_at)
         require(in_flight_count < capacity, "a push beyond the crew's capacity:", (in_flight_count, capacity))
@@ -499,16 +511,28 @@ class Ventilator(Client):
         held = any(flight.state is State.PUSHED for flight in self.flights())
         return held or any(name == self.job.name for name, _ in self.farm.disk.rows)
 
+    def _check_failures(self) -> None:
+        """What it knows of tasks that have failed in this run is true, and when they are enough it halts."""
+        now_failed, rules = self.farm.disk.failed_counts[self.job.name], self.rules
+        if rules.caught_up and self._failed_when_caught_up is None:
+            self._failed_when_caught_up = now_failed
+        since = now_failed - self._failed_before
+        self.world.require(rules.failed_in_run <= since, "counts failures of other runs:", (rules.failed_in_run, since))
+        if self.job.max_fails is not None and rules.failed_in_run >= self.job.max_fails and not rules.finished:
+            self._halted_at = self.world.now if self._halted_at is None else self._halted_at
+
     def _check_interrupted(self, outputs: list[SessionOutput]) -> None:
         """The first signal has the crew hand back what has not started and waits for the rest, but not for ever."""
-        if not self._signals_at:
-            return
-        require, now, first_at = self.world.require, self.world.now, self._signals_at[0]
-        ends = outputs != [] and isinstance(outputs[-1], JobEnd)
         self._halts = self._halts or any(isinstance(output, Halt) for output in outputs)
+        begun = [*self._signals_at, *([] if self._halted_at is None else [self._halted_at])]
+        if not begun:
+            return
+        require, now, first_at = self.world.require, self.world.now, min(begun)
+        ends = outputs != [] and isinstance(outputs[-1], JobEnd)
         require(self._halts, "does not ask for what has not started:", outputs)
         if not ends:
-            require(len(self._signals_at) == 1, "a second signal does not end it:", self._signals_at)
+            halts_itself = self._halted_at is not None and self._halted_at <= min(self._signals_at, default=INFINITY)
+            require(len(self._signals_at) + halts_itself == 1, "a second signal does not end it:", self._signals_at)
             require(now < first_at + DRAIN_S, "drains for too long:", first_at)
 
     def stall(self, until: float) -> None:
@@ -542,10 +566,13 @@ class Ventilator(Client):
 
     def _check_end(self, end: JobEnd, outputs: list[SessionOutput]) -> None:
         rules, view, require = self.rules, self.session.inspect(), self.world.require
-        if end.error is None and end.code is not ExitCode.INTERRUPTED:
+        begun = [*self._signals_at, *([] if self._halted_at is None else [self._halted_at])]
+        if end.error is None and view.is_closed:
             self._check_done(end)
-        elif self._signals_at:
-            waited = len(self._signals_at) > 1 or self.world.now >= self._signals_at[0] + DRAIN_S
+        elif begun:
+            code = ExitCode.TASKS_FAILED if self._halted_at == min(begun) else ExitCode.INTERRUPTED
+            require(end.error is not None or end.code is code, "the exit code is wrong:", end)
+            waited = len(begun) > 1 or self.world.now >= begun[0] + DRAIN_S
             require(waited or not rules.in_flight_count, "does not wait for what runs:", rules.in_flight_count)
         elif isinstance(end.error, BadLine):
             recorded = {task for name, task in self.farm.disk.rows if name == self.job.name}
@@ -570,6 +597,8 @@ class Ventilator(Client):
         left = (len(rules._flights), len(rules._retries), rules.in_flight_count)
         require(not any(left), "closed, and something is left:", left)
         require(rules.done_count == self.job.count, "the count of what is done is wrong")
+        missed = self.farm.disk.failed_counts[self.job.name] - (self._failed_when_caught_up or 0) - rules.failed_in_run
+        require(missed <= 0, "misses failures of this run:", missed)
         failed = any(name == self.job.name and row[0] == "failed" for (name, _), row in self.farm.disk.rows.items())
         require((end.code is ExitCode.TASKS_FAILED) == failed, "the exit code is wrong:", end)
         self.farm.check_ghosts(self)

@@ -184,6 +184,84 @@ STOPPED = [
 ]
 
 
+def failing(scene: Scene, tasks: Iterable[int], failed: int) -> None:
+    """These tasks are recorded, and so many of the job have failed now."""
+    receipts = scene.receipts(tasks)
+    scene.turn(
+        Receipts(*(failed if name == "failed" else getattr(receipts, name) for name in receipts.__struct_fields__))
+    )
+
+
+def halting(max_fails: int, tasks: int = 10, recorded: Iterable[int] = (), failed: int = 0) -> Scene:
+    """A job that may have so many failures, of which the crew runs two tasks."""
+    scene = Scene(Tasks(tasks), max_fails=max_fails)
+    scene.turn(opened(resumed=bool(failed)))
+    failing(scene, recorded, failed)
+    scene.turn(CREW)
+    return scene
+
+
+def test_a_job_is_halted_when_enough_tasks_have_failed() -> None:
+    scene = halting(2)
+    failing(scene, [0], 1)
+    assert scene.pushed == [0, 1, 2]
+    failing(scene, [1], 2)
+    assert (scene.sent(Halt), scene.pushed, scene.end) == ([Halt("job")], [0, 1, 2], None)
+    failing(scene, [2], 3)
+    assert scene.end is not None
+    assert (scene.end.code, scene.end.error) == (ExitCode.TASKS_FAILED, None)
+    assert scene.lines() == [
+        "warning: 2 tasks failed, and --max-fails is 2: pushing no more tasks, waiting for running ones; Ctrl-C to"
+        " leave at once"
+    ]
+    assert said(scene.end) == [
+        "warning: job job is halted by --max-fails: 3 of 10 tasks are recorded, 3 of them failed",
+        "info: failed tasks: python sink.py results job --failed",
+        "info: to go on with it, run the same command with --job job; with --retry-failed, failed tasks are run again",
+    ]
+    assert scene.sent(Cancel) == scene.sent(Close) == []
+
+
+def test_what_failed_in_earlier_runs_does_not_halt_this_one() -> None:
+    scene = halting(2, recorded=[0, 1, 2], failed=3)
+    failing(scene, [3], 4)
+    assert scene.sent(Halt) == []
+    failing(scene, [4], 5)
+    assert scene.sent(Halt) == [Halt("job")]
+
+
+def test_a_job_whose_last_task_is_one_too_many_is_done() -> None:
+    scene = halting(1, tasks=1)
+    failing(scene, [0], 1)
+    assert scene.sent(Halt) == []
+    scene.turn(Closed("job", 1, 1, []))
+    assert said(scene.end)[0].startswith("info: job job is done: 0 tasks ok, 1 failed")
+
+
+def test_a_halted_job_of_which_all_comes_in_is_done() -> None:
+    scene = halting(1, tasks=2)
+    failing(scene, [0], 1)
+    assert scene.sent(Halt) == [Halt("job")]
+    failing(scene, [1], 1)
+    assert (len(scene.sent(Close)), scene.end) == (1, None)
+    scene.turn(Closed("job", 2, 1, []))
+    assert said(scene.end)[0].startswith("info: job job is done: 1 task ok, 1 failed")
+
+
+@pytest.mark.parametrize("by_signal", [True, False])
+def test_a_halted_job_does_not_wait_for_ever(by_signal: bool) -> None:
+    scene = halting(1)
+    failing(scene, [0], 1)
+    if by_signal:
+        scene.session.interrupt(scene.now, "SIGINT")
+        scene.turn()
+        assert scene.lines()[-1] == "info: SIGINT: leaving at once"
+    else:
+        time_is_up(scene)
+    assert scene.end is not None
+    assert scene.end.code is ExitCode.TASKS_FAILED
+
+
 def test_the_first_signal_stops_pushing_and_has_handed_back_what_has_not_started() -> None:
     scene = running()
     scene.session.interrupt(scene.now, "SIGINT")
