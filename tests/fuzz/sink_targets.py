@@ -69,7 +69,7 @@ class SinkShell:
             if isinstance(output, Send):
                 # What it says is a message that its peers can read.
                 self.sent.append(decode_from_sink(encode(output.message)))
-            else:
+            elif isinstance(output, LogLine):
                 self._hear(output)
         return outputs
 
