@@ -30,6 +30,12 @@ one.
 """
 
 
+def what_serves(function: str) -> str:
+    """What a worker is started with, so that it exposes this function."""
+    module, _, name = function.partition(":")
+    return f"--command {name}='PROGRAM {{}}'" if module == COMMAND else module
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """The periods of the control link in seconds, the same in all roles."""

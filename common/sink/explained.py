@@ -8,6 +8,7 @@ from ..causes import Cause
 from ..pace import duration
 from ..plain_text import counted, host_port
 from ..protocol.explaining import Account, Explanation, Holder, TaskPlace
+from ..protocol.settings import what_serves
 
 
 def lines(found: Explanation) -> list[str]:
@@ -46,7 +47,7 @@ def _of_crew(found: Explanation) -> Cause | None:
     if not found.workers:
         return causes.no_worker_at_all()
     if not found.crew:
-        start = f"start one with `python worker.py {found.function.partition(':')[0]}`"
+        start = f"start one with `python worker.py {what_serves(found.function)}`"
         return causes.no_worker(found.function, found.workers, start, found.near)
     if found.cut_off_count >= found.crew and not found.held:
         first = found.cut_off[0]

@@ -11,7 +11,7 @@ from ..log_line import LogLine
 from ..pace import duration, rate_text
 from ..plain_text import counted
 from ..protocol.messages import Closed
-from ..protocol.settings import COMMAND
+from ..protocol.settings import what_serves
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,7 @@ def no_worker_yet(function: str, others: int, workers: Workers) -> str:
     module = function.partition(":")[0]
     if workers is Workers.OURS:
         return f"the worker of --local does not expose {function} yet, as it is still importing {module}"
-    served = module
-    if module == COMMAND:
-        served = f"--command {function.partition(':')[2]}='PROGRAM {{}}'"
+    served = what_serves(function)
     start = f"start one with `python worker.py {served}`"
     if workers is Workers.ELSEWHERE:
         start = f"start one on a machine that the sink has enrolled as a worker: `tradewind worker {served} --key FILE`"

@@ -133,6 +133,8 @@ def test_where_a_task_is(changes: dict[str, Any], words: str) -> None:
 def test_the_words_are_those_of_the_waits() -> None:
     alone = first_cause(replace(FOUND, crew=0, workers=3))
     assert str(alone) == no_worker_yet("m:f", 3, Workers.HERE)
+    command = first_cause(replace(FOUND, crew=0, workers=3, function="command:shot"))
+    assert str(command) == no_worker_yet("command:shot", 3, Workers.HERE)
     waits = OutOfReach(5.0)
     waits.take(0.0, unreachable("ada"))
     waits.take(0.0, unreachable("bob"))
