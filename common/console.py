@@ -1,4 +1,7 @@
-"""What the commands share on the command line and the terminal: how they run, log lines, errors, exit codes."""
+"""What the commands share on the command line and the terminal: how they run, log lines, errors, exit codes.
+
+The library for command lines takes longer to import than a short job runs: it is imported where one is read.
+"""
 
 import io
 import logging
@@ -8,20 +11,19 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from . import help_page, options, own_process
+from . import own_process
 from .errors import ExitCode, OperatorError
 from .log_writer import LogFormat, LogHandler
 from .plain_text import indented
 
-_UsageError: Any = typer.BadParameter.__base__
-"""What typer raises for a wrong command line; it is public in click, which newer typers have inside."""
+if TYPE_CHECKING:
+    import typer
+
 ROLES = ("sink", "worker", "ventilator")
 _LIBRARIES = ("zmq", "msgspec", "rich")
 _EPILOG = """Exit codes: 0 success, 1 tasks failed (of `verify`: the ledger is damaged;
@@ -31,13 +33,17 @@ says what to do), 3 the job was cancelled (of `status`: no worker is here), 130 
 The environment variable TRADEWIND_LOG_LEVEL is debug, info, warning or error."""
 
 
-def look(kind: type = help_page.Command) -> dict[str, Any]:
+def look(kind: type | None = None) -> dict[str, Any]:
     """What all commands have, as keywords of typer's decorators."""
-    return {"cls": kind, "epilog": _EPILOG}
+    from .help_page import Command
+
+    return {"cls": kind or Command, "epilog": _EPILOG}
 
 
-def application() -> typer.Typer:
+def application() -> "typer.Typer":
     """A typer application as all commands want it: plain help, plain errors, completion for the shell."""
+    import typer
+
     return typer.Typer(
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -87,7 +93,7 @@ def as_typed(text: str, percent: str = "%") -> str:
     return re.sub(names, lambda found: command(found[1]).replace("%", percent), text)
 
 
-def typed_options(context: typer.Context) -> list[str]:
+def typed_options(context: "typer.Context") -> list[str]:
     """The parameters that were typed: options as `--option`, arguments as their metavar."""
     found = []
     for parameter in context.command.params:
@@ -147,33 +153,62 @@ def _name_commands(record: logging.LogRecord) -> bool:
     return True
 
 
-def run(app: typer.Typer | Any, role: str = "") -> None:
+def run(app: "typer.Typer | Any", role: str = "") -> None:
     """Run the command line of `role`; without a role, that of the command `tradewind`, which has all of them below it.
 
     An operator's error becomes one line on stderr and exit code 2.
     """
+    import typer
+
+    # It is public in click, which newer typers have inside.
+    wrong_use: Any = typer.BadParameter.__base__
+    name = command(role) if _is_module() or _is_script() else Path(sys.argv[0]).name
+
+    def code_of() -> Any:
+        command_line = typer.main.get_command(app) if isinstance(app, typer.Typer) else app
+        if " " in name:
+            without_completion(command_line)
+        try:
+            return command_line.main(prog_name=name, standalone_mode=False)
+        except wrong_use as error:
+            raise OperatorError(_in_one_line(error, name)) from None
+        except typer.Abort:
+            return ExitCode.INTERRUPTED
+
+    _run(role or next((each for each in sys.argv[1:2] if each in ROLES), "tradewind"), code_of)
+
+
+def run_private(role: str, work: Callable[[], ExitCode]) -> None:
+    """Run a role that another process has started for itself, with the log that its environment asks for."""
+
+    def code_of() -> ExitCode:
+        start_log(role, LogFormat(os.environ.get("TRADEWIND_LOG_FORMAT", LogFormat.text)))
+        own_process.hide_memory()
+        return work()
+
+    try:
+        _run(role, code_of)
+    except SystemExit as end:
+        # Whoever has started it waits for its end. Nothing is left to do, and an interpreter takes long to leave.
+        os._exit(int(end.code or 0))
+
+
+def _run(said_by: str, code_of: Callable[[], Any]) -> None:
+    """Do what gives the exit code, and end this process with it. An error is said in one line."""
     own_process.take_signals()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _open_standard_streams()
-    command_line = typer.main.get_command(app) if isinstance(app, typer.Typer) else app
-    name = command(role) if _is_module() or _is_script() else Path(sys.argv[0]).name
-    if " " in name:
-        without_completion(command_line)
-    said_by = role or next((each for each in sys.argv[1:2] if each in ROLES), "tradewind")
     try:
-        code = command_line.main(prog_name=name, standalone_mode=False)
+        code = code_of()
     except OperatorError as error:
         _say_error(said_by, as_typed(str(error)))
         code = error.code
-    except _UsageError as error:
-        _say_error(said_by, _in_one_line(error, name))
-        code = ExitCode.WRONG_USE
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _LIBRARIES:
             raise
         _say_error(said_by, f"this Python ({sys.executable}) has no module {error.name}: {_how_to_install()}")
         code = ExitCode.WRONG_USE
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     finally:
         _close_log()
@@ -188,6 +223,10 @@ def _how_to_install() -> str:
 
 
 def _in_one_line(error: Any, name: str) -> str:
+    import typer
+
+    from . import options
+
     help_of = error.ctx.command_path if error.ctx else name
     text = " ".join(error.format_message().split()).rstrip(".")
     parameter: Any = getattr(error, "param", None)
