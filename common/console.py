@@ -183,7 +183,7 @@ def run_private(role: str, work: Callable[[], ExitCode]) -> None:
 
     def code_of() -> ExitCode:
         start_log(role, LogFormat(os.environ.get("TRADEWIND_LOG_FORMAT", LogFormat.text)))
-        own_process.hide_memory()
+        own_process.prepare()
         return work()
 
     try:

@@ -245,6 +245,33 @@ def test_local_brings_its_own_sink_and_worker_and_leaves_the_ledger(pipeline: Pi
     assert pipeline.query("SELECT state, done FROM jobs ORDER BY job") == [("done", 1000), ("cancelled", 0)]
 
 
+def imports(text: str, module: str) -> int:
+    """How many of the processes that share this log have imported the module."""
+    return len(re.findall(rf"^import time:.*\| +{re.escape(module)}$", text, re.MULTILINE))
+
+
+def test_a_private_sink_and_worker_import_no_command_line(pipeline: Pipeline) -> None:
+    """Four processes start for a single task. What a child prints is not seen here."""
+    local = ("squares:square", "--range", "1", "--local", "1")
+    run = pipeline.run("ventilator", *local, PYTHONPROFILEIMPORTTIME="1")
+    assert run.popen.returncode == 0, run.err
+    assert {name: imports(run.err, name) for name in ("typer", "rich", "asyncio", "zmq", "msgspec")} == {
+        "typer": 1, "rich": 0, "asyncio": 0, "zmq": 3, "msgspec": 3
+    }  # fmt: skip
+    assert imports(run.err, "common.help_page") == 1
+    # The environment may set more of the worker: then its command line reads it.
+    more = pipeline.run("ventilator", *local, PYTHONPROFILEIMPORTTIME="1", TRADEWIND_MAX_TASKS_PER_CHILD="1")
+    assert (more.popen.returncode, imports(more.err, "typer")) == (0, 2)
+    refused = pipeline.run("ventilator", *local, TRADEWIND_MEMORY_LIMIT="3")
+    assert refused.popen.returncode == 2
+    refused.wait_for(r"(?m)^worker: --memory-limit 3: give a size of at least 64M")
+
+
+def test_local_has_its_own_sink_whatever_the_environment_says(pipeline: Pipeline) -> None:
+    run = pipeline.run("ventilator", "squares:square", "--range", "3", "--local", "1", TRADEWIND_SINK="127.0.0.9:1")
+    assert run.popen.returncode == 0, run.err
+
+
 NAPS = """
 import os, pathlib, time
 

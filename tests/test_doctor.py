@@ -22,10 +22,15 @@ from common.doctor.sink_checks import OF_SINK
 from common.errors import OperatorError
 from common.protocol import handshake
 from common.protocol.users import OBSERVER, VENTILATOR, WORKER
-from common.sink.key_folder import KeyFolder
-from common.transport.sockets import free_port
+from common.transport.key_folder import KeyFolder
+from common.transport.sockets import listener
 from tests.conftest import TOP, Pipeline, Process
 from tests.namespaces import network_of
+
+
+def free_port() -> int:
+    with listener() as made:
+        return int(made.getsockname()[1])
 
 
 class Sink:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ..default_files import scheme_of
 from ..errors import OperatorError
-from ..sink.key_folder import KeyFolder
 from ..sink.ledgers import open_reader
 from ..transport import clock
+from ..transport.key_folder import KeyFolder
 from .facts import Folder, LedgerFile, Program
 
 _SYNCS = 5

@@ -15,10 +15,10 @@ from .. import __version__
 from ..errors import OperatorError
 from ..transport import clock
 from ..worker.child_process import Limits
-from ..worker.command import check_names
 from ..worker.cores import THREADS, usable_cores
 from ..worker.slot_events import Broken, Ready
 from ..worker.slots import Slots
+from ..worker.start import check_names
 from .facts import Machine, Served, Software
 
 _IMPORT_MAX_S = 60.0

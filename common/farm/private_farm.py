@@ -13,9 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
-from ..sink.key_folder import KeyFolder
-from ..transport import sockets
-from ..ventilator.local_farm import end, ended, spawn
+from ..protocol.users import VENTILATOR, WORKER
+from ..ventilator.local_farm import PrivateKeys, end, ended, spawn
 
 log = logging.getLogger(__name__)
 
@@ -38,17 +37,11 @@ class PrivateFarm:
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-")))
         self._stack.callback(end, self._processes)
         try:
-            keys = KeyFolder(self._folder / "keys")
-            keys.prepare()
-            port = sockets.free_port()
-            # Made before the sink starts, so that the worker can start beside it.
-            keys.prepare_local(sockets.endpoint("127.0.0.1", port))
-            self.key = self._folder / "keys" / "ventilator.key_secret"
+            self._keys = PrivateKeys(self._folder)
+            self.key = self._keys.of(VENTILATOR)
             self.ledger = ledger or str(self._folder / "results.db")
-            self._sink = self._start(
-                "sink",
-                *("--ledger", self.ledger, "--keys", str(self._folder / "keys"), "--listen", "127.0.0.1"),
-                *("--control-port", str(port), "--results-port", "0", "--relay-port", "0", "--tasks-port", "0"),
+            self._sink = self._keep(
+                "sink", self._keys.start_sink(self.ledger, *self._log_settings(), subprocess.DEVNULL, subprocess.PIPE)
             )
         except BaseException:
             self._stack.close()
@@ -60,9 +53,14 @@ class PrivateFarm:
         if process is not None and process.poll() is None:
             return
         self._count += 1
-        options = ["--key", str(self._folder / "keys" / "worker.key_secret"), "--name", f"local{self._count}"]
+        options = ["--key", str(self._keys.of(WORKER)), "--name", f"local{self._count}"]
         options += [] if self._slots is None else ["--slots", str(self._slots)]
-        self._workers[spec] = self._start("worker", spec, *options, PYTHONPATH=_module_path(script))
+        level, env = self._log_settings()
+        env["PYTHONPATH"] = _module_path(script)
+        self._workers[spec] = self._keep(
+            "worker",
+            spawn("worker", [*options, "--", spec], self._folder, level, env, subprocess.DEVNULL, subprocess.PIPE),
+        )
 
     def check(self, spec: str) -> None:
         """Raise OperatorError when the sink has ended, and WorkerEnded when only the worker that exposes this has."""
@@ -85,12 +83,10 @@ class PrivateFarm:
             self._closes = True
             self._stack.close()
 
-    def _start(self, role: str, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
-        level = "info" if log.isEnabledFor(logging.INFO) else "warning"
-        env["TRADEWIND_LOG_FORMAT"] = "json"
-        process = spawn(
-            role, arguments, str(self._folder), level, env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+    def _log_settings(self) -> tuple[str, dict[str, str]]:
+        return "info" if log.isEnabledFor(logging.INFO) else "warning", {"TRADEWIND_LOG_FORMAT": "json"}
+
+    def _keep(self, role: str, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         self._processes.append((role, process))
         assert process.stderr is not None
         threading.Thread(

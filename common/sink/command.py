@@ -251,8 +251,8 @@ def asks_sink(context: typer.Context, ledger: str, key: Path | None) -> bool:
 
 def open_remote(keys: Path, key: Path | None, sink: str | None) -> "RemoteReader":
     """The ledger of a running sink. Raises OperatorError."""
+    from ..transport.key_folder import KeyFolder
     from ..transport.sink_talk import SinkTalk
-    from .key_folder import KeyFolder
     from .remote_reader import RemoteReader
 
     console.start_log("sink")
@@ -272,9 +272,9 @@ def status(
     The exit code is 3 when no worker is here, so that scripts can wait for one. Ctrl-C ends --watch.
     """
     from ..protocol.messages import Query, Report
+    from ..transport.key_folder import KeyFolder
     from ..transport.sink_talk import ask_sink
     from . import tables
-    from .key_folder import KeyFolder
 
     if watch and as_json:
         raise OperatorError("--watch is for people, --json for scripts: leave one of them out")
@@ -295,8 +295,8 @@ def status(
 def cancel(job: Job, keys: options.Keys = DEFAULT_KEYS, key: AnyKey = None, sink: options.Sink = None) -> None:
     """Cancel a job. Its ventilator ends, and its tasks are dropped, running ones too. Its results stay."""
     from ..protocol.messages import Cancel, Dropped
+    from ..transport.key_folder import KeyFolder
     from ..transport.sink_talk import ask_sink
-    from .key_folder import KeyFolder
 
     console.start_log("sink")
     ask_sink(key or KeyFolder(keys).local_made(VENTILATOR), (VENTILATOR,), sink, Cancel(job), Dropped)
@@ -317,9 +317,9 @@ def explain(
     The running sink is asked, and the job's ventilator through it.
     """
     from ..protocol.messages import Explain, Explanation
+    from ..transport.key_folder import KeyFolder
     from ..transport.sink_talk import ask_sink
     from . import tables
-    from .key_folder import KeyFolder
 
     if task is not None and task < 0:
         raise OperatorError(f"task {task}: tasks are numbered from 0")
@@ -353,7 +353,7 @@ def forget(
             raise OperatorError("--ledger opens a file, --key and --sink ask a sink: leave one of them out")
         forget_command.forget_here(ledger, how)
         return
-    from .key_folder import KeyFolder
+    from ..transport.key_folder import KeyFolder
 
     console.start_log("sink")
     forget_command.ask_to_forget(key or KeyFolder(keys).local_made(VENTILATOR), sink, how)
@@ -385,8 +385,8 @@ def verify(ledger: options.Ledger = str(DEFAULT_LEDGER)) -> None:
 def enrol(role: Role, name: NewName, keys: options.Keys = DEFAULT_KEYS, address: Address = None) -> None:
     """Write one file, NAME.key_secret, with which another machine joins this sink."""
     from ..transport import sockets
+    from ..transport.key_folder import KeyFolder
     from ..transport.sink_link import sink_address
-    from .key_folder import KeyFolder
 
     folder = KeyFolder(keys)
     folder.prepare()
@@ -408,8 +408,8 @@ def enrol(role: Role, name: NewName, keys: options.Keys = DEFAULT_KEYS, address:
 @app.command(**console.look())
 def roster(keys: options.Keys = DEFAULT_KEYS) -> None:
     """List the enrolled keys."""
+    from ..transport.key_folder import KeyFolder
     from . import tables
-    from .key_folder import KeyFolder
 
     users = KeyFolder(keys).made().enrolled().values()
     with console.pipe_may_close():
@@ -419,7 +419,7 @@ def roster(keys: options.Keys = DEFAULT_KEYS) -> None:
 @app.command(**console.look())
 def revoke(name: Name, keys: options.Keys = DEFAULT_KEYS) -> None:
     """Remove a key from the roster. A running sink cuts it off within seconds."""
-    from .key_folder import KeyFolder
+    from ..transport.key_folder import KeyFolder
 
     user = KeyFolder(keys).made().revoke(name)
     print(f"{user.role} {name} is revoked")

@@ -20,10 +20,10 @@ from ..transport import clock, polling, sockets
 from ..transport.connections import hang_up
 from ..transport.door import Door
 from ..transport.doorstep import GivenIds
+from ..transport.key_folder import KeyFolder
 from ..transport.parent import Parent
 from ..transport.zap import ADMITTED, REFUSED_FOR_NOW, ZapHandler
 from .collector import Collector
-from .key_folder import KeyFolder
 from .outputs import Admit, CutOff, Output
 from .relay import Relay
 from .roster_watch import RosterWatch
@@ -48,6 +48,8 @@ class SinkOptions:
     results_port: int
     relay_port: int | None = None
     tasks_port: int | None = None
+    listener: int | None = None
+    """The descriptor of a socket that listens already, in place of the host and the control port."""
 
 
 class Sink:
@@ -67,7 +69,10 @@ class Sink:
         self._relay = Relay(pair, Timing(), self._judge, self._log_refused)
         self._door = Door(descriptors_max, self._control, self._results, self._relay.incoming, self._relay.outgoing)
         self._given_ids = GivenIds(sockets.next_routing_id(self._context, self._control))
-        control_port = sockets.bind(self._control, options.listen, options.control_port, "--control-port")
+        if options.listener is None:
+            control_port = sockets.bind(self._control, options.listen, options.control_port, "--control-port")
+        else:
+            control_port = sockets.take_over(self._control, options.listener)
         results_port = sockets.bind(self._results, options.listen, options.results_port, "--results-port")
         relay_ports = self._relay.start(options.listen, options.relay_port, options.tasks_port)
         address = sockets.bound_address(self._control)

@@ -6,8 +6,8 @@ from collections import defaultdict
 from ..log_line import LineBudget, PerMinute
 from ..protocol.settings import HANDSHAKES_A_MINUTE_MAX
 from ..protocol.users import ROLES, VENTILATOR, WORKER, User
+from ..transport.key_folder import KeyFolder
 from ..transport.zap import ADMITTED, REFUSED_FOR_GOOD, REFUSED_FOR_NOW
-from .key_folder import KeyFolder
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Reads key files, which are in the ZeroMQ certificate format that `zmq.auth.load_certificate` reads.
 
-`zmq.auth` itself writes secrets that everyone can read, and overwrites files silently. So `sink/key_folder.py` makes
+`zmq.auth` itself writes secrets that everyone can read, and overwrites files silently. So `key_folder.py` makes
 the files: with mode 0600, whole or not at all, and a new key never over another file.
 
     keys/sink.key_secret                   the sink's own pair

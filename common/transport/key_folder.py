@@ -15,7 +15,7 @@ import zmq
 from ..default_files import DEFAULT_KEYS
 from ..errors import OperatorError
 from ..protocol.users import ROLES, User
-from ..transport.key_files import Certificate, is_missing, is_name, load
+from .key_files import Certificate, is_missing, is_name, load
 
 log = logging.getLogger(__name__)
 

@@ -25,6 +25,9 @@ from .key_files import Certificate
 _FREE_PORTS = range(20_000, 32_000)
 """Below the range that systems take for outgoing connections: a client that retries a dead port there may connect to
 itself and keep the port from its owner."""
+_BACKLOG = 1_024
+"""A crew of a thousand joins at once."""
+LOOPBACK = "127.0.0.1"
 
 
 def _socket(ctx: zmq.Context[Any], kind: int, pair: Certificate) -> zmq.Socket[bytes]:
@@ -50,8 +53,7 @@ def _serve(made: zmq.Socket[bytes], domain: str) -> zmq.Socket[bytes]:
     made.handshake_ivl = int(HANDSHAKE_S * 1000)
     # No bound socket may stop reading: a heartbeat of a foreign peer would then abort this process.
     made.rcvhwm = 0
-    # A crew of a thousand joins at once.
-    made.backlog = 1_024
+    made.backlog = _BACKLOG
     return made
 
 
@@ -202,16 +204,30 @@ def bind(made: zmq.Socket[bytes], host: str, port: int, what: str, others: Seque
     raise _no_free_port()
 
 
-def free_port() -> int:
-    """A port where nobody listens just now on this machine, for a process that is to bind it. Raises OperatorError."""
+def listener() -> socket.socket:
+    """Listens at a free port of this machine, for a process that is to take it over. Raises OperatorError.
+
+    Whoever connects before that waits in its queue, and need not try again.
+    """
     for port in _some_ports():
-        with socket.socket() as tried:
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        made = socket.socket()
+        try:
+            made.bind((LOOPBACK, port))
+            made.listen(_BACKLOG)
+        except OSError:
+            made.close()
+            continue
+        made.setblocking(False)
+        return made
     raise _no_free_port()
+
+
+def take_over(made: zmq.Socket[bytes], descriptor: int) -> int:
+    """Listen with what `listener` has made, in the process that started this one; returns the port."""
+    made.setsockopt(zmq.USE_FD, descriptor)
+    # Where it listens it does already.
+    made.bind(endpoint(LOOPBACK, 0))
+    return host_and_port(made.getsockopt_string(zmq.LAST_ENDPOINT))[1]
 
 
 def _some_ports() -> list[int]:

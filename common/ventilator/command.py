@@ -226,7 +226,7 @@ def run_job(
     is_default = local is None and options.key == DEFAULT_KEY
     with ExitStack() as stack:
         if local is not None:
-            served = [options.function] if command is None else ["--command", command]
+            served = ["--", options.function] if command is None else ["--command", command]
             farm = LocalFarm(served, ledger, local, console.log_format())
             key = stack.enter_context(farm)
             where = () if ledger == str(DEFAULT_LEDGER) else ("--ledger", ledger)

@@ -91,8 +91,8 @@ def web(
         raise OperatorError(
             f"the page needs {error.name}, which is not installed: run `pip install 'tradewind[web]'`"
         ) from None
-    from ..sink.key_folder import KeyFolder
     from ..transport.key_files import is_missing, load, load_pair
+    from ..transport.key_folder import KeyFolder
 
     console.start_log("web", log_format)
     if ledger is None and key is None and sink is None and DEFAULT_LEDGER.is_file():

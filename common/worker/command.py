@@ -8,24 +8,18 @@ import os
 import re
 import resource
 import shutil
-import socket
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .. import console, options, own_process
-from ..errors import ExitCode, OperatorError
+from ..errors import OperatorError
 from ..help_page import CONNECTION, LEAVING, RUN, TUNING
 from ..log_writer import LogFormat
-from ..plain_text import counted
 from ..protocol.settings import COMMAND
-from ..protocol.users import WORKER
 from .settings import HoldingSettings
-
-if TYPE_CHECKING:
-    from .loop import WorkerOptions
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +27,6 @@ app = console.application()
 DEFAULT_KEY = Path("keys/worker.key_secret")
 _COMMAND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 COUNT_MAX = 10_000
-PREFETCH_MAX = 1_000
-"""The default prefetch grows up to this while batches take no time."""
 
 Modules = Annotated[
     list[str] | None,
@@ -121,12 +113,6 @@ def size_bytes(text: str | None) -> int | None:
     return size
 
 
-def default_name() -> str:
-    """The name of the host, without the characters that a worker's name cannot have."""
-    name = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in socket.gethostname())
-    return name.strip("-")[:40] or "worker"
-
-
 @app.command(**console.look())
 def work(
     modules: Modules = None,
@@ -153,27 +139,19 @@ def work(
     """
     console.start_log("worker", log_format)
     own_process.prepare()
-    check_names(modules or [], name)
-    commands = named_commands(command or [], modules or [])
-    outputs = output_folder(output_dir, bool(commands))
+    from . import start
     from .child_process import Limits
-    from .cores import usable_cores
     from .loop import WorkerOptions
 
-    cores = usable_cores()
-    count = slots or cores.count
-    threads = max(1, cores.count // count)
-    log.info(
-        "%s (%s), threads of numeric libraries in each: %d",
-        counted(count, "slot"),
-        "--slots" if slots else cores.why,
-        threads,
-    )
+    start.check_names(modules or [], name)
+    commands = named_commands(command or [], modules or [])
+    outputs = output_folder(output_dir, bool(commands))
+    count, threads = start.slots_and_threads(slots)
     options = WorkerOptions(
         modules=modules or [],
         key=key,
         sink=sink,
-        name=name or default_name(),
+        name=name or start.default_name(),
         exit_when_idle_s=exit_when_idle,
         stop_after_s=stop_after,
         limits=Limits(size_bytes(memory_limit), max_tasks_per_child, threads, commands, outputs),
@@ -181,23 +159,11 @@ def work(
         holding=HoldingSettings(
             slots=count,
             prefetch=count if prefetch is None else prefetch,
-            prefetch_max=PREFETCH_MAX if prefetch is None else 0,
+            prefetch_max=start.PREFETCH_MAX if prefetch is None else 0,
             grace_s=grace,
         ),
     )
-    raise typer.Exit(run(options))
-
-
-def check_names(modules: list[str], name: str | None) -> None:
-    """Refuse what cannot be the name of a module or of a worker. Raises OperatorError."""
-    from ..transport.key_files import is_name
-
-    for module in modules:
-        if module.endswith(".py") or "/" in module:
-            dotted = module.removesuffix(".py").replace("/", ".").lstrip(".")
-            raise OperatorError(f"{module}: name the module as Python imports it from this folder, like {dotted}")
-    if name is not None and not is_name(name):
-        raise OperatorError(f"--name {name}: use letters, digits, dot, dash and underscore, at most 60")
+    raise typer.Exit(start.run(options))
 
 
 def named_commands(texts: list[str], modules: list[str]) -> dict[str, tuple[str, str]]:
@@ -251,30 +217,6 @@ def output_folder(folder: Path | None, has_commands: bool) -> str | None:
             return str(folder.absolute())
     except OSError as error:
         raise OperatorError(f"--output-dir {folder} cannot be written: {error.strerror}") from None
-
-
-def run(options: "WorkerOptions") -> ExitCode:
-    """Wait for the key file, then work."""
-    from ..transport import polling
-    from ..transport.sink_link import wait_for_pair
-    from .loop import Worker
-
-    poll, signals = polling.Poll(), polling.Signals()
-    poll.register(signals, lambda: None)
-    is_default = options.key == DEFAULT_KEY
-    limits = [each for each in (options.exit_when_idle_s, options.stop_after_s) if each is not None]
-    certificate = wait_for_pair(
-        options.key,
-        WORKER,
-        poll,
-        is_default,
-        lambda: bool(signals.received()),
-        options.holding.timing,
-        min(limits, default=None),
-    )
-    if certificate is None:
-        return ExitCode.OK
-    return Worker(options, certificate, poll, signals).run()
 
 
 def main() -> None:

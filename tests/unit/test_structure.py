@@ -39,6 +39,7 @@ SHELL = {
             "sink_talk",
             "link_pool",
             "key_files",
+            "key_folder",
             "parent",
             "door",
             "connections",
@@ -51,6 +52,8 @@ SHELL = {
         f"worker.{name}"
         for name in (
             "command",
+            "start",
+            "private",
             "loop",
             "slots",
             "child_process",
@@ -61,7 +64,7 @@ SHELL = {
             "command_run",
         )
     ),
-    *(f"sink.{name}" for name in ("command", "loop", "key_folder", "relay", "roster_watch", "tables", "status_screen")),
+    *(f"sink.{name}" for name in ("command", "loop", "private", "relay", "roster_watch", "tables", "status_screen")),
     *(f"web.{name}" for name in ("app", "books", "command", "metrics", "observer", "render", "server", "token_file")),
     *(f"doctor.{name}" for name in ("command", "ledger_file", "machine", "network")),
     *(f"sink.{name}" for name in ("sqlite_care", "forget_command")),
@@ -103,7 +106,8 @@ OUTSIDE = {"zmq", "time", "os", "random", "threading", "logging", "socket", "sub
 ONLY = {
     "zmq": {"transport.sockets", "transport.polling", "transport.monitor", "transport.zap", "transport.sink_link",
             "transport.sink_talk", "transport.link_pool", "transport.door", "doctor.machine",
-            "sink.key_folder", "ventilator.loop", "ventilator.tasks_link", "worker.loop", "sink.loop", "sink.relay"},
+            "transport.key_folder", "ventilator.loop", "ventilator.tasks_link", "worker.loop", "sink.loop",
+            "sink.relay"},
     "sqlite3": {"sink.sqlite_file", "sink.sqlite_care", "sink.ledger_reader", "sink.sqlite_pages"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm",
                    "farm.private_farm"},
@@ -190,7 +194,7 @@ def test_the_child_imports_nothing_of_ours() -> None:
 def test_keys_take_nothing_of_zmq_but_the_making_of_a_pair() -> None:
     used = {
         node.attr
-        for node in ast.walk(FILES["sink.key_folder"])
+        for node in ast.walk(FILES["transport.key_folder"])
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "zmq"
     }
     assert used == {"curve_keypair"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.sink.key_folder import KeyFolder
+from common.transport.key_folder import KeyFolder
 from tests.unit.sink.scene import Scene
 
 

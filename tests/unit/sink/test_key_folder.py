@@ -13,9 +13,10 @@ import zmq.auth
 
 from common.errors import OperatorError
 from common.protocol.users import ROLES, User
-from common.sink import command, key_folder
-from common.sink.key_folder import KeyFolder
+from common.sink import command
+from common.transport import key_folder
 from common.transport.key_files import Certificate, is_name, load, load_pair
+from common.transport.key_folder import KeyFolder
 
 ADDRESS = "tcp://sink.example:5559"
 LOCAL = "tcp://127.0.0.1:5559"

@@ -8,10 +8,10 @@ import pytest
 
 from common.protocol.settings import HANDSHAKES_A_MINUTE_MAX
 from common.sink import roster_watch
-from common.sink.key_folder import KeyFolder
 from common.sink.roster_watch import RosterWatch
 from common.transport import key_files
 from common.transport.key_files import load
+from common.transport.key_folder import KeyFolder
 from common.transport.zap import ADMITTED, REFUSED_FOR_GOOD, REFUSED_FOR_NOW
 
 ADDRESS = "tcp://sink.example:5559"

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -11,6 +12,7 @@ import zmq
 
 from common.errors import OperatorError
 from common.transport import sockets
+from common.transport.key_files import Certificate
 from common.transport.monitor import NameLookup
 from tests.conftest import PATIENCE_S, TOP, wait_until
 
@@ -105,6 +107,17 @@ def test_a_name_is_bound_at_the_address_that_it_has(bound: "zmq.Socket[bytes]") 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:5557", "tcp://[fe80::1%eth0]:5557", "tcp://Some.Host:1"])
 def test_addresses_are_taken_apart_as_they_were_joined(address: str) -> None:
     assert sockets.endpoint(*sockets.host_and_port(address)) == address
+
+
+def test_who_connects_before_a_socket_is_taken_over_waits_in_its_queue() -> None:
+    listener = sockets.listener()
+    with socket.create_connection(listener.getsockname(), PATIENCE_S) as early, zmq.Context() as context:
+        public, secret = zmq.curve_keypair()
+        server = sockets.control_server(context, Certificate(Path("none"), public.decode(), secret.decode()))
+        port = listener.getsockname()[1]
+        with server:
+            assert sockets.take_over(server, listener.detach()) == port
+            assert early.recv(1) == b"\xff", "the first byte of ZeroMQ's greeting"
 
 
 def test_a_port_in_use_is_passed_over_only_where_others_may_be_taken() -> None:
