@@ -4,6 +4,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from .quick_values import spare_checks
+
 RUN, PRINT, ARGUMENTS = "What to run", "What to print", "Arguments"
 FAILURES, CONNECTION, FILES = "What to do with failures", "Connection", "Files"
 LEAVING, TUNING, OTHER = "When to leave", "Tuning", "Other"
@@ -46,6 +48,11 @@ def _write_options(command: Any, context: Any, formatter: Any) -> None:
 class Command(TyperCommand):
     """A command with such a `--help`."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what was typed."""
+        spare_checks(self, ctx)
+        return super().parse_args(ctx, args)
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """What stands behind the command's name in the first line."""
         return _usage(self, ctx)
@@ -57,6 +64,11 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """A command that has others below it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what was typed."""
+        spare_checks(self, ctx)
+        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """What stands behind the command's name in the first line."""

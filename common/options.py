@@ -11,6 +11,7 @@ import typer
 from . import __version__
 from .help_page import CONNECTION, FILES, OTHER
 from .log_writer import LogFormat
+from .quick_values import limits
 
 _VALUES = {"N": "a whole number", "SLOTS": "a whole number", "PORT": "a port number", "SECONDS": "a number of seconds"}
 """What stands for a metavar in an error message."""
@@ -60,8 +61,7 @@ def expected(parameter: Any) -> str:
     """The values that an option takes, to say when it was given another one; empty when no words are known."""
     choices = ", ".join(parameter.metavar.split("|")[:-1]) + " or " + parameter.metavar.rpartition("|")[2]
     text = _VALUES.get(parameter.metavar, choices if "|" in parameter.metavar else "")
-    # Newer typers have the limits at the option, older ones at its type.
-    least, most = (getattr(parameter, at, getattr(getattr(parameter, "type", None), at, None)) for at in ("min", "max"))
+    least, most = limits(parameter)
     if most is not None:
         return f"{text} from {least} to {most}"
     return text if least is None else f"{text}, at least {least}"
