@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from .settings import BATCH_TASKS_MAX as BATCH_TASKS_MAX
+
 PROTOCOL_VERSION = 2
 TASK_MAX = 2**53
-BATCH_TASKS_MAX = 100_000
 RESULTS_IN_FRAME_MAX = 1_000
 SECONDS_MAX = 1e9
 CALL = 126

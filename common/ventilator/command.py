@@ -16,11 +16,9 @@ from ..default_files import DEFAULT_LEDGER, ledger_file
 from ..errors import ExitCode, OperatorError
 from ..help_page import CONNECTION, FAILURES, RUN, TUNING
 from ..log_writer import LogFormat
-from ..protocol.messages import BATCH_TASKS_MAX
-from ..protocol.settings import COMMAND
+from ..protocol.settings import BATCH_TASKS_MAX, COMMAND
 from ..protocol.users import VENTILATOR
 from .settings import DispatchSettings, RelayUse
-from .summary import Workers
 
 if TYPE_CHECKING:
     from .inputs import Input as OpenedInput
@@ -219,6 +217,7 @@ def run_job(
     from .local_farm import LocalFarm
     from .loop import Ventilator, log_line
     from .progress import ProgressDisplay
+    from .summary import Workers
 
     farm: LocalFarm | None = None
     poll, signals = polling.Poll(), polling.Signals()
