@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable
 
 from common.protocol.codec import encode
-from common.protocol.messages import PROTOCOL_VERSION, Cancel, Goodbye, Hello
+from common.protocol.messages import PROTOCOL_VERSION, Cancel, Forget, Goodbye, Hello
 from common.protocol.users import VENTILATOR, User
 from tests.simulation.plan import STORMS, Plan
 from tests.simulation.relay_role import Relay
@@ -63,6 +63,8 @@ class Farm:
         self._started = 0
         self._specialists: set[str] = set()
         """Workers that expose one of the functions that are asked for; when all is calm they leave."""
+        self._unforgotten: set[str] = set()
+        """Jobs that the operator forgets before they are run again."""
         self._strangers: set[str] = set()
         """Workers that expose what nobody asks for."""
         self.start_sink()
@@ -108,6 +110,7 @@ class Farm:
             and self.world.now > max(self.world.late_at, self.calm_at or 0.0)
             and self.sink is not None
             and not self.sink.rules.inspect().pending_count
+            and not self.disk.untidy
             and all(worker.rules.empty and not worker.liar for worker in self.workers.values())
         )
 
@@ -207,7 +210,7 @@ class Farm:
 
     def start_ventilator(self, job: JobTruth) -> None:
         """The operator runs the job (again)."""
-        if job.name in self.ventilators or job.name in self.closed:
+        if job.name in self.ventilators or job.name in self.closed or job.name in self._unforgotten:
             return
         self._started += 1
         self._ports[job.name] += self.dice.random() < 0.3
@@ -251,8 +254,25 @@ class Farm:
         elif job.first_count is not None and not job.appends:
             job.append()
             self.world.after(self.dice.uniform(0.1, 1), self.start_ventilator, job)
+        elif job.anew:
+            job.anew -= 1
+            self._unforgotten.add(job.name)
+            self.world.after(self.dice.uniform(0.1, 1), self._forget, job)
         else:
             self.closed.add(job.name)
+
+    def _forget(self, job: JobTruth) -> None:
+        """The operator forgets the job, tries again until that is done, and runs it once more."""
+        self._ask("forgetter", job.name, Forget(job.name))
+        self.world.after(0.5, self._look_if_forgotten, job)
+
+    def _look_if_forgotten(self, job: JobTruth) -> None:
+        if self.disk.job(job.name) is None:
+            self.world.note("somebody", "has forgotten", job.name)
+            self._unforgotten.discard(job.name)
+            self.start_ventilator(job)
+        else:
+            self._forget(job)
 
     def _unlisten(self, ventilator: Ventilator) -> None:
         self.peak_flights = max(self.peak_flights, ventilator.flights_max)
@@ -522,8 +542,11 @@ class Farm:
 
     def _cancel(self, name: str) -> None:
         self.world.note("somebody", "cancels", name)
-        peer = f"canceller.{name}#{self.world.event_count}".encode()
-        for message in (Hello(PROTOCOL_VERSION, VENTILATOR, "canceller"), Cancel(name), Goodbye()):
+        self._ask("canceller", name, Cancel(name))
+
+    def _ask(self, who: str, name: str, question: Cancel | Forget) -> None:
+        peer = f"{who}.{name}#{self.world.event_count}".encode()
+        for message in (Hello(PROTOCOL_VERSION, VENTILATOR, who), question, Goodbye()):
             if self.sink is not None:
                 self.sink.happen(self.sink.control, peer, encode(message), None)
 

@@ -71,15 +71,19 @@ class Plan:
         timeouts, drains = world.dice("timeout"), world.dice("upgrade")
         inputs = world.dice("input")
         appends, again, ways = world.dice("append"), world.dice("append again"), world.dice("relay")
+        anew = world.dice("anew")
         patience = timeouts.choice([0.5, 2.0, 5.0]) if timeouts.random() < 0.2 else None
         drain_at = drains.uniform(1, 10) if drains.random() < 0.15 else None
         kind = dice.choices(["small", "large", "slow"], [84, 1, 15])[0]
         return cls(
             jobs=[
-                _perhaps_halted(
-                    world.dice(f"max fails {number}"),
-                    _perhaps_relayed(
-                        ways, _perhaps_appended(appends, again, _job(dice, number, kind, copies, patience, inputs))
+                _perhaps_anew(
+                    anew,
+                    _perhaps_halted(
+                        world.dice(f"max fails {number}"),
+                        _perhaps_relayed(
+                            ways, _perhaps_appended(appends, again, _job(dice, number, kind, copies, patience, inputs))
+                        ),
                     ),
                 )
                 for number in range(dice.choice([1, 1, 1, 2]))
@@ -115,6 +119,11 @@ def _perhaps_appended(dice: Random, again: Random, job: JobTruth) -> JobTruth:
 def _perhaps_halted(dice: Random, job: JobTruth) -> JobTruth:
     if dice.random() < 0.2:
         job.max_fails = dice.choice([1, 2, 5])
+    return job
+
+
+def _perhaps_anew(dice: Random, job: JobTruth) -> JobTruth:
+    job.anew = dice.choices([0, 1], [92, 8])[0]
     return job
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace as replace_fields
 from common.errors import ExitCode
 from common.protocol.codec import slice_arguments
 from common.protocol.messages import Cancel, Halt, Mark
-from common.sink import job_rules
+from common.sink import job_rules, sqlite_ledger
 from common.sink.collector import Collector
 from common.sink.jobs import Jobs
 from common.sink.registry import OpenJob, Registry
@@ -102,6 +102,13 @@ def appending(plan: Plan) -> Plan:
     """Jobs whose ventilators are killed again and again, to which the operator appends before they are done."""
     jobs = [replace(job, tasks=[Task(0.5)] * 40, first_count=20, trickles=False) for job in plan.jobs]
     return replace(plan, jobs=jobs, faults_per_s=1.5)
+
+
+def forgetting(plan: Plan) -> Plan:
+    """Jobs that are forgotten when they are done, and begun anew while results come late a second time."""
+    jobs = [replace(job, anew=1) for job in plan.jobs]
+    weather = Weather(delay_s=(0.001, 0.05), straggler=0.2, straggler_s=4.0, duplication=0.5)
+    return replace(plan, jobs=jobs, weather=weather, faults_s=20.0)
 
 
 def bad_first_line(plan: Plan) -> Plan:
@@ -944,3 +951,12 @@ def the_way_is_changed_in_silence(patch: Patch) -> None:
         return []
 
     patch.setattr(Route, "changed", silent)
+
+
+# -- forgetting -------------------------------------------------------------------------------------------------
+
+
+@plant("a receipt before its commit", forgetting)
+def a_job_gets_the_number_of_a_forgotten_one(patch: Patch) -> None:
+    """A job has a number that no row of a forgotten one has."""
+    patch.setattr(sqlite_ledger, "_NEXT_JOB", "(SELECT coalesce(max(job), 0) + 1 FROM jobs)")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ProtocolError
-from common.protocol.codec import decode_outcomes, decode_results, decode_to_sink, encode
+from common.protocol.codec import decode_outcomes, decode_results, decode_to_sink, encode, ticket
 from common.protocol.messages import Beat, Crew, Message, Open, Opened, Recall, Receipts, Recorded
 from common.sink.collector import Collector
 from common.sink.outputs import Admit, CutOff, Output, Send
@@ -127,8 +127,10 @@ class Sink(Role):
         """A receipt only after the commit."""
         require, disk = self.world.require, self.disk
         if isinstance(message, Recorded):
-            require(not message.refused, "a result of the farm's own is refused:", message)
             worker = peer.decode().rpartition("#")[0]
+            for serial in message.refused:
+                late = self._is_of_the_forgotten(self._came.get((worker, serial)))
+                require(late, "a result of the farm's own is refused:", message)
             require(self.farm.user_of(worker).key in self._roster, "a receipt for a key that was revoked:", worker)
             for serial in message.serials:
                 results = self._came.get((worker, serial))
@@ -147,6 +149,11 @@ class Sink(Role):
             crew = self.rules._registry.crew_of(self.rules._registry.open_jobs[message.job])
             wanted = len(crew) if opened.resumed and not message.reopens else 0
             self.world.require(recalled == wanted, "recalled from another crew than the job's:", (recalled, wanted))
+
+    def _is_of_the_forgotten(self, results: Any) -> bool:
+        """True for a result of a job that was forgotten; its name may have another one."""
+        job = self.disk.job(results.job)
+        return job is None or results.ticket != ticket(job.ticket_key, *results.batch, results.attempt)
 
     def _is_cancelled(self, name: str) -> bool:
         job = self.disk.job(name)

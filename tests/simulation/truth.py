@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from common.protocol.codec import origin
 from common.protocol.messages import Mark
 from common.sink.rows import RowSet
 from common.sink.sqlite_ledger import Ledger
@@ -17,6 +18,8 @@ SLOWNESS_MAX = 10.0
 """A slow worker takes so many times as long."""
 FINAL = 1_000_000
 """So often does a task fail that fails always."""
+_UNTIDY = 100
+"""How many parts of tidying go by before the rows of a forgotten job are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,10 @@ class JobTruth:
     """When its tasks go through the sink's relay."""
     is_behind_wall: bool = False
     """Some workers cannot connect to its ventilator."""
+    anew: int = 0
+    """How many times it is forgotten when it is done, and run once more under its name."""
+    origins: list[bytes] = field(default_factory=list)
+    """Of the jobs that have had its name, what their batches bear."""
     bases: set[int] = field(default_factory=lambda: {0})
     """The attempts that its runs have counted from."""
     losses: Counter[int] = field(default_factory=Counter)
@@ -90,9 +97,15 @@ class JobTruth:
             self.appends, self.retries_failed, self.bad_at = True, False, None
             self.reruns = self.appended_reruns
 
-    def value(self, task: int) -> str:
-        """What the task's function returns."""
-        return f"{self.name}/{task}"
+    def begin_anew(self) -> None:
+        """It was forgotten."""
+        self.spooled, self.stream_ended, self.bad_at = 0, False, None
+        self.retries_failed, self.appends, self.bases = False, False, {0}
+
+    def value(self, task: int, origin: bytes | None = None) -> str:
+        """What the task's function returns in a batch of this origin, or in the job that has the name now."""
+        place = self.origins.index(origin) if origin in self.origins else len(self.origins) - 1
+        return f"{self.name}/{task}/{place}"
 
     def may_time_out(self, task: Task) -> bool:
         """True when the task outlives its timeout at some worker."""
@@ -176,6 +189,8 @@ class Disk:
         self._path = path
         self._receipted: dict[str, set[int]] = {job.name: set() for job in jobs}
         self._position = 0
+        self.untidy = 0
+        """After this many times the rows of forgotten jobs are gone."""
         self.ledger = Ledger(path)
 
     def restart(self) -> None:
@@ -187,8 +202,21 @@ class Disk:
     # -- what Collector needs ----------------------------------------------------------------------------------
 
     def tidy(self) -> bool:
-        """Remove rows of jobs that were forgotten: there are none."""
-        return self.ledger.tidy()
+        """Remove rows of jobs that were forgotten. How many it is at a time goes by a real clock, which has no say."""
+        self.untidy = max(0, self.untidy - 1)
+        while not self.untidy and self.ledger.tidy():
+            pass
+        return self.untidy > 0
+
+    def forget(self, name: str) -> None:
+        """Remove the job; what it did counts no more."""
+        self._may_write()
+        self.ledger.forget(name)
+        self.untidy = _UNTIDY
+        self.rows = {key: row for key, row in self.rows.items() if key[0] != name}
+        self._replaced = {key for key in self._replaced if key[0] != name}
+        self._receipted[name] = set()
+        self._truths[name].begin_anew()
 
     @property
     def id(self) -> str:
@@ -212,6 +240,8 @@ class Disk:
             truth.append()
         job = self.ledger.open_job(name, function, source, retries, attempts, arguments, appends)
         truth.bases.add(job.attempts)
+        if (born := origin(job.ticket_key)) not in truth.origins:
+            truth.origins.append(born)
         return job
 
     def end_job(self, name: str, state: str, total: int | None) -> None:

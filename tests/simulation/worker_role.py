@@ -560,6 +560,7 @@ class Child:
         first = self._next = self._outbox_first = self._part.first
         held = next(each for each in self._helds if each.batch.first <= first < each.batch.first + each.batch.count)
         self._attempt = held.batch.attempt
+        self._origin = held.batch.origin
         self._alone = held.batch.count == 1
         self._outbox = Outcomes([], [], [])
         self._said_at = self.worker.world.now
@@ -631,7 +632,7 @@ class Child:
             worker.happen(worker.died, self)
             return
         offset = index - self._outbox_first
-        self._outbox.values.append(None if fails else self._truth.value(index))
+        self._outbox.values.append(None if fails else self._truth.value(index, self._origin))
         self._outbox.seconds.append(seconds)
         if fails:
             self._outbox.errors.append((offset, "ValueError: as foreseen", task.final))
