@@ -62,7 +62,7 @@ class Template:
 
     def __init__(self, text: str) -> None:
         try:
-            words = shlex.split(text)
+            words = shlex.split(_QUOTED.sub(_as_shells_do, text))
         except ValueError as error:
             raise TemplateError(f"{str(error).lower()} in {text}") from None
         if not words or not words[0]:
@@ -99,6 +99,13 @@ class Template:
                 )
             filled.append(value)
         return filled
+
+
+def _as_shells_do(quoted: re.Match[str]) -> str:
+    """`shlex` keeps the backslash of \\$ between double quotes, where every shell takes it away."""
+    if not quoted[0].startswith('"'):
+        return quoted[0]
+    return re.sub(r"\\(.)", lambda escape: escape[1] if escape[1] in "$`" else escape[0], quoted[0], flags=re.DOTALL)
 
 
 def _parsed(word: str) -> Word:

@@ -35,6 +35,12 @@ def filled(template: str, argument: Any, task: int = 0) -> list[bytes]:
         ("x -- {}", "-rf", [b"x", b"--", b"-rf"]),
         ("x out-{}", "-rf", [b"x", b"out--rf"]),
         ("bash -c 'wc -l < \"$1\" | tr a b' _ {}", "a", [b"bash", b"-c", b'wc -l < "$1" | tr a b', b"_", b"a"]),
+        (
+            'bash -c "wc < \\"\\$1\\"; \\`id\\`; \\\\$2" _ {}',
+            "a",
+            [b"bash", b"-c", b'wc < "$1"; `id`; \\$2', b"_", b"a"],
+        ),
+        ("x '\\$1' \\$1 {}", "a", [b"x", b"\\$1", b"$1", b"a"]),
         ("python tool.py -c {}", "a", [b"python", b"tool.py", b"-c", b"a"]),
         ("x --sep=' | ' {}", "a", [b"x", b"--sep= | ", b"a"]),
         ("x '{}'", "{}", [b"x", b"{}"]),
