@@ -178,7 +178,7 @@ def test_wrong_use_of_the_ventilator(pipeline: Pipeline, arguments: list[str], p
         ("ventilator squares:square a b", r"^ventilator: .*\(b\)"),
         ("ventilator squares:square --range 3 --retries x", "^ventilator: .*--retries"),
         ("ventilator squares:square --range", "^ventilator: .*--range"),
-        ("sink cancel", "^sink: Missing argument .*JOB"),
+        ("worker", "^worker: name a module to serve, or a command with --command"),
         ("worker squares --slots 0", "^worker: .*--slots"),
         ("sink --control-port 99999", "^sink: .*--control-port"),
         ("sink nosuch", "^sink: No such command .*nosuch"),
