@@ -411,7 +411,10 @@ def test_tasks_and_mark_do_not_depend_on_chunks_nor_on_how_they_are_taken(
     assert pipe.input.mark() == (len(tasks), digest)
 
 
-def test_a_job_that_an_older_release_has_begun_goes_on_with_its_digest(pipe: Pipe) -> None:
+def test_a_job_that_an_older_release_has_begun_goes_on_with_its_digest(
+    pipe: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # What was read is kept in its folder `spool`.
     found = hashlib.blake2b(b"a\nb\n", digest_size=16).digest()
     pipe.input.begin("", True, found)
     pipe.write(b"a\nb\nc\n")
@@ -423,7 +426,10 @@ def test_a_job_that_an_older_release_has_begun_goes_on_with_its_digest(pipe: Pip
     assert pipe.input.mark() == (3, hashlib.blake2b(b"a\nb\nc\n", digest_size=16).digest())
 
 
-def test_the_digest_stays_when_the_sink_is_started_again(pipe: Pipe) -> None:
+def test_the_digest_stays_when_the_sink_is_started_again(
+    pipe: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # What was read is kept in its folder `spool`.
     pipe.input.begin("", False, b"")
     pipe.write(b"a\nb\n")
     pipe.input.fill()
