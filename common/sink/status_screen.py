@@ -91,7 +91,7 @@ def _jobs(jobs: Sequence[JobReport], rows: int, with_bar: bool) -> RenderableTyp
     for job in jobs[:rows]:
         done = f"{job.done:,}/{'?' if job.total is None else format(job.total, ',')}"
         failed = Text(f"{job.failed:,}", style="red" if job.failed else "")
-        bar = Text() if job.total is None else ProgressBar(max(1, job.total), job.done, width=_BAR_COLUMNS)
+        bar = Text() if job.total is None else _bar(job.done, job.total)
         cells = done, percent(job.done, job.total), failed, rate_text(job.rate), time_left(job)
         table.add_row(Text(one_line(job.job)), *([bar] if with_bar else []), *cells)
     return _with_rest(table, len(jobs) - rows)
@@ -102,7 +102,7 @@ def _crew(report: Report, rows: int, with_addresses: bool) -> RenderableType:
     if not workers:
         return Text("no worker", style="red")
     numbers = [Column(name, justify="right", no_wrap=True) for name in ("running", "slots", "held", "last beat")]
-    others = [_names("runs"), _names("address")] if with_addresses else []
+    others = [_names("runs", ratio=3), _names("address")] if with_addresses else []
     table = Table(_names("worker"), *numbers, *others, box=None, pad_edge=False, expand=True)
     by_trouble = sorted(workers, key=lambda each: (each.silent_s < _QUIET_S, -each.running, each.worker))
     for each in by_trouble[:rows]:
@@ -121,8 +121,12 @@ def _longest(rows: Sequence[tuple[str, str, str, str]]) -> RenderableType:
     return table
 
 
-def _names(head: str) -> Column:
-    return Column(head, ratio=1, no_wrap=True, overflow="ellipsis")
+def _bar(done: int, total: int) -> ProgressBar:
+    return ProgressBar(max(1, total), done, width=_BAR_COLUMNS, complete_style="green", finished_style="green")
+
+
+def _names(head: str, ratio: int = 1) -> Column:
+    return Column(head, ratio=ratio, no_wrap=True, overflow="ellipsis")
 
 
 def _with_rest(table: Table, left_out: int) -> RenderableType:
