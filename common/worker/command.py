@@ -172,7 +172,9 @@ def named_commands(texts: list[str], modules: list[str]) -> dict[str, tuple[str,
 
     found: dict[str, tuple[str, str]] = {}
     if not texts and not modules:
-        raise OperatorError("name a module to serve, or a command with --command NAME='PROGRAM {}'")
+        raise OperatorError(
+            "name a module to serve, or a command with --command NAME='PROGRAM {}'; `python worker.py --help` says more"
+        )
     for text in texts:
         name, equals, command = text.partition("=")
         function = f"{COMMAND}:{name}"
