@@ -164,8 +164,8 @@ class WorkerSession:
             begun, self._jobs = origins.keys() - self._jobs, frozenset(origins)
             self.holding.places(origins, frozenset(place.job for place in message.places if place.scarce))
             look: list[SessionOutput] = [LookForEdits()] if begun and self._functions is not None else []
-            changed = self._receive_places(now, message.places, sink_host)
-            return [*look, *changed, *self.take(now, self._early.take(origins))]
+            # Batches that came early are taken by the next tick: edits that are found now come first.
+            return [*look, *self._receive_places(now, message.places, sink_host)]
         said: list[SessionOutput] = []
         if isinstance(message, Recorded) and message.refused:
             text = f"the sink refuses {counted(len(message.refused), 'result')} of a job that it does not know"
@@ -337,6 +337,7 @@ class WorkerSession:
         """The end of a turn: do what is due, send the results that are there, say what takes long."""
         self._together_until = None
         outputs: list[SessionOutput] = []
+        outputs += self.take(now, self._early.take(self._jobs))
         if self._functions is not None:
             outputs += self._joined(self.holding.tick(now))
         if not self.holding.empty:

@@ -236,11 +236,24 @@ def test_a_batch_that_overtakes_the_sinks_word_of_its_job_is_run() -> None:
     forged = structs.replace(batch(1, "other"), origin=b"x" * 16)
     assert made.take(1.0, [early, forged]) == []
     outputs = made.receive(1.1, Places([place(), structs.replace(place("other"), origin=b"o" * 16)]), "sink")
+    outputs += made.tick(1.1)
     assert [output.slot for output in outputs if isinstance(output, RunOrder)] == [0]
     assert words(outputs) == [
         "pulling the tasks of job other from sink:5557",
         "a batch of job other that another ventilator has pushed is dropped (logged once)",
     ]
+
+
+def test_a_batch_that_came_early_waits_for_edits_that_are_found_when_its_job_begins() -> None:
+    made = ready()
+    made.take(1.0, [structs.replace(batch(0, "other"), origin=b"o" * 16)])
+    outputs = made.receive(1.1, Places([place(), structs.replace(place("other"), origin=b"o" * 16)]), "sink")
+    assert LookForEdits in kinds(outputs)
+    assert RunOrder not in kinds(outputs), "it would run what was edited since"
+    made.slot_event(1.1, Edited(["work.py"]))
+    assert RunOrder not in kinds(made.tick(1.1))
+    outputs = made.slot_event(1.5, NotImported("no such name"))
+    assert RunOrder in kinds(outputs), "the old children go on"
 
 
 def test_a_batch_of_a_job_that_stays_unknown_is_forgotten() -> None:
