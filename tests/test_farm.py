@@ -451,6 +451,22 @@ def test_two_farms_and_a_worker_that_is_killed(farm: common.Farm, tmp_path: Path
         assert list(other.map("squares:square", [5])) == [25]
 
 
+def test_a_function_that_the_worker_of_its_module_does_not_expose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shy.py").write_text(
+        "import time\ntime.sleep(1)\ndef square(n):\n    return n * n\ndef _double(n):\n    return 2 * n\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with common.local(["shy"], slots=1) as farm:
+        assert farm.map("shy:square", [3]).wait(20).done == 1
+        assert farm._private is not None
+        assert len(farm._private.pids["worker"]) == 1
+        assert farm.map("shy:_double", [3]).wait(20).failed == 0
+        with pytest.raises(common.JobRefused, match="module shy has no function nosuch; it has square"):
+            farm.map("shy:nosuch", [3]).wait(20)
+
+
 def test_a_private_worker_that_cannot_begin_leaves_no_job_open() -> None:
     with common.local(slots=1) as farm:
         with pytest.raises(common.JobRefused, match="the worker of this farm has ended: module nosuch not found"):

@@ -32,7 +32,7 @@ from .import_guard import refuse_while_imported
 from .job import Job, JobLinks, JobState
 from .job_run import JobRun, halted_in_time
 from .map_options import Errors, MapOptions, Progress, WhenNobody, checked, dispatch_settings
-from .names import check_job, named, new_job
+from .names import NamedFunction, check_job, named, new_job
 from .outcomes import AWAY_MAX_S
 from .private_farm import PrivateFarm
 from .progress_bar import ProgressBar
@@ -292,7 +292,7 @@ class Farm:
             run_options,
             opened,
             JobLink(self._links, certificate, self._sink),
-            lambda: self._check_processes(found.exposed),
+            lambda others: self._check_processes(found, others),
             progress_of(options.get("progress"), name),
         )
         with self._lock:
@@ -380,9 +380,11 @@ class Farm:
         except OperatorError as error:
             raise for_program(error) from None
 
-    def _check_processes(self, exposed: str) -> None:
+    def _check_processes(self, function: NamedFunction, others: int) -> None:
         if self._private is not None:
-            self._private.check(exposed)
+            self._private.check(function.exposed)
+            if others:
+                self._private.expose_alone(function.exposed, function.script, others)
 
     def _check_usable(self) -> None:
         self._check_process()

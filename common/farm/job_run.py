@@ -42,7 +42,7 @@ class JobRun:
         options: VentilatorOptions,
         opened: Input,
         link: JobLink,
-        check: Callable[[], None],
+        check: Callable[[int], None],
         progress: Callable[[Standing], None] | None,
     ) -> None:
         self.job = options.job
@@ -57,6 +57,7 @@ class JobRun:
         self._input = opened
         self._link = link
         self._check = check
+        """It is told how many workers are here, when none of them exposes the function."""
         self._bar = progress if isinstance(progress, ProgressBar) else None
         self._progress = progress
         self._progress_failure: BaseException | None = None
@@ -189,7 +190,8 @@ class JobRun:
         if now < self._show_at:
             return
         self._show_at = now + _SHOW_S
-        self._check()
+        assert self._ventilator is not None
+        self._check(self._ventilator.session.others)
         self._tell(standing)
 
     def deadline(self) -> float:

@@ -32,6 +32,7 @@ class PrivateFarm:
         """By the module or function that each one exposes."""
         self._count = 0
         self._last_words: dict[int, str] = {}
+        self._lock = threading.Lock()
         self._pid = os.getpid()
         self._closes = False
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-")))
@@ -49,9 +50,23 @@ class PrivateFarm:
 
     def expose(self, spec: str, script: str | None = None) -> None:
         """Let a worker expose this module or function, with the same modules in reach as this process has."""
-        process = self._worker(spec)
-        if process is not None and process.poll() is None:
-            return
+        with self._lock:
+            process = self._worker(spec)
+            if process is None or process.poll() is not None:
+                self._start_worker(spec, script)
+
+    def expose_alone(self, spec: str, script: str | None, others: int) -> None:
+        """Let a worker of its own expose it, if the one of its module is here and does not.
+
+        `others` workers have joined that do not expose it: once these are all, none is importing any more.
+        """
+        with self._lock:
+            living = sum(process.poll() is None for process in self._workers.values())
+            if spec not in self._workers and others >= living and not self._closes:
+                self._start_worker(spec, script)
+
+    def _start_worker(self, spec: str, script: str | None) -> None:
+        """The lock is held."""
         self._count += 1
         options = ["--key", str(self._keys.of(WORKER)), "--name", f"local{self._count}"]
         options += [] if self._slots is None else ["--slots", str(self._slots)]
@@ -80,7 +95,8 @@ class PrivateFarm:
     def close(self) -> None:
         """End the processes; a ledger that was not named goes with them. In a forked process nothing happens."""
         if os.getpid() == self._pid:
-            self._closes = True
+            with self._lock:
+                self._closes = True
             self._stack.close()
 
     def _log_settings(self) -> tuple[str, dict[str, str]]:

@@ -351,6 +351,11 @@ class VentilatorSession:
         opened = self._talk.opened
         return 0 if opened is None else opened.attempts
 
+    @property
+    def others(self) -> int:
+        """How many workers are here, when none of them exposes the function."""
+        return 0 if self._rules.crew_count else self._rules.others_count
+
     # -- words --------------------------------------------------------------------------------------------------
 
     @property
