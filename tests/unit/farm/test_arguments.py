@@ -1,7 +1,6 @@
 """Arguments of any iterable, read in a thread as a ventilator's input."""
 
 import select
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -174,15 +173,6 @@ def test_a_range_is_never_written_out() -> None:
 def test_what_cannot_be_iterated_is_refused_at_once() -> None:
     with pytest.raises(TypeError, match="not iterable"):
         input_of(3, 10, None)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Threads take turns as often as they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.mark.usefixtures("hasty_threads")

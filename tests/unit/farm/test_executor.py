@@ -1,7 +1,6 @@
 """An executor whose job breaks: every future is done all the same."""
 
 import queue
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
@@ -83,15 +82,6 @@ def test_two_threads_that_fail_all_calls_do_not_wait_for_each_other() -> None:
     assert not calls._reader.is_alive()
     with pytest.raises(futures.BrokenExecutor, match="away"):
         future.result(0)
-
-
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Threads take turns as often as they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.mark.usefixtures("hasty_threads")
