@@ -20,7 +20,7 @@ from .spool import SpoolPlace
 from .unusable import not_lines, reason, too_long
 
 DEPTH_MARGIN = 100
-"""Arguments are encoded so many levels deeper than they are: what decodes them may allow less depth."""
+"""An argument is encoded inside this many lists, which are then cut off: what decodes it may allow less depth."""
 _UNFIT = (ValueError, OverflowError, RecursionError)
 """What decoding a line, or encoding its value, raises."""
 _FEW = 16
