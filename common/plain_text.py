@@ -1,6 +1,7 @@
 """Text of others, made harmless for terminals and logs: what controls or reorders the screen is shown as an escape."""
 
 import re
+import signal
 from collections.abc import Callable
 
 _HARMFUL = re.compile(
@@ -34,6 +35,14 @@ def counted(count: int, one: str, many: str = "") -> str:
 def host_port(host: str, port: int) -> str:
     """The host with its port; an IPv6 address gets its brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def signal_text(number: int) -> str:
+    """The signal's number, and its name where it has one: most real-time signals have none."""
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)
 
 
 def in_json(text: str) -> str:

@@ -451,6 +451,17 @@ def test_two_farms_and_a_worker_that_is_killed(farm: common.Farm, tmp_path: Path
         assert list(other.map("squares:square", [5])) == [25]
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="has no real-time signals")
+def test_a_worker_that_is_killed_by_a_signal_without_a_name() -> None:
+    with common.local(["time"], slots=1) as farm:
+        assert farm._private is not None
+        [pid] = farm._private.pids["worker"]
+        job = farm.map("time:sleep", [30])
+        os.kill(pid, signal.SIGRTMIN + 1)
+        with pytest.raises(common.JobRefused, match=f"has ended: killed by signal {signal.SIGRTMIN + 1}$"):
+            list(job)
+
+
 def test_a_function_that_the_worker_of_its_module_does_not_expose(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

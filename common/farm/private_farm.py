@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+from ..plain_text import signal_text
 from ..protocol.users import VENTILATOR, WORKER
 from ..ventilator.local_farm import PrivateKeys, end, ended, spawn
 
@@ -130,7 +130,7 @@ class PrivateFarm:
 
 
 def _how_ended(code: int) -> str:
-    return f"killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+    return f"killed by signal {signal_text(-code)}" if code < 0 else f"exit code {code}"
 
 
 def _module_path(script: str | None) -> str:

@@ -2,7 +2,6 @@
 
 import mmap
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ..errors import OperatorError
+from ..plain_text import signal_text
 from .child_output import ChildOutput, Owner
 from .held_batch import TaskSlice
 from .slot_orders import RunOrder
@@ -188,11 +188,3 @@ def how_it_ended(returncode: int | None) -> str:
     if returncode < 0:
         return f"killed its process by signal {signal_text(-returncode)}"
     return f"ended its process with exit code {returncode}"
-
-
-def signal_text(number: int) -> str:
-    """The signal's number, and its name where it has one: most real-time signals have none."""
-    try:
-        return f"{number} ({signal.Signals(number).name})"
-    except ValueError:
-        return str(number)
