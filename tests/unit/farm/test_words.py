@@ -9,7 +9,7 @@ import pytest
 
 import common
 from common.errors import OperatorError, SinkGone
-from common.farm import errors, words
+from common.farm import errors, job_run, words
 from common.farm.words import in_program
 from common.transport import sink_link
 from common.ventilator import summary
@@ -50,7 +50,7 @@ def test_the_log_of_a_job_has_them_too_and_that_of_a_command_has_not(caplog: pyt
     def say() -> None:
         sink_link.log.warning("name its address with --sink")
 
-    job = threading.Thread(target=say, name="tradewind-job")
+    job = threading.Thread(target=say, name=f"{job_run._THREAD}job")
     job.start()
     job.join()
     say()
