@@ -6,7 +6,6 @@ The library for command lines takes longer to import than a short job runs: it i
 import io
 import logging
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import own_process
-from .errors import ExitCode, OperatorError
+from .errors import ExitCode, OperatorError, with_commands
 from .log_writer import LogFormat, LogHandler
 from .plain_text import indented
 
@@ -85,12 +84,8 @@ def _is_script() -> bool:
 
 
 def as_typed(text: str, percent: str = "%") -> str:
-    """The text with its commands in the form to type here; `percent` replaces their percent signs.
-
-    All messages, also those from another machine, write commands as `python sink.py`.
-    """
-    names = r"\bpython (sink|worker|ventilator)\.py\b"
-    return re.sub(names, lambda found: command(found[1]).replace("%", percent), text)
+    """The text with its commands in the form to type here; `percent` replaces their percent signs."""
+    return with_commands(text, lambda role: command(role).replace("%", percent))
 
 
 def typed_options(context: "typer.Context") -> list[str]:

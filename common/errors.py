@@ -1,6 +1,10 @@
-"""Errors by owner, and the exit codes of the commands."""
+"""Errors by owner, how their texts name commands, and the exit codes of the commands."""
 
+import re
+from collections.abc import Callable
 from enum import IntEnum
+
+_COMMAND = re.compile(r"\bpython (sink|worker|ventilator)\.py\b")
 
 
 class ExitCode(IntEnum):
@@ -48,3 +52,11 @@ class SinkGone(OperatorError):
 
 class ProtocolError(Exception):
     """A mistake of the peer: what it sent is not a message of this protocol. It is dropped, counted and logged."""
+
+
+def with_commands(text: str, named: Callable[[str], str]) -> str:
+    """The text with the command of each role as `named` has it.
+
+    All messages, also those from another machine, write commands as `python sink.py`.
+    """
+    return _COMMAND.sub(lambda found: named(found[1]), text)

@@ -2,8 +2,9 @@
 
 import re
 
+from ..errors import with_commands
+
 _OPTION = re.compile(r"(?<![\w`-])--(key|sink|port|ledger)(?![\w-])")
-_SCRIPT = re.compile(r"\bpython (sink|worker|ventilator)\.py\b")
 _COMMAND = re.compile(r"(`[^`]*`)")
 
 
@@ -15,7 +16,7 @@ def in_program(text: str) -> str:
     >>> in_program("wait for it, or give another --job")
     'wait for it, or give another job name'
     """
-    parts = _COMMAND.split(_SCRIPT.sub(r"tradewind \1", text))
+    parts = _COMMAND.split(with_commands(text, "tradewind {}".format))
     # Every other part is a command.
     parts[::2] = [re.sub(r"--job(?: name)?\b", "job name", _OPTION.sub(r"\1=", part)) for part in parts[::2]]
     return "".join(parts).replace("the worker of --local", "the worker of this farm")
