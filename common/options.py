@@ -47,9 +47,9 @@ def count(group: str, env: str, text: str, least: int, most: int | None = None, 
     return option(group, env, "N", text, default=default, min=least, max=most)
 
 
-def seconds(group: str, env: str, text: str, least: float = 0) -> Any:
+def seconds(group: str, env: str, text: str, least: float = 0, most: float | None = None) -> Any:
     """An option that is a length of time."""
-    return option(group, env, "SECONDS", text, min=least)
+    return option(group, env, "SECONDS", text, min=least, max=most)
 
 
 def port(env: str, text: str, default: str | None = None) -> Any:
@@ -63,7 +63,7 @@ def expected(parameter: Any) -> str:
     text = _VALUES.get(parameter.metavar, choices if "|" in parameter.metavar else "")
     least, most = limits(parameter)
     if most is not None:
-        return f"{text} from {least} to {most}"
+        return f"{text} from {least} to {most:.15g}"
     return text if least is None else f"{text}, at least {least}"
 
 

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from .settings import BATCH_TASKS_MAX as BATCH_TASKS_MAX
+from .settings import SECONDS_MAX as SECONDS_MAX
 
 PROTOCOL_VERSION = 2
 TASK_MAX = 2**53
 RESULTS_IN_FRAME_MAX = 1_000
-SECONDS_MAX = 1e9
 CALL = 126
 """The MessagePack extension type of an argument that is several: an array, and a map of those that have names."""
 UNUSABLE = 127

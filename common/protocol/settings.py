@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 BATCH_TASKS_MAX = 100_000
 """At most how many tasks a batch has."""
+SECONDS_MAX = 1e9
+"""The longest time that a message can hold."""
 RELAYED_TASKS_PORT = 5555
 """Where workers pull what comes through the sink's relay."""
 RELAY_PORT = 5556

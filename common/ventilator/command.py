@@ -16,7 +16,7 @@ from ..default_files import DEFAULT_LEDGER, ledger_file
 from ..errors import ExitCode, OperatorError
 from ..help_page import CONNECTION, FAILURES, RUN, TUNING
 from ..log_writer import LogFormat
-from ..protocol.settings import BATCH_TASKS_MAX, COMMAND
+from ..protocol.settings import BATCH_TASKS_MAX, COMMAND, SECONDS_MAX
 from ..protocol.users import VENTILATOR
 from .settings import DispatchSettings, RelayUse
 
@@ -84,7 +84,9 @@ Retries = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    options.seconds(FAILURES, "TRADEWIND_TIMEOUT", "How long a task may run before it is stopped.", least=0.001),
+    options.seconds(
+        FAILURES, "TRADEWIND_TIMEOUT", "How long a task may run before it is stopped.", least=0.001, most=SECONDS_MAX
+    ),
 ]
 QuarantineAfter = Annotated[
     int,

@@ -81,6 +81,11 @@ def test_the_package_run_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
             "TASKS_PER_CHILD): give a whole number, at least 1; ",
         ),
         ("ventilator m:f --port 65536", "--port (or TRADEWIND_PORT): give a port number from 0 to 65535; "),
+        (
+            "ventilator m:f --timeout inf",
+            "ventilator: --timeout (or TRADEWIND_TIMEOUT): give a number of seconds from 0.001 to 1000000000; ",
+        ),
+        ("ventilator m:f --timeout 1000000001", "give a number of seconds from 0.001 to 1000000000; "),
         ("ventilator m:f --local x", "ventilator: --local: give a whole number from 1 to 10000; "),
         ("sink results --format xml", "sink: --format: give jsonl, csv, values, text or parquet; "),
         ("sink cancel", "sink: Missing argument 'JOB'; `tradewind sink cancel --help` says more"),
