@@ -337,7 +337,8 @@ class WorkerSession:
         """The end of a turn: do what is due, send the results that are there, say what takes long."""
         self._together_until = None
         outputs: list[SessionOutput] = []
-        outputs += self.take(now, self._early.take(self._jobs))
+        if early := self._early.take(self._jobs):
+            outputs += self.take(now, early)
         if self._functions is not None:
             outputs += self._joined(self.holding.tick(now))
         if not self.holding.empty:
