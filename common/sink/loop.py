@@ -111,7 +111,7 @@ class Sink:
                 self._perform(self._rules.tick(clock.now()))
                 self._look_at_roster_now_and_then()
                 self._door.tick()
-                self._relay.tick(clock.now())
+                self._relay.gate.tick(clock.now())
                 self._relay.check()
             self._take_results()
             self._perform(self._rules.flush(clock.now()))
@@ -127,7 +127,7 @@ class Sink:
             parent.clean_up()
 
     def _deadline(self) -> float:
-        instants = (self._rules.deadline(), self._door.deadline(), self._relay.deadline(), self._look_at())
+        instants = (self._rules.deadline(), self._door.deadline(), self._relay.gate.deadline(), self._look_at())
         return min(instant for instant in instants if instant is not None)
 
     def _look_at(self) -> float:

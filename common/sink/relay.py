@@ -4,7 +4,6 @@ A thread of its own passes them on, so that a flood of tasks and the sink's comm
 connect is decided in the sink's thread, like on its other links.
 """
 
-import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -14,12 +13,9 @@ import zmq
 from ..protocol.settings import MORE_TASKS_PORTS, RELAY_PORT, RELAYED_TASKS_PORT, Timing
 from ..transport import clock, polling, sockets
 from ..transport.door import Door
-from ..transport.doorstep import HANDSHAKE_S
 from ..transport.key_files import Certificate
 from ..transport.zap import ZapHandler
 from .relay_queue import RelayQueue
-
-log = logging.getLogger(__name__)
 
 _FRAMES_A_TURN = 1_000
 _SENT_A_TURN = 1_000
@@ -47,7 +43,6 @@ class Relay:
         self._ventilators: frozenset[str] = frozenset()
         self._workers: frozenset[str] = frozenset()
         self._present: frozenset[str] = frozenset()
-        self._waits_since = clock.now()
         self._ours, self._theirs = socket.socketpair()
         self._stops = False
         self._failure: BaseException | None = None
@@ -88,18 +83,6 @@ class Relay:
     def is_present(self, key: str) -> bool:
         """Whether a worker with this key is here; if it is about to join, its connection waits for that."""
         return key in self._present
-
-    def tick(self, now: float) -> None:
-        """Refuse keys that have waited for as long as a handshake may take; their workers connect again."""
-        if not self.gate.waiting:
-            self._waits_since = now
-        elif now >= self._waits_since + HANDSHAKE_S:
-            self._waits_since = now
-            self.gate.answer_waiting()
-
-    def deadline(self) -> float | None:
-        """When `tick` has something to do next."""
-        return self._waits_since + HANDSHAKE_S if self.gate.waiting else None
 
     def check(self) -> None:
         """Raise what has ended the thread, if it has ended."""

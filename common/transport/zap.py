@@ -6,6 +6,9 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
+from . import clock
+from .doorstep import HANDSHAKE_S
+
 ADMITTED = "200"
 REFUSED_FOR_GOOD = "400"
 REFUSED_FOR_NOW = "300"
@@ -17,7 +20,7 @@ class ZapHandler:
 
     `judge` gets the socket's domain, the client's public key (Z85) and its address, and gives one of the verdicts
     above, or None when it must look first: `ask_again` asks it once more, and `answer_waiting` for the last time, with
-    True as its last argument.
+    True as its last argument. Where nothing is looked up, but awaited, `tick` does that.
     `refused` gets domain, key and address when it is not admitted. The User-Id of an admitted connection is its key.
     """
 
@@ -39,6 +42,7 @@ class ZapHandler:
         self._judge = judge
         self._refused = refused
         self._waiting: list[list[bytes]] = []
+        self._waits_since = clock.now()
 
     @property
     def waiting(self) -> bool:
@@ -61,6 +65,18 @@ class ZapHandler:
     def answer_waiting(self) -> None:
         """Answer the questions that waited."""
         self._answer_all(True)
+
+    def tick(self, now: float) -> None:
+        """Answer those that have waited for as long as a handshake may take: libzmq has ended their connections."""
+        if not self._waiting:
+            self._waits_since = now
+        elif now >= self._waits_since + HANDSHAKE_S:
+            self._waits_since = now
+            self.answer_waiting()
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        return self._waits_since + HANDSHAKE_S if self._waiting else None
 
     def _answer_all(self, has_waited: bool) -> None:
         waiting, self._waiting = self._waiting, []

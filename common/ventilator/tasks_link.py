@@ -9,9 +9,8 @@ import zmq
 from .. import descriptors
 from ..protocol.handshake import LinkEvent
 from ..protocol.settings import MORE_TASKS_PORTS, TASKS_PORT
-from ..transport import clock, sockets
+from ..transport import sockets
 from ..transport.door import Door
-from ..transport.doorstep import HANDSHAKE_S
 from ..transport.key_files import Certificate
 from ..transport.monitor import LinkMonitor
 from ..transport.polling import Poll
@@ -26,7 +25,6 @@ class _Bound:
 
     def __init__(self, context: zmq.Context[Any], certificate: Certificate, poll: Poll, admission: Admission) -> None:
         self._admission = admission
-        self._looked_at = clock.now()
         # The handler stands before the first socket that needs it.
         self.gate = ZapHandler(context, self._judge, self._say_refused)
         self.socket = sockets.tasks_server(context, certificate)
@@ -40,19 +38,14 @@ class _Bound:
             self._door.hang_up_on(self.socket)
 
     def tick(self, now: float) -> None:
-        """Look after connections; refuse keys that have waited for as long as a handshake may take."""
+        """Look after connections, and after keys that wait."""
         self._door.tick()
-        if not self.gate.waiting:
-            self._looked_at = now
-        elif now >= self._looked_at + HANDSHAKE_S:
-            # libzmq has ended these connections by now; their workers connect again.
-            self._looked_at = now
-            self.gate.answer_waiting()
+        self.gate.tick(now)
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
-        gate_at = self._looked_at + HANDSHAKE_S if self.gate.waiting else None
-        return min((at for at in (gate_at, self._door.deadline()) if at is not None), default=None)
+        instants = (self.gate.deadline(), self._door.deadline())
+        return min((at for at in instants if at is not None), default=None)
 
     def _judge(self, domain: str, key: str, address: str, has_waited: bool) -> str | None:
         admitted = self._admission.judge(key)

@@ -160,12 +160,12 @@ def test_a_worker_that_is_about_to_join_waits_for_that(house: House) -> None:
     house.absent.add(key.public)
     worker = house.worker(key)
     house.until(lambda: house.relay.gate.waiting)
-    assert house.relay.deadline() is not None
+    assert house.relay.gate.deadline() is not None
     house.relay.let_in(frozenset({key.public}))
     ventilator = house.ventilator(house.enrol("relay"))
     house.push(ventilator, b"task")
     assert house.pulled(worker) == [b"task"]
-    assert house.relay.deadline() is None
+    assert house.relay.gate.deadline() is None
 
 
 def test_who_only_pulls_is_refused_for_now(house: House) -> None:
@@ -173,8 +173,8 @@ def test_who_only_pulls_is_refused_for_now(house: House) -> None:
     house.absent.add(key.public)
     puller = house.worker(key)
     house.until(lambda: house.relay.gate.waiting)
-    at = house.relay.deadline()
+    at = house.relay.gate.deadline()
     assert at is not None
-    house.relay.tick(at)
+    house.relay.gate.tick(at)
     assert house.refused == [("tasks", key.public)]
     assert not puller.poll(0)
