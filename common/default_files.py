@@ -7,6 +7,11 @@ from .errors import OperatorError
 DEFAULT_LEDGER, DEFAULT_KEYS = Path("results.db"), Path("keys")
 
 
+def key_file(role: str, keys: Path = DEFAULT_KEYS) -> Path:
+    """The key file of this machine's worker, ventilator or observer."""
+    return keys / f"{role}.key_secret"
+
+
 def scheme_of(ledger: str) -> str:
     """What stands before :// in the name of a ledger; empty for a file."""
     before, colon, _ = ledger.partition("://")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console, options
-from ..default_files import DEFAULT_KEYS, DEFAULT_LEDGER
+from ..default_files import DEFAULT_KEYS, DEFAULT_LEDGER, key_file
 from ..errors import ExitCode, OperatorError
 from ..help_page import ARGUMENTS, CONNECTION, PRINT
 from ..protocol.users import OBSERVER, ROLES, VENTILATOR, WORKER
@@ -58,7 +58,7 @@ def doctor(
         raise OperatorError(f"--as {role}: give {', '.join(ROLES[:-1])} or {ROLES[-1]}")
     console.start_log("doctor")
     role = role or _role_of(key)
-    path = key or DEFAULT_KEYS / f"{role}.key_secret"
+    path = key or key_file(role)
     facts = _reached(_of_machine(), path, role, sink)
     if role == WORKER and modules:
         from . import machine
@@ -87,7 +87,7 @@ def sink_doctor(
     console.start_log("doctor")
     found = ledger_file.ledger_file(ledger)
     facts = replace(_of_machine(), ledger=found, folder=ledger_file.key_folder(keys))
-    observers = keys / f"{OBSERVER}.key_secret"
+    observers = key_file(OBSERVER, keys)
     if observers.exists():
         facts = _reached(facts, observers, OBSERVER, None)
     _report(facts, OF_SINK, as_json)

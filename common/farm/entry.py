@@ -4,18 +4,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..default_files import DEFAULT_KEYS, ledger_file
+from ..default_files import key_file, ledger_file
 from ..errors import OperatorError
 from ..protocol.users import VENTILATOR
 from ..transport.key_files import is_missing
-from ..transport.key_folder import KeyFolder
 from .errors import JobRefused, for_program
 from .farm import Farm
 from .import_guard import refuse_while_imported
 from .map_options import between
 from .private_farm import PrivateFarm
 
-_HERE = KeyFolder(DEFAULT_KEYS).local(VENTILATOR)
+_HERE = key_file(VENTILATOR)
 """Where a sink that was started in this folder puts the key of its ventilators."""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import zmq
 
-from ..default_files import DEFAULT_KEYS
+from ..default_files import DEFAULT_KEYS, key_file
 from ..errors import OperatorError
 from ..protocol.users import ROLES, User
 from .key_files import Certificate, is_missing, is_name, load
@@ -64,7 +64,7 @@ class KeyFolder:
 
     def local(self, role: str) -> Path:
         """The key file of this machine's worker, ventilator or observer."""
-        return self.path / f"{role}.key_secret"
+        return key_file(role, self.path)
 
     @property
     def _start_first(self) -> str:

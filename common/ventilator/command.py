@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console, job_names, options, own_process
-from ..default_files import DEFAULT_LEDGER, ledger_file
+from ..default_files import DEFAULT_LEDGER, key_file, ledger_file
 from ..errors import ExitCode, OperatorError
 from ..help_page import CONNECTION, FAILURES, RUN, TUNING
 from ..log_writer import LogFormat
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 app = console.application()
 _NOT_TO_APPEND = ("--range", "--stream")
-DEFAULT_KEY = Path("keys/ventilator.key_secret")
+DEFAULT_KEY = key_file(VENTILATOR)
 
 Function = Annotated[str | None, options.argument(RUN, "MODULE:FUNCTION", "The function to call with each task.")]
 Input = Annotated[

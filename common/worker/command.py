@@ -15,16 +15,18 @@ from typing import Annotated
 import typer
 
 from .. import console, options, own_process
+from ..default_files import key_file
 from ..errors import OperatorError
 from ..help_page import CONNECTION, LEAVING, RUN, TUNING
 from ..log_writer import LogFormat
 from ..protocol.settings import COMMAND
+from ..protocol.users import WORKER
 from .settings import HoldingSettings
 
 log = logging.getLogger(__name__)
 
 app = console.application()
-DEFAULT_KEY = Path("keys/worker.key_secret")
+DEFAULT_KEY = key_file(WORKER)
 _COMMAND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 COUNT_MAX = 10_000
 

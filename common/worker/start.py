@@ -2,8 +2,8 @@
 
 import logging
 import socket
-from pathlib import Path
 
+from ..default_files import key_file
 from ..errors import ExitCode, OperatorError
 from ..plain_text import counted
 from ..protocol.users import WORKER
@@ -15,7 +15,6 @@ from .loop import Worker, WorkerOptions
 
 log = logging.getLogger(__name__)
 
-DEFAULT_KEY = Path("keys/worker.key_secret")
 PREFETCH_MAX = 1_000
 """The default prefetch grows up to this while batches take no time."""
 
@@ -54,7 +53,7 @@ def run(options: WorkerOptions) -> ExitCode:
     """Wait for the key file, then work."""
     poll, signals = polling.Poll(), polling.Signals()
     poll.register(signals, lambda: None)
-    is_default = options.key == DEFAULT_KEY
+    is_default = options.key == key_file(WORKER)
     limits = [each for each in (options.exit_when_idle_s, options.stop_after_s) if each is not None]
     certificate = wait_for_pair(
         options.key,
