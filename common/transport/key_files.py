@@ -91,5 +91,5 @@ def is_missing(path: Path) -> bool:
 
 
 def is_name(name: str) -> bool:
-    """Whether this can name a key: letters, digits, dot, dash, underscore; at most 60."""
+    """Whether this can name a key, a worker or a command: letters, digits, dot, dash, underscore; at most 60."""
     return _NAME.fullmatch(name) is not None

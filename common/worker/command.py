@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 app = console.application()
 DEFAULT_KEY = key_file(WORKER)
-_COMMAND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 COUNT_MAX = 10_000
 
 Modules = Annotated[
@@ -170,6 +169,7 @@ def work(
 
 def named_commands(texts: list[str], modules: list[str]) -> dict[str, tuple[str, str]]:
     """By function, the program and the template of each `--command`. Raises OperatorError."""
+    from ..transport.key_files import is_name
     from .command_template import Template, TemplateError
 
     found: dict[str, tuple[str, str]] = {}
@@ -180,7 +180,7 @@ def named_commands(texts: list[str], modules: list[str]) -> dict[str, tuple[str,
     for text in texts:
         name, equals, command = text.partition("=")
         function = f"{COMMAND}:{name}"
-        if not equals or not _COMMAND_NAME.fullmatch(name):
+        if not equals or not is_name(name):
             raise OperatorError(
                 f"--command {text}: give it as NAME='PROGRAM {{}}'; NAME has letters, digits, dot, dash and underscore"
             )
