@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from tests.conftest import Pipeline, is_gone, wait_until
 
 SLEEP = "import time\ndef sleep(n):\n    time.sleep(.05)\n    return n\n"
@@ -37,7 +39,10 @@ def test_without_faults_each_task_is_executed_exactly_once(pipeline: Pipeline) -
     assert sorted(executions(pipeline)) == list(range(2000))
 
 
-def test_a_stopped_worker_does_not_swallow_a_job(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize(
+    ("way", "count"), [("--port 0", 600), ("--relay always", 400)], ids=["straight", "through the relay"]
+)
+def test_a_stopped_worker_does_not_swallow_a_job(pipeline: Pipeline, way: str, count: int) -> None:
     """It takes no batch, returns none and is still connected: pushes go on going to it, until it is cut off."""
     pipeline.module("sleep", SLEEP.replace(".05", ".005"))
     sink = pipeline.sink()
@@ -45,13 +50,14 @@ def test_a_stopped_worker_does_not_swallow_a_job(pipeline: Pipeline) -> None:
     pipeline.worker("sleep", "--slots", "2", "--name", "healthy")
     for name in ("stopped", "healthy"):
         sink.wait_for(f"worker {name}.* joined")
-    ventilator = pipeline.ventilator("sleep:sleep", "--range", "600", "--batch", "1", "--job", "j")
+    options = ["--range", str(count), "--batch", "1", "--job", "j", *way.split()]
+    ventilator = pipeline.start("ventilator", "sleep:sleep", *options)
     wait_until(lambda: pipeline.query("SELECT 1 FROM jobs WHERE done > 20"), "both run something")
     stopped.signal(signal.SIGSTOP)
-    # With leases alone it gets done with four batches in ten seconds.
+    # With leases alone it gets done with a few batches in ten seconds.
     assert ventilator.wait() == 0, ventilator.err
     stopped.signal(signal.SIGCONT)
-    everything_once(pipeline, 600)
+    everything_once(pipeline, count)
 
 
 def test_a_killed_worker_loses_nothing(pipeline: Pipeline) -> None:

@@ -1,7 +1,6 @@
 """Jobs whose tasks go through the relay: real processes, really killed; nothing is lost, nothing recorded twice."""
 
 import re
-import signal
 
 import zmq
 
@@ -9,7 +8,7 @@ from common.protocol.messages import Goodbye, Open, Unreachable
 from common.transport import sockets
 from tests.conftest import Pipeline, Process, wait_until
 from tests.hostile import packed
-from tests.test_faults import GATE, SLEEP, everything_once, executions
+from tests.test_faults import GATE, everything_once, executions
 from tests.test_lying_peers import NOISE, enrolled, join_crew, once
 
 
@@ -39,22 +38,6 @@ def test_whoever_is_killed_nothing_is_lost_and_nothing_recorded_twice(pipeline: 
     assert resumed.wait() == 0, resumed.err
     everything_once(pipeline, 30)
     assert set(executions(pipeline)) == set(range(30))
-
-
-def test_a_stopped_worker_is_cut_off_at_the_relay(pipeline: Pipeline) -> None:
-    pipeline.module("sleep", SLEEP.replace(".05", ".005"))
-    sink = pipeline.sink()
-    stopped = pipeline.worker("sleep", "--slots", "2", "--name", "stopped")
-    pipeline.worker("sleep", "--slots", "2", "--name", "healthy")
-    for name in ("stopped", "healthy"):
-        sink.wait_for(f"worker {name}.* joined")
-    ventilator = relayed(pipeline, "sleep:sleep", "--range", "400", "--batch", "1", "--job", "j")
-    wait_until(lambda: pipeline.query("SELECT 1 FROM jobs WHERE done > 20"), "both run something")
-    stopped.signal(signal.SIGSTOP)
-    # With leases alone it gets done with a few batches in ten seconds.
-    assert ventilator.wait() == 0, ventilator.err
-    stopped.signal(signal.SIGCONT)
-    everything_once(pipeline, 400)
 
 
 def test_a_job_goes_over_to_the_relay_in_its_middle(pipeline: Pipeline) -> None:
