@@ -63,7 +63,7 @@ class Relay:
         return found[0], found[1]
 
     def admit(self, door: Door, ventilators: frozenset[str], workers: frozenset[str]) -> None:
-        """Only these keys may go on; where one is gone from them, all have to show theirs anew."""
+        """Only these keys may stay; where one is missing that was there before, all have to connect again."""
         gone = self._ventilators - ventilators, self._workers - workers
         self._ventilators, self._workers = ventilators, workers
         for made, keys in zip((self.incoming, self.outgoing), gone, strict=True):

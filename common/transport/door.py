@@ -98,7 +98,7 @@ class Door:
         return sum(not self.rules.waits(descriptor) for descriptor in self._connections(bound, address))
 
     def hang_up_on(self, bound: zmq.Socket[bytes], address: str | None = None) -> None:
-        """End all connections of this socket, or those from there: who may connects anew.
+        """End all connections of this socket, or those from there: whoever may connects again.
 
         Not by unbinding: libzmq 4.3.5 then leaves peers in their handshake with connections that are open and dead, and
         the port may still be in use when it is bound again.

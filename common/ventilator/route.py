@@ -43,7 +43,7 @@ class Route:
         return lines
 
     def tick(self, now: float, pushes: bool) -> list[LogLine]:
-        """Say who cannot reach whom. `pushes`: there are workers to push to."""
+        """Say what cannot be reached, when that is due. `pushes`: there are workers to push to."""
         lines = self._out_of_reach.tick(now, self.relayed)
         if self._voice.is_due(now, self.relayed and not self.relay_is_up and pushes):
             why = "nothing answers there, or a firewall is in between; still trying"

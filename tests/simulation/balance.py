@@ -27,7 +27,7 @@ CREW_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """Workers, all with so many slots; `slowness` goes by worker, 1.0 where it ends."""
+    """Workers, all with the same number of slots; `slowness` goes by worker, 1.0 where it ends."""
 
     worker_count: int
     slots: int

@@ -376,7 +376,7 @@ def a_lost_worker_keeps_its_batches(patch: Patch) -> None:
 
 @plant("quarantined after")
 def quarantine_after_one_loss_too_few(patch: Patch) -> None:
-    """A task is given up after so many lost workers as were asked for."""
+    """A task is given up after as many lost workers as were asked for."""
     begin = Dispatch.__init__
 
     def hasty(dispatch: Any, settings: Any, *names: str) -> None:

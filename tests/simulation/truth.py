@@ -15,9 +15,9 @@ from common.ventilator.settings import RelayUse
 from tests.simulation.world import World
 
 SLOWNESS_MAX = 10.0
-"""A slow worker takes so many times as long."""
+"""A slow worker takes up to this many times as long."""
 FINAL = 1_000_000
-"""So often does a task fail that fails always."""
+"""How many times a task fails that always fails."""
 _UNTIDY = 100
 """How many parts of tidying go by before the rows of a forgotten job are gone."""
 

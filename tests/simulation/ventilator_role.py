@@ -110,7 +110,7 @@ class TrickleInput(SimulatedInput):
         return self._next >= self._stop and (self._world.now - self._began_at) * self._per_s > self._stop
 
     def available(self, count: int = 1) -> bool:
-        """True while there are so many tasks to read now, or no more to come."""
+        """True while there are `count` tasks to read now, or no more to come."""
         return self._next + count <= self._here or self._next < self._here == self._stop
 
     def skip(self, count: int) -> int:

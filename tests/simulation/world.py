@@ -62,7 +62,7 @@ class World:
         heappush(self._heap, (when if when > self.now else self.now, self._pushed, action, arguments))
 
     def after(self, seconds: float, action: Callable[..., None], *arguments: Any) -> None:
-        """Call `action` so many seconds from now."""
+        """Call `action` in this many seconds."""
         self.at(self.now + seconds, action, *arguments)
 
     def run(self, until: float, over: Callable[[], bool] = lambda: False) -> bool:

@@ -26,7 +26,7 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installe
 
 
 class Pipe(io.BytesIO):
-    """What cannot tell where it is, and may break after so many bytes."""
+    """A file that does not know its position, and breaks once it has taken `bytes_max` bytes."""
 
     def __init__(self, bytes_max: int = 2**62) -> None:
         super().__init__()

@@ -185,7 +185,7 @@ STOPPED = [
 
 
 def failing(scene: Scene, tasks: Iterable[int], failed: int) -> None:
-    """These tasks are recorded, and so many of the job have failed now."""
+    """These tasks are recorded, and `failed` of the job's tasks have failed by now."""
     receipts = scene.receipts(tasks)
     scene.turn(
         Receipts(*(failed if name == "failed" else getattr(receipts, name) for name in receipts.__struct_fields__))
@@ -193,7 +193,7 @@ def failing(scene: Scene, tasks: Iterable[int], failed: int) -> None:
 
 
 def halting(max_fails: int, tasks: int = 10, recorded: Iterable[int] = (), failed: int = 0) -> Scene:
-    """A job that may have so many failures, of which the crew runs two tasks."""
+    """A job with `max_fails`, of which the crew runs two tasks."""
     scene = Scene(Tasks(tasks), max_fails=max_fails)
     scene.turn(opened(resumed=bool(failed)))
     failing(scene, recorded, failed)
