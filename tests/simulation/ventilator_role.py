@@ -521,10 +521,14 @@ class Ventilator(Client):
         if self.job.max_fails is not None and rules.failed_in_run >= self.job.max_fails and not rules.finished:
             self._halted_at = self.world.now if self._halted_at is None else self._halted_at
 
+    def _stops_at(self) -> list[float]:
+        """When signals have told it to stop, and when enough tasks had failed for that."""
+        return [*self._signals_at, *([] if self._halted_at is None else [self._halted_at])]
+
     def _check_interrupted(self, outputs: list[SessionOutput]) -> None:
         """The first signal has the crew hand back what has not started and waits for the rest, but not for ever."""
         self._halts = self._halts or any(isinstance(output, Halt) for output in outputs)
-        begun = [*self._signals_at, *([] if self._halted_at is None else [self._halted_at])]
+        begun = self._stops_at()
         if not begun:
             return
         require, now, first_at = self.world.require, self.world.now, min(begun)
@@ -566,7 +570,7 @@ class Ventilator(Client):
 
     def _check_end(self, end: JobEnd, outputs: list[SessionOutput]) -> None:
         rules, view, require = self.rules, self.session.inspect(), self.world.require
-        begun = [*self._signals_at, *([] if self._halted_at is None else [self._halted_at])]
+        begun = self._stops_at()
         if end.error is None and view.is_closed:
             self._check_done(end)
         elif begun:
