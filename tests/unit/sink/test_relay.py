@@ -1,23 +1,19 @@
 """The relay on real CURVE sockets: what a ventilator pushes comes to a worker, whole, and to nobody else."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import zmq
 
 from common.protocol.settings import FRAME_BYTES_MAX, Timing
 from common.sink.relay import Relay
-from common.transport import clock, monitor, polling, sockets
+from common.transport import monitor, polling, sockets
 from common.transport.door import Door
 from common.transport.key_files import Certificate
 from common.transport.zap import ADMITTED, REFUSED_FOR_GOOD, REFUSED_FOR_NOW
 from tests.conftest import PATIENCE_S
-
-
-def pair(sink_key: str = "") -> Certificate:
-    public, secret = zmq.curve_keypair()
-    return Certificate(Path("none"), public.decode(), secret.decode(), sink_key=sink_key)
+from tests.unit.transport.test_door import turn_until
+from tests.unit.transport.test_zap import pair
 
 
 class House:
@@ -68,11 +64,7 @@ class House:
         return made
 
     def until(self, condition: Callable[[], object]) -> None:
-        gives_up_at = clock.now() + PATIENCE_S
-        while not condition():
-            assert clock.now() < gives_up_at, "it never happened"
-            self.poll.wait(clock.now() + 0.005)
-            self.door.tick()
+        turn_until(condition, self.poll, self.door, PATIENCE_S)
 
     def push(self, made: "zmq.Socket[bytes]", content: bytes) -> None:
         self.until(lambda: made.poll(0, zmq.POLLOUT))

@@ -21,6 +21,14 @@ DESCRIPTORS_MAX = 1_000_000
 """More than this process has; the bound on those that wait is set by hand."""
 
 
+def turn_until(condition: Callable[[], object], poll: polling.Poll, door: Door, patience_s: float = PATIENCE_S) -> None:
+    gives_up_at = clock.now() + patience_s
+    while not condition():
+        assert clock.now() < gives_up_at, "it never happened"
+        poll.wait(clock.now() + 0.005)
+        door.tick()
+
+
 class House:
     """A control socket with its gate and its door, in one loop."""
 
@@ -48,11 +56,7 @@ class House:
         return ADMITTED
 
     def until(self, condition: Callable[[], object]) -> None:
-        gives_up_at = clock.now() + PATIENCE_S
-        while not condition():
-            assert clock.now() < gives_up_at, "it never happened"
-            self.poll.wait(clock.now() + 0.02)
-            self.door.tick()
+        turn_until(condition, self.poll, self.door)
 
     def client(self, routing_id: bytes = b"") -> "zmq.Socket[bytes]":
         made = sockets.control_client(self.context, replace(pair(), sink_key=self.pair.public))
