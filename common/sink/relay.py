@@ -72,8 +72,7 @@ class Relay:
 
     def cut_off(self, door: Door, address: str | None, living: int) -> None:
         """Hang up on the workers at this address, or on all, if more are connected than live there."""
-        if door.known_count(self.outgoing, address) > living:
-            door.hang_up_on(self.outgoing, address)
+        door.cut_off(self.outgoing, living, address)
 
     def let_in(self, keys: frozenset[str]) -> None:
         """Workers with these keys are here: only they may pull."""

@@ -97,6 +97,11 @@ class Door:
         self.look()
         return sum(not self.rules.waits(descriptor) for descriptor in self._connections(bound, address))
 
+    def cut_off(self, bound: zmq.Socket[bytes], living: int, address: str | None = None) -> None:
+        """End all connections of this socket, or those from there, if more than `living` of them have shown a key."""
+        if self.known_count(bound, address) > living:
+            self.hang_up_on(bound, address)
+
     def hang_up_on(self, bound: zmq.Socket[bytes], address: str | None = None) -> None:
         """End all connections of this socket, or those from there: whoever may connects again.
 

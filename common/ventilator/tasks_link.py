@@ -34,8 +34,7 @@ class _Bound:
 
     def cut(self, living: int) -> None:
         """Hang up on all if more are connected than live."""
-        if self._door.known_count(self.socket) > living:
-            self._door.hang_up_on(self.socket)
+        self._door.cut_off(self.socket, living)
 
     def tick(self, now: float) -> None:
         """Look after connections, and after keys that wait."""
