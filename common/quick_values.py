@@ -8,6 +8,8 @@ import re
 from functools import partial
 from typing import Any, get_args, get_type_hints
 
+import typer
+
 _NUMBERS = {int: re.compile(r"-?\d{1,18}"), float: re.compile(r"\d{1,15}(\.\d{1,15})?")}
 
 
@@ -47,4 +49,8 @@ def _value(parameter: Any, checked: Any, kind: Any, context: Any, value: Any) ->
         least, most = limits(parameter)
         if (least is None or kind(value) >= least) and (most is None or kind(value) <= most):
             return kind(value)
-    return checked(context, value)
+    found = checked(context, value)
+    if found != found:
+        # Not a number lies within all limits for an older typer, as it compares to nothing.
+        raise typer.BadParameter(f"{value} is no number", context, param=parameter)
+    return found

@@ -85,6 +85,7 @@ def test_the_package_run_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
             "ventilator m:f --timeout inf",
             "ventilator: --timeout (or TRADEWIND_TIMEOUT): give a number of seconds from 0.001 to 1000000000; ",
         ),
+        ("ventilator m:f --timeout nan", "give a number of seconds from 0.001 to 1000000000; "),
         ("ventilator m:f --timeout 1000000001", "give a number of seconds from 0.001 to 1000000000; "),
         ("ventilator m:f --local x", "ventilator: --local: give a whole number from 1 to 10000; "),
         ("sink results --format xml", "sink: --format: give jsonl, csv, values, text or parquet; "),

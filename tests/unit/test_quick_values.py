@@ -60,7 +60,7 @@ def test_a_value_of_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     "typed",
     [[], ["x", "--number", "10"], ["x", "--number", "0"], ["x", "--number", "1.5"], ["x", "--number", "one"],
-     ["x", "--time-s", "0.1"], ["x", "--time-s", "-1"], ["x", "--log-format", "xml"]],
+     ["x", "--time-s", "0.1"], ["x", "--time-s", "-1"], ["x", "--time-s", "nan"], ["x", "--log-format", "xml"]],
 )  # fmt: skip
 def test_what_is_wrong_is_refused(typed: list[str]) -> None:
     with pytest.raises(typer.BadParameter.__base__):  # type: ignore[arg-type]
