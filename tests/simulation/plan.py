@@ -75,19 +75,15 @@ class Plan:
         patience = timeouts.choice([0.5, 2.0, 5.0]) if timeouts.random() < 0.2 else None
         drain_at = drains.uniform(1, 10) if drains.random() < 0.15 else None
         kind = dice.choices(["small", "large", "slow"], [84, 1, 15])[0]
+        count = dice.choice([1, 1, 1, 2])
+        jobs = [_job(dice, number, kind, copies, patience, inputs) for number in range(count)]
+        for number, job in enumerate(jobs):
+            _perhaps_append(appends, again, job)
+            _relay(ways, job)
+            _perhaps_halt(world.dice(f"max fails {number}"), job)
+            job.anew = anew.choices([0, 1], [92, 8])[0]
         return cls(
-            jobs=[
-                _perhaps_anew(
-                    anew,
-                    _perhaps_halted(
-                        world.dice(f"max fails {number}"),
-                        _perhaps_relayed(
-                            ways, _perhaps_appended(appends, again, _job(dice, number, kind, copies, patience, inputs))
-                        ),
-                    ),
-                )
-                for number in range(dice.choice([1, 1, 1, 2]))
-            ],
+            jobs=jobs,
             worker_count=dice.randint(4, 8) if kind == "large" else dice.randint(1, 3),
             slots_max=dice.choice([1, 2, 4]),
             prefetch_max=dice.choice([0, 1, 2, 4]),
@@ -109,29 +105,21 @@ class Plan:
         )
 
 
-def _perhaps_appended(dice: Random, again: Random, job: JobTruth) -> JobTruth:
+def _perhaps_append(dice: Random, again: Random, job: JobTruth) -> None:
     if dice.random() < 0.2 and not job.streams:
         job.first_count = dice.randrange(len(job.tasks) + 1)
         job.appended_reruns = again.choice([0, 0, 1])
-    return job
 
 
-def _perhaps_halted(dice: Random, job: JobTruth) -> JobTruth:
+def _perhaps_halt(dice: Random, job: JobTruth) -> None:
     if dice.random() < 0.2:
         job.max_fails = dice.choice([1, 2, 5])
-    return job
 
 
-def _perhaps_anew(dice: Random, job: JobTruth) -> JobTruth:
-    job.anew = dice.choices([0, 1], [92, 8])[0]
-    return job
-
-
-def _perhaps_relayed(dice: Random, job: JobTruth) -> JobTruth:
-    """From the start, or from when a worker says that it cannot connect to its ventilator."""
+def _relay(dice: Random, job: JobTruth) -> None:
+    """Never, from the start, or from when a worker says that it cannot connect to its ventilator."""
     job.relay = dice.choices(list(RelayUse), [20, 20, 60])[0]
     job.is_behind_wall = job.relay is RelayUse.auto
-    return job
 
 
 def _job(dice: Random, number: int, kind: str, copies: Random, patience: float | None, inputs: Random) -> JobTruth:
