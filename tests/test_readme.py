@@ -203,16 +203,16 @@ def row(parameter: Any) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def options_section(name: str) -> str:
+    """What the options page says of this command."""
+    heading = SECTIONS.get(name, f"{name}.py")
+    return (TOP / "docs" / "options.md").read_text().split(f"\n## `{heading}`\n")[1].split("\n## ")[0]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_page_has_the_words_of_the_help(name: str) -> None:
-    section = (
-        (TOP / "docs" / "options.md")
-        .read_text()
-        .split(f"\n## `{SECTIONS.get(name, f'{name}.py')}`\n")[1]
-        .split("\n## ")[0]
-    )
     # Besides there may be a link to more, in brackets.
-    section = re.sub(r" \(\[[^]]*\]\([^)]*\)\)", "", section)
+    section = re.sub(r" \(\[[^]]*\]\([^)]*\)\)", "", options_section(name))
     found = {re.sub(r"\| +\|", "|  |", line) for line in section.splitlines() if line.startswith("| `-")}
     shared = ("version", "install_completion", "show_completion")
     wanted = {
@@ -223,12 +223,7 @@ def test_the_options_page_has_the_words_of_the_help(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_page_has_all_options(name: str) -> None:
-    section = (
-        (TOP / "docs" / "options.md")
-        .read_text()
-        .split(f"\n## `{SECTIONS.get(name, f'{name}.py')}`\n")[1]
-        .split("\n## ")[0]
-    )
+    section = options_section(name)
     rows = dict(re.findall(r"^\| `(--?[\w-]+)` \| (?:`(\w+)`)? *\|", section, re.MULTILINE))
     common = {"--version", "--install-completion", "--show-completion"}
     wanted = options(COMMANDS[name])
