@@ -67,9 +67,7 @@ def _options(scenarios: dict[str, ModuleType]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("scenario", nargs="*", help="what to measure (default: all but servers and api)")
-    parser.add_argument(
-        "--all", action="store_true", help="also the peers that need servers, in their own environments"
-    )
+    parser.add_argument("--all", action="store_true", help="also servers and api, which install their peers")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of each (default: 5)")
     parser.add_argument("--quick", action="store_true", help="a twentieth of the tasks: to see that it works")
     parser.add_argument("--speculate", action="store_true", help="slow: also with the ventilator's --speculate")

@@ -21,6 +21,7 @@ from benchmarks.farm import Farm, farm
 TOP = Path(__file__).resolve().parents[1]
 TASKS, FEW, STARTS = 2_000, 400, 300
 COMMAND = ("--command", "t=true")
+TRUE = shutil.which("true") or "/bin/true"
 IS_RIGHT = "json_extract(value, '$.exit_code') = 0"
 
 
@@ -61,9 +62,6 @@ def popen() -> None:
     """The same with `subprocess`, and its output."""
     for _ in range(STARTS):
         subprocess.run([TRUE], stdin=subprocess.DEVNULL, capture_output=True, check=True)
-
-
-TRUE = shutil.which("true") or "/bin/true"
 
 
 def main() -> None:

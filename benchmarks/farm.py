@@ -94,7 +94,7 @@ class Farm:
         self.workers.append(self._start("worker", "work", "--slots", str(slots), *arguments, **env))
 
     def wait_for_crew(self, count: int, within_s: float = 30) -> None:
-        """Wait until so many workers have joined since the farm began."""
+        """Wait until this many workers have joined since the farm began."""
         wait_for(lambda: self.said().count(" joined with ") >= count, "the crew", within_s)
 
     def said(self) -> str:

@@ -37,7 +37,7 @@ CUTS = 1_000
 
 @dataclass
 class Disk:
-    """What a power cut finds: the files of a ledger, and the log's size after each receipt for so many rows."""
+    """What a power cut finds: the files of a ledger, and the rows and the size of the log at each receipt."""
 
     ledger: Path
     log: bytes

@@ -24,7 +24,7 @@ def rate(count: int, chunksize: int) -> float:
 
 
 def round_trips(count: int) -> list[float]:
-    """Seconds of one task there and back, so many times."""
+    """Seconds of each of `count` tasks there and back."""
     found = []
     with ProcessPoolExecutor(2) as pool:
         _warm(pool, 2)

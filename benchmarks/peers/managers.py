@@ -78,7 +78,7 @@ def rate(count: int) -> float:
 
 
 def round_trips(count: int) -> list[float]:
-    """Seconds of one task there and back, so many times."""
+    """Seconds of each of `count` tasks there and back."""
     found = []
     with _crew() as (tasks, results):
         for n in range(count):

@@ -50,7 +50,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Squares:
-    """n·n, so many tasks a message."""
+    """n·n, with this many tasks a message."""
 
     count: int
     per_message: int
@@ -83,7 +83,7 @@ class Squares:
 
 @dataclass(frozen=True)
 class Echo:
-    """Payloads of so many bytes, there and back."""
+    """Payloads of this many bytes, there and back."""
 
     count: int
     payload: bytes

@@ -12,7 +12,7 @@ from benchmarks.peers import raw
 
 @dataclass(frozen=True)
 class Load:
-    """So many payloads of so many bytes."""
+    """`count` payloads of `size` bytes."""
 
     measure: Measure
     size: int

@@ -11,7 +11,7 @@ from redis_server import redis, running
 
 @contextlib.contextmanager
 def crew(workers):  # type: ignore[no-untyped-def]
-    """A Redis and one worker with so many processes."""
+    """A Redis and one worker with this many processes."""
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(redis())
         os.environ["BENCH_REDIS"] = url

@@ -1,7 +1,7 @@
-"""The disciplines, the same for every peer: each script gives `main` a way to have a crew of so many workers.
+"""What is measured, the same for every peer: each script gives `main` a function that starts a crew.
 
 Arguments: tasks for the rate, round trips, calls for the rate of submitting one after another. Standard input: a JSON
-list of sleeps. Prints one JSON object. What there is none of, is not measured.
+list of sleeps. Prints one JSON object. What is asked 0 times is not measured, nor is an empty list.
 """
 
 import contextlib

@@ -11,7 +11,7 @@ from redis_server import redis, running
 
 @contextlib.contextmanager
 def crew(workers):  # type: ignore[no-untyped-def]
-    """A Redis and so many worker processes."""
+    """A Redis and this many worker processes."""
     with contextlib.ExitStack() as stack:
         os.environ["BENCH_REDIS"] = stack.enter_context(redis())
         os.environ["dramatiq_queue_prefetch"] = "1"  # noqa: SIM112 (its own spelling)

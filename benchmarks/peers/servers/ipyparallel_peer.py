@@ -10,7 +10,7 @@ import work
 
 @contextlib.contextmanager
 def crew(workers):  # type: ignore[no-untyped-def]
-    """A cluster of so many engines."""
+    """A cluster of this many engines."""
     with ipyparallel.Cluster(n=workers, log_level=logging.ERROR) as client:
         view = client.load_balanced_view()
         yield (

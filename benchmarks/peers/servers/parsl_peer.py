@@ -13,7 +13,7 @@ from parsl.providers import LocalProvider
 
 @contextlib.contextmanager
 def crew(workers):  # type: ignore[no-untyped-def]
-    """One block of so many workers."""
+    """One block of this many workers."""
     executor = HighThroughputExecutor(
         label="bench",
         address="127.0.0.1",

@@ -10,7 +10,7 @@ import work
 
 @contextlib.contextmanager
 def crew(workers):  # type: ignore[no-untyped-def]
-    """A node with so many processors."""
+    """A node with this many processors."""
     ray.init(
         num_cpus=workers,
         include_dashboard=False,
