@@ -1,0 +1,63 @@
+"""Pages for operators: the ports and the bounds in their tables are those of the code."""
+
+import re
+
+import pytest
+
+from common import descriptors
+from common.protocol import settings
+from common.sink import outputs, relay, roster_watch
+from common.transport import doorstep
+from tests.conftest import TOP
+
+
+def table(page: str, head: str) -> str:
+    """The rows of the table that begins with this head."""
+    text = (TOP / "docs" / page).read_text(encoding="utf-8")
+    return text.split(f"\n{head}\n")[1].split("\n\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("option", "port"),
+    [
+        ("--tasks-port", settings.RELAYED_TASKS_PORT),
+        ("--relay-port", settings.RELAY_PORT),
+        ("--port", settings.TASKS_PORT),
+        ("--results-port", settings.RESULTS_PORT),
+        ("--control-port", settings.CONTROL_PORT),
+    ],
+)
+def test_the_ports_for_a_firewall(option: str, port: int) -> None:
+    rows = table("several-machines.md", "| port | who listens | who connects | other port |")
+    assert re.findall(rf"^\| (\d+) \| .*\| `{option}` \|$", rows, re.MULTILINE) == [str(port)]
+
+
+def test_more_ports_of_ventilators() -> None:
+    text = (TOP / "docs" / "several-machines.md").read_text(encoding="utf-8")
+    first, last = re.findall(r"the first free port from (\d+) to (\d+)", text)[0]
+    assert range(int(first), int(last) + 1) == settings.MORE_TASKS_PORTS
+
+
+@pytest.mark.parametrize(
+    ("row", "numbers"),
+    [
+        ("largest frame that is taken before the key is known", [settings.FRAME_BYTES_MAX // 1024]),
+        ("time for a handshake", [doorstep.HANDSHAKE_S]),
+        ("connections of a process that have not shown a key", [doorstep.WAITING_MAX]),
+        ("time until a connection of the control link must say", [doorstep.GREETING_S]),
+        ("connections of one key on one link", [settings.HANDSHAKES_A_MINUTE_MAX]),
+        (
+            "lines in the sink's log about unknown keys",
+            [roster_watch._UNKNOWN_LINES_A_MINUTE, roster_watch._KNOWN_LINES_A_MINUTE, 1],
+        ),
+        ("lines in the sink's log that one enrolled key can cause", [outputs.LogLimiter.A_MINUTE_MAX]),
+        (
+            "what the relay holds of one ventilator's key",
+            [relay.BYTES_OF_A_KEY_MAX // 1024**2, settings.Timing().lease_s],
+        ),
+        ("descriptors", [descriptors._WANTED, doorstep.RESERVE]),
+    ],
+)
+def test_the_bounds_of_what_attacks_cost(row: str, numbers: list[float]) -> None:
+    [value] = re.findall(rf"^\| {row}[^|]*\| (.*) \|$", table("SECURITY.md", "| bound | value |"), re.MULTILINE)
+    assert [float(each.replace(",", "")) for each in re.findall(r"\d[\d,]*(?:\.\d+)?", value)] == numbers
