@@ -39,7 +39,7 @@ class Books(Protocol):
         """The row of a task, if it has one."""
 
     def sample(self, job: JobSummary, count: int) -> list[float]:
-        """Run times of about so many tasks, from all over the job."""
+        """Run times of about `count` tasks, from all over the job."""
 
     def history(self, job: str | None, after: int, limit: int) -> HistoryPage | None:
         """When tasks were recorded; None where only the sink could tell."""

@@ -5,7 +5,7 @@ PORT = 5550
 PERIOD_S = 1.0
 """How often the sink is asked."""
 WORKERS_A_SECOND = 2_000
-"""With more workers it is asked less often: so many in a second, because a report names them all."""
+"""With more workers it is asked less often, because a report names them all: this many in a second."""
 SILENT_S = 3.0
 """How long the sink may be silent before the page says so."""
 WATCHED_S = 10.0
