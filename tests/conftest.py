@@ -156,7 +156,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def is_gone(pid: int) -> bool:
-    """True once this process has ended, also while nobody has waited for it. It may be gone in the midst of a look."""
+    """True once this process has ended, also while nobody has waited for it. It may end between the two looks."""
     try:
         os.kill(pid, 0)
         # Where there is no /proc only a process that was waited for is gone.
