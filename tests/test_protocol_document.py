@@ -13,12 +13,12 @@ from msgspec.msgpack import Ext
 from zmq.utils.monitor import recv_monitor_message
 
 from common.errors import ProtocolError
-from common.protocol import codec, fields, messages, settings
+from common.protocol import codec, explaining, fields, messages, reports, settings
 from common.protocol.fields import Message
 from common.protocol.handshake import Handshake
 from common.protocol.messages import Batch, Results
 from common.protocol.values import JSON_EXT
-from common.sink import headline
+from common.sink import headline, reads
 from common.sink.relay import BYTES_OF_A_KEY_MAX
 from common.sink.rows import recording
 from common.sink.settings import CollectorSettings
@@ -429,6 +429,15 @@ def test_the_ticket_vector() -> None:
         (r"an extension of type (\d+)\. The ledger", JSON_EXT),
         (r"The first (\d+) lines there that are not blank", headline._MESSAGE_LINES),
         (r"at most (\d+) characters of that are shown", headline.HEADLINE_CHARACTERS_MAX),
+        (r"Rows of a job: at most ([\d,]+) and", CollectorSettings().rows_page),
+        (r"Rows of a job: at most [\d,]+ and at most (\d+) MiB", CollectorSettings().rows_page_bytes / 1024**2),
+        (r"value and error are cut to ([\d,]+) characters", reads._CUT),
+        (r"At most ([\d,]+) values and", CollectorSettings().values_page),
+        (r"At most [\d,]+ values and at most (\d+) MiB", CollectorSettings().rows_page_bytes / 1024**2),
+        (r"in which they were made, at most ([\d,]+)", CollectorSettings().jobs_page),
+        (r"what its ventilator says\. Lists have at most (\d+)", explaining.NAMED_MAX),
+        (r"`longest`: at most (\d+) arrays", reports.LONGEST_MAX),
+        (r"`runs`: at most (\d+) arrays", reports.WORKER_JOBS_MAX),
     ],
 )
 def test_numbers(pattern: str, value: float) -> None:
