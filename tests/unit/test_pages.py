@@ -1,13 +1,14 @@
-"""Pages for operators: the ports and the bounds in their tables are those of the code."""
+"""Pages for users: their ports, bounds and other numbers are those of the code."""
 
 import re
 
 import pytest
 
-from common import descriptors
+from common import descriptors, log_writer
 from common.protocol import settings
-from common.sink import outputs, relay, roster_watch
+from common.sink import outputs, relay, roster_watch, sqlite_file, sqlite_ledger
 from common.transport import doorstep
+from common.worker import command_run
 from tests.conftest import TOP
 
 
@@ -61,3 +62,20 @@ def test_more_ports_of_ventilators() -> None:
 def test_the_bounds_of_what_attacks_cost(row: str, numbers: list[float]) -> None:
     [value] = re.findall(rf"^\| {row}[^|]*\| (.*) \|$", table("SECURITY.md", "| bound | value |"), re.MULTILINE)
     assert [float(each.replace(",", "")) for each in re.findall(r"\d[\d,]*(?:\.\d+)?", value)] == numbers
+
+
+@pytest.mark.parametrize(
+    ("page", "pattern", "number"),
+    [
+        ("results.md", r"values of more than ([\d,]+) bytes\s+in `large_values`", sqlite_ledger._LARGE_BYTES),
+        ("OPERATIONS.md", r"reads all of a ledger up to (\d+) MB", sqlite_file._CHECKED_BYTES / 1024**2),
+        ("OPERATIONS.md", r"about (\d+) MB is kept; what comes after that", log_writer.WAITING_BYTES_MAX / 1e6),
+        ("OPERATIONS.md", r"can\s+cause at most (\d+) lines a minute", outputs.LogLimiter.A_MINUTE_MAX),
+        ("your-functions.md", r"Of more than (\d+) MiB of\s+standard output", command_run.STDOUT_KEPT / 1024**2),
+        ("your-functions.md", r"or (\d+) KiB of standard error", command_run.STDERR_KEPT / 1024),
+        ("your-functions.md", r"the last (\d+) lines of standard error", command_run._ERROR_LINES),
+    ],
+)
+def test_numbers(page: str, pattern: str, number: float) -> None:
+    [found] = re.findall(pattern, (TOP / "docs" / page).read_text(encoding="utf-8"))
+    assert float(found.replace(",", "")) == number
