@@ -80,7 +80,7 @@ class Explanations:
         open_job = self._registry.open_jobs.get(job.name)
         workers = self._registry.workers.values()
         crew = [worker for worker in workers if worker.slots and job.function in worker.functions]
-        jobs = Counter({name: len(names) for worker in crew for name, names in worker.started.items()})
+        jobs = Counter(name for worker in crew for name, batches in worker.started.items() for _ in batches)
         running = jobs.pop(job.name, 0)
         cut_off = [] if open_job is None else _cut_off(open_job, self._registry)
         return Explanation(

@@ -37,6 +37,14 @@ def test_the_ventilator_is_asked_and_its_answer_is_passed_on(asking: Scene) -> N
     assert asking.send(VERA, ACCOUNT) == [], "nobody waits for it any more"
 
 
+def test_what_all_workers_run_is_added_up(asking: Scene) -> None:
+    asking.send(ADA, Beat(5, 4, 1, {}, {"job": [(0, 4, 1)], "other": [(0, 1, 1), (1, 1, 1)]}))
+    asking.worker(BOB, beat=Beat(4, 4, 1, {}, {"job": [(8, 4, 1)], "other": [(2, 1, 1)], "idle": []}))
+    asking.send(OLGA, Explain("job", 7))
+    found = explanation(asking.send(VERA, ACCOUNT))
+    assert (found.running, found.others) == (2, [("other", 3)])
+
+
 def test_a_ventilator_that_does_not_answer_is_waited_for_a_second(asking: Scene) -> None:
     asking.send(OLGA, Explain("job", None))
     assert asking.sink.deadline() is not None
