@@ -227,6 +227,22 @@ def test_a_ledger_that_another_program_has_locked(sink: Sink) -> None:
     assert sink.own()[0].check == "crew", "there is no worker, and nothing else is wrong"
 
 
+def test_where_the_system_names_no_locks_they_are_unknown(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sink that stands still is not taken for another program either."""
+    monkeypatch.setattr(ledger_file, "_LOCKS", Path("/proc/no locks"))
+    monkeypatch.setattr(network, "_JOIN_S", 0.5)
+    found = {verdict.check: said(verdict) for verdict in sink.own()}
+    assert found["ledger's lock"][1] == "unknown"
+    assert "does not say which programs hold locks" in found["ledger's lock"][2]
+    sink.process.signal(signal.SIGSTOP)
+    try:
+        check, state, text = said(sink.own()[0])
+    finally:
+        sink.process.signal(signal.SIGCONT)
+    assert (check, state) == ("answer", "FAIL")
+    assert "it is stopped, or that is not its control port" in text
+
+
 # -- what is no matter of the way to the sink -----------------------------------------------------------------------
 
 

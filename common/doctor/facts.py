@@ -135,6 +135,8 @@ class LedgerFile:
     sync_s: float | None = None
     """How long a small write takes until the disk has it; None when none succeeded."""
     write_error: str = ""
+    has_locks: bool = True
+    """Whether the system says who holds locks: without that `sink` and `locker` are not known."""
     sink: Program | None = None
     """Who has it open as its sink."""
     locker: Program | None = None

@@ -5,7 +5,6 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +47,8 @@ def ledger_file(place: str) -> LedgerFile:
     file = path.resolve()
     fault = _fault(place) if path.exists() else ""
     sync_s, write_error = _sync(file.parent)
-    sink, locker = holders(file)
+    held_by = holders(file)
+    sink, locker = held_by or (None, None)
     return LedgerFile(
         path=place,
         exists=path.exists(),
@@ -59,6 +59,7 @@ def ledger_file(place: str) -> LedgerFile:
         log_bytes=_size(file.with_name(file.name + "-wal")),
         sync_s=sync_s,
         write_error=write_error,
+        has_locks=held_by is not None,
         sink=sink,
         locker=locker,
     )
@@ -134,47 +135,53 @@ class _Lock:
     start: str
 
 
-def holders(file: Path, locks: Path = _LOCKS, pause: float = _PAUSE_S) -> tuple[Program | None, Program | None]:
+def holders(file: Path) -> tuple[Program | None, Program | None] | None:
     """The sink that has the ledger open, and another program that keeps it from being written.
 
-    The system is asked who holds which locks: to try one would be in a sink's way.
+    The system is asked who holds which locks, because to try one would be in a sink's way. None where it does not say.
     """
-    sinks = [lock.pid for lock in _held(locks, file.with_name(file.name + ".lock")) if lock.kind == "FLOCK"]
-    writers = _writers(file, locks) - {*sinks}
+    found = _read_locks()
+    if found is None:
+        return None
+    sinks = [lock.pid for lock in _held(found, file.with_name(file.name + ".lock")) if lock.kind == "FLOCK"]
+    writers = _writers(found, file) - {*sinks}
     if writers:
-        time.sleep(pause)
-        writers &= _writers(file, locks)
+        time.sleep(_PAUSE_S)
+        writers &= _writers(_read_locks() or [], file)
     return _program(sinks), _program(sorted(writers))
 
 
-def _writers(file: Path, locks: Path) -> set[int]:
+def _writers(locks: list[_Lock], file: Path) -> set[int]:
     """Who holds SQLite's locks for writing: on the file itself, or at its place in the index of the log."""
     of_log = _held(locks, file.with_name(file.name + "-shm"))
     return {lock.pid for lock in _held(locks, file)} | {lock.pid for lock in of_log if lock.start == _WRITE_LOCK}
 
 
-def _held(locks: Path, file: Path) -> list[_Lock]:
-    """The locks for writing on this file."""
+def _held(locks: list[_Lock], file: Path) -> list[_Lock]:
+    """Those on this file."""
     try:
         found = file.stat()
     except OSError:
         return []
     wanted = os.major(found.st_dev), os.minor(found.st_dev), found.st_ino
-    return [lock for lock in _all(locks) if lock.file == wanted]
+    return [lock for lock in locks if lock.file == wanted]
 
 
-def _all(locks: Path) -> Iterator[_Lock]:
+def _read_locks() -> list[_Lock] | None:
+    """All locks for writing that somebody holds; None where the system does not say."""
     try:
-        lines = locks.read_text().splitlines()
+        lines = _LOCKS.read_text().splitlines()
     except OSError:
-        return
+        return None
+    found = []
     for line in lines:
         words = line.split()
         # 1: POSIX  ADVISORY  WRITE 1234 00:2a:5678 120 120; with -> it is one that waits.
         if len(words) < 7 or words[1] == "->" or words[3] != "WRITE":
             continue
         major, minor, inode = words[5].split(":")
-        yield _Lock(words[1], int(words[4]), (int(major, 16), int(minor, 16), int(inode)), words[6])
+        found.append(_Lock(words[1], int(words[4]), (int(major, 16), int(minor, 16), int(inode)), words[6]))
+    return found
 
 
 def _program(pids: list[int]) -> Program | None:

@@ -73,6 +73,8 @@ def _lock(facts: Facts) -> Judged | None:
     ledger = facts.ledger
     if ledger is None or not ledger.exists:
         return None
+    if not ledger.has_locks:
+        return "unknown", "this system does not say which programs hold locks", ""
     if ledger.locker is not None:
         return (
             "FAIL",
@@ -137,6 +139,8 @@ def _own_answer(facts: Facts) -> Judged | None:
         )
     if joining.is_final:
         return said("FAIL", joining.fault)
+    if facts.ledger is not None and not facts.ledger.has_locks:
+        return said("FAIL", causes.silent_port(key.address))
     return _another_program(key.address)
 
 
