@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from common.doctor import command, ledger_file, machine, network
+from common.doctor import command, ledger_file, machine, modules, network
 from common.doctor.checks import OF_ROLE, Verdict, examine
 from common.doctor.facts import Facts
 from common.doctor.sink_checks import OF_SINK
@@ -330,7 +330,7 @@ def test_modules_that_cannot_be_served(
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "fine.py").write_text("def square(n):\n    return n * n\n")
     monkeypatch.chdir(tmp_path)
-    check, state, text = said(examine(Facts(served=machine.served([module])), OF_ROLE[WORKER])[0])
+    check, state, text = said(examine(Facts(served=modules.served([module])), OF_ROLE[WORKER])[0])
     assert (check, state) == ("modules", "FAIL")
     assert words in text
 
@@ -338,7 +338,7 @@ def test_modules_that_cannot_be_served(
 def test_an_import_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hangs.py").write_text("import threading\nthreading.Event().wait()\n")
     monkeypatch.chdir(tmp_path)
-    check, state, _ = said(examine(Facts(served=machine.served(["hangs"], 0.2)), OF_ROLE[WORKER])[0])
+    check, state, _ = said(examine(Facts(served=modules.served(["hangs"], 0.2)), OF_ROLE[WORKER])[0])
     assert (check, state) == ("modules", "warn")
 
 

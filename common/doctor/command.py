@@ -61,9 +61,9 @@ def doctor(
     path = key or key_file(role)
     facts = _reached(_of_machine(), path, role, sink)
     if role == WORKER and modules:
-        from . import machine
+        from .modules import served
 
-        facts = replace(facts, served=machine.served(modules))
+        facts = replace(facts, served=served(modules))
     if role == VENTILATOR:
         from ..protocol.settings import TASKS_PORT
         from . import network

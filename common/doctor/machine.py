@@ -1,27 +1,17 @@
-"""Finds out what a process may use on this machine, and what a worker could serve."""
+"""Finds out what a process may use on this machine."""
 
 import contextlib
 import os
 import platform
 import resource
-import select
-from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import zmq
 
 from .. import __version__
-from ..errors import OperatorError
-from ..transport import clock
-from ..worker.child_process import Limits
 from ..worker.cores import THREADS, usable_cores
-from ..worker.slot_events import Broken, Ready
-from ..worker.slots import Slots
-from ..worker.start import check_names
-from .facts import Machine, Served, Software
+from .facts import Machine, Software
 
-_IMPORT_MAX_S = 60.0
 _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _GROUPS = Path("/sys/fs/cgroup")
 _MEMORY_FILES = ("memory.max", "memory.limit_in_bytes")
@@ -34,7 +24,7 @@ def software() -> Software:
     versions = (
         ("Tradewind", __version__),
         ("Python", platform.python_version()),
-        ("pyzmq", metadata.version("pyzmq")),
+        ("pyzmq", zmq.pyzmq_version()),
         ("libzmq", zmq.zmq_version()),
     )
     return Software(versions, bool(zmq.has("curve")))
@@ -78,25 +68,3 @@ def _limit(file: Path) -> int | None:
         # Not there, or "max".
         return None
     return limit if 0 < limit < _NO_LIMIT else None
-
-
-def served(modules: Sequence[str], within_s: float = _IMPORT_MAX_S) -> Served:
-    """What a worker's child says of these modules: one is started, imports them, and is let go."""
-    began_at = clock.now()
-    try:
-        check_names([*modules], None)
-        slots = Slots(modules, Limits(None, None, None))
-        try:
-            slots.start(range(1))
-            while (left_s := began_at + within_s - clock.now()) > 0:
-                select.select([slots], [], [], left_s)
-                for event in slots.events():
-                    if isinstance(event, Ready):
-                        return Served(modules, event.functions, seconds=clock.now() - began_at)
-                    if isinstance(event, Broken):
-                        return Served(modules, error=event.text.strip(), seconds=clock.now() - began_at)
-        finally:
-            slots.close()
-    except OperatorError as error:
-        return Served(modules, error=str(error))
-    return Served(modules, seconds=within_s, ended=False)

@@ -66,7 +66,7 @@ SHELL = {
     ),
     *(f"sink.{name}" for name in ("command", "loop", "private", "relay", "roster_watch", "tables", "status_screen")),
     *(f"web.{name}" for name in ("app", "books", "command", "metrics", "observer", "render", "server", "token_file")),
-    *(f"doctor.{name}" for name in ("command", "ledger_file", "machine", "network")),
+    *(f"doctor.{name}" for name in ("command", "ledger_file", "machine", "modules", "network")),
     *(f"sink.{name}" for name in ("sqlite_care", "forget_command")),
     *(
         f"sink.{name}"
