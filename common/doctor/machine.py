@@ -9,7 +9,7 @@ from pathlib import Path
 import zmq
 
 from .. import __version__
-from ..worker.cores import THREADS, usable_cores
+from ..worker.cores import THREADS, group_folders, usable_cores
 from .facts import Machine, Software
 
 _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -43,22 +43,8 @@ def machine(own_groups: Path = Path("/proc/self/cgroup"), groups: Path = _GROUPS
 
 def _memory(own_groups: Path, groups: Path) -> int | None:
     """The smallest memory limit of the control groups around this process."""
-    found = []
-    try:
-        lines = own_groups.read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        controllers, _, path = line.partition(":")[2].partition(":")
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top = groups / "memory" if controllers else groups
-        folder = top / path.lstrip("/")
-        for each in (folder, *folder.parents):
-            found += [limit for name in _MEMORY_FILES if (limit := _limit(each / name)) is not None]
-            if each == top:
-                break
-    return min(found, default=None)
+    files = [folder / name for folder in group_folders("memory", own_groups, groups) for name in _MEMORY_FILES]
+    return min((limit for file in files if (limit := _limit(file)) is not None), default=None)
 
 
 def _limit(file: Path) -> int | None:

@@ -35,6 +35,12 @@ def usable_cores(own_groups: Path = Path("/proc/self/cgroup"), groups: Path = _G
 
 def _quotas(own_groups: Path, groups: Path) -> Iterator[float]:
     """The CPU quotas of the process's control groups and of those around them, in cores."""
+    for folder in group_folders("cpu", own_groups, groups):
+        yield from _quota(folder)
+
+
+def group_folders(controller: str, own_groups: Path, groups: Path) -> Iterator[Path]:
+    """The folders of the process's control groups, and of those around them, that may limit this."""
     try:
         lines = own_groups.read_text().splitlines()
     except OSError:
@@ -43,15 +49,15 @@ def _quotas(own_groups: Path, groups: Path) -> Iterator[float]:
         controllers, _, path = line.partition(":")[2].partition(":")
         if not controllers:
             tops = [groups, groups / "unified"]
-        elif "cpu" in controllers.split(","):
-            tops = [groups / controllers, groups / "cpu"]
+        elif controller in controllers.split(","):
+            tops = [groups / controllers, groups / controller]
         else:
             continue
         for top in tops:
             # Inside a container the path may be that of the host, which is not there: the top is the container's own.
             group = top / path.lstrip("/")
             for folder in (group, *group.parents):
-                yield from _quota(folder)
+                yield folder
                 if folder == top:
                     break
 
