@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 WORKER, VENTILATOR, OBSERVER = "worker", "ventilator", "observer"
 ROLES = (WORKER, VENTILATOR, OBSERVER)
+READERS = (OBSERVER, VENTILATOR)
+"""Who may see all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ..errors import ExitCode, OperatorError
 from ..help_page import ARGUMENTS, CONNECTION, FILES, PRINT, Group
 from ..log_writer import LogFormat
 from ..protocol.settings import CONTROL_PORT, RESULTS_PORT
-from ..protocol.users import OBSERVER, VENTILATOR, WORKER
+from ..protocol.users import OBSERVER, READERS, VENTILATOR, WORKER
 from ..web.command import web
 from .result_formats import Format, misuse
 
@@ -75,8 +75,6 @@ Output = Annotated[
         PRINT, None, "FILE", "Write to this file, which appears when it is complete.", default="standard output"
     ),
 ]
-READERS = (OBSERVER, VENTILATOR)
-"""Who may see all."""
 ReadersKey = Annotated[
     Path | None,
     options.file(CONNECTION, "TRADEWIND_KEY", "Ask the sink with this key file.", default="the ledger is read"),

@@ -81,6 +81,12 @@ def load_pair(path: Path, role: str) -> Certificate:
     return certificate
 
 
+def load_one_of(path: Path, roles: tuple[str, ...]) -> Certificate:
+    """The same for a command of several roles; one of the first role is missed."""
+    role = roles[0] if is_missing(path) or (found := load(path).role) not in roles else found
+    return load_pair(path, role)
+
+
 def is_missing(path: Path) -> bool:
     """True when there is no such file; False when its folder cannot be read."""
     try:

@@ -11,7 +11,7 @@ from ..errors import SinkGone
 from ..protocol.messages import FromSink, Message, Welcome
 from ..protocol.settings import Timing
 from . import clock, polling, sockets
-from .key_files import is_missing, load, load_pair
+from .key_files import load_one_of
 from .sink_link import SinkLink, sink_address
 
 Answer = TypeVar("Answer", bound=FromSink)
@@ -26,8 +26,7 @@ class SinkTalk:
     def __init__(
         self, key: Path, roles: tuple[str, ...], override: str | None, join_s: float = Timing().voice_s
     ) -> None:
-        role = roles[0] if is_missing(key) or (found := load(key).role) not in roles else found
-        certificate = load_pair(key, role)
+        certificate = load_one_of(key, roles)
         self.options = shlex.join(["--key", str(key), *(["--sink", override] if override else [])])
         """With which options another command asks the same sink."""
         self._timing = Timing()
@@ -38,7 +37,7 @@ class SinkTalk:
         self._ask_at = float("inf")
         self._received: list[FromSink] = []
         address = sink_address(certificate, override)
-        name = f"{role}.{sockets.process_tag()}"
+        name = f"{certificate.role}.{sockets.process_tag()}"
         self._link = SinkLink(self._context, certificate, address, name, self._receive, self._timing)
         self._link.register(self._poll)
 

@@ -8,14 +8,13 @@ from typing import Protocol
 
 from ..protocol.reading import Rows
 from ..protocol.row_reading import RowReading
-from ..protocol.users import OBSERVER, VENTILATOR
+from ..protocol.users import READERS
 from ..sink.ledgers import open_reader
 from ..sink.remote_reader import RemoteReader, shown_row
 from ..sink.store import HistoryPage, JobSummary, Reader, Row
 from ..transport import clock
 from ..transport.sink_talk import SinkTalk
 
-READERS = (OBSERVER, VENTILATOR)
 _PAGES_MAX = 20
 """How many pages are asked for through the sink, to find the failures of one page of ours."""
 _PLACES = 4

@@ -10,7 +10,7 @@ from ..default_files import DEFAULT_KEYS, DEFAULT_LEDGER
 from ..errors import OperatorError
 from ..help_page import CONNECTION, FILES, PRINT
 from ..log_writer import LogFormat
-from ..protocol.users import OBSERVER, VENTILATOR
+from ..protocol.users import OBSERVER, READERS
 from .settings import PORT
 
 app = console.application()
@@ -91,13 +91,13 @@ def web(
         raise OperatorError(
             f"the page needs {error.name}, which is not installed: run `pip install 'tradewind[web]'`"
         ) from None
-    from ..transport.key_files import is_missing, load, load_pair
+    from ..transport.key_files import load_one_of
     from ..transport.key_folder import KeyFolder
 
     console.start_log("web", log_format)
     if ledger is None and key is None and sink is None and DEFAULT_LEDGER.is_file():
         ledger = str(DEFAULT_LEDGER)
     path = key or KeyFolder(keys).local_made(OBSERVER)
-    load_pair(path, VENTILATOR if not is_missing(path) and load(path).role == VENTILATOR else OBSERVER)
+    load_one_of(path, READERS)
     names, root = tuple(allow_host or ()), root_path or ""
     serve(WebOptions(path, sink, ledger, listen, port, token_file, names, root, show_values))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from ..errors import OperatorError
 from ..protocol.messages import Query, Report
+from ..protocol.users import READERS
 from ..sink.store import JobSummary
 from ..transport import clock
 from ..transport.sink_talk import SinkTalk
-from .books import ANSWER_S, READERS, Books, FileBooks, SinkBooks
+from .books import ANSWER_S, Books, FileBooks, SinkBooks
 from .series import Chart, Series
 from .settings import (
     JOBS_PAUSE_FACTOR,
