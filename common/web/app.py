@@ -4,7 +4,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -23,7 +23,7 @@ from ..errors import OperatorError
 from ..job_names import is_job
 from ..sink.headline import headline
 from ..sink.rows import as_json
-from ..sink.store import JobSummary, Row
+from ..sink.store import Row
 from ..transport import clock
 from . import metrics, pictures
 from .guard import COOKIE_S, HEADERS, OPEN_PATHS, Asked, Guard, bearer
@@ -219,33 +219,20 @@ class Pages:
     def _job(self, snapshot: Snapshot, request: Request) -> bytes:
         job = self._named(snapshot, request)
         after = _number(request, "after", -1)
-        summary = JobSummary(
-            job.name,
-            job.function,
-            "open" if job.is_live else "done",
-            job.total,
-            job.done,
-            job.failed,
-            job.opened_at or "",
-            job.ended_at,
-        )
         rows: list[Row] = []
-        unread = snapshot.unread
         try:
             if job.failed:
                 rows = self._observer.books.failures(job.name, after, FAILURES_SHOWN + 1)
-            seconds = self._sample(summary)
-            chart = self._observer.chart_of(summary)
+            seconds = self._sample(job)
+            chart = self._observer.chart_of(job.name, job.opened_at, job.is_live)
         except OperatorError as error:
-            unread, seconds, chart = str(error), [], self._observer.chart_of_nothing()
+            snapshot = replace(snapshot, unread=str(error))
+            seconds, chart = [], self._observer.chart_of_nothing()
         shown = rows[:FAILURES_SHOWN]
-        return self._renderer.page(
+        return self._page(
             "job.html",
-            here="jobs",
-            silent_s=_silence(snapshot),
-            trouble=snapshot.trouble,
-            unread=unread,
-            is_stuck=snapshot.report is not None and snapshot.report.is_stuck,
+            "jobs",
+            snapshot,
             job=job,
             drawn=drawn(chart),
             bins=histogram(seconds),
@@ -258,12 +245,12 @@ class Pages:
             show_values=self._show_values,
         )
 
-    def _sample(self, job: JobSummary) -> list[float]:
-        """Anew when a twentieth has come, because all places are looked at again."""
+    def _sample(self, job: pictures.JobPicture) -> list[float]:
+        """Run times; read again when a twentieth more tasks are recorded, because all places are looked at again."""
         key = f"{job.name} {job.opened_at}"
         done, seconds = self._samples.get(key, (0, []))
-        if not done <= job.done <= done * 1.05 or (job.state != "open" and job.done != done):
-            seconds = self._observer.books.sample(job, SAMPLE)
+        if not done <= job.done <= done * 1.05 or (not job.is_live and job.done != done):
+            seconds = self._observer.books.sample(job.name, job.done, SAMPLE)
             if len(self._samples) >= 2 * ROWS_SHOWN:
                 self._samples.clear()
             self._samples[key] = job.done, seconds

@@ -37,8 +37,8 @@ class Books(Protocol):
     def row(self, job: str, task: int) -> Row | None:
         """The row of a task, if it has one."""
 
-    def sample(self, job: JobSummary, count: int) -> list[float]:
-        """Run times of about `count` tasks, from all over the job."""
+    def sample(self, job: str, done: int, count: int) -> list[float]:
+        """Run times of about `count` tasks, from all over the job, of which `done` are recorded."""
 
     def history(self, job: str | None, after: int, limit: int) -> HistoryPage | None:
         """When tasks were recorded; None where only the sink could tell."""
@@ -81,10 +81,10 @@ class FileBooks:
             found = reader.page(reader.job(job), task - 1, 1, failed=False)
         return found[0] if found and found[0].task == task else None
 
-    def sample(self, job: JobSummary, count: int) -> list[float]:
+    def sample(self, job: str, done: int, count: int) -> list[float]:
         """Run times from all over the job."""
         with self._opened() as reader:
-            return reader.sample(reader.job(job.name), count)
+            return reader.sample(reader.job(job), count)
 
     def history(self, job: str | None, after: int, limit: int) -> HistoryPage | None:
         """When tasks were recorded."""
@@ -136,12 +136,12 @@ class SinkBooks:
         found = self._rows(RowReading(job, "task", False, after=(task, 0)), lambda _: True)
         return found[0] if found and found[0].task == task else None
 
-    def sample(self, job: JobSummary, count: int) -> list[float]:
+    def sample(self, job: str, done: int, count: int) -> list[float]:
         """Run times from some places of the job."""
-        places = {number * job.done // _PLACES for number in range(_PLACES)}
+        places = {number * done // _PLACES for number in range(_PLACES)}
         rows: dict[int, float] = {}
         for place in sorted(places):
-            found = self._rows(RowReading(job.name, "task", False, after=(place, 0)), lambda _: True)
+            found = self._rows(RowReading(job, "task", False, after=(place, 0)), lambda _: True)
             rows |= {row.task: row.seconds for row in found[: count // _PLACES]}
         return [*rows.values()]
 

@@ -101,16 +101,15 @@ class Observer(threading.Thread):
         with self._lock:
             return self._all.chart(time.time(), least_s=300)
 
-    def chart_of(self, job: JobSummary) -> Chart:
+    def chart_of(self, job: str, opened_at: str | None, is_live: bool) -> Chart:
         """The job's tasks over its life, as far as they could be read in time."""
         with self._jobs_lock:
             # One that was forgotten may come again under its name.
-            key = f"{job.name} {job.opened_at}" if self._has_history else job.name
+            key = f"{job} {opened_at}" if self._has_history else job
             kept = self._of_jobs.get(key) or _Kept()
             if self._has_history:
                 self._keep(key, kept)
-                self._read(job.name, kept)
-            is_live = job.state == "open"
+                self._read(job, kept)
             return kept.series.chart(time.time() if is_live else kept.series.last_at(), is_live=is_live)
 
     def chart_of_nothing(self) -> Chart:

@@ -15,10 +15,7 @@ from common.web.settings import JOBS_PERIOD_S, WATCHED_S
 from tests.unit.builders import record
 
 NOW = 1_000_000_000.0
-
-
-def summary(name: str = "job", opened_at: str = "2026-01-01T00:00:00+00:00") -> JobSummary:
-    return JobSummary(name, "m:f", "open", None, 0, 0, opened_at, None)
+OPENED = "2026-01-01T00:00:00+00:00"
 
 
 def report(done: int, counted: int) -> Report:
@@ -35,7 +32,7 @@ def test_without_a_ledger_reports_make_the_history(remote: Observer, monkeypatch
     for at, done, counted in ((0, 100, 1_000), (10, 150, 1_100), (20, 150, 1_100)):
         monkeypatch.setattr(time, "time", lambda at=at: NOW + at)
         remote._take(report(done, counted))
-    chart, of_job = remote.chart(), remote.chart_of(summary())
+    chart, of_job = remote.chart(), remote.chart_of("job", OPENED, True)
     assert sum(chart.rates) * chart.width_s == 100
     assert sum(of_job.rates) * of_job.width_s == 50
 
@@ -55,7 +52,7 @@ def test_the_history_of_a_ledger_goes_on_where_it_was_read(tmp_path: Path) -> No
     for first in (0, 100):
         ledger.commit([record([1] * 100, first)], [])
         watching._read_ledger()
-        chart = watching.chart_of(summary())
+        chart = watching.chart_of("job", OPENED, True)
         watching._jobs_read_at = float("-inf")
     assert watching._all.last_at() > 0
     assert sum(watching._all._counts.values()) == 200
@@ -70,12 +67,12 @@ def test_a_job_that_comes_again_has_a_history_of_its_own(tmp_path: Path) -> None
     ledger.commit([record([1] * 10)], [])
     watching = Observer(Path("no.key"), None, str(tmp_path / "results.db"))
     watching._read_ledger()
-    watching.chart_of(summary())
+    watching.chart_of("job", OPENED, True)
     ledger._db.execute("DELETE FROM task_rows")
     ledger._db.execute("DELETE FROM receipts")
     watching._read_ledger()
     ledger.commit([record([1] * 5)], [])
-    watching.chart_of(summary(opened_at="2026-02-02T00:00:00+00:00"))
+    watching.chart_of("job", "2026-02-02T00:00:00+00:00", True)
     watching._read_ledger()
     assert [sum(kept.series._counts.values()) for kept in watching._of_jobs.values()] == [10, 5]
     assert sum(watching._all._counts.values()) == 15
