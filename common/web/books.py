@@ -28,9 +28,6 @@ class Books(Protocol):
     def jobs(self) -> list[JobSummary]:
         """All jobs, oldest first."""
 
-    def stranger(self, ledger: str) -> str | None:
-        """Why this is not the ledger with this id; None when it is, or can be no other."""
-
     def failures(self, job: str, after: int, limit: int) -> list[Row]:
         """Failed rows of tasks after this one, in task order."""
 
@@ -40,15 +37,12 @@ class Books(Protocol):
     def sample(self, job: str, done: int, count: int) -> list[float]:
         """Run times of about `count` tasks, from all over the job, of which `done` are recorded."""
 
-    def history(self, job: str | None, after: int, limit: int) -> HistoryPage | None:
-        """When tasks were recorded; None where only the sink could tell."""
-
-    def position_before(self, at: int) -> int:
-        """Where to begin to read the history of all jobs."""
-
 
 class FileBooks:
-    """The ledger's file, opened for each look: a look that is over holds nothing up."""
+    """The ledger's file, opened for each look: a look that is over holds nothing up.
+
+    It also has the history, which is not worth a turn of the sink.
+    """
 
     def __init__(self, ledger: str) -> None:
         self._ledger = ledger
@@ -64,7 +58,7 @@ class FileBooks:
             return reader.jobs()
 
     def stranger(self, ledger: str) -> str | None:
-        """Why the file is not the ledger with this id."""
+        """Why the file is not the ledger with this id; None when it is."""
         with self._opened() as reader:
             if not ledger or reader.id == ledger:
                 return None
@@ -86,8 +80,8 @@ class FileBooks:
         with self._opened() as reader:
             return reader.sample(reader.job(job), count)
 
-    def history(self, job: str | None, after: int, limit: int) -> HistoryPage | None:
-        """When tasks were recorded."""
+    def history(self, job: str | None, after: int, limit: int) -> HistoryPage:
+        """When tasks were recorded: of one job, or of all."""
         with self._opened() as reader:
             return reader.history(None if job is None else reader.job(job), after, limit)
 
@@ -123,10 +117,6 @@ class SinkBooks:
         with self._asked() as talk:
             return RemoteReader(talk).jobs(ANSWER_S)
 
-    def stranger(self, ledger: str) -> str | None:
-        """It is always the sink's own."""
-        return None
-
     def failures(self, job: str, after: int, limit: int) -> list[Row]:
         """Failed rows of tasks after this one, as far as they are found soon."""
         return self._rows(RowReading(job, "task", True, after=(after + 1, 0)), lambda rows: len(rows) >= limit)[:limit]
@@ -144,14 +134,6 @@ class SinkBooks:
             found = self._rows(RowReading(job, "task", False, after=(place, 0)), lambda _: True)
             rows |= {row.task: row.seconds for row in found[: count // _PLACES]}
         return [*rows.values()]
-
-    def history(self, job: str | None, after: int, limit: int) -> HistoryPage | None:
-        """Nothing: what was before is not worth a turn of the sink."""
-        return None
-
-    def position_before(self, at: int) -> int:
-        """Nothing is read."""
-        return 0
 
     def _rows(self, reading: RowReading, is_enough: Callable[[list[Row]], bool]) -> list[Row]:
         rows: list[Row] = []

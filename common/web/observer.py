@@ -3,13 +3,14 @@
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import OperatorError
 from ..protocol.messages import Query, Report
 from ..protocol.users import READERS
-from ..sink.store import JobSummary
+from ..sink.store import HistoryPage, JobSummary
 from ..transport import clock
 from ..transport.sink_talk import SinkTalk
 from .books import ANSWER_S, Books, FileBooks, SinkBooks
@@ -70,8 +71,8 @@ class Observer(threading.Thread):
         super().__init__(name="observer", daemon=True)
         self._key = key
         self._sink = sink
-        self.books: Books = SinkBooks(key, sink) if ledger is None else FileBooks(ledger)
-        self._has_history = ledger is not None
+        self._file = None if ledger is None else FileBooks(ledger)
+        self.books: Books = self._file or SinkBooks(key, sink)
         self.snapshot = Snapshot()
         self._ended = threading.Event()
         self._watched_at = clock.now()
@@ -105,11 +106,13 @@ class Observer(threading.Thread):
         """The job's tasks over its life, as far as they could be read in time."""
         with self._jobs_lock:
             # One that was forgotten may come again under its name.
-            key = f"{job} {opened_at}" if self._has_history else job
+            key = job if self._file is None else f"{job} {opened_at}"
             kept = self._of_jobs.get(key) or _Kept()
-            if self._has_history:
+            if self._file is not None:
                 self._keep(key, kept)
-                self._read(job, kept)
+                for page in self._pages(self._file, job, kept.position):
+                    kept.position = page.position
+                    kept.series.add(page.points)
             return kept.series.chart(time.time() if is_live else kept.series.last_at(), is_live=is_live)
 
     def chart_of_nothing(self) -> Chart:
@@ -156,7 +159,7 @@ class Observer(threading.Thread):
         if open_jobs != self._open_jobs:
             # How a job has ended is in the ledger.
             self._open_jobs, self._jobs_due_at = open_jobs, self._jobs_read_at
-        if not self._has_history:
+        if self._file is None:
             self._count(report)
         self.snapshot = Snapshot(old.number + 1, report, clock.now(), "", old.jobs, old.unread)
 
@@ -189,26 +192,23 @@ class Observer(threading.Thread):
                 self._jobs_read_at = clock.now()
                 # Of a long list the sink has ten pages to read.
                 self._jobs_due_at = now + JOBS_PAUSE_FACTOR * (self._jobs_read_at - now)
-            if old.report is not None and old.report.ledger != self._compared:
-                self._stranger, self._compared = self.books.stranger(old.report.ledger), old.report.ledger
-            if self._has_history:
-                self._read_all()
+            if self._file is not None:
+                if old.report is not None and old.report.ledger != self._compared:
+                    self._stranger, self._compared = self._file.stranger(old.report.ledger), old.report.ledger
+                self._read_all(self._file)
         except OperatorError as error:
             unread = str(error)
         unread = unread or self._stranger or ""
         self.snapshot = Snapshot(old.number + 1, old.report, old.heard_at, old.trouble, jobs, unread)
 
-    def _read_all(self) -> None:
-        now, by = int(time.time()), clock.now() + READ_S
+    def _read_all(self, file: FileBooks) -> None:
+        now = int(time.time())
         if self._position is None:
-            self._position = self.books.position_before(now - WINDOW_S)
+            self._position = file.position_before(now - WINDOW_S)
         # After the last jobs were forgotten positions begin lower again.
-        self._position = min(self._position, self.books.position_before(FAR_AT))
-        more = True
-        while more and clock.now() < by:
-            page = self.books.history(None, self._position, RECEIPTS_A_PAGE)
-            assert page is not None
-            self._position, more = page.position, page.more
+        self._position = min(self._position, file.position_before(FAR_AT))
+        for page in self._pages(file, None, self._position):
+            self._position = page.position
             with self._lock:
                 self._all.add(page.points)
         with self._lock:
@@ -220,10 +220,10 @@ class Observer(threading.Thread):
         while len(self._of_jobs) > SERIES_MAX:
             del self._of_jobs[next(iter(self._of_jobs))]
 
-    def _read(self, job: str, kept: _Kept) -> None:
+    def _pages(self, file: FileBooks, job: str | None, position: int) -> Iterator[HistoryPage]:
+        """The history from this position, as far as it is read in time."""
         more, by = True, clock.now() + READ_S
         while more and clock.now() < by:
-            page = self.books.history(job, kept.position, RECEIPTS_A_PAGE)
-            assert page is not None
-            kept.position, more = page.position, page.more
-            kept.series.add(page.points)
+            page = file.history(job, position, RECEIPTS_A_PAGE)
+            position, more = page.position, page.more
+            yield page
