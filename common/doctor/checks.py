@@ -130,7 +130,7 @@ def _memory(facts: Facts) -> Judged | None:
 def _files(facts: Facts) -> Judged | None:
     if facts.machine is None:
         return None
-    most = facts.machine.files_hard
+    most = facts.machine.files
     if 0 <= most < FILES_LEAST:
         return (
             "FAIL",

@@ -121,11 +121,13 @@ def _reached(facts: "Facts", path: Path, role: str, sink: str | None) -> "Facts"
     facts = replace(facts, key=key)
     if key.error:
         return facts
-    facts = replace(facts, name=network.resolved(key.host))
-    if facts.name is None or not facts.name.addresses:
+    name = network.resolved(key.host)
+    facts = replace(facts, name=name)
+    if not name.addresses:
         return facts
-    facts = replace(facts, control=network.port(key.host, key.port))
-    if facts.control is None or facts.control.state != "open" or facts.control.is_foreign:
+    control = network.port(key.host, key.port)
+    facts = replace(facts, control=control)
+    if control.state != "open" or control.is_foreign:
         return facts
     joining, results_port = network.joining(path, role, sink)
     facts = replace(facts, joining=joining)

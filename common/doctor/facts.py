@@ -90,9 +90,8 @@ class Machine:
     """The CPU quota of its control group in cores."""
     memory_bytes: int | None
     """The memory limit of its control group."""
-    files_soft: int
-    files_hard: int
-    """How many descriptors it has, and may take; -1 without a limit."""
+    files: int
+    """How many descriptors it may take; -1 without a limit."""
     threads: tuple[tuple[str, str], ...] = ()
     """The variables of the environment that say how many threads numeric libraries start."""
     outgoing_from: int = 32_768

@@ -33,12 +33,13 @@ def software() -> Software:
 def machine(own_groups: Path = Path("/proc/self/cgroup"), groups: Path = _GROUPS) -> Machine:
     """What a process may use here."""
     cores = usable_cores(own_groups, groups)
-    soft, hard = (-1 if each == resource.RLIM_INFINITY else each for each in resource.getrlimit(resource.RLIMIT_NOFILE))
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     threads = tuple((name, os.environ[name]) for name in THREADS if name in os.environ)
     more = {}
     with contextlib.suppress(OSError, ValueError, IndexError):
         more["outgoing_from"] = int(_OUTGOING.read_text().split()[0])
-    return Machine(cores.count, cores.why, cores.quota, _memory(own_groups, groups), soft, hard, threads, **more)
+    files = -1 if files == resource.RLIM_INFINITY else files
+    return Machine(cores.count, cores.why, cores.quota, _memory(own_groups, groups), files, threads, **more)
 
 
 def _memory(own_groups: Path, groups: Path) -> int | None:

@@ -100,7 +100,7 @@ def joining(path: Path, role: str, override: str | None) -> tuple[Joining, int |
     """How the sink answers a greeting and a question; and its results port."""
     try:
         with closing(SinkTalk(path, (role,), override, _JOIN_S)) as talk:
-            report = talk.ask(Query(), Report, lambda _: True, by=clock.now() + 2 * _JOIN_S)
+            report = talk.ask(Query(), Report, by=clock.now() + 2 * _JOIN_S)
             welcome = talk.welcome
             assert welcome is not None
     except SinkGone as error:

@@ -89,8 +89,7 @@ def _of_task(found: Explanation, task: int) -> str:
     """Where the task is."""
     row = found.recorded
     if row is not None:
-        status = "ok" if row.status == "ok" else "failed"
-        return f"is recorded: {status}, attempt {row.attempt}, {duration(row.seconds)} on {row.worker}"
+        return f"is recorded: {row.status}, attempt {row.attempt}, {duration(row.seconds)} on {row.worker}"
     if found.holders:
         return "; ".join(_held(holder) for holder in found.holders) + _history(found)
     if found.total is not None and task >= found.total:

@@ -34,11 +34,6 @@ class JobPicture:
     """Its batches that run longest: worker, first task, count, seconds."""
 
     @property
-    def ok(self) -> int:
-        """Tasks that are recorded and did not fail."""
-        return self.done - self.failed
-
-    @property
     def share(self) -> float | None:
         """How much of it is recorded, from 0 to 1."""
         return None if self.total is None else 1.0 if self.total == 0 else min(1.0, self.done / self.total)

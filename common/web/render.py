@@ -36,9 +36,7 @@ class Renderer:
             "percent": words.percent,
             "rate": words.rate_text,
             "short": words.short_count,
-            "size": words.size,
         }
-        self._environment.globals["svg"] = drawn
 
     def page(self, template: str, **context: Any) -> bytes:
         """One page."""

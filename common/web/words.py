@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from ..pace import duration, rate_text
 from ..plain_text import one_line
 
-__all__ = ["brief", "clock_time", "duration", "instant", "one_line", "percent", "rate_text", "short_count", "size"]
+__all__ = ["brief", "clock_time", "duration", "instant", "one_line", "percent", "rate_text", "short_count"]
 
 
 def brief(seconds: float) -> str:
@@ -34,14 +34,6 @@ def short_count(count: float) -> str:
         if count >= power:
             return f"{count / power:.3g} {letter}"
     return f"{count:.3g}"
-
-
-def size(count: int) -> str:
-    """Bytes."""
-    for power, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if count >= power:
-            return f"{count / power:.1f} {unit}"
-    return f"{count} B"
 
 
 def instant(text: str | None) -> str:

@@ -29,7 +29,7 @@ SINK = Program(17, "python")
 LEDGER = LedgerFile("results.db", True, "", "ext4", 10**12, 8_192, 0, 0.001)
 FACTS = Facts(
     software=Software((("pyzmq", "27.3.0"),), True),
-    machine=Machine(2, "this machine has 2 cores", None, 8 * 1024**3, 20_000, 20_000),
+    machine=Machine(2, "this machine has 2 cores", None, 8 * 1024**3, 20_000),
     key=KEY,
     name=ResolvedName("sinkhost", ("10.0.0.7",), False),
     control=Port("sinkhost", 5559, "open"),
@@ -74,8 +74,8 @@ CASES: list[tuple[str, Facts, tuple[Check, ...], str, str, str]] = [
         "FAIL",
         "CURVE",
     ),
-    ("ulimit -n 32", of_machine(files_soft=32, files_hard=32), OF_ROLE[WORKER], "open files", "FAIL", "ulimit -n 1024"),
-    ("ulimit -n 256", of_machine(files_hard=256), OF_ROLE[WORKER], "open files", "warn", "only 256 files"),
+    ("ulimit -n 32", of_machine(files=32), OF_ROLE[WORKER], "open files", "FAIL", "ulimit -n 1024"),
+    ("ulimit -n 256", of_machine(files=256), OF_ROLE[WORKER], "open files", "warn", "only 256 files"),
     (
         "half a core",
         of_machine(cores=1, quota=0.5, cores_why="the CPU quota of its control group is 0.5 cores"),

@@ -30,7 +30,7 @@ def test_running_jobs_come_first_then_the_newest() -> None:
 
 def test_a_running_job_is_as_the_sink_sees_it() -> None:
     job = pictures.JobList(REPORT, KNOWN)[0]
-    assert (job.done, job.ok, job.share, job.failed_share, job.left_s) == (500, 495, 0.5, 0.005, 20.0)
+    assert (job.done, job.share, job.failed_share, job.left_s) == (500, 0.5, 0.005, 20.0)
     assert job.longest == (("w1", 7, 2, 12.5),), "of a worker that is in the report"
     assert job.opened_at == AT
 

@@ -21,9 +21,8 @@ def test_shares(share: float | None, text: str) -> None:
     assert words.percent(share) == text
 
 
-def test_axes_and_sizes() -> None:
+def test_counts_on_axes() -> None:
     assert [words.short_count(each) for each in (0.5, 20, 1_500, 2e6, 3e9)] == ["0.5", "20", "1.5 k", "2 M", "3 G"]
-    assert [words.size(each) for each in (5, 2048, 3 * 2**30)] == ["5 B", "2.0 KiB", "3.0 GiB"]
 
 
 def test_instants_are_in_utc() -> None:
