@@ -54,7 +54,7 @@ class Series:
             del self._counts[bucket]
 
     def chart(self, until: float, least_s: int = 0, is_live: bool = True) -> Chart:
-        """From the first count, or for at least so long before `until`, up to the last whole bucket then."""
+        """From the first count to the last bucket that is over at `until`; at least the `least_s` seconds before it."""
         width = self._width_s
         # The bucket of now is not over: drawn, it would look like a drop.
         last = int(until) // width - (1 if is_live else 0)

@@ -5,7 +5,7 @@ PORT = 5550
 PERIOD_S = 1.0
 """How often the sink is asked."""
 WORKERS_A_SECOND = 2_000
-"""With more workers it is asked less often, because a report names them all: this many in a second."""
+"""With more workers than this it is asked less often, because a report names them all."""
 SILENT_S = 3.0
 """How long the sink may be silent before the page says so."""
 WATCHED_S = 10.0
@@ -13,20 +13,20 @@ WATCHED_S = 10.0
 JOBS_PERIOD_S = 2.0
 """How often the list of all jobs is read while somebody looks."""
 JOBS_PAUSE_FACTOR = 200
-"""And at the least how many times longer than the reading takes the pause after it is."""
+"""After a reading, the pause is at least this many times as long as the reading took."""
 WINDOW_S = 3_600
-"""How long ago the chart of all jobs begins."""
+"""How many seconds the chart of all jobs goes back."""
 WINDOW_BUCKET_S = 10
 RECEIPTS_A_PAGE = 20_000
 READ_S = 0.3
 """How long the history of a job is read before the page is shown with what there is."""
 SERIES_MAX = 200
-"""Of how many jobs the history is kept in memory."""
+"""For how many jobs the history is kept in memory."""
 ROWS_SHOWN = 50
 ROWS_IN_FRONT = 12
 FAILURES_SHOWN = 20
 SAMPLE = 500
-"""Of how many tasks the run times are looked at for a histogram."""
+"""How many tasks a histogram takes the run times of."""
 VALUE_BYTES = 2_048
 """How much is shown of a value, an argument or a traceback."""
 METRIC_JOBS_MAX = 100
