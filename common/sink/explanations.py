@@ -40,8 +40,6 @@ class Explanations:
     def ask(self, now: float, peer: bytes, question: Explain, is_stuck: bool) -> list[Output]:
         """Take a request, which replaces an earlier one of this peer."""
         self._waiting.pop(peer, None)
-        if self._ledger.job(question.job) is None:
-            return [Send(peer, refusal(no_job(question.job)))]
         open_job = self._registry.open_jobs.get(question.job)
         if open_job is None or len(self._waiting) >= _WAITING_MAX:
             return self._answer(now, peer, question, None, is_stuck)
