@@ -46,6 +46,10 @@ class WorkerEnded(OperatorError):
     """The private worker of a job has ended, and no other one will come."""
 
 
+class EmptyLedger(OperatorError):
+    """The ledger has no tables yet: its sink was interrupted at its first start, and the next one makes them."""
+
+
 class SinkGone(OperatorError):
     """The sink has been away for longer than the job waits for it."""
 

@@ -260,6 +260,16 @@ def test_a_ledger_that_is_none(tmp_path: Path) -> None:
     assert "it is no ledger" in text
 
 
+def test_a_ledger_that_is_not_finished_is_no_fault(tmp_path: Path) -> None:
+    """The sink was interrupted at its first start. Whatever the folder is called, other faults are said."""
+    folder = tmp_path / "this is empty"
+    folder.mkdir()
+    (folder / "results.db").touch()
+    assert ledger_file.ledger_file(str(folder / "results.db")).fault == ""
+    (folder / "results.db").write_text("This is a letter, and no ledger.\n" * 100)
+    assert of_sink(folder / "results.db")[:2] == ("ledger", "FAIL")
+
+
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.statvfs
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..default_files import scheme_of
-from ..errors import OperatorError
+from ..errors import EmptyLedger, OperatorError
 from ..sink.ledgers import open_reader
 from ..transport import clock
 from ..transport.key_folder import KeyFolder
@@ -69,9 +69,10 @@ def _fault(place: str) -> str:
     try:
         with closing(open_reader(place)) as reader:
             reader.jobs()
+    except EmptyLedger:
+        return ""
     except OperatorError as error:
-        # What no sink has finished making, the next one makes.
-        return "" if "is empty" in str(error) else str(error)
+        return str(error)
     return ""
 
 

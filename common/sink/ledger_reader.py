@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..default_files import DEFAULT_LEDGER
-from ..errors import OperatorError
+from ..errors import EmptyLedger, OperatorError
 from .sqlite_file import OF_RANGE, RECEIPT_TASKS_MAX, unusable
 from .sqlite_pages import COLUMNS
 from .store import HistoryPage, JobSummary, Row, weight
@@ -31,7 +31,7 @@ class LedgerReader:
 
     def __init__(self, path: str) -> None:
         if not Path(path).is_file():
-            raise _no_ledger(f"there is no ledger {path}", path)
+            raise OperatorError(_no_ledger(f"there is no ledger {path}", path))
         if not os.access(path, os.R_OK):
             raise OperatorError(f"cannot read the ledger {path}: its permissions forbid it; {_ASK}")
         self._path = path
@@ -76,8 +76,7 @@ class LedgerReader:
         db = sqlite3.connect(f"{self._file.as_uri()}?{how}", uri=True)
         try:
             if db.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
-                # Its sink was interrupted at its first start.
-                raise _no_ledger(f"the ledger {self._path} is empty", self._path)
+                raise EmptyLedger(_no_ledger(f"the ledger {self._path} is empty", self._path))
             db.execute("SELECT count(*) FROM jobs, meta").fetchone()
         except (sqlite3.Error, OperatorError):
             db.close()
@@ -263,9 +262,9 @@ class LedgerReader:
         self._db.close()
 
 
-def _no_ledger(what: str, path: str) -> OperatorError:
+def _no_ledger(what: str, path: str) -> str:
     start = f"start the sink here (python sink.py{_option(path)})"
-    return OperatorError(f"{what}: {start}, or name another with --ledger, or ask its sink with --key FILE")
+    return f"{what}: {start}, or name another with --ledger, or ask its sink with --key FILE"
 
 
 def _option(path: str) -> str:
