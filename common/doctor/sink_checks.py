@@ -120,7 +120,8 @@ def _own_port(facts: Facts) -> Judged | None:
         return ok(f"{host_port(port.host, port.port)} takes connections")
     if runs:
         return "FAIL", *unheard(port, "the sink runs, and is not reached")
-    return said("warn", causes.no_sink(key.address, is_here(key.address), "connection refused"))
+    detail = "connection refused" if port.state == "refused" else port.reason
+    return said("warn", causes.no_sink(key.address, is_here(key.address), detail))
 
 
 def _own_answer(facts: Facts) -> Judged | None:

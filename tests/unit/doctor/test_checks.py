@@ -293,6 +293,14 @@ def test_what_is_behind_a_fault_is_unknown(role: str) -> None:
     assert [verdict.check for verdict in found.values() if verdict.state == "FAIL"] == ["key file"]
 
 
+def test_only_a_port_that_refuses_is_said_to_refuse() -> None:
+    for state, is_said in (("refused", True), ("filtered", False)):
+        facts = replace(no_sink_facts(), control=Port("sinkhost", 5559, state))  # type: ignore[arg-type]
+        found = {verdict.check: verdict for verdict in examine(facts, OF_SINK)}["sink's port"]
+        assert found.what.startswith("no sink answers at tcp://sinkhost:5559")
+        assert ("connection refused" in found.what) is is_said
+
+
 def test_warnings_are_no_failure() -> None:
     assert not fails(examine(of_ledger(log_bytes=5 * 1024**3), OF_SINK))
     assert fails(examine(of_ledger(free_bytes=0), OF_SINK))
