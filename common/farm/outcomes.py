@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import OperatorError
 from ..protocol import values
 from ..protocol.reading import Read, ResultRow, Rows, Values
-from ..protocol.row_reading import same_job
+from ..protocol.row_reading import is_answer, numbered, same_job
 from ..transport import clock
 from ..transport.sink_talk import SinkTalk
 from ..ventilator.wait_voice import WaitVoice
@@ -101,9 +102,9 @@ class RowStream(Generic[Page]):
 
     def _read(self, talk: SinkTalk, order: Order[Page]) -> Generator[Page, None, None]:
         voice = WaitVoice(_VOICE_S)
-        self._begin(talk, order)
+        question = self._begin(talk, order)
         while True:
-            had_ended, question = self._had_ended, order.request()
+            had_ended = self._had_ended
             rows = self._answer(talk, question, order.kind)
             if rows is None:
                 return
@@ -117,7 +118,7 @@ class RowStream(Generic[Page]):
             is_last = may_end and not rows.more and follows and order.follows
             if not is_last:
                 # The sink reads it while this page is used.
-                self._begin(talk, order)
+                question = self._begin(talk, order)
             if page:
                 voice.is_due(clock.now(), False)
                 yield page
@@ -127,10 +128,12 @@ class RowStream(Generic[Page]):
                 self._raise_why_ended(rows.state)
                 return
 
-    def _begin(self, talk: SinkTalk, order: Order[Page]) -> None:
-        """Send the next request. Only what is asked for after the end can be the last answer."""
+    def _begin(self, talk: SinkTalk, order: Order[Page]) -> Read:
+        """Send the next request, and return it. Only what is asked for after the end can be the last answer."""
         self._had_ended = self._run is not None and self._run.has_ended
-        talk.begin(order.request())
+        question = numbered(order.request())
+        talk.begin(question)
+        return question
 
     def interrupt(self) -> None:
         """Let `pages` end now."""
@@ -146,13 +149,9 @@ class RowStream(Generic[Page]):
     def _answer(self, talk: SinkTalk, question: Read, kind: type[Rows | Values]) -> Rows | Values | None:
         """The answer to the request, None when interrupted."""
         asked_by = clock.now() + AWAY_MAX_S
-
-        def is_answer(rows: Rows | Values) -> bool:
-            return (rows.job, rows.after) == (question.job, question.after)
-
         while not self._is_interrupted:
             try:
-                return talk.ask(question, kind, is_answer, asked_by)
+                return talk.ask(question, kind, partial(is_answer, question), asked_by)
             except _Rung:
                 continue
             except OperatorError as error:

@@ -17,7 +17,7 @@ RowOrder = Literal["commit", "task"]
 class Read(Message, frozen=True):
     """A ventilator's or observer's key asks for a job's rows after `after`, in order of commit or of their tasks.
 
-    With `values` the answer is `Values`, of rows of any kind; otherwise it is `Rows`.
+    With `values` the answer is `Values`, of rows of any kind; otherwise it is `Rows`. `request` comes back in it.
     """
 
     job: Name
@@ -25,6 +25,7 @@ class Read(Message, frozen=True):
     after: Cursor
     failed: bool
     values: bool = False
+    request: Index = 0
 
 
 class List(Message, frozen=True):
@@ -70,6 +71,7 @@ class Rows(Message, frozen=True):
     more: bool
     state: str
     number: Index = 0
+    request: Index = 0
 
 
 class Values(Message, frozen=True):
@@ -89,6 +91,7 @@ class Values(Message, frozen=True):
     more: bool
     state: str
     number: Index = 0
+    request: Index = 0
 
 
 class ListedJob(Struct, frozen=True, gc=False):

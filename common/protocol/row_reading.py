@@ -1,10 +1,25 @@
 """How a job's rows are read through the sink, page by page. No socket, no clock."""
 
+from itertools import count
+
+from msgspec.structs import replace
+
 from ..errors import OperatorError
 from .messages import FromSink
-from .reading import Cursor, Read, ResultRow, RowOrder, Rows
+from .reading import Cursor, Read, ResultRow, RowOrder, Rows, Values
 
 START: Cursor = (0, 0)
+_numbers = count(1)
+
+
+def numbered(read: Read) -> Read:
+    """The request with a number that no other one of this process has."""
+    return replace(read, request=next(_numbers))
+
+
+def is_answer(read: Read, answer: Rows | Values) -> bool:
+    """False for the answer to another request, also to one for the same rows: that one may know less."""
+    return answer.request == read.request
 
 
 def same_job(name: str, before: int | None, number: int) -> int:
@@ -25,25 +40,21 @@ class RowReading:
 
     def __init__(self, job: str, order: RowOrder, failed: bool, follow: bool = False, after: Cursor = START) -> None:
         self.over = False
-        self.after = after
-        """Up to here the rows were read."""
-        self._job = job
-        self._order = order
-        self._failed = failed
+        self._request = numbered(Read(job, order, after, failed))
         self._follow = follow
         self._number: int | None = None
 
     def request(self) -> Read:
         """What to ask the sink; it may be asked as often as one likes."""
-        return Read(self._job, self._order, self.after, self._failed)
+        return self._request
 
     def is_answer(self, message: FromSink) -> bool:
         """False for anything but the answer to this request: one that was asked twice has two."""
-        return isinstance(message, Rows) and (message.job, message.after) == (self._job, self.after)
+        return isinstance(message, Rows) and is_answer(self._request, message)
 
     def take(self, rows: Rows) -> list[ResultRow]:
         """Take the answer to the request; returns what is new. Raises OperatorError."""
-        self._number = same_job(self._job, self._number, rows.number)
-        self.after = rows.position
+        self._number = same_job(self._request.job, self._number, rows.number)
+        self._request = numbered(replace(self._request, after=rows.position))
         self.over = not rows.more and not (self._follow and rows.state == "open")
         return rows.rows

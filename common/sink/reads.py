@@ -110,10 +110,11 @@ def _standing(job: Job) -> tuple[int, int, str]:
 
 def _answer(message: Read, job: Job, page: RowPage | ValuePage) -> Rows | Values:
     where = message.job, message.after, page.position
+    number, request = job.job, message.request
     if isinstance(page, RowPage):
-        return Rows(*where, [_sent(row) for row in page.rows], page.more, job.state, job.job)
+        return Rows(*where, [_sent(row) for row in page.rows], page.more, job.state, number, request)
     others = [_sent(row) for row in page.others]
-    return Values(*where, page.runs, packed(page.values), others, page.more, job.state, job.job)
+    return Values(*where, page.runs, packed(page.values), others, page.more, job.state, number, request)
 
 
 def _sent(row: Row) -> ResultRow:

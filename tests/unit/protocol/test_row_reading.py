@@ -16,14 +16,18 @@ ROW = ResultRow(3, "value", False, None, None, 1, "ada", 0.5, False)
 def answer(
     reading: RowReading, position: Cursor = (1, 0), rows: Any = (), more: bool = False, state: str = "open"
 ) -> Rows:
-    return Rows("job", reading.after, position, list(rows), more, state)
+    return Rows("job", reading.request().after, position, list(rows), more, state, request=reading.request().request)
+
+
+def unnumbered(read: Read) -> Read:
+    return structs.replace(read, request=0)
 
 
 def test_it_goes_on_where_the_last_answer_ended() -> None:
     reading = RowReading("job", "task", failed=True)
-    assert reading.request() == Read("job", "task", START, True)
+    assert unnumbered(reading.request()) == Read("job", "task", START, True)
     assert reading.take(answer(reading, (4, 0), [ROW], more=True)) == [ROW]
-    assert reading.request() == Read("job", "task", (4, 0), True)
+    assert unnumbered(reading.request()) == Read("job", "task", (4, 0), True)
     assert not reading.over
     assert reading.take(answer(reading, (4, 0))) == []
     assert reading.over
@@ -35,8 +39,17 @@ def test_an_answer_counts_once() -> None:
     assert reading.is_answer(first)
     reading.take(first)
     assert not reading.is_answer(first), "it was asked twice"
-    assert not reading.is_answer(Rows("other", reading.after, (9, 0), [], False, "open"))
+    assert not reading.is_answer(Rows("other", reading.request().after, (9, 0), [], False, "open"))
     assert not reading.is_answer(Again())
+
+
+def test_an_answer_is_of_one_request() -> None:
+    before, reading = (RowReading("job", "commit", failed=False, follow=True) for _ in range(2))
+    first = answer(reading, START)
+    assert not reading.is_answer(answer(before)), "it was given up, and its connection is used again"
+    reading.take(first)
+    assert not reading.is_answer(first), "nothing had come, and this is the answer to what was asked twice"
+    assert reading.is_answer(answer(reading))
 
 
 def test_another_job_of_the_same_name_is_not_read_on() -> None:

@@ -54,6 +54,14 @@ def test_ventilators_and_observers_may_read_any_job(filled: Scene, user: User) -
     assert decode_from_sink(encode(answer)) == answer
 
 
+@pytest.mark.parametrize("values", [False, True])
+def test_the_number_of_a_request_comes_back(filled: Scene, values: bool) -> None:
+    filled.send(OLGA, replaced(read(), values=values, request=7))
+    [(_, answer)] = of(Values if values else Rows, filled.sink.tick(filled.now))
+    assert isinstance(answer, Values | Rows)
+    assert answer.request == 7
+
+
 def test_whoever_waits_for_rows_of_a_forgotten_job_is_told(filled: Scene) -> None:
     filled.send(OLGA, read())
     [answer] = rows(filled)
