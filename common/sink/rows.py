@@ -13,6 +13,7 @@ from msgspec import Raw
 from msgspec.msgpack import Ext
 
 from ..errors import ProtocolError
+from ..protocol.arguments import UNFIT
 from ..protocol.codec import decode_outcomes, decode_value
 from ..protocol.fields import CALL
 from ..protocol.messages import Quarantine, Results
@@ -143,7 +144,7 @@ def _argument_text(argument: Any) -> str:
             pass  # It is shown as text, like other extensions.
     try:
         return msgspec.json.encode(argument, enc_hook=_as_text).decode()
-    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+    except UNFIT:
         return repr(argument)
 
 
@@ -155,7 +156,7 @@ def quarantined(quarantine: Quarantine, attempts_before: int = 0, form: str = ""
     try:
         argument = msgspec.msgpack.decode(quarantine.argument, type=list[Any])[0]
         shown = _argument_text(argument)
-    except (msgspec.MsgspecError, TypeError, ValueError, IndexError, RecursionError) as error:
+    except (*UNFIT, IndexError) as error:
         raise ProtocolError(f"the argument cannot be read: {error}") from None
     task, worker = quarantine.task, quarantine.worker
     text = (
