@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from .. import folders
 from ..errors import OperatorError
 from .sqlite_file import unusable
 
@@ -57,7 +58,7 @@ class SqliteCare:
                 self._copy_to(part)
                 os.fsync(file)
                 part.rename(target)
-            _sync(target.parent)
+            folders.sync(target.parent)
             return target.stat().st_size
         except sqlite3.Error as error:
             text = f"cannot copy the ledger {self._path} to {target}: {error}; give a place with room"
@@ -147,11 +148,3 @@ def _locked(part: Path) -> int | None:
 
 def _busy(part: Path) -> OperatorError:
     return OperatorError(f"another command writes {part}: wait for its end, or give another name")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import folders
 from ..errors import OperatorError
 
 _READ_BYTES = 256 * 1024
@@ -42,7 +43,7 @@ class Spool:
             # Its lines may be nobody else's business.
             self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _sync_folder(place.folder)
+            folders.sync(place.folder)
             self._size = os.fstat(self.descriptor).st_size
         except BlockingIOError:
             raise OperatorError(
@@ -139,7 +140,7 @@ class Spool:
         """The stream has ended: what it holds is the whole input."""
         try:
             self.path = self.path.rename(self._ended_path)
-            _sync_folder(self.path.parent)
+            folders.sync(self.path.parent)
         except OSError as error:
             raise self._unusable(error) from None
         self.ended = True
@@ -175,11 +176,3 @@ def remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink(missing_ok=True)
         path.parent.rmdir()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,7 +26,7 @@ MAY_IMPORT = {
 `farm`, `web` and `doctor` are no roles.
 """
 SHELL = {
-    *("__main__", "command", "console", "descriptors", "help_page", "log_writer", "options", "own_process"),
+    *("__main__", "command", "console", "descriptors", "folders", "help_page", "log_writer", "options", "own_process"),
     *(
         f"transport.{name}"
         for name in (
