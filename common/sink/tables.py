@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 import msgspec
+from msgspec import structs
 
 from .. import console
 from ..errors import OperatorError
@@ -253,7 +254,7 @@ def print_jobs_as_json(jobs: Iterable[JobSummary]) -> None:
     for job in jobs:
         fields = asdict(job)
         fields = {"job": fields.pop("name"), **fields}
-        print(_escaping(sys.stdout)(msgspec.json.encode(fields).decode()))
+        _print_json(fields)
 
 
 def print_report(report: Report) -> None:
@@ -270,8 +271,7 @@ def print_report(report: Report) -> None:
 
 def print_report_as_json(report: Report) -> None:
     """The same as one JSON object: a `report` of the protocol without its type."""
-    fields = {name: getattr(report, name) for name in report.__struct_fields__}
-    print(_escaping(sys.stdout)(msgspec.json.encode(fields).decode()))
+    _print_json(structs.asdict(report))
 
 
 def print_explanation(found: Explanation) -> None:
@@ -285,11 +285,15 @@ def print_explanation_as_json(found: Explanation) -> None:
     """The same as one JSON object: the lines, the cause, and an `explanation` of the protocol without its type."""
     cause = first_cause(found)
     said = None if cause is None else {"what": console.as_typed(cause.what), "do": console.as_typed(cause.do)}
-    fields = {name: getattr(found, name) for name in found.__struct_fields__}
+    fields = structs.asdict(found)
     if found.account is not None:
-        fields["account"] = {name: getattr(found.account, name) for name in found.account.__struct_fields__}
+        fields["account"] = structs.asdict(found.account)
     whole = {"cause": said, "lines": [console.as_typed(line) for line in lines(found)], **fields}
-    print(_escaping(sys.stdout)(msgspec.json.encode(whole).decode()))
+    _print_json(whole)
+
+
+def _print_json(fields: dict[str, Any]) -> None:
+    print(_escaping(sys.stdout)(msgspec.json.encode(fields).decode()))
 
 
 def cells_of_worker(worker: WorkerReport, report: Report) -> tuple[object, ...]:
