@@ -167,7 +167,9 @@ class Collector:
             self._peers.pop(open_job.peer, None)
             outputs += self._jobs.end(open_job)
         self._tidying.tick(now)
-        outputs += [CutOff(address, self._registry.living_at(address)) for address in quiet]
+        if quiet:
+            living = self._registry.living()
+            outputs += [CutOff(address, living[address]) for address in quiet]
         outputs += self._explanations.tick(now, self._is_stuck)
         return outputs + self._jobs.tick(now) + self._asks.tick(now) + self._reads.tick(now)
 

@@ -146,7 +146,7 @@ class Jobs:
                 self._leftovers_at = now + 2 * self._timing.beat_s
         if self._leftovers_at is not None and now >= self._leftovers_at:
             self._leftovers_at = None
-            outputs.append(CutOff(None, self._registry.living_at(None)))
+            outputs.append(CutOff(None, self._registry.living().total()))
         return outputs
 
     def cancel(self, now: float, peer: bytes, user: User, message: Cancel) -> list[Output]:

@@ -182,21 +182,24 @@ class Registry:
         """Where the worker finds tasks, and what else comes to it through the relay."""
         mine = self.open_jobs_for(worker)
         if any(open_job.relayed for open_job in mine):
-            mine += [each for each in self.open_jobs.values() if each.relayed and each not in mine]
+            mine += [each for each in self.open_jobs.values() if each.relayed and each.function not in worker.functions]
         return Places([open_job.place(self._settings) for open_job in mine])
 
     def concerned_by(self, open_job: OpenJob) -> list[BeatingWorker]:
         """The workers whose places change when this job comes or goes."""
-        also = self._relayed_to() if open_job.relayed else []
-        mine = [each for each in self.workers.values() if open_job.function in each.functions and each not in also]
-        return [*mine, *also]
+        also = self._relayed_functions() if open_job.relayed else set()
+        return self._exposing_any({open_job.function} | also)
 
     def _relayed_to(self) -> list[BeatingWorker]:
         """The workers that pull from the relay."""
-        relayed = {open_job.function for open_job in self.open_jobs.values() if open_job.relayed}
-        if not relayed:
-            return []
-        return [worker for worker in self.workers.values() if not worker.functions.isdisjoint(relayed)]
+        relayed = self._relayed_functions()
+        return self._exposing_any(relayed) if relayed else []
+
+    def _relayed_functions(self) -> set[str]:
+        return {open_job.function for open_job in self.open_jobs.values() if open_job.relayed}
+
+    def _exposing_any(self, functions: set[str]) -> list[BeatingWorker]:
+        return [worker for worker in self.workers.values() if not worker.functions.isdisjoint(functions)]
 
     def fallen_quiet(self, now: float) -> list[BeatingWorker]:
         """Workers of relayed jobs that begin to miss their beats; looked for together with the silent ones."""
@@ -208,9 +211,9 @@ class Registry:
             worker.quiet = True
         return found
 
-    def living_at(self, address: str | None) -> int:
-        """How many workers of relayed jobs at this address, or anywhere, do not miss their beats."""
-        return sum(address in (None, worker.address) and not worker.quiet for worker in self._relayed_to())
+    def living(self) -> Counter[str]:
+        """How many workers of relayed jobs do not miss their beats, by address."""
+        return Counter(worker.address for worker in self._relayed_to() if not worker.quiet)
 
     def silent(self, now: float) -> tuple[list[BeatingWorker], list[OpenJob]]:
         """Workers and jobs whose peers have been silent too long; looked for once a beat.

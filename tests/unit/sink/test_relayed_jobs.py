@@ -6,6 +6,7 @@ import pytest
 from common.protocol.messages import Ask, Goodbye, Place, Places
 from common.protocol.users import User
 from common.sink.outputs import Admit, CutOff, Output
+from common.sink.registry import BeatingWorker, OpenJob
 from tests.unit.sink.scene import ADA, BEAT, BOB, CUBE, OPEN, SETTINGS, SQUARE, TIMING, VERA, VITO, Scene, of, said
 
 
@@ -38,6 +39,15 @@ def test_whoever_pulls_from_the_relay_hears_of_all_that_comes_from_there(scene: 
     assert places(relayed(scene, VITO, "cubes", CUBE)) == {b"bob": ["cubes", "squares"], b"ada": ["squares", "cubes"]}
     assert places(scene.send(VERA, Ask("squares", 0, True))) == {b"ada": ["squares", "cubes"]}, "its own concern"
     assert places(scene.send(VITO, Goodbye())) == {b"bob": [], b"ada": ["squares"]}
+
+
+def test_a_large_crew_hears_of_a_job_without_a_look_at_each_pair(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.worker(ADA, (SQUARE,))
+    scene.worker(BOB, (SQUARE, CUBE))
+    for kind in (BeatingWorker, OpenJob):
+        monkeypatch.setattr(kind, "__eq__", lambda *_: pytest.fail("it is compared with others"))
+    assert places(relayed(scene, VERA, "squares", SQUARE)) == {b"ada": ["squares"], b"bob": ["squares"]}
+    assert places(relayed(scene, VITO, "cubes", CUBE)) == {b"ada": ["squares", "cubes"], b"bob": ["squares", "cubes"]}
 
 
 def test_jobs_that_are_pulled_from_their_ventilators_are_nobody_elses_concern(scene: Scene) -> None:
