@@ -1,4 +1,4 @@
-"""Jobs and their ventilators: opened, closed, cancelled. No socket, no clock."""
+"""Jobs and their ventilators: opened, closed, cancelled, forgotten. No socket, no clock."""
 
 from collections.abc import Iterable
 from itertools import islice

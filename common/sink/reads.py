@@ -1,4 +1,4 @@
-"""Rows and jobs for those that read the ledger through the sink. No socket, no clock."""
+"""Rows, values and jobs for those that read the ledger through the sink. No socket, no clock."""
 
 from dataclasses import dataclass
 

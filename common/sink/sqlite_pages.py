@@ -1,4 +1,4 @@
-"""A page of a job's rows from an SQLite ledger, for those that read it through the sink."""
+"""A page of a job's rows, or of their values, from an SQLite ledger, for those that read it through the sink."""
 
 import sqlite3
 from collections.abc import Iterator
