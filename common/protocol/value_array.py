@@ -54,7 +54,10 @@ def _extended(code: int, payload: memoryview) -> Any:
     if code == JSON_EXT:
         # A ledger of version 1 has NaN without quotation marks.
         text = bytes(payload)
-        return math.nan if text == b"NaN" else msgspec.json.decode(text)
+        try:
+            return math.nan if text == b"NaN" else msgspec.json.decode(text)
+        except RecursionError as error:
+            raise ValueError(f"not a value that this program can read: {error}") from None
     if code == EXACT_EXT:
         return restored(bytes(payload))
     raise ValueError(f"extension type {code} is no result")

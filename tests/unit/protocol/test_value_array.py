@@ -36,7 +36,11 @@ def test_results_come_back_as_from_their_columns(columns: list[tuple[tuple[Any, 
     assert list(map(repr, found)) == [repr(value_of(*row)) for row in rows]
 
 
-@pytest.mark.parametrize("bad", [Ext(15, b"\xc1"), Ext(15, encode(Ext(99, b""))), Ext(98, b"")])
+@pytest.mark.parametrize(
+    "bad",
+    [Ext(15, b"\xc1"), Ext(15, encode(Ext(99, b""))), Ext(98, b""), Ext(1, b"[" * 100_000 + b"]" * 100_000)],
+    ids=["no MessagePack", "unknown inside", "unknown", "too deep"],
+)
 def test_a_result_that_cannot_be_read_costs_no_other(bad: Ext) -> None:
     found = unpacked(Raw(encode([1, Ext(1, b"[2]"), bad, 4])))
     assert len(found) == 4
