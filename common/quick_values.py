@@ -37,20 +37,25 @@ def _plain(kind: Any) -> Any:
 
 def _value(parameter: Any, checked: Any, kind: Any, context: Any, value: Any) -> Any:
     source = context.get_parameter_source(parameter.name)
-    if source is None or not isinstance(kind, type):
-        return checked(context, value)
-    if source.name == "DEFAULT" and (isinstance(value, kind) or (value is None and not parameter.required)):
-        return value if parameter.callback is None else parameter.callback(context, parameter, value)
-    if parameter.callback is not None:
-        return checked(context, value)
-    if kind is str and isinstance(value, str):
-        return value
-    if kind in _NUMBERS and isinstance(value, str) and _NUMBERS[kind].fullmatch(value):
-        least, most = limits(parameter)
-        if (least is None or kind(value) >= least) and (most is None or kind(value) <= most):
+    if source is not None and isinstance(kind, type):
+        if source.name == "DEFAULT" and (isinstance(value, kind) or (value is None and not parameter.required)):
+            return value if parameter.callback is None else parameter.callback(context, parameter, value)
+        if parameter.callback is None and _is_plain(parameter, kind, value):
             return kind(value)
     found = checked(context, value)
     if found != found:
         # Not a number lies within all limits for an older typer, as it compares to nothing.
         raise typer.BadParameter(f"{value} is no number", context, param=parameter)
     return found
+
+
+def _is_plain(parameter: Any, kind: type, value: Any) -> bool:
+    """Whether the text can only mean this text, or this number within the limits."""
+    if not isinstance(value, str):
+        return False
+    if kind not in _NUMBERS:
+        return kind is str
+    least, most = limits(parameter)
+    return _NUMBERS[kind].fullmatch(value) is not None and not (
+        (least is not None and kind(value) < least) or (most is not None and kind(value) > most)
+    )
