@@ -13,6 +13,7 @@ SUMMARIES = {
     "worker": "Run tasks in child processes on this machine.",
     "ventilator": "Run a function for every task of an input.",
     "web": "Serve a page that shows jobs, crew and failures.",
+    "crew": "Start workers on other machines, or print what starts them there.",
     "doctor": "Look for what keeps this machine from working.",
 }
 app = console.application()

@@ -116,7 +116,7 @@ def test_a_command_imports_only_what_it_needs(installed: Installed) -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("tradewind ", ["sink", "worker", "ventilator", "web", "doctor"]),
+        ("tradewind ", ["sink", "worker", "ventilator", "web", "crew", "doctor"]),
         ("tradewind wor", ["worker"]),
         ("tradewind worker --sl", ["--slots"]),
         ("tradewind sink re", ["results", "revoke"]),

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from common import help_page
+from common.crew.command import app as crew_app
 from common.doctor.command import app as doctor_app
 from common.errors import ExitCode
 from common.sink.command import app as sink_app
@@ -28,9 +29,10 @@ COMMANDS = {
         ("worker", worker_app),
         ("ventilator", ventilator_app),
         ("doctor", doctor_app),
+        ("crew", crew_app),
     )
 }
-SECTIONS = {"doctor": "tradewind doctor"}
+SECTIONS = {"doctor": "tradewind doctor", "crew": "tradewind crew"}
 """How the options page names a command that is no script."""
 FOREIGN = {
     *("cp", "make", "parallel", "pip", "python", "scp", "find", "head", "mkfifo", "sqlite3", "tail", "ssh", "tradewind")

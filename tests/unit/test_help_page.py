@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import typer
 
+from common import console
 from common.command import app
+from common.crew.command import app as crew_app
 from common.doctor.command import app as doctor_app
 
 ROLES = ("sink", "worker", "ventilator")
@@ -27,7 +29,11 @@ COMMANDS: dict[str, Any] = {
     name: command
     for role in ROLES
     for name, command in commands(typer.main.get_command(import_module(f"common.{role}.command").app), role)
-} | {"tradewind": typer.main.get_command(app), "doctor": typer.main.get_command(doctor_app)}
+} | {
+    "tradewind": typer.main.get_command(app),
+    "doctor": typer.main.get_command(doctor_app),
+    **dict(commands(console.without_completion(typer.main.get_command(crew_app)), "crew")),
+}
 
 
 def page(name: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -84,6 +90,8 @@ def test_the_first_line_of_each_page(capsys: pytest.CaptureFixture[str]) -> None
         "worker": "Usage: worker [OPTIONS] [MODULE...]",
         "ventilator": "Usage: ventilator [OPTIONS] [MODULE:FUNCTION] [INPUT]",
         "doctor": "Usage: doctor [OPTIONS] [MODULE...]",
+        "crew": "Usage: crew [OPTIONS] COMMAND",
+        "crew systemd": "Usage: crew systemd [OPTIONS] -- MODULE... [WORKER OPTIONS]",
     }
 
 

@@ -20,10 +20,11 @@ MAY_IMPORT = {
     "web": {"", "protocol", "transport", "sink"},
     "doctor": {"", "protocol", "transport", "worker", "sink"},
     "farm": {"", "protocol", "transport", "ventilator", "sink"},
+    "crew": {"", "protocol", "transport", "worker"},
 }
 """By folder of common/; the files beside the folders are "". No role imports another one.
 
-`farm`, `web` and `doctor` are no roles.
+`farm`, `web`, `doctor` and `crew` are no roles.
 """
 SHELL = {
     *("__main__", "command", "console", "descriptors", "folders", "help_page", "log_writer", "options", "own_process"),
@@ -67,6 +68,7 @@ SHELL = {
     *(f"sink.{name}" for name in ("command", "loop", "private", "relay", "roster_watch", "tables", "status_screen")),
     *(f"web.{name}" for name in ("app", "books", "command", "metrics", "observer", "render", "server", "token_file")),
     *(f"doctor.{name}" for name in ("command", "ledger_file", "machine", "modules", "network")),
+    *(f"crew.{name}" for name in ("command", "systemd", "worker_line")),
     *(f"sink.{name}" for name in ("sqlite_care", "forget_command")),
     *(
         f"sink.{name}"

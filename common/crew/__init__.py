@@ -1,0 +1,1 @@
+"""Starts workers on other machines, and prints recipes for what starts them elsewhere."""
