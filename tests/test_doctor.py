@@ -406,4 +406,4 @@ def test_a_port_that_is_filtered(pipeline: Pipeline) -> None:
     first, advice = found.out.splitlines()[:2]
     assert first.startswith("FAIL     sink's port")
     assert "firewall" in first
-    assert "5559 and 5558" in advice
+    assert "5559, 5558 and 5555" in advice

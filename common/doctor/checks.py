@@ -11,7 +11,14 @@ from .. import causes
 from ..pace import duration
 from ..plain_text import counted, host_port
 from ..protocol.handshake import is_here
-from ..protocol.settings import CONTROL_PORT, MORE_TASKS_PORTS, RESULTS_PORT, TASKS_PORT
+from ..protocol.settings import (
+    CONTROL_PORT,
+    MORE_TASKS_PORTS,
+    RELAY_PORT,
+    RELAYED_TASKS_PORT,
+    RESULTS_PORT,
+    TASKS_PORT,
+)
 from ..protocol.users import OBSERVER, VENTILATOR, WORKER
 from .facts import Facts, Port
 
@@ -20,6 +27,12 @@ CLOCK_MAX_S = 2.0
 FILES_LEAST, FILES_FEW = 64, 1_024
 _MEMORY_FEW_BYTES = 256 * 1024 * 1024
 _IMPORT_SLOW_S = 20.0
+_SINKS_PORTS = {
+    WORKER: (CONTROL_PORT, RESULTS_PORT, RELAYED_TASKS_PORT),
+    VENTILATOR: (CONTROL_PORT, RELAY_PORT),
+    OBSERVER: (CONTROL_PORT,),
+}
+"""To which ports of the sink's machine a role connects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,16 +227,18 @@ def _port(facts: Facts) -> Judged | None:
         return ok(f"{host_port(port.host, port.port)} takes connections")
     if port.state == "refused":
         return said("FAIL", causes.no_sink(key.address, is_here(key.address), "connection refused"))
-    return "FAIL", *unheard(port, "no sink answers")
+    return "FAIL", *unheard(port, "no sink answers", key.role)
 
 
-def unheard(port: Port, what: str) -> tuple[str, str]:
+def unheard(port: Port, what: str, role: str) -> tuple[str, str]:
     """What and what to do about a port that is not reached, and does not refuse."""
     where = host_port(port.host, port.port)
     if port.state == "filtered":
+        *most, last = map(str, _SINKS_PORTS[role])
+        ports = f"ports {', '.join(most)} and {last}" if most else f"port {last}"
         return (
             f"{what} at {where}: it does not answer at all, so a firewall drops it, or that machine is off",
-            f"let this machine connect there to ports {CONTROL_PORT} and {RESULTS_PORT}, or start that machine",
+            f"let this machine connect there to {ports}, or start that machine",
         )
     return f"{what} at {where}: {port.reason or port.state}", "see how this machine's network leads there (ip route)"
 
@@ -253,7 +268,7 @@ def _results_port(facts: Facts) -> Judged | None:
             f"the results port refuses connections at {where}",
             f"the sink listens there itself: let what is between pass port {port.port} on as it does the control port",
         )
-    return "FAIL", *unheard(port, "the results port is not reached")
+    return "FAIL", *unheard(port, "the results port is not reached", WORKER)
 
 
 def _clock(facts: Facts) -> Judged | None:

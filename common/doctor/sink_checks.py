@@ -119,7 +119,7 @@ def _own_port(facts: Facts) -> Judged | None:
     if port.state == "open":
         return ok(f"{host_port(port.host, port.port)} takes connections")
     if runs:
-        return "FAIL", *unheard(port, "the sink runs, and is not reached")
+        return "FAIL", *unheard(port, "the sink runs, and is not reached", key.role)
     detail = "connection refused" if port.state == "refused" else port.reason
     return said("warn", causes.no_sink(key.address, is_here(key.address), detail))
 

@@ -301,6 +301,17 @@ def test_only_a_port_that_refuses_is_said_to_refuse() -> None:
         assert ("connection refused" in found.what) is is_said
 
 
+@pytest.mark.parametrize(
+    ("role", "ports"),
+    [(WORKER, "ports 5559, 5558 and 5555,"), (VENTILATOR, "ports 5559 and 5556,"), (OBSERVER, "port 5559,")],
+)
+def test_a_port_that_is_filtered_is_named_with_the_others_of_the_role(role: str, ports: str) -> None:
+    shut = stopped_at(name=FACTS.name, control=Port("sinkhost", 5559, "filtered"))
+    assert shut.key is not None
+    facts = replace(shut, key=replace(shut.key, role=role))
+    assert ports in examine(facts, OF_ROLE[role])[0].do
+
+
 def test_warnings_are_no_failure() -> None:
     assert not fails(examine(of_ledger(log_bytes=5 * 1024**3), OF_SINK))
     assert fails(examine(of_ledger(free_bytes=0), OF_SINK))
