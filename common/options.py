@@ -73,7 +73,9 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-Key = Annotated[Path, file(CONNECTION, "TRADEWIND_KEY", "The key file that the sink's `enrol` wrote for this machine.")]
+Key = Annotated[
+    Path, file(CONNECTION, "TRADEWIND_KEY", "The key file that `enrol` wrote for this machine; - is standard input.")
+]
 Sink = Annotated[
     str | None,
     option(CONNECTION, "TRADEWIND_SINK", "HOST[:PORT]", "The address of the sink.", default="the one in the key file"),

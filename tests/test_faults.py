@@ -1,6 +1,7 @@
 """Rows of the fault table, with real processes that are really killed."""
 
 import signal
+import subprocess
 
 import pytest
 
@@ -134,6 +135,25 @@ def test_a_worker_told_to_leave_returns_what_waits_and_finishes_what_runs(pipeli
     assert ventilator.wait() == 0
     everything_once(pipeline, 4)
     assert sorted(executions(pipeline)) == list(range(4))
+
+
+def test_a_worker_gets_its_key_through_standard_input_and_leaves_when_that_ends(pipeline: Pipeline) -> None:
+    pipeline.module("gate", GATE)
+    pipeline.sink()
+    key = (pipeline.folder / "keys" / "worker.key_secret").read_text()
+    arguments = ["gate", "--slots", "1", "--key", "-", "--stop-with-stdin"]
+    worker = pipeline.start("worker", *arguments, stdin=subprocess.PIPE)
+    assert worker.popen.stdin
+    worker.popen.stdin.write(key.encode() + b"\nwhat follows is not looked at\n")
+    worker.popen.stdin.flush()
+    worker.wait_for("joined the sink")
+    pipeline.ventilator("gate:wait", "--range", "2", "--batch", "1")
+    wait_until(lambda: len(executions(pipeline)) == 1, "a task runs")
+    worker.popen.stdin.close()
+    worker.wait_for("standard input has ended: returning what has not started, finishing what runs")
+    (pipeline.folder / "open").touch()
+    assert worker.wait() == 0, worker.err
+    assert pipeline.query("SELECT task, value FROM results") == [(0, 0)]
 
 
 def test_a_worker_leaves_when_idle_if_asked_to(pipeline: Pipeline) -> None:

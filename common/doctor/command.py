@@ -27,7 +27,12 @@ Modules = Annotated[
 ]
 RolesKey = Annotated[
     Path | None,
-    options.file(CONNECTION, "TRADEWIND_KEY", "The key file to look at.", default="the role's in the folder keys"),
+    options.file(
+        CONNECTION,
+        "TRADEWIND_KEY",
+        "The key file to look at; - is standard input.",
+        default="the role's in the folder keys",
+    ),
 ]
 As = Annotated[
     str | None,

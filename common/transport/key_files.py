@@ -9,15 +9,21 @@ the files: with mode 0600, whole or not at all, and a new key never over another
     keys/revoked/NAME.key                  the public keys that were revoked
 """
 
+import os
 import re
+import select
 import shlex
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ..errors import OperatorError
 from ..protocol.users import OBSERVER
 
 _LINE = re.compile(r"\s*([a-z-]+)\s*=\s*\"?([^\"\n]*)\"?")
+STDIN = Path("-")
+"""The key file that is standard input."""
+_STDIN_BYTES_MAX = 16_384
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
@@ -39,22 +45,54 @@ class Certificate:
 
 def load(path: Path) -> Certificate:
     """Read a key file. Raises OperatorError when it is missing, not a key file, or a secret that others can read."""
+    if path == STDIN:
+        return _standard_input()
     try:
         text = path.read_text(encoding="utf-8")
-        mode = path.stat().st_mode
+        status = path.stat()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise OperatorError(f"cannot read the key file {path}: {reason}") from error
+    certificate = _parsed(path, text)
+    # What root owns may be readable for a group of ours: so systemd and Kubernetes hand over secrets.
+    is_roots = status.st_uid == 0 and os.geteuid() != 0
+    if certificate is not None and certificate.secret and status.st_mode & (0o037 if is_roots else 0o077):
+        raise OperatorError(f"others can read the secret in {path}: run `chmod 600 {shlex.quote(str(path))}`")
+    if certificate is None:
+        raise OperatorError(f"{path} is not a key file: have the sink's operator enrol this machine again")
+    return certificate
+
+
+@cache
+def _standard_input() -> Certificate:
+    """The key file that comes first in standard input, up to a blank line below its secret. What follows is left."""
+    content = line = b""
+    while len(content) < _STDIN_BYTES_MAX:
+        # A terminal that another process has made non-blocking is waited for.
+        select.select([0], [], [])
+        # Byte by byte: a buffer would take what follows.
+        byte = os.read(0, 1)
+        content, line = content + byte, line + byte
+        if not byte or (byte == b"\n" and not line.strip() and b"secret-key" in content):
+            break
+        if byte == b"\n":
+            line = b""
+    certificate = _parsed(Path("standard input"), content.decode(errors="replace"))
+    if certificate is None:
+        raise OperatorError("no key file comes from standard input: send one that `enrol` wrote, then a blank line")
+    return certificate
+
+
+def _parsed(path: Path, text: str) -> Certificate | None:
+    """What the text of a key file says; None when it is none."""
     fields = {}
     for line in text.splitlines():
         match = None if line.lstrip().startswith("#") else _LINE.match(line)
         if match:
             fields[match[1]] = match[2].strip()
     secret = fields.get("secret-key")
-    if secret and mode & 0o077:
-        raise OperatorError(f"others can read the secret in {path}: run `chmod 600 {shlex.quote(str(path))}`")
     if not all(len(key) == 40 and key.isascii() for key in (fields.get("public-key", ""), secret or "x" * 40)):
-        raise OperatorError(f"{path} is not a key file: have the sink's operator enrol this machine again")
+        return None
     return Certificate(
         path,
         fields["public-key"],
@@ -89,6 +127,8 @@ def load_one_of(path: Path, roles: tuple[str, ...]) -> Certificate:
 
 def is_missing(path: Path) -> bool:
     """True when there is no such file; False when its folder cannot be read."""
+    if path == STDIN:
+        return False
     try:
         path.stat()
     except OSError as error:

@@ -62,6 +62,10 @@ ExitWhenIdle = Annotated[
     float | None, options.seconds(LEAVING, "TRADEWIND_EXIT_WHEN_IDLE", "Leave after this long without a task.")
 ]
 StopAfter = Annotated[float | None, options.seconds(LEAVING, "TRADEWIND_STOP_AFTER", "Leave after this long.")]
+StopWithStdin = Annotated[
+    bool,
+    options.flag(LEAVING, None, "Leave when standard input ends, as with the connection of ssh.", "--stop-with-stdin"),
+]
 Grace = Annotated[
     float, options.seconds(LEAVING, "TRADEWIND_GRACE", "How long running tasks may go on when the worker leaves.")
 ]
@@ -124,6 +128,7 @@ def work(
     name: Name = None,
     exit_when_idle: ExitWhenIdle = None,
     stop_after: StopAfter = None,
+    stop_with_stdin: StopWithStdin = False,
     grace: Grace = 30.0,
     slots: Slots = None,
     prefetch: Prefetch = None,
@@ -155,6 +160,7 @@ def work(
         name=name or start.default_name(),
         exit_when_idle_s=exit_when_idle,
         stop_after_s=stop_after,
+        stops_with_stdin=stop_with_stdin,
         limits=Limits(size_bytes(memory_limit), max_tasks_per_child, threads, commands, outputs),
         reloads=reload,
         holding=HoldingSettings(

@@ -18,7 +18,7 @@ from ..protocol.messages import FromSink
 from ..transport import clock, monitor, polling, sockets
 from ..transport import sink_link as link
 from ..transport.key_files import Certificate
-from ..transport.parent import Parent
+from ..transport.parent import InputEnd, Parent
 from .child_process import Limits
 from .session import (
     AwaitSignal,
@@ -57,6 +57,7 @@ class WorkerOptions:
     limits: Limits
     reloads: bool
     holding: HoldingSettings
+    stops_with_stdin: bool = False
 
 
 class Worker:
@@ -70,6 +71,7 @@ class Worker:
         self._poll = poll
         self._signals = signals
         self._parent = Parent(poll)
+        self._input = InputEnd(poll) if options.stops_with_stdin else None
         self._over = False
         self._in_order = False
         self._problem: str | None = None
@@ -157,6 +159,8 @@ class Worker:
             own_process.reap_orphans(self._slots.pids)
         if self._parent.gone:
             self._perform(self._session.parent_gone())
+        if self._input is not None and self._input.is_here:
+            self._perform(self._session.input_ended(clock.now()))
         self._take_signals()
         self._perform(self._session.tick(clock.now()))
 

@@ -321,6 +321,10 @@ class WorkerSession:
         text = f"{name}: returning what has not started, finishing what runs; again to leave at once"
         return self._leave(now, text)
 
+    def input_ended(self, now: float) -> list[SessionOutput]:
+        """Standard input has ended, with which this worker is to leave."""
+        return self._leave(now, "standard input has ended: returning what has not started, finishing what runs")
+
     def parent_gone(self) -> list[SessionOutput]:
         """The process that started this worker for itself has ended: nobody wants what still runs."""
         return [End(at_once=True)]

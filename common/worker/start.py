@@ -8,7 +8,7 @@ from ..errors import ExitCode, OperatorError
 from ..plain_text import counted
 from ..protocol.users import WORKER
 from ..transport import polling
-from ..transport.key_files import is_name
+from ..transport.key_files import STDIN, is_name, load
 from ..transport.sink_link import wait_for_pair
 from .cores import usable_cores
 from .loop import Worker, WorkerOptions
@@ -51,9 +51,12 @@ def slots_and_threads(slots: int | None) -> tuple[int, int]:
 
 def run(options: WorkerOptions) -> ExitCode:
     """Wait for the key file, then work."""
+    if options.key == STDIN:
+        # Before signals are taken, so that they end the wait for it.
+        load(STDIN)
     poll, signals = polling.Poll(), polling.Signals()
     poll.register(signals, lambda: None)
-    is_default = options.key == key_file(WORKER)
+    is_default = options.key == key_file(WORKER) and not options.stops_with_stdin
     limits = [each for each in (options.exit_when_idle_s, options.stop_after_s) if each is not None]
     certificate = wait_for_pair(
         options.key,

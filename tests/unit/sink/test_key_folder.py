@@ -4,8 +4,10 @@ import fcntl
 import os
 import stat
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import zmq.auth
 from common.errors import OperatorError
 from common.protocol.users import ROLES, User
 from common.sink import command
-from common.transport import key_folder
+from common.transport import key_files, key_folder
 from common.transport.key_files import Certificate, is_name, load, load_pair
 from common.transport.key_folder import KeyFolder
 
@@ -69,6 +71,70 @@ def test_a_secret_that_others_can_read_is_refused(folder: KeyFolder, bits: int) 
     secret = out.read_text().partition("secret-key = ")[2].strip().strip('"')
     assert secret
     assert secret not in str(refused.value)
+
+
+@pytest.mark.parametrize(("bits", "is_taken"), [(0o440, True), (0o640, True), (0o460, False), (0o444, False)])
+def test_root_may_let_a_group_read_a_secret(
+    folder: KeyFolder, bits: int, is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Kubernetes does for a secret with fsGroup, and systemd for a credential."""
+    if os.geteuid():
+        pytest.skip("only root owns what root owns")
+    out = enrol(folder)
+    out.chmod(bits)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    if is_taken:
+        assert load_pair(out, "worker").secret
+    else:
+        with pytest.raises(OperatorError, match="chmod 600"):
+            load_pair(out, "worker")
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
+    """Gives this process another standard input: what comes from it, with its end where that is said."""
+    kept, ends = os.dup(0), []
+
+    def gives(text: str) -> int:
+        theirs, ours = os.pipe()
+        os.dup2(theirs, 0)
+        os.close(theirs)
+        os.write(ours, text.encode())
+        ends.append(ours)
+        return ours
+
+    key_files._standard_input.cache_clear()
+    yield gives
+    key_files._standard_input.cache_clear()
+    os.dup2(kept, 0)
+    for end in ends:
+        with suppress(OSError):
+            os.close(end)
+
+
+@pytest.mark.parametrize("rest", ["\nand then tasks\n", "  \r\nand then tasks\n"])
+def test_a_key_file_comes_from_standard_input_and_what_follows_is_left(
+    folder: KeyFolder, typed: Callable[[str], int], rest: str
+) -> None:
+    out = enrol(folder)
+    typed(out.read_text() + rest)
+    found = load_pair(key_files.STDIN, "worker")
+    assert found == replace(load_pair(out, "worker"), path=Path("standard input"))
+    assert load_pair(key_files.STDIN, "worker") is found
+    assert os.read(0, 100) == b"and then tasks\n"
+
+
+def test_a_key_file_may_be_all_of_standard_input(folder: KeyFolder, typed: Callable[[str], int]) -> None:
+    out = enrol(folder)
+    os.close(typed(out.read_text().rstrip()))
+    assert load(key_files.STDIN).secret == load(out).secret
+
+
+@pytest.mark.parametrize("text", ["", "secret-key\n\n", "x" * 20_000], ids=["nothing", "no key", "endless"])
+def test_what_is_no_key_file_is_said(typed: Callable[[str], int], text: str) -> None:
+    os.close(typed(text))
+    with pytest.raises(OperatorError, match="no key file comes from standard input"):
+        load(key_files.STDIN)
 
 
 def test_a_secret_does_not_show_in_a_repr(folder: KeyFolder) -> None:

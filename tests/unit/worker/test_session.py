@@ -318,9 +318,10 @@ IN_ORDER = "returning what has not started, finishing what runs"
     ("settings", "told", "says"),
     [
         (SETTINGS, lambda made: made.signalled(1.0, "SIGTERM"), [f"SIGTERM: {IN_ORDER}; again to leave at once"]),
+        (SETTINGS, lambda made: made.input_ended(1.0), [f"standard input has ended: {IN_ORDER}"]),
         (replace(SETTINGS, stop_after_s=1.0), lambda made: made.tick(1.0), [f"the time is over: {IN_ORDER}"]),
     ],
-    ids=["signal", "stop after"],
+    ids=["signal", "standard input", "stop after"],
 )
 def test_it_leaves_in_order(
     settings: SessionSettings, told: Callable[[WorkerSession], list[SessionOutput]], says: list[str]
