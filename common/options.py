@@ -78,7 +78,13 @@ Key = Annotated[
 ]
 Sink = Annotated[
     str | None,
-    option(CONNECTION, "TRADEWIND_SINK", "HOST[:PORT]", "The address of the sink.", default="the one in the key file"),
+    option(
+        CONNECTION,
+        "TRADEWIND_SINK",
+        "HOST[:PORT]",
+        "The address of the sink, or several separated by commas.",
+        default="the one in the key file",
+    ),
 ]
 Ledger = Annotated[str, option(FILES, "TRADEWIND_LEDGER", "FILE", "The ledger, an SQLite file.")]
 """Not a path: that would spoil an address such as postgresql://host/name."""

@@ -11,7 +11,7 @@ from common.protocol.codec import decode_batch, decode_from_sink, encode
 from common.protocol.messages import PROTOCOL_VERSION, Batch, Hello, Message, Welcome
 from common.transport import sockets
 from common.transport.key_files import Certificate, load
-from common.transport.sink_link import sink_address
+from common.transport.sink_link import sink_addresses
 from tests.conftest import PATIENCE_S
 
 
@@ -23,7 +23,7 @@ class Liar:
         self.pair: Certificate = load(key_file)
         self.name = name
         self._context = zmq.Context()
-        self._host, port = sink_address(self.pair, None)
+        self._host, port = sink_addresses(self.pair, None)[0]
         self.control = self._client(zmq.DEALER, self.pair.sink_key)
         self.control.connect(f"tcp://{self._host}:{port}")
         self.results: zmq.Socket[bytes] | None = None

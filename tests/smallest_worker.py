@@ -210,7 +210,7 @@ class Link:
         fields = dict(re.findall(r'^\s*([a-z-]+) = "(.*)"$', key_file.read_text(), re.MULTILINE))
         self.pair = fields["public-key"].encode(), fields["secret-key"].encode()
         self.sink_key = fields["sink-key"].encode()
-        found = re.fullmatch(r"tcp://(.*):(\d+)", fields["sink"])
+        found = re.fullmatch(r"tcp://(.*):(\d+)", fields["sink"].partition(",")[0])
         assert found
         self.host = found[1].strip("[]")
         self.context = zmq.Context()

@@ -17,6 +17,7 @@ from common.protocol import codec, explaining, fields, messages, reports, settin
 from common.protocol.fields import Message
 from common.protocol.handshake import Handshake
 from common.protocol.messages import Batch, Results
+from common.protocol.sink_turns import SinkTurns
 from common.protocol.values import JSON_EXT
 from common.sink import headline, reads
 from common.sink.relay import BYTES_OF_A_KEY_MAX
@@ -408,6 +409,10 @@ def test_the_ticket_vector() -> None:
         (r"repeat it after (\d+) s without an answer", settings.Timing().silence_s),
         (r"and again every ([\d.]+) s until `welcome`", Handshake._GREET_S),
         (r"each ([\d.]+) s until `welcome`", Handshake._GREET_S),
+        (r"no `welcome` within ([\d.]+) s", SinkTurns._PATIENCE_S),
+        (r"\((\d+) s once all were tried\)", SinkTurns._LATER_PATIENCE_S),
+        (r"the sink does not answer for (\d+) s", settings.Timing().gone_s),
+        (r"Try all of them\s+(twice) a second", 1 / SinkTurns._ROUND_S),
         (r"Send a beat each (second)", settings.Timing().beat_s),
         (r"no more often than each ([\d.]+) s", settings.Timing().beat_soon_s),
         (r"silent for (\d+) s is lost", settings.Timing().gone_s),

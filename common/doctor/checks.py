@@ -10,7 +10,6 @@ from typing import Literal
 from .. import causes
 from ..pace import duration
 from ..plain_text import counted, host_port
-from ..protocol.handshake import is_here
 from ..protocol.settings import (
     CONTROL_PORT,
     MORE_TASKS_PORTS,
@@ -19,6 +18,7 @@ from ..protocol.settings import (
     RESULTS_PORT,
     TASKS_PORT,
 )
+from ..protocol.sink_addresses import is_here
 from ..protocol.users import OBSERVER, VENTILATOR, WORKER
 from .facts import Facts, Port
 

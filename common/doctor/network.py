@@ -15,7 +15,7 @@ from ..protocol.messages import Query, Report
 from ..protocol.users import ROLES
 from ..transport import clock, sockets
 from ..transport.key_files import Certificate, load, load_pair
-from ..transport.sink_link import sink_address
+from ..transport.sink_link import sink_addresses
 from ..transport.sink_talk import SinkTalk
 from .facts import Joining, KeyFile, Port, PortState, ResolvedName
 
@@ -31,7 +31,7 @@ def key_file(path: Path, role: str, override: str | None) -> KeyFile:
     """The key file, as a command of this role would use it."""
     try:
         certificate = load_pair(path, role)
-        host, port = sink_address(certificate, override)
+        host, port = sink_addresses(certificate, override)[0]
     except OperatorError as error:
         return KeyFile(str(path), str(error))
     folder = path.parent

@@ -2,7 +2,7 @@
 
 from .. import causes
 from ..plain_text import counted, host_port
-from ..protocol.handshake import is_here
+from ..protocol.sink_addresses import is_here
 from .checks import HERE, Check, Judged, crew, ok, records, said, unheard
 from .facts import Facts
 

@@ -23,9 +23,9 @@ def connect(key: str | os.PathLike[str] | None = None, *, sink: str | None = Non
 
     Without `key` that is the environment's TRADEWIND_KEY, or `keys/ventilator.key_secret`, which a sink in this folder
     makes. `sink` (TRADEWIND_SINK) is the address of the sink, HOST[:PORT], where that is another one than in the key
-    file. Tasks go through the sink's relay, so nobody need be able to connect to this program. Where workers can, tasks
-    are quicker without that way: with `port` workers connect there (0: a free one), and if one of them cannot, tasks go
-    through the relay all the same.
+    file; several are separated by commas. Tasks go through the sink's relay, so nobody need be able to connect to this
+    program. Where workers can, tasks are quicker without that way: with `port` workers connect there (0: a free one),
+    and if one of them cannot, tasks go through the relay all the same.
 
     Raises JobRefused when the key file is missing or of another role. Nothing is sent yet.
 

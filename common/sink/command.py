@@ -113,7 +113,7 @@ Address = Annotated[
         CONNECTION,
         None,
         "tcp://HOST:PORT",
-        "The address under which that machine finds the sink.",
+        "The address under which that machine finds the sink, or several separated by commas.",
         default="the name of this host",
     ),
 ]
@@ -384,7 +384,7 @@ def enrol(role: Role, name: NewName, keys: options.Keys = DEFAULT_KEYS, address:
     """Write one file, NAME.key_secret, with which another machine joins this sink."""
     from ..transport import sockets
     from ..transport.key_folder import KeyFolder
-    from ..transport.sink_link import sink_address
+    from ..transport.sink_link import sink_addresses
 
     folder = KeyFolder(keys)
     folder.prepare()
@@ -392,8 +392,8 @@ def enrol(role: Role, name: NewName, keys: options.Keys = DEFAULT_KEYS, address:
         # No sink has run here yet, or its first start has failed.
         folder.prepare_local(sockets.endpoint("127.0.0.1", CONTROL_PORT))
     ours = folder.certificate(WORKER)
-    given = address or sockets.endpoint(socket.gethostname(), sink_address(ours, None)[1])
-    at = sockets.endpoint(*sink_address(replace(ours, sink=""), given))
+    given = address or sockets.endpoint(socket.gethostname(), sink_addresses(ours, None)[0][1])
+    at = ",".join(sockets.endpoint(*each) for each in sink_addresses(replace(ours, sink=""), given))
     out = Path(f"{name}.key_secret")
     folder.enrol(role, name, at, out)
     use = f"ask there with `status --key {out}`" if role == OBSERVER else f"start the {role} there with --key {out}"

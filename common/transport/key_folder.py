@@ -171,7 +171,9 @@ class KeyFolder:
         sink_key = self.sink().public
         if path.exists():
             have = load(path)
-            if (have.sink, have.sink_key) != (address, sink_key) and have.secret:
+            # It may name a standby too.
+            is_right = address in have.sink.split(",") and have.sink_key == sink_key
+            if not is_right and have.secret:
                 metadata = {"name": have.name, "role": role, "sink": address, "sink-key": sink_key}
                 _write(path, _text(have.public, have.secret, metadata), replace=True)
             return

@@ -8,7 +8,7 @@ from ..protocol.messages import FromSink
 from ..protocol.settings import Timing
 from . import clock, sockets
 from .key_files import Certificate
-from .sink_link import SinkLink, sink_address
+from .sink_link import SinkLink, sink_addresses
 
 _IDLE_MAX = 4
 _IDLE_S = 5.0
@@ -36,12 +36,12 @@ class LinkPool:
 
     def make(self, certificate: Certificate, sink: str | None) -> SinkLink:
         """A new link. Raises OperatorError when the sink's address is none."""
-        address = sink_address(certificate, sink)
+        addresses = sink_addresses(certificate, sink)
         with self._lock:
             if self._context is None:
                 self._context = zmq.Context()
             name = f"ventilator.{sockets.process_tag()}"
-            made = SinkLink(self._context, certificate, address, name, _ignore, Timing())
+            made = SinkLink(self._context, certificate, addresses, name, _ignore, Timing())
             self._used_count += 1
             return made
 

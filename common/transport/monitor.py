@@ -83,10 +83,11 @@ class SocketMonitor:
 class LinkMonitor:
     """The same for a socket that connects, in the words of the rules."""
 
-    def __init__(self, watched: zmq.Socket[bytes]) -> None:
+    def __init__(self, watched: zmq.Socket[bytes], lookups: dict[str, NameLookup] | None = None) -> None:
         self._monitor = SocketMonitor(watched, sum(_LINK_EVENTS))
         self.socket = self._monitor.socket
-        self._lookups: dict[str, NameLookup] = {}
+        self._lookups = {} if lookups is None else lookups
+        """By host. Whoever dials anew with another socket keeps them."""
 
     def events(self) -> list[tuple[LinkEvent, str, int]]:
         """(event, host, port) of all that happened since the last call."""

@@ -1,11 +1,9 @@
 """The control link from a worker's, ventilator's or observer's side: a socket, its monitor, the rules of joining."""
 
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import zmq
 
@@ -14,39 +12,28 @@ from ..log_line import LogLine, write
 from ..protocol.codec import decode_from_sink, encode
 from ..protocol.handshake import Fail, Handshake, Output, Redial
 from ..protocol.messages import FromSink, Goodbye, Message, Welcome
-from ..protocol.settings import CONTROL_PORT, Timing
+from ..protocol.settings import Timing
+from ..protocol.sink_addresses import Address, parsed
 from . import clock, monitor, polling, sockets
 from .key_files import Certificate, is_missing, load_pair
 
 log = logging.getLogger(__name__)
 
-_HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:%_-]*")
 
-
-def sink_address(certificate: Certificate, override: str | None) -> tuple[str, int]:
-    """Host and control port of the sink: those of the key file, unless `override` (HOST[:PORT]) says otherwise."""
+def sink_addresses(certificate: Certificate, override: str | None) -> list[Address]:
+    """Host and control port of each of the site's sinks: those of the key file, unless `override` says otherwise."""
     try:
-        parts = urlsplit(certificate.sink)
-        host, port = _host(parts.hostname or "127.0.0.1"), parts.port or CONTROL_PORT
+        found = parsed(certificate.sink)
     except ValueError:
         raise OperatorError(f"{certificate.path} has no valid sink address: {certificate.sink!r}") from None
-    if override:
-        text = override.removeprefix("tcp://")
-        if text.count(":") > 1 and not text.startswith("["):
-            text = f"[{text}]"
-        try:
-            given = urlsplit(f"tcp://{text}")
-            host, port = _host(given.hostname or host), given.port or port
-        except ValueError:
-            raise OperatorError(f"{override!r} is not a sink address: give HOST or HOST:PORT") from None
-    return host, port
-
-
-def _host(host: str) -> str:
-    """The host, if ZeroMQ takes it for one. Raises ValueError."""
-    if _HOST.fullmatch(host) is None:
-        raise ValueError(host)
-    return host
+    if not override:
+        return found
+    try:
+        return parsed(override, found[0])
+    except ValueError:
+        raise OperatorError(
+            f"{override!r} is not a sink address: give HOST or HOST:PORT, several with commas between them"
+        ) from None
 
 
 class SinkLink:
@@ -59,30 +46,34 @@ class SinkLink:
         self,
         context: zmq.Context[Any],
         certificate: Certificate,
-        address: tuple[str, int],
+        addresses: list[Address],
         name: str,
         receiver: Callable[[FromSink], None],
         timing: Timing,
     ) -> None:
-        self.host, port = address
+        self.host = addresses[0][0]
+        """Of the sink that is dialled now."""
         self._certificate = certificate
-        self._endpoint = sockets.endpoint(self.host, port)
-        is_key_files_own = address == sink_address(certificate, None)
+        self._addresses = addresses
+        is_key_files_own = addresses == sink_addresses(certificate, None)
         self._read_again_at = clock.now() + timing.beat_s if is_key_files_own else None
         """When to look in the key file again, if the address is its own."""
         self._timing = timing
         self._receiver = receiver
         self._awaits_welcome = False
         """What comes is for whoever had the link before."""
-        self._rules = Handshake(timing, certificate.role, name, self._endpoint, str(certificate.path))
+        endpoints = [sockets.endpoint(*address) for address in addresses]
+        self._rules = Handshake(timing, certificate.role, name, endpoints, str(certificate.path))
         self._context = context
         self._poll: polling.Poll | None = None
-        self._dial()
+        self._lookups: dict[str, monitor.NameLookup] = {}
+        self._dial(0)
 
-    def _dial(self) -> None:
+    def _dial(self, place: int) -> None:
+        self.host, port = self._addresses[place]
         self._socket = sockets.control_client(self._context, self._certificate)
-        self._watch = monitor.LinkMonitor(self._socket)
-        self._socket.connect(self._endpoint)
+        self._watch = monitor.LinkMonitor(self._socket, self._lookups)
+        self._socket.connect(sockets.endpoint(self.host, port))
 
     @property
     def welcome(self) -> Welcome | None:
@@ -123,6 +114,7 @@ class SinkLink:
             sockets.send(self._socket, encode(message), zmq.DONTWAIT)
         except zmq.Again:
             return False
+        self._rules.said(clock.now())
         return True
 
     def tick(self) -> None:
@@ -137,13 +129,10 @@ class SinkLink:
         """A sink on this machine that was started after us, at other ports than before, says so in our key file."""
         if is_missing(self._certificate.path):
             return
-        self.host, port = sink_address(load_pair(self._certificate.path, self._certificate.role), None)
-        endpoint = sockets.endpoint(self.host, port)
-        if endpoint != self._endpoint:
-            self._socket.disconnect(self._endpoint)
-            self._socket.connect(endpoint)
-            self._endpoint = endpoint
-            self._rules.moved(endpoint)
+        addresses = sink_addresses(load_pair(self._certificate.path, self._certificate.role), None)
+        if addresses != self._addresses:
+            self._addresses = addresses
+            self._perform(self._rules.moved([sockets.endpoint(*address) for address in addresses]))
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
@@ -183,17 +172,17 @@ class SinkLink:
             if isinstance(output, LogLine):
                 write(log, output)
             elif isinstance(output, Redial):
-                self._redial()
+                self._redial(output.place)
             else:
                 self.send(output)
 
-    def _redial(self) -> None:
+    def _redial(self, place: int) -> None:
         assert self._poll is not None
         self._poll.unregister(self._watch.socket)
         self._poll.unregister(self._socket)
         self._watch.close()
         self._socket.close()
-        self._dial()
+        self._dial(place)
         self.register(self._poll)
 
 

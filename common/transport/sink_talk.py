@@ -12,7 +12,7 @@ from ..protocol.messages import FromSink, Message, Welcome
 from ..protocol.settings import Timing
 from . import clock, polling, sockets
 from .key_files import load_one_of
-from .sink_link import SinkLink, sink_address
+from .sink_link import SinkLink, sink_addresses
 
 Answer = TypeVar("Answer", bound=FromSink)
 
@@ -36,9 +36,9 @@ class SinkTalk:
         self._question: Message | None = None
         self._ask_at = float("inf")
         self._received: list[FromSink] = []
-        address = sink_address(certificate, override)
+        addresses = sink_addresses(certificate, override)
         name = f"{certificate.role}.{sockets.process_tag()}"
-        self._link = SinkLink(self._context, certificate, address, name, self._receive, self._timing)
+        self._link = SinkLink(self._context, certificate, addresses, name, self._receive, self._timing)
         self._link.register(self._poll)
 
     @property

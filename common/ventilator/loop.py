@@ -115,7 +115,7 @@ class Ventilator:
         self._link = given_link or link.SinkLink(
             self._context,
             certificate,
-            link.sink_address(certificate, options.sink),
+            link.sink_addresses(certificate, options.sink),
             f"ventilator.{sockets.process_tag()}",
             self._receive,
             options.dispatch.timing,

@@ -93,7 +93,7 @@ class Worker:
         self._link = link.SinkLink(
             self._context,
             certificate,
-            link.sink_address(certificate, options.sink),
+            link.sink_addresses(certificate, options.sink),
             name,
             self._receive,
             options.holding.timing,

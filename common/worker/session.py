@@ -57,7 +57,7 @@ class TryImport:
 
 @dataclass(frozen=True, slots=True)
 class ConnectResults:
-    """Order to the shell: the sink was started (again); connect a new results socket to this port of it."""
+    """Order to the shell: another sink is there, or the same elsewhere; connect a new results socket to this port."""
 
     port: int
 
@@ -135,7 +135,8 @@ class WorkerSession:
         self._refusals = LineBudget(_REFUSALS_A_MINUTE)
         self._functions: list[str] | None = None
         """None while the first child imports the modules."""
-        self._sink_run: str | None = None
+        self._sink_run: tuple[str, str] | None = None
+        """The run of the sink, and at which host it was reached: results go there."""
         self._places: dict[tuple[str, int, str], list[str]] = {}
         """Where tasks are pulled: host, port and key, and of which jobs."""
         self._early = EarlyBatches(self._timing.beat_s)
@@ -175,9 +176,9 @@ class WorkerSession:
     def _receive_welcome(self, now: float, welcome: Welcome, sink_host: str) -> list[SessionOutput]:
         outputs: list[SessionOutput] = [] if self._functions is None else [Offer(self._functions)]
         self.holding.sink_joined()
-        if welcome.run == self._sink_run:
+        if (welcome.run, sink_host) == self._sink_run:
             return outputs
-        self._sink_run = welcome.run
+        self._sink_run = welcome.run, sink_host
         outputs.append(LogLine("info", f"joined the sink at {sink_host} as {self._name}"))
         outputs.append(ConnectResults(welcome.results_port))
         # What was to be sent in this turn has no receipt either.

@@ -21,7 +21,7 @@ from common.protocol.codec import (
 from common.protocol.messages import Batch, FromSink, Results, ToSink
 from common.sink.rows import as_json, quarantined, recording
 from common.transport import key_files as keys
-from common.transport.sink_link import sink_address
+from common.transport.sink_link import sink_addresses
 from tests.fuzz import sink_targets, ventilator_targets, worker_targets
 from tests.fuzz.draw import Draw, frame_of, kinds_of, message_of, packed, packed_list
 
@@ -110,6 +110,7 @@ _LINES = (
     'sink = "tcp://[::1',
     'sink = "tcp://host:99999"',
     "sink = ",
+    'sink = "tcp://a:1,tcp://b:2"',
     "# comment",
     "curve",
 )
@@ -129,7 +130,7 @@ def key_file(source: bytes) -> None:
             continue
         assert len(pair.public) == 40 and len(pair.secret or "") == 40
         try:
-            sink_address(pair, None)
+            sink_addresses(pair, None)
         except OperatorError as error:
             assert str(error)
 

@@ -150,7 +150,7 @@ def dispatch(source: bytes) -> None:
 def joining(source: bytes) -> None:
     """Any order of link events and messages: it greets, waits or gives up, and joins once it is welcomed."""
     draw, now = Draw(source), 0.0
-    rules = Handshake(Timing(), "worker", "ada", "tcp://sink:5559", "key")
+    rules = Handshake(Timing(), "worker", "ada", draw.pick((["tcp://sink:5559"], ["tcp://a:1", "tcp://b:2"])), "key")
     events = tuple(LinkEvent)
     while draw:
         step = draw.below(3)

@@ -136,7 +136,7 @@ class Client(Role):
 
     def __init__(self, farm: Farm, name: str) -> None:
         super().__init__(farm, name)
-        self.joining = Handshake(farm.timing, self.role, name, "tcp://sink:5559", "key")
+        self.joining = Handshake(farm.timing, self.role, name, ["tcp://sink:5559"], "key")
         self.connection: Connection | None = None
         self._connected_count = 0
         self.dark_until = 0.0

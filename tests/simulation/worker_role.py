@@ -248,7 +248,7 @@ class Worker(Client):
         elif isinstance(message, Recorded):
             for serial in (*message.serials, *message.refused):
                 self._unreceipted.pop(serial, None)
-        elif isinstance(message, Welcome) and message.run != self.session._sink_run:
+        elif isinstance(message, Welcome) and (message.run, "sink") != self.session._sink_run:
             self._owed = set(self._unreceipted)
             self._sink_new_at = self.world.now
         self._perform(self.session.receive(self.world.now, message, "sink"))

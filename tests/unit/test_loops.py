@@ -152,7 +152,7 @@ def test_a_socket_that_is_gone_when_its_spool_is_read_ends_the_job_with_a_summar
 
 def test_a_link_to_another_sink_than_the_key_files_rests_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     context = zmq.Context()
-    link = SinkLink(context, _pair(VENTILATOR), ("127.0.0.1", 2), "v", lambda _: None, Timing())
+    link = SinkLink(context, _pair(VENTILATOR), [("127.0.0.1", 2)], "v", lambda _: None, Timing())
     later = clock.now() + 2
     monkeypatch.setattr(clock, "now", lambda: later)
     link.tick()
@@ -228,7 +228,7 @@ def test_a_link_that_was_sent_too_large_a_frame_comes_back(monkeypatch: pytest.M
     server = sockets.control_server(context, sink)
     port = sockets.bind(server, "127.0.0.1", 0, "--port")
     pair = replace(_pair(VENTILATOR), sink_key=sink.public)
-    link = SinkLink(context, pair, ("127.0.0.1", port), "v", lambda _: None, Timing())
+    link = SinkLink(context, pair, [("127.0.0.1", port)], "v", lambda _: None, Timing())
     poll = polling.Poll()
     poll.register(gate.socket, gate.answer)
     link.register(poll)
@@ -254,7 +254,7 @@ def test_a_link_that_was_sent_too_large_a_frame_comes_back(monkeypatch: pytest.M
 
 def test_who_takes_a_link_over_gets_what_comes_from_the_next_welcome_on(monkeypatch: pytest.MonkeyPatch) -> None:
     context = zmq.Context()
-    link = SinkLink(context, _pair(VENTILATOR), ("127.0.0.1", 1), "v", lambda _: None, Timing())
+    link = SinkLink(context, _pair(VENTILATOR), [("127.0.0.1", 1)], "v", lambda _: None, Timing())
     stale, welcome, fresh = (
         Crew([], ["old"], [], 0),
         Welcome(PROTOCOL_VERSION, "run", 5558, "", 5556),

@@ -326,7 +326,7 @@ def test_what_nobody_knows_is_neither_good_nor_bad() -> None:
 
 def waiting(*events: LinkEvent) -> str:
     """What a role says that waits for its sink."""
-    rules = Handshake(Timing(), WORKER, "lab", KEY.address, KEY.path)
+    rules = Handshake(Timing(), WORKER, "lab", [KEY.address], KEY.path)
     for event in events:
         for output in rules.event(0.0, event):
             if isinstance(output, Fail):

@@ -22,7 +22,7 @@ Step = LinkEvent | FromSink
 
 
 def joining() -> Handshake:
-    return Handshake(TIMING, "worker", "ada", ADDRESS, "keys/worker.key_secret")
+    return Handshake(TIMING, "worker", "ada", [ADDRESS], "keys/worker.key_secret")
 
 
 def take(rules: Handshake, now: float, step: Step) -> list[Output]:

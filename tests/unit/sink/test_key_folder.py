@@ -301,6 +301,16 @@ def test_this_machines_files_follow_the_sinks_address_and_keep_their_keys(folder
     assert [load_pair(folder.local(role), role) for role in ROLES] == after
 
 
+def test_a_local_file_that_names_a_second_sink_too_is_left_alone(folder: KeyFolder) -> None:
+    folder.prepare_local(LOCAL)
+    path = folder.local("worker")
+    path.write_text(path.read_text().replace(LOCAL, f"{LOCAL},tcp://other:5559"))
+    folder.prepare_local(LOCAL)
+    assert folder.certificate("worker").sink == f"{LOCAL},tcp://other:5559"
+    folder.prepare_local("tcp://127.0.0.1:6000")
+    assert folder.certificate("worker").sink == "tcp://127.0.0.1:6000"
+
+
 def test_a_local_key_that_was_revoked_stays_revoked(folder: KeyFolder) -> None:
     folder.prepare_local(LOCAL)
     folder.revoke("worker")

@@ -149,6 +149,17 @@ def test_what_was_not_sent_yet_goes_to_a_new_sink_once() -> None:
     assert [results.serial for results in split_results(sent.frame)] == [1]
 
 
+def test_results_follow_the_sink_to_another_host_also_when_it_is_the_same_run() -> None:
+    """One sink may be reached at two addresses: what was on its way to the first may be lost."""
+    made = ready()
+    made.take(1.0, [batch(0)])
+    made.slot_event(1.0, Outcome(0, 0, 1, 1.0, DONE))
+    assert SendResults in kinds(made.tick(1.0))
+    assert ConnectResults not in kinds(made.receive(2.0, WELCOME, "sink"))
+    assert ConnectResults in kinds(made.receive(2.0, WELCOME, "elsewhere"))
+    assert SendResults in kinds(made.tick(2.0))
+
+
 A, B = Connect("a", "sink", 1, "k" * 40), Connect("b", "sink", 2, "k" * 40)
 
 
