@@ -243,6 +243,20 @@ def unheard(port: Port, what: str, role: str) -> tuple[str, str]:
     return f"{what} at {where}: {port.reason or port.state}", "see how this machine's network leads there (ip route)"
 
 
+def _others(facts: Facts) -> Judged | None:
+    if facts.key is None or not facts.others:
+        return None
+    for name, port in facts.others:
+        if port is None:
+            return said("warn", causes.no_such_name(name.host, facts.key.path))
+        if port.is_foreign:
+            return said("warn", causes.no_tradewind(host_port(port.host, port.port)))
+        if port.state not in ("open", "refused"):
+            return "warn", *unheard(port, "a standby is not reached", facts.key.role)
+    where = ", ".join(host_port(port.host, port.port) for _, port in facts.others if port is not None)
+    return ok(f"{where} refuses connections, as a standby does, or answers too")
+
+
 def _joining(facts: Facts) -> Judged | None:
     key, joining = facts.key, facts.joining
     if key is None or joining is None:
@@ -320,6 +334,7 @@ _REACH = (
     Check("sink's name", _name, ("key file",)),
     Check("sink's port", _port, ("sink's name",)),
     Check("handshake", _joining, ("sink's port",)),
+    Check("other sinks", _others, ("sink's port",)),
 )
 _SINK = (Check("clock", _clock, ("handshake",)), Check("ledger", records, ("handshake",)))
 _RESULTS = Check("results port", _results_port, ("handshake",))

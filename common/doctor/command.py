@@ -126,15 +126,15 @@ def _reached(facts: "Facts", path: Path, role: str, sink: str | None) -> "Facts"
     facts = replace(facts, key=key)
     if key.error:
         return facts
-    name = network.resolved(key.host)
-    facts = replace(facts, name=name)
-    if not name.addresses:
+    met = [network.at(key, *address) for address in ((key.host, key.port), *key.others)]
+    answers = [each for each in met if each[2] is not None and each[2].state == "open" and not each[2].is_foreign]
+    chosen = (answers or met)[0]
+    key, name, control = chosen
+    others = tuple((name, port) for _, name, port in (each for each in met if each is not chosen))
+    facts = replace(facts, key=key, name=name, control=control, others=others)
+    if not answers:
         return facts
-    control = network.port(key.host, key.port)
-    facts = replace(facts, control=control)
-    if control.state != "open" or control.is_foreign:
-        return facts
-    joining, results_port = network.joining(path, role, sink)
+    joining, results_port = network.joining(path, role, key.address)
     facts = replace(facts, joining=joining)
     return facts if results_port is None else replace(facts, results=network.port(key.host, results_port))
 

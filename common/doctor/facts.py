@@ -27,6 +27,8 @@ class KeyFile:
     port: int = 0
     address: str = ""
     """Of the sink, as sockets take it."""
+    others: tuple[tuple[str, int], ...] = ()
+    """Host and port of further sinks of the site."""
     is_sinks_own: bool = False
     """It lies in the key folder of a sink on this machine."""
     standing: Literal["", "enrolled", "revoked", "unknown"] = ""
@@ -151,6 +153,8 @@ class Facts:
     key: KeyFile | None = None
     name: ResolvedName | None = None
     control: Port | None = None
+    others: Sequence[tuple[ResolvedName, Port | None]] = ()
+    """What is met at the site's other sinks."""
     results: Port | None = None
     joining: Joining | None = None
     served: Served | None = None

@@ -28,15 +28,16 @@ _JOIN_S = 4.5
 
 
 def key_file(path: Path, role: str, override: str | None) -> KeyFile:
-    """The key file, as a command of this role would use it."""
+    """The key file, as a command of this role would use it, and the first sink that it names."""
     try:
         certificate = load_pair(path, role)
-        host, port = sink_addresses(certificate, override)[0]
+        (host, port), *others = sink_addresses(certificate, override)
     except OperatorError as error:
         return KeyFile(str(path), str(error))
     folder = path.parent
     is_sinks_own = (folder / "sink.key_secret").exists()
-    found = KeyFile(str(path), "", role, certificate.name, host, port, sockets.endpoint(host, port), is_sinks_own)
+    address = sockets.endpoint(host, port)
+    found = KeyFile(str(path), "", role, certificate.name, host, port, address, tuple(others), is_sinks_own)
     return found if not is_sinks_own else _with_standing(found, certificate, folder)
 
 
@@ -52,6 +53,13 @@ def _is_among(key: str, folders: list[Path]) -> bool:
             if load(file).public == key:
                 return True
     return False
+
+
+def at(key: KeyFile, host: str, number: int) -> tuple[KeyFile, ResolvedName, Port | None]:
+    """The same with this sink of those that it names, and what is met there."""
+    key = replace(key, host=host, port=number, address=sockets.endpoint(host, number))
+    name = resolved(host)
+    return key, name, port(host, number) if name.addresses else None
 
 
 def resolved(host: str) -> ResolvedName:

@@ -67,6 +67,22 @@ def no_sink_facts() -> Facts:
 
 CASES: list[tuple[str, Facts, tuple[Check, ...], str, str, str]] = [
     (
+        "a standby's machine is not reached",
+        replace(FACTS, others=[(ResolvedName("b", ("10.0.0.8",), False), Port("b", 5559, "filtered"))]),
+        OF_ROLE[WORKER],
+        "other sinks",
+        "warn",
+        "a standby is not reached at b:5559",
+    ),
+    (
+        "a standby's name is wrong",
+        replace(FACTS, others=[(ResolvedName("b", (), False), None)]),
+        OF_ROLE[OBSERVER],
+        "other sinks",
+        "warn",
+        "the name in b does not resolve",
+    ),
+    (
         "libzmq without CURVE",
         replace(FACTS, software=Software((), False)),
         OF_ROLE[WORKER],
@@ -351,3 +367,8 @@ def test_doctor_has_the_words_of_the_waits() -> None:
     assert waiting(*[LinkEvent.BAD_HANDSHAKE] * 4) == str(
         causes.another_key(KEY.address, KEY.path, HANDSHAKES_A_MINUTE_MAX)
     )
+
+
+def test_a_standby_that_refuses_is_as_it_should_be() -> None:
+    facts = replace(FACTS, others=[(ResolvedName("b", ("10.0.0.8",), False), Port("b", 5559, "refused"))])
+    assert {verdict.state for verdict in examine(facts, OF_ROLE[WORKER])} == {"ok"}
