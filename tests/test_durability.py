@@ -17,17 +17,19 @@ from common.sink.sqlite_ledger import Ledger
 from tests.conftest import TOP, Pipeline, Process, wait_until
 from tests.test_faults import GATE, executions
 from tests.unit.builders import record
+from tests.unit.writing import commit, open_job
 
 WRITER = """
 import os, sys
 from common.sink.sqlite_ledger import Ledger
 from tests.unit.builders import record
+from tests.unit.writing import commit, open_job
 
 path = sys.argv[1]
 ledger = Ledger(path)
-ledger.open_job("job", "tasks:square", "lines of text")
+open_job(ledger, "job", "tasks:square", "lines of text")
 for count in range(1, 41):
-    ledger.commit([record([f"value {count}", None], 2 * count - 2, errors={1: "no"})], [])
+    commit(ledger, [record([f"value {count}", None], 2 * count - 2, errors={1: "no"})])
     # All of the commit is on the disk now: this is the receipt.
     print(2 * count, os.path.getsize(path + "-wal"), flush=True)
 os.kill(os.getpid(), 9)
@@ -264,9 +266,9 @@ def test_a_ledger_that_another_program_has_locked_is_waited_for(pipeline: Pipeli
 def test_a_damaged_ledger_is_refused_at_start_with_what_to_do(pipeline: Pipeline) -> None:
     path = pipeline.folder / "results.db"
     ledger = Ledger(str(path))
-    ledger.open_job("job", "tasks:square", "lines of text")
+    open_job(ledger, "job", "tasks:square", "lines of text")
     for first in range(0, 3_000, 100):
-        ledger.commit([record(["value" * 10] * 100, first)], [])
+        commit(ledger, [record(["value" * 10] * 100, first)])
     ledger.close()
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2)

@@ -5,7 +5,7 @@ from .outputs import Output, Send
 from .registry import OpenJob, Registry
 from .rows import RowSet
 from .settings import CollectorSettings
-from .store import Store
+from .store import LedgerStuck, Store
 
 
 class Asks:
@@ -56,7 +56,12 @@ class Asks:
         assert job is not None
         # Only the answers from before this run leave failed tasks out: what it does itself is done.
         skipped = job.attempts if open_job.retry_failed and not open_job.caught_up else 0
-        page = self._ledger.receipts(open_job.job, open_job.asked_after, self._receipts_page, skipped)
+        try:
+            page = self._ledger.receipts(open_job.job, open_job.asked_after, self._receipts_page, skipped)
+        except LedgerStuck:
+            # It asks again.
+            open_job.asked_after = None
+            return []
         if not page.count and not even_if_none and open_job.answered:
             return []
         open_job.caught_up = open_job.caught_up or not page.more

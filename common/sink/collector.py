@@ -44,13 +44,13 @@ from ..protocol.users import VENTILATOR, WORKER, User
 from .asks import Asks
 from .commits import Commits
 from .explanations import Explanations
-from .jobs import Jobs
+from .jobs import Jobs, Request
 from .outputs import CutOff, LogLimiter, Output, Send, refusal
 from .reads import Reads
 from .registry import WORKERS_MAX, BeatingWorker, Peer, Registry
 from .settings import CollectorSettings
 from .store import Store
-from .tidying import Tidying
+from .turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class CollectorView:
     worker_count: int
     """Workers that are beating."""
     pending_count: int
-    """What the next commit will write: results messages, tasks that are given up, and marks."""
+    """What is not committed: results messages, tasks that are given up, and marks."""
     next_look_at: float | None
     """When the sink next looks for silent peers; None while it has none."""
 
@@ -80,12 +80,13 @@ class Collector:
         self._peers_looked_at = float("-inf")
         self._lines = LogLimiter()
         self._registry = Registry(settings)
-        self._commits = Commits(settings, ledger, self._registry, self._lines)
+        self._commits = Commits(ledger, self._registry, self._lines)
         self._asks = Asks(settings, ledger, self._registry)
         self._reads = Reads(settings, ledger)
         self._explanations = Explanations(settings, ledger, self._registry)
-        self._tidying = Tidying(now, ledger)
         self._jobs = Jobs(now, settings, ledger, self._registry, self._lines, roster)
+        rules = self._commits, self._asks, self._jobs, self._reads
+        self._turns = Turns(now, settings, ledger, rules, self._is_here)
         self.time_offset_s: float | None = None
         """What to add to `now` for the time of day, which peers may compare with theirs. Nothing is decided by it."""
 
@@ -93,7 +94,7 @@ class Collector:
         """What it holds at this moment, for tests."""
         return CollectorView(
             worker_count=len(self._registry.workers),
-            pending_count=len(self._commits.pending),
+            pending_count=self._commits.count,
             next_look_at=self._registry.deadline(),
         )
 
@@ -128,7 +129,7 @@ class Collector:
         return self._lines.complain(user, f"{user.role}s may not send {type(message).__name__.lower()}")
 
     def results(self, user: User, results: Results | BadResults) -> list[Output]:
-        """Take results that came from `user`; they are written by the next `flush`."""
+        """Take results that came from `user`; the next `flush` has them written."""
         if self._roster.get(user.key) != user or user.role != WORKER:
             return self._lines.complain(user, "results are not recorded: the key is revoked, or is not a worker's")
         return self._commits.results(user, results)
@@ -144,14 +145,16 @@ class Collector:
         return outputs
 
     def flush(self, now: float) -> list[Output]:
-        """Commit what has come since the last time, then give the receipts."""
-        written, outputs = self._commits.commit(now)
-        # Ventilators first: idle slots may wait for what they push next.
-        outputs += self._asks.committed(written.all())
-        return outputs + self._commits.receipts(written)
+        """Take what the ledger has written, give the receipts, and have it write what has come meanwhile."""
+        return self._turns.go_on(now)
+
+    @property
+    def is_idle(self) -> bool:
+        """True when all that has come is committed."""
+        return self._turns.is_idle
 
     def tick(self, now: float) -> list[Output]:
-        """Drop silent peers, answer requests that have waited long enough, retry a commit that failed."""
+        """Drop silent peers, answer requests that have waited long enough, write what is to be written."""
         outputs = self.flush(now)
         workers, open_jobs = self._registry.silent(now)
         self._forget_silent_peers(now)
@@ -166,7 +169,6 @@ class Collector:
             outputs += self._lines.say(now, open_job.user, "warning", text)
             self._peers.pop(open_job.peer, None)
             outputs += self._jobs.end(open_job)
-        self._tidying.tick(now)
         if quiet:
             living = self._registry.living()
             outputs += [CutOff(address, living[address]) for address in quiet]
@@ -179,9 +181,8 @@ class Collector:
             self._asks.deadline(),
             self._reads.deadline(),
             self._explanations.deadline(),
-            self._commits.stuck_until,
             self._registry.deadline(),
-            self._tidying.next_at,
+            self._turns.deadline(),
         )
         return min((instant for instant in instants if instant is not None), default=None)
 
@@ -320,14 +321,8 @@ class Collector:
         known: Peer,
         message: Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel | Forget | Account,
     ) -> list[Output]:
-        if isinstance(message, Open):
-            # Failed rows that it wants replaced may still wait for their commit. If that fails, `Open` is resent.
-            outputs = self.flush(now)
-            return outputs if self._commits.pending else outputs + self._jobs.open(now, peer, known, message)
-        if isinstance(message, Cancel):
-            return self._jobs.cancel(now, peer, known.user, message)
-        if isinstance(message, Forget):
-            return self._forget(now, peer, known, message)
+        if isinstance(message, Open | Cancel | Forget):
+            return self._turns.ask(now, Request(peer, known, message))
         open_job = self._registry.open_jobs.get(message.job)
         if open_job is None or open_job.peer != peer:
             return [Send(peer, Again())]
@@ -340,29 +335,22 @@ class Collector:
         if isinstance(message, Quarantine):
             return self._commits.quarantine(now, known.user, message)
         if isinstance(message, Close):
-            # Results that came before it count.
-            return self.flush(now) + self._jobs.close(now, open_job, message)
+            return self._turns.ask(now, Request(peer, known, message))
         if isinstance(message, Halt):
             return self._jobs.halt(open_job)
         if isinstance(message, Seen):
             return self._jobs.seen(open_job, message)
         return self._jobs.scarce(open_job, message.scarce) + self._asks.ask(now, open_job, message)
 
-    def _forget(self, now: float, peer: bytes, known: Peer, message: Forget) -> list[Output]:
-        # What is still to be committed of the job needs it there.
-        outputs = self.flush(now)
-        if self._commits.pending:
-            return [*outputs, Send(peer, refusal("the ledger accepts no change at the moment: try again"))]
-        outputs += self._jobs.forget(now, peer, known.user, message)
-        if self._ledger.job(message.job) is None:
-            self._tidying.begin(now)
-            outputs += self._reads.forgotten(message.job)
-        return outputs
+    def _is_here(self, peer: bytes, known: Peer) -> bool:
+        """True while the connection has this peer."""
+        found = self._peers.get(peer)
+        return found is not None and (found.user, found.name) == (known.user, known.name)
 
     @property
     def _is_stuck(self) -> bool:
         """True while the ledger accepts no results."""
-        return self._commits.stuck_until is not None
+        return self._turns.writes.is_stuck
 
     def _report(self, now: float) -> Report:
         jobs = {name: self._ledger.job(name) for name in self._registry.open_jobs}

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from ..errors import ProtocolError
-from ..log_line import LogLine
 from ..protocol.codec import BadResults, ticket
 from ..protocol.messages import Counters, Mark, Quarantine, Recorded, Results
 from ..protocol.users import User
@@ -11,13 +10,12 @@ from .job_rules import next_mark
 from .outputs import LogLimiter, Output, Send
 from .registry import Registry
 from .rows import RowSet, failing, quarantined, recording
-from .settings import CollectorSettings
-from .store import LedgerStuck, Store, Written
+from .store import Job, Recording, Store, Written
 
 
 @dataclass(slots=True)
 class Pending:
-    """What the next commit will write."""
+    """A group of what is committed together."""
 
     recordings: dict[tuple[str, int], RowSet] = field(default_factory=dict)
     """By worker and serial: while the ledger is stuck, resent results take no more room."""
@@ -35,15 +33,26 @@ class Pending:
 class Commits:
     """What is not committed yet, and the receipts for what is."""
 
-    def __init__(self, settings: CollectorSettings, ledger: Store, registry: Registry, lines: LogLimiter) -> None:
+    def __init__(self, ledger: Store, registry: Registry, lines: LogLimiter) -> None:
         self.counters = Counters()
         """Also of what the sink counts elsewhere."""
-        self.pending = Pending()
-        self.stuck_until: float | None = None
-        self._retry_commit_s = settings.retry_commit_s
+        self.committed_count = 0
+        """How many groups are committed."""
+        self._pending = Pending()
+        self._begun: Pending | None = None
+        """What the ledger was given to write, until it is written."""
         self._ledger = ledger
         self._registry = registry
         self._lines = lines
+
+    @property
+    def count(self) -> int:
+        """How much is not committed: results messages, tasks that are given up, and marks."""
+        return len(self._pending) + (0 if self._begun is None else len(self._begun))
+
+    def needed(self) -> int:
+        """How many groups are committed when all that has come is."""
+        return self.committed_count + (self._begun is not None) + bool(self._pending)
 
     def results(self, user: User, results: Results | BadResults) -> list[Output]:
         """Take results that came from `user`, a worker."""
@@ -57,21 +66,19 @@ class Commits:
             return self._refuse(user, results, "results for a job that this ledger does not have", results.job)
         if results.ticket != ticket(job.ticket_key, *results.batch, results.attempt):
             return self._refuse(user, results, "results for a batch that was never pushed", f"job {results.job}")
-        outputs: list[Output] = []
-        try:
-            recorded = recording(results, job.attempts, job.attempts_max, job.arguments)
-        except ProtocolError as error:
-            recorded = failing(results, str(error), job.attempts, job.attempts_max, job.arguments)
-            outputs = self._lines.complain(user, "outcomes that cannot be read", str(error))
-        self.pending.recordings[results.worker, results.serial] = recorded
-        return outputs
+        key = results.worker, results.serial
+        if self._begun is not None and key in self._begun.recordings:
+            # It is resent: the receipt follows.
+            return []
+        self._pending.recordings[key], fault = _judged(results, job)
+        return self._lines.complain(user, "outcomes that cannot be read", fault) if fault else []
 
     def quarantine(self, now: float, user: User, message: Quarantine) -> list[Output]:
         """Take a task that `user`, the ventilator of its job, has given up on."""
         try:
             job = self._ledger.job(message.job)
             assert job is not None
-            self.pending.quarantined.append(quarantined(message, job.attempts, job.arguments))
+            self._pending.quarantined.append(quarantined(message, job.attempts, job.arguments))
         except ProtocolError as error:
             return self._lines.complain(user, "malformed quarantine", str(error))
         text = (
@@ -83,29 +90,41 @@ class Commits:
         """Take a mark of a job from its ventilator."""
         job = self._ledger.job(message.job)
         assert job is not None
-        mark = next_mark(job, self.pending.marks.get(job.name), message)
-        if mark is not None:
-            self.pending.marks[job.name] = mark
+        begun = None if self._begun is None else self._begun.marks.get(job.name)
+        mark = next_mark(job, self._pending.marks.get(job.name, begun), message)
+        if mark is not None and mark is not begun:
+            self._pending.marks[job.name] = mark
 
-    def commit(self, now: float) -> tuple[Pending, list[Output]]:
-        """Write what has arrived since the last commit; returns what was written, and lines for the log."""
-        if not self.pending or (self.stuck_until is not None and now < self.stuck_until):
-            return Pending(), []
-        written = self.pending
-        try:
-            done = self._ledger.commit(written.all(), written.marks.values())
-        except LedgerStuck as error:
-            first = self.stuck_until is None
-            self.stuck_until = now + self._retry_commit_s
-            text = f"the ledger accepts no results: {error}; no receipts are sent; retrying every second"
-            return Pending(), [LogLine("error", text)] if first else []
-        self.pending = Pending()
-        self._count(written, done)
-        outputs: list[Output] = []
-        if self.stuck_until is not None:
-            self.stuck_until = None
-            outputs.append(LogLine("info", "the ledger accepts results again"))
-        return written, outputs
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> Recording | None:
+        """What to write now: what has come since the last time, or once more what the ledger has refused."""
+        if self._begun is None and self._pending:
+            self._begun, self._pending = self._pending, Pending()
+        return None if self._begun is None else Recording(self._begun.all(), [*self._begun.marks.values()])
+
+    def written(self, result: Written) -> Pending:
+        """What was begun is committed."""
+        assert self._begun is not None
+        written, self._begun = self._begun, None
+        self.committed_count += 1
+        self._count(written, result)
+        return written
+
+    def reopened(self, job: Job) -> None:
+        """Results that came while the job was opened again are judged by what its new run wants."""
+        # A mark of the run before means nothing to this one.
+        self._pending.marks.pop(job.name, None)
+        for key, row_set in self._pending.recordings.items():
+            if row_set.results.job == job.name:
+                self._pending.recordings[key], _ = _judged(row_set.results, job)
+
+    def forgotten(self, name: str) -> list[Output]:
+        """Results that came while their job was forgotten are refused."""
+        late = [key for key, row_set in self._pending.recordings.items() if row_set.results.job == name]
+        for key in late:
+            del self._pending.recordings[key]
+        return [output for worker, serial in late for output in self._tell(worker, [], [serial])]
 
     def _count(self, pending: Pending, written: Written) -> None:
         counters = self.counters
@@ -132,3 +151,12 @@ class Commits:
     def _tell(self, name: str, serials: list[int], refused: list[int]) -> list[Output]:
         worker = self._registry.workers.get(name)
         return [] if worker is None else [Send(worker.peer, Recorded(serials, refused))]
+
+
+def _judged(results: Results, job: Job) -> tuple[RowSet, str]:
+    """The rows of the results, and why the outcomes cannot be read, or nothing."""
+    judged_by = job.attempts, job.attempts_max, job.arguments
+    try:
+        return recording(results, *judged_by), ""
+    except ProtocolError as error:
+        return failing(results, str(error), *judged_by), str(error)

@@ -19,7 +19,8 @@ from ..transport.sink_talk import SinkTalk
 from .forgetting import chosen, question
 from .ledgers import open_ledger, open_reader
 from .remote_reader import RemoteReader
-from .store import JobSummary, LedgerStuck
+from .store import Forgetting, JobSummary, LedgerStuck, Tidying
+from .whole_write import write_and_wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +64,16 @@ def forget_here(place: str, choice: Choice) -> None:
     with closing(open_ledger(place)) as ledger:
         try:
             # Another command may have been as fast.
-            _forget_each([name for name in names if ledger.job(name) is not None], ledger.forget)
-            while ledger.tidy():
+            still_there = [name for name in names if ledger.job(name) is not None]
+            _forget_each(still_there, lambda name: write_and_wait(ledger, Forgetting(name)))
+            while write_and_wait(ledger, Tidying()):
                 pass
         except LedgerStuck as error:
             left = "what was not said to be forgotten is still there"
             raise OperatorError(f"the ledger {place} accepts no change now: {error}; {left}") from None
 
 
-def _forget_each(names: Iterable[str], forget: Callable[[str], None]) -> None:
+def _forget_each(names: Iterable[str], forget: Callable[[str], object]) -> None:
     count = 0
     for name in names:
         forget(name)

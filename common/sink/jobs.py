@@ -1,11 +1,13 @@
 """Jobs and their ventilators: opened, closed, cancelled, forgotten. No socket, no clock."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import islice
 
 from ..plain_text import counted
 from ..protocol.codec import origin
 from ..protocol.messages import (
+    Again,
     Cancel,
     Close,
     Closed,
@@ -17,6 +19,7 @@ from ..protocol.messages import (
     Open,
     Opened,
     Recall,
+    Refused,
     Roster,
     Seen,
 )
@@ -27,12 +30,37 @@ from .job_rules import begins_to_append, no_job, stays_done, why_not_open
 from .outputs import Admit, CutOff, LogLimiter, Output, Send, refusal
 from .registry import OPEN_JOBS_MAX, BeatingWorker, OpenJob, Peer, Registry, pages
 from .settings import CollectorSettings
-from .store import Job, LedgerStuck, Store
+from .store import Ending, Forgetting, Job, LedgerStuck, Opening, Store, Write
 
 _CONTESTERS_MAX = 100
 """At most how many other ventilators with one key are remembered as waiting for a job."""
 _HELD_MAX = 100
 """At most how many jobs of one beat are looked up in the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asks for that changes a job in the ledger."""
+
+    peer: bytes
+    known: Peer
+    message: Open | Close | Cancel | Forget
+
+    @property
+    def key(self) -> tuple[bytes, type, str]:
+        """The same when it is resent."""
+        return self.peer, type(self.message), self.message.job
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of a job in the ledger, and what follows."""
+
+    write: Write
+    done: Callable[[float], list[Output]]
+    """What to do when it is written, at this instant."""
+    refused: Callable[[float, str], list[Output]]
+    """What to do when the ledger does not accept it, for this reason."""
 
 
 class Jobs:
@@ -62,7 +90,21 @@ class Jobs:
 
     # -- opening and cancelling ---------------------------------------------------------------------------------
 
-    def open(self, now: float, peer: bytes, known: Peer, message: Open) -> list[Output]:
+    def turn(self, now: float, request: Request) -> "Change | list[Output]":
+        """What a request changes in the ledger, all that came before it being written; or the answer, if nothing."""
+        peer, known, message = request.peer, request.known, request.message
+        if isinstance(message, Open):
+            return self.open(now, peer, known, message)
+        if isinstance(message, Cancel):
+            return self.cancel(peer, known.user, message)
+        if isinstance(message, Forget):
+            return self.forget(now, peer, known.user, message)
+        open_job = self._registry.open_jobs.get(message.job)
+        if open_job is None or open_job.peer != peer:
+            return [Send(peer, Again())]
+        return self.close(now, open_job, message)
+
+    def open(self, now: float, peer: bytes, known: Peer, message: Open) -> "Change | list[Output]":
         """Let the ventilator `known` run its job, unless another one does."""
         open_job = self._registry.open_jobs.get(message.job)
         if open_job is not None and (open_job.ventilator, open_job.user.key) != (known.name, known.user.key):
@@ -91,10 +133,25 @@ class Jobs:
         fault = why_not_open(before, message)
         if fault is not None:
             return [Send(peer, refusal(fault))]
+        if before is not None and stays_done(before, message) and not begins_to_append(before, message):
+            return self._opened(now, peer, known, message, before)
         try:
-            job = self._opened(before, message)
+            opening = self._opening(before, message)
         except LedgerStuck as error:
-            return self._lines.say(now, known.user, "error", f"the ledger accepts no job: {error}")
+            return self._accepts_no_job(now, known, str(error))
+        return Change(
+            opening,
+            lambda now: self._opened(now, peer, known, message, before),
+            lambda now, reason: self._accepts_no_job(now, known, reason),
+        )
+
+    def _accepts_no_job(self, now: float, known: Peer, reason: str) -> list[Output]:
+        return self._lines.say(now, known.user, "error", f"the ledger accepts no job: {reason}")
+
+    def _opened(self, now: float, peer: bytes, known: Peer, message: Open, before: Job | None) -> list[Output]:
+        """The job is open in the ledger, or stays done; it was there `before` or not."""
+        job = self._ledger.job(message.job)
+        assert job is not None
         self._cancelled.pop(job.name, None)
         self._registry.open_jobs[job.name] = open_job = OpenJob(
             job=job.name,
@@ -149,26 +206,29 @@ class Jobs:
             outputs.append(CutOff(None, self._registry.living().total()))
         return outputs
 
-    def cancel(self, now: float, peer: bytes, user: User, message: Cancel) -> list[Output]:
+    def cancel(self, peer: bytes, user: User, message: Cancel) -> "Change | list[Output]":
         """End the job everywhere, as `user` asks."""
         job = self._ledger.job(message.job)
         if job is None:
             return [Send(peer, refusal(no_job(message.job)))]
         if job.state == "done":
             return [Send(peer, refusal(f"job {message.job} is done already"))]
-        try:
-            self._ledger.end_job(message.job, "cancelled", None)
-        except LedgerStuck as error:
-            return [Send(peer, refusal(f"the ledger accepts no change: {error}"))]
-        outputs = self._lines.say(now, user, "info", f"job {message.job} was cancelled by {user.name}")
-        open_job = self._registry.open_jobs.get(message.job)
+        return Change(
+            Ending(message.job, "cancelled", None),
+            lambda now: self._was_cancelled(now, peer, user, message.job),
+            lambda _, reason: [Send(peer, _no_change(reason))],
+        )
+
+    def _was_cancelled(self, now: float, peer: bytes, user: User, name: str) -> list[Output]:
+        outputs = self._lines.say(now, user, "info", f"job {name} was cancelled by {user.name}")
+        open_job = self._registry.open_jobs.get(name)
         if open_job is not None:
             self._cancelled[open_job.job] = open_job.ventilator, open_job.user.key
             outputs += [Send(open_job.peer, Dropped(open_job.job)), *self.end(open_job)]
-        outputs += [Send(worker.peer, Dropped(message.job)) for worker in self._registry.workers.values()]
-        return [*outputs, Send(peer, Dropped(message.job))]
+        outputs += [Send(worker.peer, Dropped(name)) for worker in self._registry.workers.values()]
+        return [*outputs, Send(peer, Dropped(name))]
 
-    def forget(self, now: float, peer: bytes, user: User, message: Forget) -> list[Output]:
+    def forget(self, now: float, peer: bytes, user: User, message: Forget) -> "Change | list[Output]":
         """Remove a job that nobody runs from the ledger, as `user` asks."""
         job = self._ledger.job(message.job)
         if job is None:
@@ -179,15 +239,18 @@ class Jobs:
         if job.state == "open" and now < self._gathered_at:
             reason = f"job {message.job} is open, and its ventilator may not be back yet after the start of this sink"
             return [Send(peer, refusal(f"{reason}: try again in some seconds"))]
-        try:
-            self._ledger.forget(message.job)
-        except LedgerStuck as error:
-            return [Send(peer, refusal(f"the ledger accepts no change: {error}"))]
+        return Change(
+            Forgetting(message.job),
+            lambda now: self._was_forgotten(now, peer, user, job),
+            lambda _, reason: [Send(peer, _no_change(reason))],
+        )
+
+    def _was_forgotten(self, now: float, peer: bytes, user: User, job: Job) -> list[Output]:
         results = counted(job.done, "result")
         return [
-            *self._lines.say(now, user, "info", f"job {message.job} with {results} was forgotten by {user.name}"),
-            *(Send(worker.peer, Dropped(message.job)) for worker in self._registry.workers.values()),
-            Send(peer, Forgotten(message.job)),
+            *self._lines.say(now, user, "info", f"job {job.name} with {results} was forgotten by {user.name}"),
+            *(Send(worker.peer, Dropped(job.name)) for worker in self._registry.workers.values()),
+            Send(peer, Forgotten(job.name)),
         ]
 
     def still_held(self, peer: bytes, jobs: Iterable[str]) -> list[Output]:
@@ -206,17 +269,15 @@ class Jobs:
         """True when the cancelled job was this ventilator's, and it had not heard so when it sent `Open`."""
         return message.reopens or self._cancelled.get(message.job) == (known.name, known.user.key)
 
-    def _opened(self, job: Job | None, message: Open) -> Job:
-        """The job with the retries and attempts of this run. Raises LedgerStuck."""
-        appends = job is not None and begins_to_append(job, message)
-        if job is not None and stays_done(job, message) and not appends:
-            return job
+    def _opening(self, job: Job | None, message: Open) -> Opening:
+        """How the job is opened, with the retries and attempts of this run. Raises LedgerStuck."""
         attempts = 0 if job is None else job.attempts
         if message.retry_failed:
             # Attempts count on from the failed rows, so that new rows replace these.
             attempts = self._ledger.failed_attempts(message.job) or attempts
+        appends = job is not None and begins_to_append(job, message)
         kind = message.function, message.source
-        return self._ledger.open_job(message.job, *kind, message.retries, attempts, message.arguments, appends)
+        return Opening(message.job, *kind, message.retries, attempts, message.arguments, appends)
 
     def _tell_opened(self, now: float, open_job: OpenJob, job: Job, resumed: bool) -> list[Output]:
         opened = Opened(
@@ -242,7 +303,11 @@ class Jobs:
 
     def seen(self, open_job: OpenJob, message: Seen) -> list[Output]:
         """Tell the ventilator which arguments the job had before."""
-        page = self._ledger.digests(open_job.job, message.first, self._settings.digests_page)
+        try:
+            page = self._ledger.digests(open_job.job, message.first, self._settings.digests_page)
+        except LedgerStuck:
+            # It asks again.
+            return []
         digests = b"".join(page.digests)
         answer = Digests(open_job.job, message.first, page.next, digests, page.unknown, page.more)
         return [Send(open_job.peer, answer)]
@@ -253,23 +318,36 @@ class Jobs:
         """Have the crew hand back what has not started."""
         return [Send(worker.peer, Recall(open_job.job)) for worker in self._registry.crew_of(open_job)]
 
-    def close(self, now: float, open_job: OpenJob, message: Close) -> list[Output]:
+    def close(self, now: float, open_job: OpenJob, message: Close) -> "Change | list[Output]":
         """The job is done."""
         job = self._ledger.job(open_job.job)
         assert job is not None
+        if job.state == "done":
+            return self._closed(now, open_job, message)
+        return Change(
+            Ending(open_job.job, "done", message.total),
+            lambda now: self._closed(now, open_job, message),
+            lambda now, reason: self._cannot_close(now, open_job, reason),
+        )
+
+    def _cannot_close(self, now: float, open_job: OpenJob, reason: str) -> list[Output]:
+        return self._lines.say(now, open_job.user, "error", f"the ledger cannot close job {open_job.job}: {reason}")
+
+    def _closed(self, now: float, open_job: OpenJob, message: Close) -> list[Output]:
+        job = self._ledger.job(open_job.job)
+        assert job is not None
         try:
-            if job.state != "done":
-                self._ledger.end_job(open_job.job, "done", message.total)
-        except LedgerStuck as error:
-            return self._lines.say(now, open_job.user, "error", f"the ledger cannot close job {open_job.job}: {error}")
-        failures = [
-            (task, headline(error), shown(argument or of_range(job.source, task)))
-            for task, error, argument in self._ledger.failures(open_job.job, self._settings.failures_shown)
+            failures = self._ledger.failures(open_job.job, self._settings.failures_shown)
+        except LedgerStuck:
+            # Its ventilator asks again.
+            return []
+        shown_failures = [
+            (task, headline(error), shown(argument or of_range(job.source, task))) for task, error, argument in failures
         ]
         text = f"job {open_job.job} is done: {counted(job.done - job.failed, 'task')} ok, {job.failed:,} failed"
         return [
             *self._lines.say(now, open_job.user, "info", text),
-            Send(open_job.peer, Closed(open_job.job, job.done, job.failed, failures)),
+            Send(open_job.peer, Closed(open_job.job, job.done, job.failed, shown_failures)),
             *(self._drop_rest(open_job) if message.drop else ()),
         ]
 
@@ -280,6 +358,10 @@ class Jobs:
             worker.held.pop(open_job.job, None)
             worker.started.pop(open_job.job, None)
         return [Send(worker.peer, Dropped(open_job.job)) for worker in crew]
+
+
+def _no_change(reason: str) -> Refused:
+    return refusal(f"the ledger accepts no change: {reason}")
 
 
 def _worker_keys(roster: dict[str, User]) -> Roster:

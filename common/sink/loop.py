@@ -87,6 +87,7 @@ class Sink:
             key=pair.public,
             loopback=str(address) if address.is_loopback else "",
         )
+        self._ledger = ledger
         self._rules = Collector(clock.now(), settings, ledger, secrets.token_hex(8), self._watch.roster)
         self._timing = settings.timing
         self._rules.time_offset_s = time.time() - clock.now()
@@ -105,6 +106,10 @@ class Sink:
         self._door.register(poll)
         poll.register(self._control, self._take_control)
         poll.register(self._results, self._take_results)
+        descriptor = self._ledger.fileno()
+        if descriptor is not None:
+            # That a write has ended is looked at in each turn.
+            poll.register(descriptor, lambda: None)
         try:
             while not signals.received() and not parent.gone:
                 poll.wait(self._deadline())

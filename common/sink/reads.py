@@ -10,10 +10,13 @@ from ..protocol.value_array import packed
 from .job_rules import no_job
 from .outputs import Output, Send, refusal
 from .settings import CollectorSettings
-from .store import Job, Row, RowPage, RowQuery, Store, ValuePage, weight
+from .store import Job, LedgerStuck, Row, RowPage, RowQuery, Store, ValuePage, weight
 
 _CUT = 10_000
 """How many characters of a value are sent of a row that does not fit into a message."""
+
+_UNANSWERED: list[Output] = []
+"""While the ledger cannot be read. Whoever gets no answer asks again."""
 
 
 @dataclass(slots=True)
@@ -41,7 +44,10 @@ class Reads:
 
     def listing(self, peer: bytes, message: List) -> list[Output]:
         """Answer with the jobs after a number."""
-        jobs = self._ledger.listed(message.after, self._settings.jobs_page)
+        try:
+            jobs = self._ledger.listed(message.after, self._settings.jobs_page)
+        except LedgerStuck:
+            return _UNANSWERED
         return [Send(peer, Listing(message.after, jobs, len(jobs) == self._settings.jobs_page))]
 
     def read(self, now: float, peer: bytes, message: Read) -> list[Output]:
@@ -68,7 +74,10 @@ class Reads:
         job = self._ledger.job(reader.message.job)
         assert job is not None
         read = self._ledger.values if reader.message.values else self._ledger.read
-        page: RowPage | ValuePage = read(job.name, self._query(reader))
+        try:
+            page: RowPage | ValuePage = read(job.name, self._query(reader))
+        except LedgerStuck:
+            return _UNANSWERED
         waits = reader.message.order == "commit" and job.state == "open"
         if waits and not page.count and not page.more and now < reader.asked_at + self._settings.timing.ask_s:
             reader.read_to, reader.seen = page.position, _standing(job)

@@ -1,23 +1,29 @@
 """What a ledger must do: `Store` for the sink, its one writer, and `Reader` for every process that reads results.
 
-A ledger only stores. Which job may be opened, which failed row may be replaced and how far a mark may move is decided
+The sink never waits for a disk or a server: a write is begun, and the ledger tells later what has become of it. A
+ledger only stores. Which job may be opened, which failed row may be replaced and how far a mark may move is decided
 above it, in `job_rules` and `rows`. tests/unit/sink/store_contract.py holds every ledger to each sentence below.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct
 
+from ..errors import OperatorError
 from ..protocol.messages import Mark
 from ..protocol.reading import Cursor, ListedJob, RowOrder
 from .rows import RowSet
 
 
 class LedgerStuck(Exception):
-    """A write failed for a reason that may pass (disk full, locked); nothing of it was written."""
+    """A write or a read failed for a reason that may pass (disk full, locked, no server); nothing was written."""
+
+
+class LedgerLost(OperatorError):
+    """Another sink has taken the ledger over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,55 +103,119 @@ class Written:
     """How long the commit took."""
 
 
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Write results and marks.
+
+    The rows are taken in the order given, each with its task's argument if the row set has it. A task that has a row
+    keeps it, with one exception: a failed row of an attempt up to the row set's `replaced_attempts` is replaced. Tasks
+    in `again` are passed over. Each row that is written gets a receipt, at positions above all earlier ones; what wrote
+    no row gives none.
+
+    A mark sets the job's `mark_count` and `mark_digest`, and its total unless that is None.
+    """
+
+    row_sets: Sequence[RowSet]
+    marks: Sequence[Mark] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Make the job, or open it again; its state is `open` then.
+
+    A new job gets a random `ticket_key` of 32 bytes. An old one takes over `retries`, `attempts`, and `arguments`
+    unless that is empty; its function, source, counts and ticket key stay. So do total, mark and base, unless it
+    `appends`: then `base` and `mark_count` are the total that it had, and there is neither digest nor total.
+    """
+
+    name: str
+    function: str
+    source: str
+    retries: int = 0
+    attempts: int = 0
+    arguments: str = ""
+    appends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Set the job's state to `done` or `cancelled`, and its total unless it is None."""
+
+    name: str
+    state: str
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """Remove the job: its name is free, and readers find neither it nor its rows.
+
+    Positions and the numbers of jobs never go back, so that whoever reads on from a position misses nothing.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tidying:
+    """Give a part of the room back that forgotten jobs have taken.
+
+    It takes milliseconds, so that the next write is not held up. A later opening of the ledger goes on with it.
+    """
+
+
+Write = Recording | Opening | Ending | Forgetting | Tidying
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What has become of a write."""
+
+    write: Write
+    result: "Written | Job | bool | None" = None
+    """Of a Recording what was written, of an Opening the job, of Tidying whether there is more to do."""
+    stuck: str | None = None
+    """Why nothing was written, when the same write may succeed later; None when it was written."""
+
+
 class Store(Protocol):
     """The ledger as its one writer, the sink, needs it.
 
-    Opening it fails with OperatorError when it cannot be used or another sink has it. Each method that writes is one
-    transaction: when it returns, neither a crash nor a power cut takes it back; when it raises LedgerStuck, nothing of
-    it was written, and the same call may be made again. Any other error ends the sink. Names given to all methods but
-    `job` and `open_job` are those of jobs that exist.
+    Opening it fails with OperatorError when it cannot be used or another sink has it. Each write is one transaction:
+    when its completion has come, neither a crash nor a power cut takes it back; when the completion is stuck, nothing
+    of it was written, and the same write may be submitted again. A sink that dies in between leaves it written or not.
+    Names given to all methods but `job`, and in all writes but an Opening, are those of jobs that exist.
+
+    Reads see whole writes only: at least all that have completed, and perhaps the one in flight. One that cannot be
+    answered at the moment raises LedgerStuck.
     """
 
     id: str
     """Random, made with the ledger; it never changes."""
 
+    def submit(self, write: Write) -> None:
+        """Begin a write. There must be none in flight: none whose completion has not been taken."""
+
+    def completed(self) -> Completion | None:
+        """What has become of the write in flight; None while that is open, or when there is none.
+
+        It never waits. Raises OperatorError when the sink must end: the ledger is damaged, or LedgerLost.
+        """
+
+    def fileno(self) -> int | None:
+        """A descriptor that is readable when a write has ended after `submit` had returned, until it is taken.
+
+        None when each write ends within `submit`.
+        """
+
+    @property
+    def waits_for(self) -> str:
+        """What the write in flight waits for, in words; empty when it is nothing special."""
+
     def job(self, name: str) -> Job | None:
-        """The job as it is now, or None. The sink calls this for each message, so it must be fast."""
+        """The job as it was when the last write completed, or None.
 
-    def open_job(
-        self, name: str, function: str, source: str, retries: int, attempts: int, arguments: str, appends: bool
-    ) -> Job:
-        """Make the job, or open it again; its state is `open` then. Raises LedgerStuck.
-
-        A new job gets a random `ticket_key` of 32 bytes. An old one takes over `retries`, `attempts`, and `arguments`
-        unless that is empty; its function, source, counts and ticket key stay. So do total, mark and base, unless it
-        `appends`: then `base` and `mark_count` are the total that it had, and there is neither digest nor total.
-        """
-
-    def end_job(self, name: str, state: str, total: int | None) -> None:
-        """Set the job's state to `done` or `cancelled`, and its total unless it is None. Raises LedgerStuck."""
-
-    def forget(self, name: str) -> None:
-        """Remove the job: its name is free, and readers find neither it nor its rows. Raises LedgerStuck.
-
-        Positions and the numbers of jobs never go back, so that whoever reads on from a position misses nothing.
-        """
-
-    def tidy(self) -> bool:
-        """Give a part of the room back that forgotten jobs have taken; True while there is more.
-
-        It takes milliseconds, so that the sink is not held up. A later opening goes on with it. Raises LedgerStuck.
-        """
-
-    def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> "Written":
-        """Write results and marks, all or nothing. Raises LedgerStuck.
-
-        The rows are taken in the order given, each with its task's argument if the row set has it. A task that has a
-        row keeps it, with one exception: a failed row of an attempt up to the row set's `replaced_attempts` is
-        replaced. Tasks in `again` are passed over. Each row that is written gets a receipt, at positions above all
-        earlier ones; what wrote no row gives none.
-
-        A mark sets the job's `mark_count` and `mark_digest`, and its total unless that is None.
+        The sink calls this for each message, so it must be fast.
         """
 
     def receipts(self, name: str, after: int, limit: int, skipped_attempts: int) -> Page:
@@ -183,7 +253,10 @@ class Store(Protocol):
         """What `read` finds, whatever `failed` says, without all that is about the values."""
 
     def close(self) -> None:
-        """Close the ledger, so that another sink can open it. What was committed stays."""
+        """Close the ledger, so that another sink can open it. What was committed stays.
+
+        A write in flight is waited for a little; it may have been made afterwards or not.
+        """
 
 
 @dataclass(frozen=True, slots=True)

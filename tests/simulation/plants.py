@@ -13,11 +13,11 @@ from msgspec.structs import replace as replace_fields
 from common.errors import ExitCode
 from common.protocol.codec import slice_arguments
 from common.protocol.messages import Cancel, Halt, Mark
-from common.sink import job_rules, sqlite_ledger
+from common.sink import job_rules, sqlite_writes
 from common.sink.collector import Collector
 from common.sink.jobs import Jobs
 from common.sink.registry import OpenJob, Registry
-from common.sink.sqlite_ledger import Ledger
+from common.sink.sqlite_writes import SqliteWrites
 from common.ventilator import session, speculation, summary
 from common.ventilator.admission import Admission
 from common.ventilator.assignments import Assignments
@@ -206,23 +206,23 @@ def plant(says: str, focus: Focus = any_plan) -> Callable[[Bug], Bug]:
 @plant("recorded twice")
 def the_last_result_wins(patch: Patch) -> None:
     """A result is recorded once: the first wins."""
-    insert = Ledger._insert
+    insert = SqliteWrites._insert
 
-    def without_a_look(ledger: Ledger, job: Any, recording: Any) -> Any:
+    def without_a_look(ledger: SqliteWrites, job: Any, recording: Any) -> Any:
         results = recording.results
         query = "DELETE FROM task_rows WHERE job=? AND task>=? AND task<?"
         ledger._db.execute(query, (job.job, results.first, results.first + results.count))
         return insert(ledger, job, recording)
 
-    patch.setattr(Ledger, "_insert", without_a_look)
+    patch.setattr(SqliteWrites, "_insert", without_a_look)
 
 
 @plant("a recorded task changed")
 def the_last_result_wins_in_silence(patch: Patch) -> None:
     """A recorded task stays as it was, also when nobody is told."""
-    insert = Ledger._insert
+    insert = SqliteWrites._insert
 
-    def over_the_row(ledger: Ledger, job: Any, recording: Any) -> Any:
+    def over_the_row(ledger: SqliteWrites, job: Any, recording: Any) -> Any:
         results = recording.results
         where = "WHERE job=? AND task>=? AND task<?"
         place = (job.job, results.first, results.first + results.count)
@@ -233,7 +233,7 @@ def the_last_result_wins_in_silence(patch: Patch) -> None:
         insert(ledger, job, recording)
         return []
 
-    patch.setattr(Ledger, "_insert", over_the_row)
+    patch.setattr(SqliteWrites, "_insert", over_the_row)
 
 
 @plant("it does not converge")
@@ -267,10 +267,9 @@ def receipts_although_the_disk_is_full(patch: Patch) -> None:
     flush = Collector.flush
 
     def forgetful(sink: Any, now: float) -> Any:
-        said = list(sink._commits.pending.recordings)
         outputs = flush(sink, now)
-        if sink._commits.stuck_until is not None:
-            for worker, serial in said:
+        if sink._turns.writes.is_stuck and sink._commits._begun is not None:
+            for worker, serial in sink._commits._begun.recordings:
                 outputs += sink._commits._tell(worker, [serial], [])
         return outputs
 
@@ -959,4 +958,4 @@ def the_way_is_changed_in_silence(patch: Patch) -> None:
 @plant("a receipt before its commit", forgetting)
 def a_job_gets_the_number_of_a_forgotten_one(patch: Patch) -> None:
     """A job has a number that no row of a forgotten one has."""
-    patch.setattr(sqlite_ledger, "_NEXT_JOB", "(SELECT coalesce(max(job), 0) + 1 FROM jobs)")
+    patch.setattr(sqlite_writes, "_NEXT_JOB", "(SELECT coalesce(max(job), 0) + 1 FROM jobs)")

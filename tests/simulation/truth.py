@@ -1,16 +1,25 @@
 """What the simulation knows and the machines do not: what each task does, and what the ledger may hold."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from common.protocol.codec import origin
-from common.protocol.messages import Mark
-from common.sink.rows import RowSet
 from common.sink.sqlite_ledger import Ledger
-from common.sink.store import DigestPage, Job, LedgerStuck, Page, Written
+from common.sink.store import (
+    Completion,
+    DigestPage,
+    Ending,
+    Forgetting,
+    Job,
+    Opening,
+    Page,
+    Recording,
+    Tidying,
+    Write,
+)
+from common.sink.whole_write import write_and_wait
 from common.ventilator.settings import RelayUse
 from tests.simulation.world import World
 
@@ -191,32 +200,66 @@ class Disk:
         self._position = 0
         self.untidy = 0
         """After this many times the rows of forgotten jobs are gone."""
+        self._ended: Completion | None = None
         self.ledger = Ledger(path)
 
     def restart(self) -> None:
         """A new sink opens what the old one had committed; in memory it just stays there."""
+        self._ended = None
         if self._path != ":memory:":
             self.ledger.close()
             self.ledger = Ledger(self._path)
 
     # -- what Collector needs ----------------------------------------------------------------------------------
 
-    def tidy(self) -> bool:
+    def submit(self, write: Write) -> None:
+        """Begin a write."""
+        self._world.require(self._ended is None, "a second write is begun:", write)
+        if self._world.now < self.full_until:
+            self._ended = Completion(write, stuck="database or disk is full")
+            return
+        match write:
+            case Recording():
+                self._ended = self._record(write)
+            case Opening():
+                self._ended = self._open(write)
+            case Ending():
+                self._ended = self._end(write)
+            case Forgetting():
+                self._ended = self._forget(write)
+            case Tidying():
+                self._ended = self._tidy(write)
+
+    def completed(self) -> Completion | None:
+        """What has become of the write."""
+        ended, self._ended = self._ended, None
+        return ended
+
+    def fileno(self) -> None:
+        """Nothing to poll."""
+
+    @property
+    def waits_for(self) -> str:
+        """Nothing special."""
+        return ""
+
+    def _tidy(self, write: Tidying) -> Completion:
         """Remove rows of jobs that were forgotten. How many it is at a time goes by a real clock, which has no say."""
         self.untidy = max(0, self.untidy - 1)
-        while not self.untidy and self.ledger.tidy():
+        while not self.untidy and write_and_wait(self.ledger, write):
             pass
-        return self.untidy > 0
+        return Completion(write, self.untidy > 0)
 
-    def forget(self, name: str) -> None:
+    def _forget(self, write: Forgetting) -> Completion:
         """Remove the job; what it did counts no more."""
-        self._may_write()
-        self.ledger.forget(name)
+        name = write.name
+        write_and_wait(self.ledger, write)
         self.untidy = _UNTIDY
         self.rows = {key: row for key, row in self.rows.items() if key[0] != name}
         self._replaced = {key for key in self._replaced if key[0] != name}
         self._receipted[name] = set()
         self._truths[name].begin_anew()
+        return Completion(write)
 
     @property
     def id(self) -> str:
@@ -227,30 +270,25 @@ class Disk:
         """The job's row."""
         return self.ledger.job(name)
 
-    def open_job(
-        self, name: str, function: str, source: str, retries: int, attempts: int, arguments: str, appends: bool
-    ) -> Job:
+    def _open(self, write: Opening) -> Completion:
         """Make or find the job's row."""
-        self._may_write()
-        truth = self._truths[name]
-        if appends:
+        name, truth = write.name, self._truths[write.name]
+        if write.appends:
             whole = (truth.first_count, len(truth.tasks) if truth.appends else None)
             known = len(self._receipted[name])
             self._world.require(known in whole, "appends to a job with tasks that are not recorded:", (name, known))
             truth.append()
-        job = self.ledger.open_job(name, function, source, retries, attempts, arguments, appends)
+        job = write_and_wait(self.ledger, write)
+        assert isinstance(job, Job)
         truth.bases.add(job.attempts)
         if (born := origin(job.ticket_key)) not in truth.origins:
             truth.origins.append(born)
-        return job
+        return Completion(write, job)
 
-    def end_job(self, name: str, state: str, total: int | None) -> None:
-        """Close the job."""
-        self._may_write()
-        if state == "cancelled":
-            self.ledger.end_job(name, state, total)
-            return
-        if self._truths[name].retries_failed:
+    def _end(self, write: Ending) -> Completion:
+        """Close or cancel the job."""
+        name, total = write.name, write.total
+        if write.state == "done" and self._truths[name].retries_failed:
             query = (
                 "SELECT task FROM results JOIN jobs USING (job) WHERE name=? AND status='failed' AND attempt<=attempts"
                 " AND task>=coalesce(base, 0)"
@@ -258,26 +296,25 @@ class Disk:
             left = self.ledger.inspect(query, name)
             self._world.require(not left, "failed tasks were not run again:", (name, left))
         self._world.require(
-            len(self._receipted[name]) == total == self._truths[name].count,
+            write.state == "cancelled" or len(self._receipted[name]) == total == self._truths[name].count,
             "a job is closed before every task is recorded:",
             (name, len(self._receipted[name]), total),
         )
-        self.ledger.end_job(name, state, total)
+        write_and_wait(self.ledger, write)
+        return Completion(write)
 
-    def commit(self, recordings: Iterable[RowSet], marks: Iterable[Mark]) -> Written:
+    def _record(self, write: Recording) -> Completion:
         """Commit, and look at what is there afterwards."""
-        recordings, marks = list(recordings), list(marks)
-        self._may_write()
         if self.crash == "before":
             raise Crash
-        written = self.ledger.commit(recordings, marks)
+        written = write_and_wait(self.ledger, write)
         self.commit_count += 1
-        for recording in recordings:
-            self._look(recording.results.job, recording.results.first, recording.results.count)
+        for each in write.row_sets:
+            self._look(each.results.job, each.results.first, each.results.count)
         self._look_at_receipts()
         if self.crash == "after":
             raise Crash
-        return written
+        return Completion(write, written)
 
     def size_bytes(self) -> int:
         """The size of a file that is not there."""
@@ -304,10 +341,6 @@ class Disk:
         self.ledger.close()
 
     # -- checks -------------------------------------------------------------------------------------------------
-
-    def _may_write(self) -> None:
-        if self._world.now < self.full_until:
-            raise LedgerStuck("database or disk is full")
 
     def _look(self, name: str, first: int, count: int) -> None:
         job = self.ledger.job(name)

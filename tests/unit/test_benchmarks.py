@@ -17,6 +17,7 @@ from common.sink import roster_watch
 from common.sink.outputs import LogLimiter
 from common.sink.sqlite_ledger import Ledger
 from common.transport import doorstep
+from tests.unit.writing import open_job
 
 TASKS = 50
 COLUMNS = "job, task, status, value, attempt, worker, seconds"
@@ -26,7 +27,7 @@ COLUMNS = "job, task, status, value, attempt, worker, seconds"
 def farm(tmp_path: Path) -> Farm:
     """A farm without processes, whose ledger holds n·n for one job."""
     ledger = Ledger(str(tmp_path / "results.db"))
-    ledger.open_job("squares", "work:square", f"range 0:{TASKS}")
+    open_job(ledger, "squares", "work:square", f"range 0:{TASKS}")
     rows = [(n, n * n) for n in range(TASKS)]
     ledger._db.executemany(f"INSERT INTO task_rows ({COLUMNS}) VALUES (1, ?, 'ok', ?, 1, 'w', 0.5)", rows)
     ledger._db.execute(f"INSERT INTO receipts (job, first, count, seconds) VALUES (1, 0, {TASKS}, 1.0)")

@@ -6,7 +6,7 @@ import pytest
 
 from common import descriptors, log_writer
 from common.protocol import settings
-from common.sink import outputs, relay, roster_watch, sqlite_file, sqlite_ledger
+from common.sink import outputs, relay, roster_watch, sqlite_file, sqlite_writes
 from common.transport import doorstep
 from common.worker import command_run
 from tests.conftest import TOP
@@ -67,7 +67,7 @@ def test_the_bounds_of_what_attacks_cost(row: str, numbers: list[float]) -> None
 @pytest.mark.parametrize(
     ("page", "pattern", "number"),
     [
-        ("results.md", r"values of more than ([\d,]+) bytes\s+in `large_values`", sqlite_ledger._LARGE_BYTES),
+        ("results.md", r"values of more than ([\d,]+) bytes\s+in `large_values`", sqlite_writes._LARGE_BYTES),
         ("OPERATIONS.md", r"reads all of a ledger up to (\d+) MB", sqlite_file._CHECKED_BYTES / 1024**2),
         ("OPERATIONS.md", r"about (\d+) MB is kept; what comes after that", log_writer.WAITING_BYTES_MAX / 1e6),
         ("OPERATIONS.md", r"can\s+cause at most (\d+) lines a minute", outputs.LogLimiter.A_MINUTE_MAX),

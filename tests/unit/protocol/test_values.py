@@ -29,12 +29,13 @@ from common.sink.rows import as_json
 from common.sink.sqlite_ledger import Ledger
 from tests.conftest import TOP
 from tests.unit.builders import record
+from tests.unit.writing import commit, open_job
 
 
 @pytest.fixture(scope="module")
 def ledger() -> Ledger:
     made = Ledger(":memory:")
-    made.open_job("job", "m:f", "range")
+    open_job(made, "job", "m:f", "range")
     return made
 
 
@@ -42,7 +43,7 @@ def stored(ledger: Ledger, value: Any) -> tuple[Any, int | None, bytes | None]:
     """The columns of a result, once it was recorded."""
     readable, exact = forms(value)
     ledger.inspect("DELETE FROM task_rows")
-    ledger.commit([record([readable], exact={} if exact is None else {0: exact})], [])
+    commit(ledger, [record([readable], exact={} if exact is None else {0: exact})])
     [(stored_value, is_json, stored_exact)] = ledger.inspect("SELECT value, json, exact FROM results")
     return stored_value, is_json, stored_exact
 

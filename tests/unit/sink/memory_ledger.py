@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,23 +10,28 @@ from typing import Any
 from msgspec import structs
 
 from common.errors import OperatorError
-from common.protocol.messages import Mark
 from common.protocol.reading import Cursor, ListedJob
 from common.protocol.settings import MESSAGE_BYTES_MAX
 from common.protocol.value_array import sent_value
 from common.sink.arguments import digest_of, of_range
 from common.sink.rows import RowSet
 from common.sink.store import (
+    Completion,
     DigestPage,
+    Ending,
+    Forgetting,
     HistoryPage,
     Job,
     JobSummary,
-    LedgerStuck,
+    Opening,
     Page,
+    Recording,
     Row,
     RowPage,
     RowQuery,
+    Tidying,
     ValuePage,
+    Write,
     Written,
     weight,
 )
@@ -68,54 +73,70 @@ class MemoryLedger:
         place.is_made = place.is_held = True
         self._place = place
         self.id = place.id
+        self._ended: Completion | None = None
 
     def job(self, name: str) -> Job | None:
         kept = self._place.jobs.get(name)
         return None if kept is None else kept.job
 
-    def open_job(
-        self, name: str, function: str, source: str, retries: int, attempts: int, arguments: str, appends: bool
-    ) -> Job:
-        self._may_write()
+    def submit(self, write: Write) -> None:
+        assert self._ended is None
+        if self._place.is_stuck:
+            self._ended = Completion(write, stuck="no room")
+            return
+        match write:
+            case Recording():
+                self._ended = Completion(write, self._record(write))
+            case Opening():
+                self._ended = Completion(write, self._open(write))
+            case Ending():
+                kept = self._place.jobs[write.name]
+                total = kept.job.total if write.total is None else write.total
+                kept.job, kept.ended_at = replace(kept.job, state=write.state, total=total), TIME
+                self._ended = Completion(write)
+            case Forgetting():
+                self._place.forgotten.append(self._place.jobs.pop(write.name))
+                self._ended = Completion(write)
+            case Tidying():
+                self._ended = Completion(write, False)
+
+    def completed(self) -> Completion | None:
+        ended, self._ended = self._ended, None
+        return ended
+
+    def fileno(self) -> None:
+        pass
+
+    @property
+    def waits_for(self) -> str:
+        return ""
+
+    def _open(self, opening: Opening) -> Job:
+        name, retries, attempts = opening.name, opening.retries, opening.attempts
         kept = self._place.jobs.get(name)
         if kept is None:
             number, key = len(self._place.jobs) + len(self._place.forgotten) + 1, secrets.token_bytes(32)
-            job = Job(number, name, function, source, "open", None, 0, 0, 0, b"", key, retries, attempts, "", None)
+            what = opening.function, opening.source
+            job = Job(number, name, *what, "open", None, 0, 0, 0, b"", key, retries, attempts, "", None)
             kept = self._place.jobs[name] = MemoryJob(job)
         kept.job, kept.ended_at = replace(kept.job, state="open", retries=retries, attempts=attempts), None
-        kept.job = replace(kept.job, arguments=arguments or kept.job.arguments)
-        if appends:
+        kept.job = replace(kept.job, arguments=opening.arguments or kept.job.arguments)
+        if opening.appends:
             base = kept.job.total or 0
             kept.job = replace(kept.job, base=base, mark_count=base, mark_digest=b"", total=None)
         return kept.job
 
-    def end_job(self, name: str, state: str, total: int | None) -> None:
-        self._may_write()
-        kept = self._place.jobs[name]
-        kept.job = replace(kept.job, state=state, total=kept.job.total if total is None else total)
-        kept.ended_at = TIME
-
-    def forget(self, name: str) -> None:
-        self._may_write()
-        kept = self._place.jobs.pop(name)
-        self._place.forgotten.append(kept)
-
-    def tidy(self) -> bool:
-        self._may_write()
-        return False
-
-    def commit(self, row_sets: Iterable[RowSet], marks: Iterable[Mark]) -> Written:
-        self._may_write()
+    def _record(self, recording: Recording) -> Written:
         jobs = deepcopy(self._place.jobs)
         rows: list[Row] = []
-        for row_set in row_sets:
+        for row_set in recording.row_sets:
             kept = jobs[row_set.results.job]
             rows += _write(kept, row_set)
             given = sum(len(each.instants) for each in [*jobs.values(), *self._place.forgotten])
             new = len(kept.receipts) - len(kept.instants)
             kept.instants += [(given + 1 + number, int(time.time())) for number in range(new)]
 
-        for mark in marks:
+        for mark in recording.marks:
             kept = jobs[mark.job]
             total = kept.job.total if mark.total is None else mark.total
             kept.job = replace(kept.job, mark_count=mark.count, mark_digest=mark.digest, total=total)
@@ -187,10 +208,6 @@ class MemoryLedger:
 
     def close(self) -> None:
         self._place.is_held = False
-
-    def _may_write(self) -> None:
-        if self._place.is_stuck:
-            raise LedgerStuck("no room")
 
 
 def _write(kept: MemoryJob, row_set: RowSet) -> list[Row]:

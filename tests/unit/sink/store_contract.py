@@ -23,6 +23,7 @@ from common.protocol.value_array import sent_value
 from common.sink.rows import as_json
 from common.sink.store import DigestPage, HistoryPage, Job, LedgerStuck, Page, Reader, Row, RowQuery, Store, ValuePage
 from tests.unit.builders import VALUES, record
+from tests.unit.writing import commit, end_job, forget, open_job, tidy
 
 BIG = "x" * 100_000
 _numbers = itertools.count()
@@ -56,7 +57,7 @@ class At:
     def open(
         self, name: str = "job", retries: int = 0, attempts: int = 0, arguments: str = "", appends: bool = False
     ) -> Job:
-        return self.ledger.open_job(name, "tasks:square", "lines of text", retries, attempts, arguments, appends)
+        return open_job(self.ledger, name, "tasks:square", "lines of text", retries, attempts, arguments, appends)
 
     def job(self, name: str = "job") -> Job:
         found = self.ledger.job(name)
@@ -64,7 +65,7 @@ class At:
         return found
 
     def commit(self, *row_sets: Any, marks: tuple[Mark, ...] = ()) -> None:
-        self.ledger.commit(iter(row_sets), iter(marks))
+        commit(self.ledger, iter(row_sets), iter(marks))
 
     def rows(self, name: str = "job", failed: bool = False) -> list[Row]:
         return list(self.reader.rows(self.reader.job(name), failed))
@@ -143,8 +144,8 @@ def flat(found: list[list[int]]) -> list[int]:
     return [task for page in found for task in page]
 
 
-def tidy(ledger: Store) -> None:
-    while ledger.tidy():
+def tidy_all(ledger: Store) -> None:
+    while tidy(ledger):
         pass
 
 
@@ -233,7 +234,7 @@ class StoreContract:
     def test_jobs_are_listed_by_number(self, at: At) -> None:
         at.open("other")
         at.commit(record([1, None], errors={1: "no"}))
-        at.ledger.end_job("job", "done", 2)
+        end_job(at.ledger, "job", "done", 2)
         first, second = at.ledger.listed(0, 10)
         assert (first.job, first.function, first.state, first.total) == ("job", "tasks:square", "done", 2)
         assert (first.done, first.failed, second.job, second.ended_at) == (2, 1, "other", None)
@@ -261,7 +262,7 @@ class StoreContract:
     def test_a_job_opened_again_takes_retries_and_attempts_and_keeps_the_rest(self, at: At) -> None:
         at.commit(record([1, None], errors={1: "no"}), marks=(Mark("job", 9, b"nine", 9),))
         before = at.job()
-        again = at.ledger.open_job("job", "tasks:cube", "another input", 5, 4, "", False)
+        again = open_job(at.ledger, "job", "tasks:cube", "another input", 5, 4, "", False)
         assert (again.retries, again.attempts) == (5, 4)
         assert (again.function, again.source, again.ticket_key) == (before.function, before.source, before.ticket_key)
         assert (again.done, again.failed, again.total) == (2, 1, 9)
@@ -271,7 +272,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("state", ["done", "cancelled"])
     def test_an_ended_job_can_be_opened_again(self, at: At, state: str) -> None:
-        at.ledger.end_job("job", state, 7)
+        end_job(at.ledger, "job", state, 7)
         assert (at.job().state, at.job().total) == (state, 7)
         assert at.reader.jobs()[0].ended_at is not None
         assert at.open().state == "open"
@@ -279,14 +280,14 @@ class StoreContract:
         assert (at.reader.jobs()[0].state, at.reader.jobs()[0].ended_at) == ("open", None)
 
     def test_a_job_that_ends_without_a_total_keeps_the_one_it_has(self, at: At) -> None:
-        at.ledger.end_job("job", "done", 7)
-        at.ledger.end_job("job", "cancelled", None)
+        end_job(at.ledger, "job", "done", 7)
+        end_job(at.ledger, "job", "cancelled", None)
         assert (at.job().state, at.job().total) == ("cancelled", 7)
 
     def test_a_job_is_a_value_that_later_writes_do_not_change(self, at: At) -> None:
         before = at.job()
         at.commit(record([1]), marks=(Mark("job", 1, b"one", 1),))
-        at.ledger.end_job("job", "done", 1)
+        end_job(at.ledger, "job", "done", 1)
         assert (before.state, before.done, before.mark_count, before.total) == ("open", 0, 0, None)
         assert (at.job().state, at.job().done, at.job().mark_count, at.job().total) == ("done", 1, 1, 1)
 
@@ -296,13 +297,13 @@ class StoreContract:
         at.open("other")
         at.commit(record([1, None, 3], errors={1: "no"}), record(["kept"], job="other"))
         key = at.job().ticket_key
-        at.ledger.forget("job")
+        forget(at.ledger, "job")
         for _ in range(2):
             assert at.ledger.job("job") is None
             assert [job.job for job in at.ledger.listed(0, 10)] == [job.name for job in at.reader.jobs()] == ["other"]
             with pytest.raises(OperatorError, match="no job job"):
                 at.reader.job("job")
-            tidy(at.ledger)
+            tidy_all(at.ledger)
         assert (at.values("other"), at.job("other").done) == ({0: "kept"}, 1)
         new = at.open()
         assert (new.done, new.failed, new.total, new.mark_count, new.state) == (0, 0, None, 0, "open")
@@ -317,9 +318,9 @@ class StoreContract:
         at.commit(record([1, 2], job="last"))
         number = at.job("last").job
         whole = at.reader.history(None, 0, 1_000).position
-        at.ledger.forget("last")
+        forget(at.ledger, "last")
         if at_once:
-            tidy(at.ledger)
+            tidy_all(at.ledger)
         again = at.open("last")
         at.commit(record([3], job="last"))
         assert again.job > number
@@ -328,11 +329,11 @@ class StoreContract:
 
     def test_tidying_goes_on_where_it_was_when_the_ledger_is_opened_again(self, at: At) -> None:
         at.commit(*[record([0] * 1_000, first) for first in range(0, 10_000, 1_000)])
-        at.ledger.forget("job")
-        at.ledger.tidy()
+        forget(at.ledger, "job")
+        tidy(at.ledger)
         at.ledger.close()
         at.ledger = at.place.ledger()
-        tidy(at.ledger)
+        tidy_all(at.ledger)
         assert at.open().done == 0
         assert at.rows() == []
 
@@ -340,7 +341,7 @@ class StoreContract:
         at.commit(record([1]))
         at.place.fill(at.ledger)
         try:
-            at.ledger.forget("job")
+            forget(at.ledger, "job")
         except LedgerStuck:
             assert at.values() == {0: 1}
             assert at.job().done == 1
@@ -353,8 +354,8 @@ class StoreContract:
         number = at.reader.job("job")
         rows = at.reader.rows(number, False)
         next(rows)
-        at.ledger.forget("job")
-        tidy(at.ledger)
+        forget(at.ledger, "job")
+        tidy_all(at.ledger)
         with pytest.raises(OperatorError, match="forgotten"):
             list(rows)
         with pytest.raises(OperatorError, match="forgotten"):
@@ -371,9 +372,9 @@ class StoreContract:
         at.open(name)
         expected: dict[int, tuple[Any, ...]] = {}
         serial = itertools.count()
-        for commit in commits:
+        for batches in commits:
             row_sets = []
-            for first, count, bad, worker in commit:
+            for first, count, bad, worker in batches:
                 tag = next(serial)
                 values = [None if offset in bad else f"{tag}" for offset in range(count)]
                 errors = dict.fromkeys(bad, f"error {tag}")
@@ -453,10 +454,10 @@ class StoreContract:
         assert (at.job().done, at.job().failed) == (3, 1)
 
     def test_a_commit_says_what_it_has_written(self, at: At) -> None:
-        written = at.ledger.commit([record([1, None, 3], errors={1: "no"}), record([1, 2], 2)], [])
+        written = commit(at.ledger, [record([1, None, 3], errors={1: "no"}), record([1, 2], 2)])
         assert (written.rows, written.failed) == (4, 1)
         assert written.seconds >= 0
-        again = at.ledger.commit([record([1, 2, 3], attempts_before=1, attempt=2)], [])
+        again = commit(at.ledger, [record([1, 2, 3], attempts_before=1, attempt=2)])
         assert (again.rows, again.failed) == (1, 0)
         assert at.ledger.size_bytes() > 0
 
@@ -555,7 +556,7 @@ class StoreContract:
         assert [(row.value, row.argument, row.argument_digest) for row in at.rows()] == [(1, "b", None)]
 
     def test_the_arguments_of_a_range_are_its_integers_and_need_no_room(self, at: At) -> None:
-        at.ledger.open_job("range", "tasks:square", "range -3:4", 0, 0, "", False)
+        open_job(at.ledger, "range", "tasks:square", "range -3:4", 0, 0, "", False)
         at.commit(record([9, 4], job="range"), record([0, 1], 3, job="range"))
         assert [row.argument for row in at.rows("range")] == [-3, -2, 0, 1]
         found = at.reader.rows_after(at.reader.job("range"), 0, failed=False)
@@ -566,7 +567,7 @@ class StoreContract:
     def test_a_job_that_is_appended_to_goes_on_behind_its_total(self, at: At) -> None:
         at.open(arguments="text")
         at.commit(record([1] * 3), marks=(Mark("job", 3, b"three", 3),))
-        at.ledger.end_job("job", "done", 3)
+        end_job(at.ledger, "job", "done", 3)
         job = at.open(appends=True)
         assert (job.state, job.base, job.total, job.mark_count, job.mark_digest) == ("open", 3, None, 3, b"")
         assert (job.arguments, job.done) == ("text", 3)
@@ -579,7 +580,7 @@ class StoreContract:
         at.open(arguments="json")
         values = [{"a": 1.5}, "b" * 9_000, [None, True]]
         at.commit(record([1, None, 3], errors={1: "no"}, arguments=values, form="json"), record([4], 3))
-        at.ledger.end_job("job", "done", 4)
+        end_job(at.ledger, "job", "done", 4)
         at.open(appends=True)
         at.commit(record([5], 4, arguments=["new"], form="json"))
         pages, first = [], 0
@@ -658,14 +659,14 @@ class StoreContract:
 
     def test_a_ledger_opened_again_has_all_that_was_committed(self, at: At) -> None:
         at.commit(record([1, None], 5, errors={1: "no"}), marks=(Mark("job", 9, b"nine", 9),))
-        at.ledger.end_job("job", "done", 9)
+        end_job(at.ledger, "job", "done", 9)
         before, page, rows = at.job(), at.receipts(), at.rows()
         at.ledger.close()
         again = at.place.ledger()
         assert again.id == at.ledger.id
         assert again.job("job") == before
         assert again.receipts("job", 0, 1_000, 0) == page
-        again.commit([record(["late", "late"], 5)], [])
+        commit(again, [record(["late", "late"], 5)])
         assert at.rows() == rows
 
     def test_what_was_not_closed_is_there_too(self, at: At) -> None:
@@ -698,10 +699,10 @@ class StoreContract:
     def test_when_there_is_no_room_no_job_is_opened(self, at: At) -> None:
         at.place.fill(at.ledger)
         with pytest.raises(LedgerStuck):
-            at.ledger.open_job("big", "tasks:" + BIG, "lines of text", 0, 0, "", False)
+            open_job(at.ledger, "big", "tasks:" + BIG, "lines of text", 0, 0, "", False)
         assert at.ledger.job("big") is None
         at.place.free(at.ledger)
-        assert at.ledger.open_job("big", "tasks:" + BIG, "lines of text", 0, 0, "", False).state == "open"
+        assert open_job(at.ledger, "big", "tasks:" + BIG, "lines of text", 0, 0, "", False).state == "open"
 
     # -- readers --------------------------------------------------------------------------------------------------
 
@@ -722,7 +723,7 @@ class StoreContract:
         slow = at.reader.rows(at.reader.job("job"), failed=False)
         next(slow)
         at.commit(record([0] * 5, 5))
-        at.ledger.end_job("job", "done", 10)
+        end_job(at.ledger, "job", "done", 10)
         assert [row.task for row in slow][:4] == [1, 2, 3, 4]
 
     def test_only_failed_rows_are_read_when_they_are_asked_for(self, at: At) -> None:
@@ -758,7 +759,7 @@ class StoreContract:
         assert first is not None and (first.task, first.value) == (1, "b")
         assert next(rows) is None, "it says that no other one is here"
         at.commit(record(["a"], 0))
-        at.ledger.end_job("job", "done", 2)
+        end_job(at.ledger, "job", "done", 2)
         assert [row.task for row in rows if row is not None] == [0]
 
     def test_reader_and_writer_know_that_it_is_one_ledger(self, at: At) -> None:
@@ -833,7 +834,7 @@ class StoreContract:
     def test_jobs_are_listed_with_their_counts_oldest_first(self, at: At) -> None:
         at.open("another")
         at.commit(record([1, None], errors={1: "no"}))
-        at.ledger.end_job("job", "cancelled", None)
+        end_job(at.ledger, "job", "cancelled", None)
         job, another = at.reader.jobs()
         assert (job.name, job.function, job.state) == ("job", "tasks:square", "cancelled")
         assert (job.total, job.done, job.failed) == (None, 2, 1)

@@ -18,6 +18,7 @@ from common.sink.result_formats import Format
 from common.sink.sqlite_ledger import Ledger
 from common.sink.tables import print_results
 from tests.unit.builders import record
+from tests.unit.writing import commit, end_job, open_job
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def path(tmp_path: Path) -> str:
 @pytest.fixture
 def ledger(path: str) -> Iterator[Ledger]:
     opened = Ledger(path)
-    opened.open_job("job", "tasks:square", "lines of text")
+    open_job(opened, "job", "tasks:square", "lines of text")
     yield opened
     opened.close()
 
@@ -41,11 +42,11 @@ def reader(ledger: Ledger, path: str) -> Iterator[LedgerReader]:
 
 
 def test_a_reader_does_not_hold_up_the_writer(ledger: Ledger, reader: LedgerReader) -> None:
-    ledger.commit([record([0] * 5)], [])
+    commit(ledger, [record([0] * 5)])
     reader._PAGE = 2
     slow = reader.rows(1, failed=False)
     next(slow)
-    ledger.commit([record([0] * 5, 5)], [])
+    commit(ledger, [record([0] * 5, 5)])
     assert ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
     assert [row.task for row in slow] == list(range(1, 10))
 
@@ -55,7 +56,7 @@ def test_a_page_of_large_rows_is_cut_by_their_weight(ledger: Ledger, reader: Led
     reader._PAGE_BYTES = 2_500
     text = "x" * 1_000
     errors = dict.fromkeys(range(7), text) if part == "error" else {}
-    ledger.commit([record([text if part == "value" else None] * 7, errors=errors)], [])
+    commit(ledger, [record([text if part == "value" else None] * 7, errors=errors)])
     weights = []
     page = reader._page
     reader._page = lambda *query: weights.append(page(*query)) or weights[-1]  # type: ignore[method-assign,func-returns-value]
@@ -66,7 +67,7 @@ def test_a_page_of_large_rows_is_cut_by_their_weight(ledger: Ledger, reader: Led
 @pytest.mark.parametrize("page", [1, 2, 6, 7, 100])
 def test_pages_join_without_gap_or_repetition(ledger: Ledger, reader: LedgerReader, page: int) -> None:
     reader._PAGE = page
-    ledger.commit([record([1, None, 3], 4, errors={1: "no"}), record([1, None, 3], 0, errors={1: "no"})], [])
+    commit(ledger, [record([1, None, 3], 4, errors={1: "no"}), record([1, None, 3], 0, errors={1: "no"})])
     assert [row.task for row in reader.rows(1, failed=False)] == [0, 1, 2, 4, 5, 6]
     assert [row.task for row in reader.rows(1, failed=True)] == [1, 5]
     assert [row.task for _, row in reader.rows_after(1, 0, failed=False) if row] == [0, 1, 2, 4, 5, 6]
@@ -75,9 +76,9 @@ def test_pages_join_without_gap_or_repetition(ledger: Ledger, reader: LedgerRead
 def test_following_an_ended_job_prints_it_in_order_of_commit(
     ledger: Ledger, reader: LedgerReader, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ledger.commit([record(["late"], 7)], [])
-    ledger.commit([record([True, None], 0, errors={1: "no"})], [])
-    ledger.end_job("job", "done", 8)
+    commit(ledger, [record(["late"], 7)])
+    commit(ledger, [record([True, None], 0, errors={1: "no"})])
+    end_job(ledger, "job", "done", 8)
     print_results(reader.follow(1, failed=False), Format.jsonl, sys.stdout)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(line["task"], line["status"], line["value"]) for line in lines] == [
@@ -123,9 +124,9 @@ def shelf() -> Iterator[Path]:
 def finished(path: Path) -> None:
     """A ledger whose sink has ended."""
     ledger = Ledger(str(path))
-    ledger.open_job("job", "tasks:square", "lines of text")
-    ledger.commit([record([1, 4, 9])], [])
-    ledger.end_job("job", "done", 3)
+    open_job(ledger, "job", "tasks:square", "lines of text")
+    commit(ledger, [record([1, 4, 9])])
+    end_job(ledger, "job", "done", 3)
     ledger.close()
     path.with_name(path.name + ".lock").unlink()
     path.chmod(0o644)
@@ -135,8 +136,8 @@ def killed(path: Path) -> None:
     """A ledger whose sink was killed: the last rows are in its log."""
     draft = path.with_name("draft.db")
     ledger = Ledger(str(draft))
-    ledger.open_job("job", "tasks:square", "lines of text")
-    ledger.commit([record([1, 4, 9])], [])
+    open_job(ledger, "job", "tasks:square", "lines of text")
+    commit(ledger, [record([1, 4, 9])])
     for end in ("", "-wal"):
         shutil.copy(f"{draft}{end}", f"{path}{end}")
         Path(f"{path}{end}").chmod(0o644)
@@ -198,7 +199,7 @@ def test_a_sink_that_begins_to_write_what_is_read_as_it_is_is_noticed(shelf: Pat
     reader._db = reader._connected("mode=ro&immutable=1")
     assert len(list(reader.rows(1, failed=False))) == 3
     sink = Ledger(str(shelf / "results.db"))
-    sink.commit([record([16], 3)], [])
+    commit(sink, [record([16], 3)])
     for look in (lambda: reader.ended(1), lambda: list(reader.rows(1, failed=False))):
         with pytest.raises(OperatorError, match="a sink has begun to write"):
             look()
@@ -227,10 +228,10 @@ def test_an_error_of_sqlite_gets_the_advice_that_helps(tmp_path: Path) -> None:
 
 def test_what_a_page_needs_of_a_large_job_is_found_without_reading_all_of_it(path: str) -> None:
     ledger = Ledger(path)
-    ledger.open_job("job", "tasks:square", "lines of text")
+    open_job(ledger, "job", "tasks:square", "lines of text")
     for first in range(0, 100_000, 1_000):
         errors = {7: "no"} if first == 50_000 else None
-        ledger.commit([record([1] * 1_000, first, errors=errors)], [])
+        commit(ledger, [record([1] * 1_000, first, errors=errors)])
     ledger.close()
     reader = LedgerReader(path)
     steps: list[int] = []

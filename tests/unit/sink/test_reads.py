@@ -18,6 +18,7 @@ from common.protocol.value_array import packed, unpacked
 from common.sink.collector import Collector
 from tests.unit.builders import record
 from tests.unit.sink.scene import ADA, CUBE, OLGA, ROSTER, SETTINGS, TIMING, VERA, VITO, Scene, of, said, to
+from tests.unit.writing import commit
 
 
 def read(after: Cursor = (0, 0), order: Any = "commit", job: str = "job", failed: bool = False) -> Read:
@@ -196,7 +197,7 @@ def test_a_row_that_does_not_fit_into_a_message_is_cut_and_says_so(filled: Scene
 
 
 def test_an_exact_value_travels_beside_the_readable_one(filled: Scene) -> None:
-    filled.ledger.commit([record(["text"], 30, exact={0: b"exact"})], [])
+    commit(filled.ledger, [record(["text"], 30, exact={0: b"exact"})])
     filled.send(OLGA, read((30, 0), "task"))
     [answer] = rows(filled)
     assert [(row.value, row.exact) for row in answer.rows] == [("text", b"exact")]
@@ -260,7 +261,7 @@ def test_a_reader_gets_each_row_once_whatever_is_lost_or_said_twice(
 
     for step, first, count in steps:
         if step == "commit":
-            scene.ledger.commit([record([0] * count, first)], [])
+            commit(scene.ledger, [record([0] * count, first)])
         elif step == "lose":
             answers.clear()
             scene.send(OLGA, reading.request())

@@ -20,6 +20,7 @@ from common.sink.sqlite_file import SCHEMA_VERSION
 from common.sink.sqlite_ledger import Ledger
 from common.sink.store import Job, LedgerStuck, Row
 from tests.unit.builders import record
+from tests.unit.writing import commit, end_job, forget, open_job, tidy
 
 
 @pytest.fixture
@@ -34,8 +35,8 @@ def ledger(path: str) -> Iterator[Ledger]:
     opened.close()
 
 
-def open_job(ledger: Ledger) -> Job:
-    return ledger.open_job("job", "tasks:square", "lines of text")
+def open_one(ledger: Ledger) -> Job:
+    return open_job(ledger, "job", "tasks:square", "lines of text")
 
 
 def counts(ledger: Ledger) -> tuple[int, str]:
@@ -53,9 +54,9 @@ def values(path: str) -> list[Any]:
 
 
 def test_neighbours_of_one_commit_have_one_receipt(ledger: Ledger) -> None:
-    open_job(ledger)
-    ledger.commit([record([0] * 5, 20)], [])
-    ledger.commit([record([0] * 3, 3), record([0] * 3, 0)], [])
+    open_one(ledger)
+    commit(ledger, [record([0] * 5, 20)])
+    commit(ledger, [record([0] * 3, 3), record([0] * 3, 0)])
     assert ledger.receipts("job", 0, 10).runs == [(20, 5), (0, 6)]
 
 
@@ -67,10 +68,10 @@ LARGE = "SELECT count(*), total(length(value)), total(length(exact)) FROM large_
 
 
 def test_large_values_stand_apart_and_whoever_reads_results_finds_them(ledger: Ledger, path: str) -> None:
-    open_job(ledger)
+    open_one(ledger)
     exact = {2: b"e" * 4_000, 6: b"e" * 10}
     arguments = [f"argument {task}" for task in range(len(MIXED))]
-    ledger.commit([record(MIXED, 0, exact=exact, arguments=arguments, form="text")], [])
+    commit(ledger, [record(MIXED, 0, exact=exact, arguments=arguments, form="text")])
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT value FROM results ORDER BY task").fetchall() == [(each,) for each in MIXED]
         assert db.execute("SELECT value FROM task_results ORDER BY task").fetchall() == [(each,) for each in MIXED]
@@ -83,18 +84,18 @@ def test_large_values_stand_apart_and_whoever_reads_results_finds_them(ledger: L
 
 
 def test_a_large_value_is_recorded_once(ledger: Ledger, path: str) -> None:
-    open_job(ledger)
+    open_one(ledger)
     first, second = record(["a" * 3_000] * 3, 0), record(["b" * 3_000] * 8, 0)
-    ledger.commit([first], [])
-    ledger.commit([second, first], [])
+    commit(ledger, [first])
+    commit(ledger, [second, first])
     assert values(path) == ["a" * 3_000] * 3 + ["b" * 3_000] * 5
     assert ledger.inspect(LARGE)[0][0] == 8
     assert SqliteCare(path).faults() == []
 
 
 def test_the_digest_of_a_large_argument_stands_beside_a_large_value(ledger: Ledger) -> None:
-    open_job(ledger)
-    ledger.commit([record(["v" * 3_000, 1], 0, arguments=["a" * 5_000, "b" * 5_000], form="text")], [])
+    open_one(ledger)
+    commit(ledger, [record(["v" * 3_000, 1], 0, arguments=["a" * 5_000, "b" * 5_000], form="text")])
     rows = ledger.inspect("SELECT length(value), argument, length(argument_digest) FROM results ORDER BY task")
     assert rows == [(3_000, "a" * 4_096, 16), (1, "b" * 4_096, 16)]
 
@@ -108,8 +109,8 @@ def page_bytes(path: str) -> int:
 
 
 def test_a_ledger_with_small_pages_goes_on_with_them_and_a_new_one_has_large_ones(ledger: Ledger, path: str) -> None:
-    open_job(ledger)
-    ledger.commit([record([1], 0)], [])
+    open_one(ledger)
+    commit(ledger, [record([1], 0)])
     ledger.close()
     assert page_bytes(path) == 8 * 1024
     with sqlite3.connect(path) as db:
@@ -117,8 +118,8 @@ def test_a_ledger_with_small_pages_goes_on_with_them_and_a_new_one_has_large_one
             db.execute(f"PRAGMA {statement}")
         db.execute("VACUUM")
     again = Ledger(path)
-    open_job(again)
-    again.commit([record(["x" * 100_000], 1)], [])
+    open_one(again)
+    commit(again, [record(["x" * 100_000], 1)])
     again.close()
     assert page_bytes(path) == 4096
     assert values(path) == [1, "x" * 100_000]
@@ -251,7 +252,7 @@ def test_a_sink_brings_a_ledger_of_version_1_to_this_one_and_goes_on_with_it(old
         ledger = Ledger(old)
         assert ledger.inspect("SELECT value FROM meta WHERE key='version'") == [(str(SCHEMA_VERSION),)]
         assert counts(ledger) == (count, "open")
-        ledger.commit([record(["new"], 8, exact={0: b"exact"}, arguments=["in.txt"], form="text")], [])
+        commit(ledger, [record(["new"], 8, exact={0: b"exact"}, arguments=["in.txt"], form="text")])
         assert ledger.inspect("SELECT argument FROM results WHERE argument IS NOT NULL") == [("in.txt",)]
         assert ledger.inspect("SELECT argument FROM task_results ORDER BY task DESC LIMIT 1") == [(8,)]
         ledger.close()
@@ -277,8 +278,8 @@ def test_a_migrated_ledger_has_the_tables_of_a_new_one(old: str, tmp_path: Path)
 
 
 def filled(ledger: Ledger, name: str, count: int) -> None:
-    ledger.open_job(name, "tasks:square", "lines of text")
-    ledger.commit([record(["x" * 500] * 500, first, job=name) for first in range(0, count, 500)], [])
+    open_job(ledger, name, "tasks:square", "lines of text")
+    commit(ledger, [record(["x" * 500] * 500, first, job=name) for first in range(0, count, 500)])
 
 
 def file_pages(ledger: Ledger) -> int:
@@ -299,36 +300,36 @@ def test_the_room_of_a_forgotten_job_is_given_back_in_small_parts(
     before = file_pages(ledger)
     filled(ledger, "job", 20_000)
     assert file_pages(ledger) > 5 * before
-    ledger.forget("job")
+    forget(ledger, "job")
     slow_clock(monkeypatch)
     changed = []
     is_more = True
     while is_more:
         at = ledger._db.total_changes
-        is_more = ledger.tidy()
+        is_more = tidy(ledger)
         changed.append(ledger._db.total_changes - at)
     assert ledger.inspect("PRAGMA synchronous") == [(2,)], "what comes next is synced"
     assert max(changed) == 1 + 2 + 4, "a row may be large: a part begins with one, and ends with its time"
     assert Path(path).stat().st_size <= (before + 3) * 8_192, "without another commit"
     assert ledger.inspect("SELECT count(*) FROM results") == [(1_000,)]
     assert ledger.inspect("PRAGMA freelist_count") == [(0,)]
-    assert ledger.tidy() is False
+    assert tidy(ledger) is False
 
 
 def test_many_small_jobs_are_removed_without_looking_at_all_of_them_each_time(ledger: Ledger) -> None:
     for number in range(200):
-        ledger.open_job(f"job{number}", "tasks:square", "lines of text")
-        ledger.commit([record([number], job=f"job{number}")], [])
+        open_job(ledger, f"job{number}", "tasks:square", "lines of text")
+        commit(ledger, [record([number], job=f"job{number}")])
     for number in range(200):
-        ledger.forget(f"job{number}")
+        forget(ledger, f"job{number}")
     statements: list[str] = []
     ledger._db.set_trace_callback(statements.append)
-    while ledger.tidy():
+    while tidy(ledger):
         pass
     ledger._db.set_trace_callback(None)
     assert sum("FROM task_rows" in each for each in statements) < 200 * 10
     assert ledger.inspect("SELECT job FROM forgotten") == [(200,)], "its number is not given again"
-    assert ledger.open_job("new", "tasks:square", "lines of text").job == 201
+    assert open_job(ledger, "new", "tasks:square", "lines of text").job == 201
 
 
 def test_a_log_that_grew_while_somebody_read_is_cut(ledger: Ledger, path: str) -> None:
@@ -344,10 +345,10 @@ def test_a_log_that_grew_while_somebody_read_is_cut(ledger: Ledger, path: str) -
 
 
 def test_large_values_of_a_forgotten_job_are_removed_before_their_rows(ledger: Ledger) -> None:
-    ledger.open_job("job", "tasks:square", "lines of text")
-    ledger.commit([record(["x" * 100_000] * 50, 0), record([1] * 50, 50)], [])
-    ledger.forget("job")
-    while ledger.tidy():
+    open_job(ledger, "job", "tasks:square", "lines of text")
+    commit(ledger, [record(["x" * 100_000] * 50, 0), record([1] * 50, 50)])
+    forget(ledger, "job")
+    while tidy(ledger):
         named = "SELECT large FROM task_rows WHERE large IS NOT NULL"
         assert ledger.inspect(f"SELECT count(*) FROM large_values WHERE id NOT IN ({named})") == [(0,)]
     for table in ("large_values", "task_rows"):
@@ -356,15 +357,15 @@ def test_large_values_of_a_forgotten_job_are_removed_before_their_rows(ledger: L
 
 def test_a_tidy_ledger_is_left_alone(ledger: Ledger) -> None:
     filled(ledger, "kept", 500)
-    ledger.tidy()
+    tidy(ledger)
     ledger._db.execute("PRAGMA query_only=1")
-    assert ledger.tidy() is False
+    assert tidy(ledger) is False
 
 
 def test_a_ledger_of_version_1_uses_the_room_again(old: str) -> None:
     ledger = Ledger(old)
-    ledger.forget(ledger.listed(0, 1)[0].job)
-    while ledger.tidy():
+    forget(ledger, ledger.listed(0, 1)[0].job)
+    while tidy(ledger):
         pass
     assert ledger.inspect("SELECT count(*) FROM results") == [(0,)]
     ledger.close()
@@ -441,7 +442,7 @@ DAMAGES = {
 @pytest.mark.parametrize(("damage", "words"), DAMAGES.items(), ids=["done", "failed", "receipts", "strays", "lost"])
 def test_a_contradiction_in_a_ledger_is_named(ledger: Ledger, path: str, damage: str, words: str) -> None:
     filled(ledger, "job", 500)
-    ledger.commit([record(["x" * 5_000], 500)], [])
+    commit(ledger, [record(["x" * 5_000], 500)])
     assert SqliteCare(path).faults() == []
     ledger._db.execute(damage)
     assert words in SqliteCare(path).faults()[0]
@@ -487,32 +488,32 @@ def test_a_full_disk_is_named(ledger: Ledger) -> None:
     (pages,) = ledger._db.execute("PRAGMA page_count").fetchone()
     ledger._db.execute(f"PRAGMA max_page_count={pages}")
     with pytest.raises(LedgerStuck, match="full"):
-        ledger.open_job("big", "tasks:" + "f" * 90_000, "lines of text")
+        open_job(ledger, "big", "tasks:" + "f" * 90_000, "lines of text")
 
 
 def test_after_an_error_that_sqlite_leaves_open_nothing_is_written(ledger: Ledger, path: str) -> None:
-    open_job(ledger)
+    open_one(ledger)
     refusal = "CREATE TEMP TRIGGER refusal BEFORE INSERT ON main.receipts BEGIN SELECT RAISE(FAIL, 'refused'); END"
     ledger._db.execute(refusal)
     with pytest.raises(OperatorError, match="refused"):
-        ledger.commit([record([1])], [])
+        commit(ledger, [record([1])])
     ledger._db.execute("DROP TRIGGER refusal")
     assert (values(path), counts(ledger)) == ([], (0, "open"))
-    ledger.commit([record([2])], [])
+    commit(ledger, [record([2])])
     assert values(path) == [2]
 
 
 def test_a_ledger_that_another_program_has_locked_is_stuck_not_broken(ledger: Ledger, path: str) -> None:
-    open_job(ledger)
+    open_one(ledger)
     ledger._db.execute("PRAGMA busy_timeout=0")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerStuck, match="locked"):
-        ledger.commit([record([1])], [])
+        commit(ledger, [record([1])])
     with pytest.raises(LedgerStuck, match="locked"):
-        ledger.end_job("job", "done", 1)
+        end_job(ledger, "job", "done", 1)
     assert counts(ledger) == (0, "open")
     other.execute("ROLLBACK")
-    ledger.commit([record([1])], [])
+    commit(ledger, [record([1])])
     assert counts(ledger) == (1, "open")
     other.close()

@@ -21,6 +21,7 @@ from common.web.guard import HEADERS, Guard
 from common.web.observer import Observer, Snapshot
 from common.web.settings import ROWS_SHOWN, SILENT_S, VALUE_BYTES
 from tests.unit.builders import record
+from tests.unit.writing import commit, open_job
 
 TOKEN = "a token that nobody guesses"
 JOB = JobReport("job", "tasks:square", 4, 2, 10, 1, 2.0, [(0, 4, 2, 12.5)])
@@ -34,8 +35,9 @@ class Site:
     def __init__(self, folder: Path) -> None:
         path = str(folder / "results.db")
         self.ledger = Ledger(path)
-        self.ledger.open_job("job", "tasks:square", "lines of text", arguments="text")
-        self.ledger.commit(
+        open_job(self.ledger, "job", "tasks:square", "lines of text", arguments="text")
+        commit(
+            self.ledger,
             [
                 record(
                     [1, None, None, 9],
@@ -167,8 +169,8 @@ def test_values_are_shown_only_when_that_was_asked_for(site: Site) -> None:
 
 def test_failures_page_by_page(site: Site) -> None:
     errors = {at: f"no {at}" for at in range(45)}
-    site.ledger.open_job("many", "m:f", "lines")
-    site.ledger.commit([record([None] * 45, errors=errors, job="many")], [])
+    open_job(site.ledger, "many", "m:f", "lines")
+    commit(site.ledger, [record([None] * 45, errors=errors, job="many")])
     site.hear(Report([], []))
     seen, path = [], "/jobs/many"
     with site.client() as client:

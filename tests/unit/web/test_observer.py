@@ -13,6 +13,7 @@ from common.web import observer as module
 from common.web.observer import Observer
 from common.web.settings import JOBS_PERIOD_S, WATCHED_S
 from tests.unit.builders import record
+from tests.unit.writing import commit, open_job
 
 NOW = 1_000_000_000.0
 OPENED = "2026-01-01T00:00:00+00:00"
@@ -47,10 +48,10 @@ def test_a_sink_that_was_started_again_counts_from_0(remote: Observer, monkeypat
 
 def test_the_history_of_a_ledger_goes_on_where_it_was_read(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path / "results.db"))
-    ledger.open_job("job", "m:f", "lines")
+    open_job(ledger, "job", "m:f", "lines")
     watching = Observer(Path("no.key"), None, str(tmp_path / "results.db"))
     for first in (0, 100):
-        ledger.commit([record([1] * 100, first)], [])
+        commit(ledger, [record([1] * 100, first)])
         watching._read_ledger()
         chart = watching.chart_of("job", OPENED, True)
         watching._jobs_read_at = float("-inf")
@@ -63,15 +64,15 @@ def test_the_history_of_a_ledger_goes_on_where_it_was_read(tmp_path: Path) -> No
 
 def test_a_job_that_comes_again_has_a_history_of_its_own(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path / "results.db"))
-    ledger.open_job("job", "m:f", "lines")
-    ledger.commit([record([1] * 10)], [])
+    open_job(ledger, "job", "m:f", "lines")
+    commit(ledger, [record([1] * 10)])
     watching = Observer(Path("no.key"), None, str(tmp_path / "results.db"))
     watching._read_ledger()
     watching.chart_of("job", OPENED, True)
     ledger._db.execute("DELETE FROM task_rows")
     ledger._db.execute("DELETE FROM receipts")
     watching._read_ledger()
-    ledger.commit([record([1] * 5)], [])
+    commit(ledger, [record([1] * 5)])
     watching.chart_of("job", "2026-02-02T00:00:00+00:00", True)
     watching._read_ledger()
     assert [sum(kept.series._counts.values()) for kept in watching._of_jobs.values()] == [10, 5]
