@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace as replaced
 
 from common.protocol.codec import decode_from_sink, encode
-from common.protocol.messages import Cancel, Close, Forget, Goodbye, Refused
+from common.protocol.messages import Ask, Cancel, Close, Forget, Goodbye, Refused
 from common.protocol.reading import Cursor, List, Listing, Read, Rows, Values
 from common.protocol.row_reading import RowReading
 from common.protocol.settings import MESSAGE_BYTES_MAX
@@ -272,6 +272,7 @@ def test_a_reader_gets_each_row_once_whatever_is_lost_or_said_twice(
             scene.send(OLGA, reading.request())
         elif step == "wait":
             scene.now += TIMING.ask_s
+            scene.send(VERA, Ask("job", 0, False))
         turn()
         if step == "take":
             take()
