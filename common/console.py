@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROLES = ("sink", "worker", "ventilator")
 _LIBRARIES = ("zmq", "msgspec", "rich")
 _EPILOG = """Exit codes: 0 success, 1 tasks failed (of `verify`: the ledger is damaged;
-of `doctor`: something fails), 2 wrong use (the message
+of `doctor` and of `crew ssh --check`: something fails), 2 wrong use (the message
 says what to do), 3 the job was cancelled (of `status`: no worker is here), 130 interrupted.
 
 The environment variable TRADEWIND_LOG_LEVEL is debug, info, warning or error."""
@@ -124,6 +124,16 @@ def show_status(line: str) -> None:
     log = _log()
     assert log is not None
     log.writer.show(line)
+
+
+def pass_on(line: str) -> None:
+    """Show a line of another process, which has its own time and level. JSON lines have it as their message."""
+    log = _log()
+    assert log is not None
+    if log.kind is LogFormat.text:
+        log.writer.write(line)
+    else:
+        logging.getLogger(__name__).info("%s", line)
 
 
 def _say_error(role: str, text: str) -> None:

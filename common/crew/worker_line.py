@@ -26,6 +26,8 @@ class WorkerLine:
     modules: tuple[str, ...]
     slots: int | None
     grace_s: float
+    sink: str | None = None
+    """Where the workers look for the sink, if not where the key file says."""
 
 
 class CrewCommand(Command):
@@ -65,4 +67,4 @@ def read(words: Sequence[str]) -> WorkerLine:
         raise OperatorError(f"name the modules that the workers serve, behind --: `-- MODULE [{WORKER} options]`")
     check_names([*modules], typed.get("name"))
     grace_s = next(each.default for each in command.params if each.name == "grace")
-    return WorkerLine(tuple(words), modules, typed.get("slots"), typed.get("grace", grace_s))
+    return WorkerLine(tuple(words), modules, typed.get("slots"), typed.get("grace", grace_s), typed.get("sink"))

@@ -147,6 +147,7 @@ def _report(facts: "Facts", checks: "tuple[Check, ...]", as_json: bool) -> None:
 
     from ..plain_text import ascii_json, one_line
     from .checks import examine, fails
+    from .facts import figures
 
     verdicts = examine(facts, checks)
     with console.pipe_may_close():
@@ -155,7 +156,8 @@ def _report(facts: "Facts", checks: "tuple[Check, ...]", as_json: bool) -> None:
                 asdict(each) | {"what": console.as_typed(each.what), "do": console.as_typed(each.do)}
                 for each in verdicts
             ]
-            print(ascii_json(msgspec.json.encode({"fails": fails(verdicts), "checks": found}).decode()))
+            report = {"fails": fails(verdicts), "checks": found, "facts": figures(facts)}
+            print(ascii_json(msgspec.json.encode(report).decode()))
         else:
             width = max(len(each.check) for each in verdicts)
             for each in verdicts:

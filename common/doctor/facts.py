@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 PortState = Literal["open", "refused", "filtered", "unreachable"]
 
@@ -161,3 +161,12 @@ class Facts:
     folder: Folder | None = None
     ledger: LedgerFile | None = None
     tasks_port_free: bool | None = None
+
+
+def figures(facts: Facts) -> dict[str, Any]:
+    """What scripts compare of several machines."""
+    return {
+        "versions": dict(facts.software.versions) if facts.software else {},
+        "slots": facts.machine.cores if facts.machine else None,
+        "clock_ahead_s": facts.joining.ahead_s if facts.joining else None,
+    }

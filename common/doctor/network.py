@@ -37,7 +37,7 @@ def key_file(path: Path, role: str, override: str | None) -> KeyFile:
     folder = path.parent
     is_sinks_own = (folder / "sink.key_secret").exists()
     address = sockets.endpoint(host, port)
-    found = KeyFile(str(path), "", role, certificate.name, host, port, address, tuple(others), is_sinks_own)
+    found = KeyFile(str(certificate.path), "", role, certificate.name, host, port, address, tuple(others), is_sinks_own)
     return found if not is_sinks_own else _with_standing(found, certificate, folder)
 
 

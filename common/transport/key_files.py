@@ -43,6 +43,21 @@ class Certificate:
         return f"Certificate({str(self.path)!r})"
 
 
+def as_text(certificate: Certificate) -> str:
+    """The content of its key file."""
+    lines = ["#   Tradewind key file (ZeroMQ CURVE certificate)"]
+    if certificate.secret:
+        lines.append("#   It holds a secret: do not show it, and copy it only to the machine that it is for.")
+    metadata = {"name": certificate.name, "role": certificate.role}
+    if certificate.sink_key:
+        metadata |= {"sink": certificate.sink, "sink-key": certificate.sink_key}
+    lines += ["", "metadata", *(f'    {key} = "{value}"' for key, value in metadata.items())]
+    lines += ["curve", f'    public-key = "{certificate.public}"']
+    if certificate.secret:
+        lines.append(f'    secret-key = "{certificate.secret}"')
+    return "\n".join(lines) + "\n"
+
+
 def load(path: Path) -> Certificate:
     """Read a key file. Raises OperatorError when it is missing, not a key file, or a secret that others can read."""
     if path == STDIN:

@@ -8,6 +8,7 @@ import secrets
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import zmq
@@ -15,7 +16,7 @@ import zmq
 from ..default_files import DEFAULT_KEYS, key_file
 from ..errors import OperatorError
 from ..protocol.users import ROLES, User
-from .key_files import Certificate, is_missing, is_name, load
+from .key_files import Certificate, as_text, is_missing, is_name, load
 
 log = logging.getLogger(__name__)
 
@@ -97,18 +98,31 @@ class KeyFolder:
             raise OperatorError(f"there is no role {role}: enrol {', '.join(ROLES[:-1])} or {ROLES[-1]}")
         if not is_name(name):
             raise OperatorError(f"{name!r} is not a name for a key: use letters, digits, dot, dash and underscore")
-        public, secret = _pair()
-        metadata = {"name": name, "role": role, "sink": address, "sink-key": self.sink().public}
+        made = self._new(role, name, address)
         try:
             with self._held():
                 if name in {user.name for user in self.enrolled().values()}:
                     raise OperatorError(f"{name} is enrolled already: use another name, or revoke it first")
-                _write(out, _text(public, secret, metadata))
-                self._enter(role, name, public)
+                _write(out, as_text(made))
+                self._enter(role, name, made.public)
         except FileExistsError:
             raise OperatorError(f"{out} exists: move it away first") from None
         except OSError as error:
             raise OperatorError(f"cannot write {out}: {error.strerror}") from None
+
+    def lend(self, role: str, name: str, address: str) -> Certificate:
+        """A pair that no file has, under a name that is new: it is in the roster until it is revoked."""
+        made = self._new(role, name, address)
+        try:
+            with self._held():
+                self._enter(role, name, made.public)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        return made
+
+    def _new(self, role: str, name: str, address: str) -> Certificate:
+        public, secret = _pair()
+        return Certificate(Path(f"{name}.key_secret"), public, secret, name, role, address, self.sink().public)
 
     def revoke(self, name: str) -> User:
         """Strike a name out of the roster. Raises OperatorError when it is not in it."""
@@ -159,12 +173,12 @@ class KeyFolder:
 
     def _prepare_sink(self) -> None:
         path = self.path / "sink.key_secret"
-        metadata = {"name": "sink", "role": "sink"}
         if not path.exists():
             public, secret = _pair()
-            _write(path, _text(public, secret, metadata))
+            _write(path, as_text(Certificate(path, public, secret, "sink", "sink")))
         if not (self.path / "sink.key").exists():
-            _write(self.path / "sink.key", _text(load(path).public, None, metadata), replace=True)
+            shown = Certificate(path, load(path).public, None, "sink", "sink")
+            _write(self.path / "sink.key", as_text(shown), replace=True)
 
     def _prepare_local(self, role: str, address: str) -> None:
         path = self.local(role)
@@ -174,19 +188,18 @@ class KeyFolder:
             # It may name a standby too.
             is_right = address in have.sink.split(",") and have.sink_key == sink_key
             if not is_right and have.secret:
-                metadata = {"name": have.name, "role": role, "sink": address, "sink-key": sink_key}
-                _write(path, _text(have.public, have.secret, metadata), replace=True)
+                _write(path, as_text(replace(have, role=role, sink=address, sink_key=sink_key)), replace=True)
             return
-        public, secret = _pair()
-        self._enter(role, role, public)
-        _write(path, _text(public, secret, {"name": role, "role": role, "sink": address, "sink-key": sink_key}))
+        made = self._new(role, role, address)
+        self._enter(role, role, made.public)
+        _write(path, as_text(made))
 
     def _unwritable(self, error: OSError) -> OperatorError:
         return OperatorError(f"cannot write the key folder {self.path}: {error.strerror}")
 
     def _enter(self, role: str, name: str, public: str) -> None:
         path = self.path / "roster" / role / f"{name}.key"
-        _write(path, _text(public, None, {"name": name, "role": role}), replace=True)
+        _write(path, as_text(Certificate(path, public, None, name, role)), replace=True)
 
 
 def _key_files(folder: Path) -> list[Path]:
@@ -212,17 +225,6 @@ def _loaded(path: Path) -> Certificate | None:
 def _pair() -> tuple[str, str]:
     public, secret = zmq.curve_keypair()
     return public.decode(), secret.decode()
-
-
-def _text(public: str, secret: str | None, metadata: dict[str, str]) -> str:
-    lines = ["#   Tradewind key file (ZeroMQ CURVE certificate)"]
-    if secret:
-        lines.append("#   It holds a secret: do not show it, and copy it only to the machine that it is for.")
-    lines += ["", "metadata", *(f'    {key} = "{value}"' for key, value in metadata.items())]
-    lines += ["curve", f'    public-key = "{public}"']
-    if secret:
-        lines.append(f'    secret-key = "{secret}"')
-    return "\n".join(lines) + "\n"
 
 
 def _write(path: Path, text: str, replace: bool = False) -> None:

@@ -91,6 +91,7 @@ def test_the_first_line_of_each_page(capsys: pytest.CaptureFixture[str]) -> None
         "ventilator": "Usage: ventilator [OPTIONS] [MODULE:FUNCTION] [INPUT]",
         "doctor": "Usage: doctor [OPTIONS] [MODULE...]",
         "crew": "Usage: crew [OPTIONS] COMMAND",
+        "crew ssh": "Usage: crew ssh [OPTIONS] HOST... -- MODULE... [WORKER OPTIONS]",
         "crew systemd": "Usage: crew systemd [OPTIONS] -- MODULE... [WORKER OPTIONS]",
     }
 

@@ -1,0 +1,65 @@
+"""One host of a crew: what is shown of what its worker says, how it ended, and when it is tried again."""
+
+from collections import deque
+
+from ..errors import ExitCode
+from ..log_line import LogLine
+from ..pace import duration
+from .remote import Way
+from .why import WORKERS_OWN, why
+
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+"""How long to wait before a host is tried again; the last one from then on."""
+_KEPT_LINES = 20
+
+
+class CrewHost:
+    """The rules for a host. `retry_at` says when to start its ssh again, None when that is over."""
+
+    def __init__(self, host: str, way: Way) -> None:
+        self.name = host
+        self.retry_at: float | None = None
+        self.has_failed = False
+        """Its worker ended by an error that starting it again does not mend."""
+        self._way = way
+        self._is_up = False
+        self._has_joined = False
+        self._failures = 0
+        self._said = ""
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the worker has begun, in this attempt."""
+        return self._is_up
+
+    def began(self) -> None:
+        """Its ssh was started."""
+        self._is_up = self._has_joined = False
+        self._lines.clear()
+
+    def line(self, text: str) -> str | None:
+        """A line that came from there; returns what to show of it, None for what only counts when it fails."""
+        self._lines.append(text)
+        self._is_up = self._is_up or WORKERS_OWN.match(text) is not None
+        self._has_joined = self._has_joined or (self._is_up and "joined the sink" in text)
+        return f"{self.name}: {text}" if self._is_up else None
+
+    def ended(self, now: float, code: int, leaves: bool) -> LogLine | None:
+        """Its ssh has ended with this code; `leaves` says that it was told to."""
+        self.retry_at = None
+        if code == ExitCode.OK and self._is_up:
+            return LogLine("info", f"{self.name}: its worker has left")
+        cause = why(self.name, self._way.program, self._way.folder, code, self._lines, self._is_up)
+        if leaves:
+            return LogLine("warning", str(cause))
+        if code == ExitCode.WRONG_USE and self._is_up:
+            self.has_failed = True
+            return LogLine("error", f"{self.name}: its worker ends, and is not started again, as that would not help")
+        self._failures = 0 if self._has_joined else self._failures
+        pause_s = _PAUSES_S[min(self._failures, len(_PAUSES_S) - 1)]
+        self._failures += 1
+        self.retry_at = now + pause_s
+        is_new, self._said = str(cause) != self._said or self._has_joined, str(cause)
+        # The same once more is no news.
+        return LogLine("warning" if is_new else "debug", f"{cause}; trying again in {duration(pause_s)}")

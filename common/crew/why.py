@@ -1,0 +1,106 @@
+"""Why the ssh of a host has ended, in words: from its exit code, and from what was said last."""
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from ..causes import Cause
+from ..plain_text import signal_text
+from .remote import NO_FOLDER
+
+SSH_FAILED = 255
+"""ssh ends with it when it fails itself, and when a signal has ended what it ran."""
+WORKERS_OWN = re.compile(r'(\d{4}-\d\d-\d\dT\S+ [A-Z]+ )?worker: |\{"time"')
+"""How a line of a worker begins. The rest is of ssh, of the shell there, or a traceback."""
+_NOT_FOUND, _NOT_RUN = 127, 126
+_SIGNALS = range(129, 193)
+
+
+def why(host: str, program: str, folder: str | None, code: int, lines: Sequence[str], was_up: bool) -> Cause:
+    """The cause; `lines` is what was said last, `was_up` whether the worker had begun."""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    if code < 0 or code == SSH_FAILED:
+        last = f"ssh was ended by signal {signal_text(-code)}" if code < 0 else "" if WORKERS_OWN.match(last) else last
+        return _of_connection(host, lines, last, was_up)
+    if code == NO_FOLDER and not was_up:
+        return Cause(f"{host} has no folder {folder}", "make it there, or name another one with --cwd")
+    if code == _NOT_FOUND:
+        return Cause(
+            f"{host} does not find {program}{_said(last)}",
+            "install Tradewind there, or say with --program where it is: a shell that ssh starts has a short PATH",
+        )
+    if code == _NOT_RUN:
+        return Cause(f"{host} cannot run {program}{_said(last)}", "see whether its Python is there")
+    if "No module named" in last and not was_up:
+        return Cause(f"the Python of {host} has no Tradewind{_said(last)}", "install it there with pip")
+    if code in _SIGNALS:
+        return Cause(f"the worker of {host} was ended by signal {signal_text(code - 128)}", "see why, on that machine")
+    return Cause(f"the worker of {host} ended with exit code {code}{_said(last)}", "its last lines say why")
+
+
+def _said(last: str) -> str:
+    return f" ({last})" if last else ""
+
+
+def _of_connection(host: str, lines: Sequence[str], last: str, was_up: bool) -> Cause:
+    text = "\n".join(line for line in lines if not WORKERS_OWN.match(line))
+    for pattern, what, advice in _OF_SSH:
+        if found := re.search(pattern, text):
+            names = {"host": host, "quoted": shlex.quote(host), "found": found[found.lastindex or 0].strip()}
+            return Cause(what.format(**names), advice.format(**names))
+    if was_up:
+        return Cause(
+            f"the connection to {host} is lost{_said(last)}",
+            "its worker leaves by itself; see whether the host is there",
+        )
+    return Cause(f"ssh to {host} fails{_said(last)}", f"see what `ssh {shlex.quote(host)}` says")
+
+
+_OF_SSH = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "{host} has another host key than before",
+        "if that is right, run `ssh-keygen -R {quoted}`, then `ssh {quoted}` once, and compare the new key",
+    ),
+    (
+        r"Host key verification failed|No \S+ host key is known",
+        "the host key of {host} is not known here",
+        "run `ssh {quoted}` once, and compare the key that it shows",
+    ),
+    (
+        r"Permission denied \((.*)\)|Too many authentication failures",
+        "{host} refuses to let you in ({found})",
+        "make `ssh {quoted}` work without a password: with ssh-copy-id, or a key in ssh-agent",
+    ),
+    (
+        r"Could not resolve hostname (.*)",
+        "the name of {host} has no address ({found})",
+        "check the name, or give it an entry in ~/.ssh/config",
+    ),
+    (
+        r"(Connection refused)",
+        "nobody listens for ssh at {host} ({found})",
+        "start sshd there, or name its port in ~/.ssh/config",
+    ),
+    (
+        r"(Connection timed out|Operation timed out|No route to host|Network is unreachable|timed out during banner.*)",
+        "{host} is not reached ({found})",
+        "see whether it runs, and whether a firewall lets ssh through; --jump goes by way of another host",
+    ),
+    (
+        r"(remote port forwarding failed for listen port \d+)",
+        "{host} has no room for the tunnel ({found})",
+        "another crew or sink has that port there, or its sshd forbids forwarding: leave --tunnel out",
+    ),
+    (
+        r"(kex_exchange_identification: .*|Connection (?:closed|reset) by .*port \d+.*preauth.*|Exceeded MaxStartups)",
+        "{host} hangs up before it asks who you are ({found})",
+        "its sshd may have too many connections that begin (MaxStartups), or bans this address",
+    ),
+    (
+        r"(Bad configuration option: .*|Can't open user config file .*|[Uu]nknown option.*)",
+        "ssh here does not start ({found})",
+        "correct ~/.ssh/config, or what --ssh says",
+    ),
+)
+"""A pattern in what ssh says, and the cause: `found` is the first group, or all of it."""

@@ -1,0 +1,89 @@
+"""The command line of `crew ssh`: what is refused before any host is asked, and which key a crew gets."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from common.crew import crew_key, ssh
+from common.crew.remote import Way
+from common.crew.worker_line import read
+from common.errors import OperatorError
+from common.protocol.users import WORKER
+from common.transport.key_files import load
+from common.transport.key_folder import KeyFolder
+
+HERE, THERE = "tcp://127.0.0.1:5559", "tcp://farm:5559"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KeyFolder:
+    monkeypatch.chdir(tmp_path)
+    made = KeyFolder(Path("keys"))
+    made.prepare()
+    made.prepare_local(HERE)
+    made.enrol(WORKER, "crew", THERE, Path("crew.key_secret"))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"),
+    [(["a", "-oProxyCommand=x"], "is no host"), ([""], "is no host"), (["a", "b", "a"], "a stands there twice")],
+)
+def test_what_is_no_host_is_refused(hosts: list[str], said: str) -> None:
+    with pytest.raises(OperatorError, match=said):
+        ssh.check_hosts(hosts)
+    ssh.check_hosts(["a", "ann@b", "fe80::1"])
+
+
+def test_how_ssh_is_started() -> None:
+    assert ssh.ssh_words("sh -F 'my config'") == ("sh", "-F", "my config")
+    for text in ("", "no-such-program -v", "sh 'open"):
+        with pytest.raises(OperatorError, match="--ssh"):
+            ssh.ssh_words(text)
+
+
+def test_an_address_that_is_each_host_itself_is_refused_with_what_to_do(folder: KeyFolder) -> None:
+    line = read(["work"])
+    with pytest.raises(OperatorError, match=r"--sink HOST behind --, or let ssh carry it, with --tunnel"):
+        ssh.crew_key(line, Way(), folder.local(WORKER), folder.path, tunnel=False)
+    given, way = ssh.crew_key(line, Way(), Path("crew.key_secret"), folder.path, tunnel=False)
+    assert (given.certificate.sink, way.tunnel) == (THERE, ())
+    # What the operator types counts: the host may be this machine.
+    ssh.crew_key(read(["work", "--sink", "127.0.0.1"]), Way(), folder.local(WORKER), folder.path, tunnel=False)
+    with pytest.raises(OperatorError, match="leave --sink out"):
+        ssh.crew_key(read(["work", "--sink", "farm"]), Way(), folder.local(WORKER), folder.path, tunnel=True)
+
+
+def test_a_key_is_lent_and_given_back(folder: KeyFolder) -> None:
+    given, _ = ssh.crew_key(read(["work"]), Way(), None, folder.path, tunnel=False)
+    lent = folder.roster()[given.certificate.public]
+    assert lent.role == WORKER and lent.name.startswith("crew-")
+    Path("copy").touch(mode=0o600)
+    Path("copy").write_text(given.text)
+    assert load(Path("copy")).secret == given.certificate.secret
+    files = [path for path in folder.path.rglob("*") if path.is_file()]
+    assert given.certificate.secret and not any(given.certificate.secret in path.read_text() for path in files)
+    given.give_back()
+    assert given.certificate.public not in folder.roster()
+    assert given.certificate.public in folder.revoked()
+
+
+def test_a_key_that_was_named_is_not_revoked(folder: KeyFolder) -> None:
+    before = folder.roster()
+    given, _ = ssh.crew_key(read(["work"]), Way(), Path("crew.key_secret"), folder.path, tunnel=False)
+    given.give_back()
+    assert folder.roster() == before
+
+
+def test_a_key_that_was_lent_is_given_back_when_the_crew_cannot_start(
+    folder: KeyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_sink(*_: object) -> None:
+        raise OperatorError("no sink answers")
+
+    before = folder.roster()
+    monkeypatch.setattr(crew_key, "through_tunnel", no_sink)
+    with suppress(OperatorError):
+        ssh.crew_key(read(["work"]), Way(), None, folder.path, tunnel=True)
+    assert folder.roster() == before

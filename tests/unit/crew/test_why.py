@@ -1,0 +1,80 @@
+"""Why a host has failed: what ssh and shells say, and the words for it."""
+
+import pytest
+
+from common.crew.why import SSH_FAILED, why
+
+CHANGED = """@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+Host key for lab1 has changed and you have requested strict checking.
+Host key verification failed."""
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "what", "do"),
+    [
+        (SSH_FAILED, "Host key verification failed.", "the host key of lab1 is not known here", "run `ssh lab1` once"),
+        (SSH_FAILED, CHANGED, "lab1 has another host key than before", "ssh-keygen -R lab1"),
+        (SSH_FAILED, "ann@lab1: Permission denied (publickey).", "refuses to let you in (publickey)", "ssh-copy-id"),
+        (
+            SSH_FAILED,
+            "ssh: Could not resolve hostname lab1: Name or service not known",
+            "the name of lab1 has no address (lab1: Name or service not known)",
+            "check the name",
+        ),
+        (
+            SSH_FAILED,
+            "ssh: connect to host 10.0.0.9 port 22: Connection refused",
+            "nobody listens for ssh at lab1",
+            "start sshd",
+        ),
+        (
+            SSH_FAILED,
+            "ssh: connect to host 10.0.0.9 port 22: Connection timed out",
+            "lab1 is not reached (Connection timed out)",
+            "firewall",
+        ),
+        (
+            SSH_FAILED,
+            "Error: remote port forwarding failed for listen port 5559",
+            "no room for the tunnel (remote port forwarding failed for listen port 5559)",
+            "leave --tunnel out",
+        ),
+        (
+            SSH_FAILED,
+            "kex_exchange_identification: Connection closed by remote host",
+            "lab1 hangs up before it asks who you are",
+            "MaxStartups",
+        ),
+        (SSH_FAILED, "cfg: line 3: Bad configuration option: hst", "ssh here does not start", "~/.ssh/config"),
+        (SSH_FAILED, "something new", "ssh to lab1 fails (something new)", "see what `ssh lab1` says"),
+        (SSH_FAILED, "", "ssh to lab1 fails", "see what `ssh lab1` says"),
+        (127, "bash: line 1: exec: tw: not found", "lab1 does not find tw (bash: line 1: exec: tw: not found)", "PATH"),
+        (126, "bash: tw: Permission denied", "lab1 cannot run tw", "Python"),
+        (72, "sh: 1: cd: can't cd to /farm", "lab1 has no folder /farm", "--cwd"),
+        (1, "/usr/bin/python3: No module named tradewind", "the Python of lab1 has no Tradewind", "pip"),
+        (137, "", "was ended by signal 9 (SIGKILL)", "see why"),
+        (1, "MemoryError", "ended with exit code 1 (MemoryError)", "its last lines"),
+    ],
+)
+def test_the_cause_and_what_to_do(code: int, said: str, what: str, do: str) -> None:
+    cause = why("lab1", "tw", "/farm", code, said.splitlines(), was_up=False)
+    assert what in cause.what
+    assert do in cause.do
+
+
+def test_a_connection_that_was_there_is_lost() -> None:
+    lines = ["2026-11-26T06:40:34Z INFO worker: joined the sink", "Timeout, server lab1 not responding."]
+    cause = why("lab1", "tw", None, SSH_FAILED, lines, was_up=True)
+    assert cause.what == "the connection to lab1 is lost (Timeout, server lab1 not responding.)"
+    assert why("lab1", "tw", None, SSH_FAILED, lines[:1], True).what == "the connection to lab1 is lost"
+    killed = why("lab1", "tw", None, -9, lines[:1], True).what
+    assert killed == "the connection to lab1 is lost (ssh was ended by signal 9 (SIGKILL))"
+
+
+def test_what_tasks_print_is_not_taken_for_words_of_ssh() -> None:
+    lines = ["2026-11-26T06:40:34Z INFO worker: job j task 1: Connection refused"]
+    assert why("lab1", "tw", None, SSH_FAILED, lines, was_up=True).what == "the connection to lab1 is lost"
+
+
+def test_a_host_that_a_shell_would_take_apart_is_quoted() -> None:
+    assert "`ssh 'a b'`" in why("a b", "tw", None, SSH_FAILED, ["Host key verification failed."], False).do
