@@ -314,6 +314,10 @@ class WorkerSession:
 
     def signalled(self, now: float, name: str) -> list[SessionOutput]:
         """A signal of this name came: leave in order, or at once if it is the second one."""
+        if self.holding.leaving and self._leaves_by_itself:
+            # Slurm, for one, sends a signal shortly before it ends what is left.
+            self._leaves_by_itself = False
+            return [LogLine("info", f"{name}: already leaving; again to leave at once")]
         if self.holding.leaving:
             return [
                 LogLine("warning", f"{name} again: leaving at once; running tasks are pushed to other workers"),

@@ -215,8 +215,8 @@ class Worker(Client):
             self._perform(self.session.signalled(self.world.now, name))
 
     def _count_signals(self, count: int) -> None:
-        self._told_again = self._told_again or count + self.rules.leaving > 1
         self._signal_count += count
+        self._told_again = self._signal_count > 1
 
     def failed(self, text: str) -> None:
         """Its key was revoked: it ends, or it is a thief's and goes on."""

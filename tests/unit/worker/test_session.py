@@ -361,6 +361,16 @@ def test_the_second_signal_ends_it_at_once() -> None:
     assert outputs[-1] == End(at_once=True)
 
 
+def test_a_worker_that_leaves_by_itself_takes_the_first_signal_for_the_first() -> None:
+    made = busy(replace(SETTINGS, stop_after_s=1.0))
+    made.tick(1.0)
+    outputs = made.signalled(2.0, "SIGTERM")
+    assert words(outputs) == ["SIGTERM: already leaving; again to leave at once"]
+    assert End not in kinds([*outputs, *made.tick(2.0)])
+    assert KillOrder in kinds(made.tick(31.0)), "its grace began when it began to leave"
+    assert made.signalled(31.5, "SIGTERM")[-1] == End(at_once=True)
+
+
 def test_what_runs_past_the_grace_is_ended_and_returned() -> None:
     made = busy()
     made.signalled(1.0, "SIGTERM")
