@@ -6,6 +6,7 @@ and the shell's completion are quick.
 
 from .. import console
 from ..help_page import Group
+from .slurm import slurm
 from .ssh import ssh
 from .systemd import systemd
 from .worker_line import CrewCommand
@@ -22,4 +23,5 @@ def crew() -> None:
 
 
 app.command(**console.look(CrewCommand))(ssh)
+app.command(**console.look(CrewCommand))(slurm)
 app.command(**console.look(CrewCommand))(systemd)

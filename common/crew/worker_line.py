@@ -28,6 +28,10 @@ class WorkerLine:
     grace_s: float
     sink: str | None = None
     """Where the workers look for the sink, if not where the key file says."""
+    commands: tuple[str, ...] = ()
+    """The names of the commands that are served."""
+    typed: frozenset[str] = frozenset()
+    """Which of the worker's parameters are among the words."""
 
 
 class CrewCommand(Command):
@@ -67,4 +71,7 @@ def read(words: Sequence[str]) -> WorkerLine:
         raise OperatorError(f"name the modules that the workers serve, behind --: `-- MODULE [{WORKER} options]`")
     check_names([*modules], typed.get("name"))
     grace_s = next(each.default for each in command.params if each.name == "grace")
-    return WorkerLine(tuple(words), modules, typed.get("slots"), typed.get("grace", grace_s), typed.get("sink"))
+    commands = tuple(each.partition("=")[0] for each in typed.get("command") or ())
+    given = frozenset(typed)
+    slots, grace = typed.get("slots"), typed.get("grace", grace_s)
+    return WorkerLine(tuple(words), modules, slots, grace, typed.get("sink"), commands, given)

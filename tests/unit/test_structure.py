@@ -69,6 +69,7 @@ SHELL = {
     *(f"web.{name}" for name in ("app", "books", "command", "metrics", "observer", "render", "server", "token_file")),
     *(f"doctor.{name}" for name in ("command", "ledger_file", "machine", "modules", "network")),
     *(f"crew.{name}" for name in ("command", "ssh", "ssh_loop", "crew_key", "check", "systemd", "worker_line")),
+    *(f"crew.{name}" for name in ("cluster", "slurm")),
     *(f"sink.{name}" for name in ("sqlite_care", "forget_command")),
     *(
         f"sink.{name}"
@@ -115,7 +116,7 @@ ONLY = {
     "sqlite3": {"sink.sqlite_file", "sink.sqlite_care", "sink.ledger_reader", "sink.sqlite_pages",
                 "sink.sqlite_writes"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm",
-                   "farm.private_farm"},
+                   "farm.private_farm", "crew.cluster"},
     "pickle": set(), "marshal": set(), "shelve": set(), "dill": set(), "cloudpickle": set(),
 }  # fmt: skip
 FILES = {

@@ -9,8 +9,9 @@ from common.errors import OperatorError
 
 def test_it_is_kept_as_it_was_typed() -> None:
     words = ["work", "other:one", "--slots", "4", "--grace", "7.5", "--command", "x=echo {}"]
-    assert read(words) == WorkerLine(tuple(words), ("work", "other:one"), 4, 7.5)
-    assert read(["work"]) == WorkerLine(("work",), ("work",), None, 30.0)
+    typed = frozenset({"modules", "slots", "grace", "command"})
+    assert read(words) == WorkerLine(tuple(words), ("work", "other:one"), 4, 7.5, commands=("x",), typed=typed)
+    assert read(["work"]) == WorkerLine(("work",), ("work",), None, 30.0, typed=frozenset({"modules"}))
     assert read(["--command", "x=echo {}"]).modules == ()
 
 
