@@ -1,7 +1,6 @@
 """The command `crew slurm`."""
 
 import sys
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,8 +76,10 @@ def ordered(
     line: WorkerLine, time: str, cpus: int | None, sbatch: list[str], name: str | None, key: Path
 ) -> "JobOrder":
     """What each allocation is and runs. Raises OperatorError."""
+    from ..protocol.sink_addresses import is_here
     from ..transport.key_files import is_name, load_pair
-    from ..transport.sink_link import sink_address
+    from ..transport.sink_link import sink_addresses
+    from ..transport.sockets import endpoint
     from .job_script import JobOrder, ScriptError, job_name, limit_s, refused_words, sbatch_words
 
     if refused := refused_words(line.typed, line.grace_s):
@@ -86,10 +87,10 @@ def ordered(
     if name is not None and not is_name(name):
         raise OperatorError(f"--name {name}: use letters, digits, dot, dash and underscore, at most 60")
     certificate = load_pair(key, WORKER)
-    host = sink_address(certificate, None)[0]
-    if is_loopback(host) and "sink" not in line.typed:
+    here = [each for each in (endpoint(*address) for address in sink_addresses(certificate, None)) if is_here(each)]
+    if here and "sink" not in line.typed:
         raise OperatorError(
-            f"{key} says that the sink is at {host}, which on a node is the node itself: "
+            f"{key} says that the sink is at {here[0]}, which on a node is the node itself: "
             f"run `python sink.py enrol {WORKER} NAME`, and give the file that it writes with --key"
         )
     try:
@@ -107,14 +108,6 @@ def ordered(
         )
     except ScriptError as error:
         raise OperatorError(str(error)) from None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this address or name is this machine for whoever asks."""
-    try:
-        return host == "localhost" or ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 def program() -> list[str]:
