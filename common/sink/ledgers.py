@@ -1,6 +1,4 @@
-"""Which ledger `--ledger` names: a file of SQLite, or a later one that its scheme tells (postgresql://...)."""
-
-from collections.abc import Callable
+"""Which ledger `--ledger` names: a file of SQLite, or a database whose scheme tells (postgresql://...)."""
 
 from ..default_files import no_file, scheme_of
 from .ledger_reader import LedgerReader
@@ -8,33 +6,47 @@ from .sqlite_care import SqliteCare
 from .sqlite_ledger import Ledger
 from .store import Care, Reader, Store
 
-_Makers = tuple[Callable[[str], Store], Callable[[str], Reader], Callable[[str], Care]]
-_LEDGERS: dict[str, _Makers] = {
-    "": (Ledger, LedgerReader, SqliteCare),
-}
-"""By scheme (a file has none): what the sink writes with, what readers use, and what copies and checks it.
-
-Another ledger is one line here.
-"""
+POSTGRES = ("postgresql", "postgres")
 
 
 def open_ledger(place: str) -> Store:
     """The ledger for its one writer. Raises OperatorError."""
-    return _chosen(place)[0](place)
+    if _is_postgres(place):
+        from .postgres_ledger import PostgresLedger
+
+        return PostgresLedger(place)
+    return Ledger(place)
 
 
 def open_reader(place: str) -> Reader:
     """The ledger for a reader. Raises OperatorError."""
-    return _chosen(place)[1](place)
+    if _is_postgres(place):
+        from .postgres_reader import PostgresReader
+
+        return PostgresReader(place)
+    return LedgerReader(place)
 
 
 def open_care(place: str) -> Care:
     """What copies and checks the ledger. Raises OperatorError."""
-    return _chosen(place)[2](place)
+    if _is_postgres(place):
+        from .postgres_care import PostgresCare
+
+        return PostgresCare(place)
+    return SqliteCare(place)
 
 
-def _chosen(place: str) -> _Makers:
+def _is_postgres(place: str) -> bool:
+    """True for a database, False for a file. Raises OperatorError for any other scheme.
+
+    What it needs is imported only then: it is an extra.
+    """
     scheme = scheme_of(place)
-    if scheme not in _LEDGERS:
+    if scheme in POSTGRES:
+        from .postgres_place import driver
+
+        driver()
+        return True
+    if scheme:
         raise no_file(place, "--ledger")
-    return _LEDGERS[scheme]
+    return False

@@ -84,6 +84,14 @@ SHELL = {
             "remote_reader",
             "parquet",
             "output_file",
+            "postgres_care",
+            "postgres_ledger",
+            "postgres_reader",
+            "postgres_reads",
+            "postgres_session",
+            "postgres_site",
+            "postgres_writer",
+            "store_thread",
         )
     ),
     *(
@@ -115,6 +123,8 @@ ONLY = {
             "sink.relay"},
     "sqlite3": {"sink.sqlite_file", "sink.sqlite_care", "sink.ledger_reader", "sink.sqlite_pages",
                 "sink.sqlite_writes"},
+    "psycopg": {"sink.postgres_care", "sink.postgres_ledger", "sink.postgres_place", "sink.postgres_reader",
+                "sink.postgres_reads", "sink.postgres_session", "sink.postgres_site", "sink.postgres_writer"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm",
                    "farm.private_farm", "crew.cluster"},
     "pickle": set(), "marshal": set(), "shelve": set(), "dill": set(), "cloudpickle": set(),

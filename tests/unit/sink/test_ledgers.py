@@ -1,12 +1,14 @@
 """Which ledger is meant by `--ledger`."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from common.errors import OperatorError
 from common.sink.ledger_reader import LedgerReader
-from common.sink.ledgers import open_ledger, open_reader
+from common.sink.ledgers import open_care, open_ledger, open_reader
+from common.sink.postgres_place import with_site
 from common.sink.sqlite_ledger import Ledger
 
 
@@ -32,3 +34,20 @@ def test_another_scheme_is_refused_in_one_line(opener: object) -> None:
 def test_a_password_in_the_name_of_a_ledger_is_not_shown(place: str) -> None:
     with pytest.raises(OperatorError, match="cannot use the ledger mysql://host/results: it is no file"):
         open_ledger(place)
+
+
+@pytest.mark.parametrize("opener", [open_ledger, open_reader, open_care])
+def test_without_psycopg_a_database_says_what_to_install(opener: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert callable(opener)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(OperatorError, match=r"needs psycopg, which .*: run `pip install 'tradewind\[postgres\]'`$"):
+        opener("postgresql://host/results")
+
+
+def test_a_site_is_one_of_a_database() -> None:
+    assert with_site("results.db", "main") == "results.db"
+    assert with_site("postgresql://host/db", "main") == "postgresql://host/db"
+    with pytest.raises(OperatorError, match="--site is for a ledger in PostgreSQL"):
+        with_site("results.db", "night")
+    with pytest.raises(OperatorError, match="--site takes letters, digits"):
+        with_site("postgresql://host/db", "a b")

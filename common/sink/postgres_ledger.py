@@ -1,0 +1,149 @@
+"""The ledger in PostgreSQL as the sink has it: one writer, and reads beside it."""
+
+import psycopg
+
+from ..errors import OperatorError
+from ..protocol.reading import ListedJob
+from .arguments import digest_of
+from .postgres_pages import JobRows, without_failed
+from .postgres_place import parsed
+from .postgres_reads import PostgresReads
+from .postgres_session import Unanswered, unusable
+from .postgres_site import pooled
+from .postgres_writer import KeptJob, Made, PostgresWriter
+from .store import Completion, DigestPage, Job, LedgerStuck, Page, RowPage, RowQuery, ValuePage, Write
+from .store_thread import StoreThread
+
+_WRITTEN_S, _END_S = 2.0, 1.0
+"""How long the end waits for a write, and for the thread."""
+
+
+class PostgresLedger:
+    """A `Store`."""
+
+    def __init__(self, ledger: str) -> None:
+        place = parsed(ledger)
+        self._writer = PostgresWriter(place)
+        self.id = self._writer.id
+        self._write: Write | None = None
+        try:
+            self._reads = PostgresReads(place)
+        except (psycopg.Error, Unanswered) as error:
+            self._writer.close()
+            raise OperatorError(unusable(place, error)) from None
+        if self._reads.pid == self._writer.pid:
+            self._writer.close()
+            self._reads.close()
+            raise OperatorError(pooled(place))
+
+        self._thread = StoreThread()
+
+    def submit(self, write: Write) -> None:
+        """Begin the write in the thread."""
+        assert self._write is None, "a write is in flight"
+        self._write = write
+        self._thread.begin(lambda: self._writer.make(write))
+
+    def completed(self) -> Completion | None:
+        """What has become of the write. Raises OperatorError."""
+        write = self._write
+        if write is None or not self._thread.ended():
+            return None
+        self._write = None
+        try:
+            made = self._thread.result()
+        except LedgerStuck as error:
+            return Completion(write, stuck=str(error))
+        assert isinstance(made, Made)
+        self._writer.take(made)
+        return Completion(write, made.result)
+
+    def fileno(self) -> int:
+        """Readable when a write has ended, until it is taken."""
+        return self._thread.fileno()
+
+    @property
+    def waits_for(self) -> str:
+        """What the write in flight waits for, in words."""
+        return self._writer.waits_for if self._write is not None else ""
+
+    def job(self, name: str) -> Job | None:
+        """The job, or None. From memory."""
+        kept = self._writer.jobs.get(name)
+        return None if kept is None else kept.job
+
+    def _known(self, name: str) -> Job:
+        return self._writer.jobs[name].job
+
+    def receipts(self, name: str, after: int, limit: int, skipped_attempts: int = 0) -> Page:
+        """At most `limit` receipts after `after`, without tasks that failed at an attempt up to `skipped_attempts`."""
+        job = self._known(name).job
+        rows = self._reads.ask(
+            "SELECT position, first, count, seconds FROM receipts WHERE job=%s AND position>%s ORDER BY position"
+            " LIMIT %s",
+            *(job, after, limit),
+        )
+        runs = [(first, count) for _, first, count, _ in rows]
+        return Page(
+            position=rows[-1][0] if rows else after,
+            runs=without_failed(self._reads.ask, job, runs, skipped_attempts) if skipped_attempts else runs,
+            count=sum(count for _, _, count, _ in rows),
+            seconds=sum(seconds for _, _, _, seconds in rows),
+            more=len(rows) == limit,
+        )
+
+    def failed_attempts(self, name: str) -> int:
+        """The highest attempt of the job's failed rows."""
+        query = "SELECT max(attempt) FROM task_rows WHERE job=%s AND kind='x'"
+        return int(self._reads.ask(query, self._known(name).job)[0][0] or 0)
+
+    def failures(self, name: str, limit: int) -> list[tuple[int, str, str | bytes | None]]:
+        """The first failed tasks of a job, each with its error and its argument."""
+        job = self._known(name)
+        rows = JobRows(self._reads.ask, job.job, job.source, job.arguments).failures(limit)
+        return [(task, error, argument) for task, error, argument, _ in rows]
+
+    def digests(self, name: str, first: int, limit: int) -> DigestPage:
+        """The digests of arguments before the job's base, from this task on."""
+        job = self._known(name)
+        rows = JobRows(self._reads.ask, job.job, job.source, job.arguments).arguments(first, job.base or 0, limit)
+        found = [digest_of(argument, seal, job.arguments) for _, argument, seal in rows]
+        known = [each for each in found if each is not None]
+        next_task = rows[-1][0] + 1 if rows else max(first, job.base or 0)
+        return DigestPage(next_task, known, len(found) - len(known), len(rows) == limit)
+
+    def listed(self, after: int, limit: int) -> list[ListedJob]:
+        """The first jobs with a number above `after`. From memory."""
+        found = sorted((each.job.job, each) for each in self._writer.jobs.values() if each.job.job > after)
+        return [_listed(each) for _, each in found[:limit]]
+
+    def size_bytes(self) -> int:
+        """The size of the tables, as it was a moment ago."""
+        return self._writer.size_bytes
+
+    def read(self, name: str, query: RowQuery) -> RowPage:
+        """Rows of the job."""
+        job = self._known(name)
+        return JobRows(self._reads.ask, job.job, job.source, job.arguments).rows(query)
+
+    def values(self, name: str, query: RowQuery) -> ValuePage:
+        """Values of the job."""
+        job = self._known(name)
+        return JobRows(self._reads.ask, job.job, job.source, job.arguments).values(query)
+
+    def close(self) -> None:
+        """Close the sessions; what was committed stays. A write that is in flight has a moment to end."""
+        if self._write is None:
+            self._thread.close(_END_S)
+        else:
+            self._thread.close(_WRITTEN_S)
+            self._writer.interrupt()
+            self._thread.close(_END_S)
+        self._writer.close()
+        self._reads.close()
+
+
+def _listed(kept: KeptJob) -> ListedJob:
+    job = kept.job
+    numbers = job.total, job.done, job.failed
+    return ListedJob(job.job, job.name, job.function, job.state, *numbers, kept.opened_at, kept.ended_at)

@@ -1,0 +1,89 @@
+"""Where a ledger in PostgreSQL is: its address, its site, and what may be shown of both. psycopg is an extra."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
+
+from ..errors import OperatorError
+
+if TYPE_CHECKING:
+    import psycopg
+
+DEFAULT_SITE = "main"
+_SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+_SITE_KEY = "tradewind_site"
+"""The parameter of an address that carries the site; libpq does not know it."""
+_SECRETS = ("password", "sslpassword")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresPlace:
+    """A ledger: one site of a database."""
+
+    address: str
+    """For libpq, without a password."""
+    site: str
+    shown: str
+    """For messages: user, host and database, and nothing else of the address."""
+
+
+def with_site(ledger: str, site: str) -> str:
+    """The name of the ledger of this site. Raises OperatorError."""
+    if not ledger.startswith(("postgresql://", "postgres://")):
+        if site != DEFAULT_SITE:
+            raise OperatorError("--site is for a ledger in PostgreSQL: leave it out, or give another --ledger FILE")
+        return ledger
+    if not _SITE.fullmatch(site):
+        raise OperatorError("--site takes letters, digits, and ._:- between them, at most 100")
+    mark = "&" if "?" in ledger else "?"
+    return ledger if site == DEFAULT_SITE else f"{ledger}{mark}{urlencode({_SITE_KEY: site})}"
+
+
+def parsed(ledger: str) -> PostgresPlace:
+    """The place that this name of a ledger means. Raises OperatorError."""
+    address, mark, query = ledger.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    site = next((value for key, value in pairs if key == _SITE_KEY), DEFAULT_SITE)
+    kept = "&".join(part for part in query.split("&") if part and not part.startswith(f"{_SITE_KEY}="))
+    address += mark + kept if kept else ""
+    shown = _shown(address)
+    driver()
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        given = conninfo_to_dict(address)
+    except Exception as error:
+        # What libpq says repeats the address.
+        kind = type(error).__name__
+        raise OperatorError(
+            f"cannot use the ledger {shown}: its address cannot be read ({kind}): write postgresql://USER@HOST/DATABASE"
+        ) from None
+    if found := [name for name in _SECRETS if given.get(name)]:
+        raise OperatorError(
+            f"the ledger {shown} has a {found[0]} in its address, which ps shows to everybody: put it into ~/.pgpass,"
+            " or into a file that PGPASSFILE names"
+        )
+    return PostgresPlace(address, site, shown + ("" if site == DEFAULT_SITE else f", site {site}"))
+
+
+def _shown(address: str) -> str:
+    """The address without what may be a password, and without parameters other than that of a service."""
+    scheme, _, rest = address.partition("://")
+    # A password may have any character, an @ too.
+    before, at, place = rest.partition("?")[0].rpartition("@")
+    user = before.partition(":")[0] + at
+    services = [value for key, value in parse_qsl(address.partition("?")[2]) if key == "service"]
+    return f"{scheme}://{user}{place}" + (f"?service={services[0]}" if services else "")
+
+
+def driver() -> "type[psycopg.Connection]":
+    """Import psycopg. Raises OperatorError where it is missing."""
+    try:
+        import psycopg
+    except ImportError as error:
+        missing = "psycopg" if error.name == "psycopg" else f"psycopg ({error})"
+        raise OperatorError(
+            f"a ledger in PostgreSQL needs {missing}, which is not installed: run `pip install 'tradewind[postgres]'`"
+        ) from None
+    return psycopg.Connection
