@@ -36,7 +36,7 @@ def option(
     )
 
 
-def file(group: str, env: str, text: str, metavar: str = "FILE", default: str | None = None) -> Any:
+def file(group: str, env: str | None, text: str, metavar: str = "FILE", default: str | None = None) -> Any:
     """An option that names a file or a folder."""
     # Not checked by typer: it would refuse a default that is not used, and our own words say what to do.
     return option(group, env, metavar, text, default=default, readable=False)

@@ -88,7 +88,8 @@ def test_a_crew_works_and_leaves_nothing_secret_and_ends_with_its_link(pipeline:
     assert pipeline.query("SELECT task, value FROM results ORDER BY task") == [(n, n) for n in range(4)]
     wait_until(lambda: len(re.findall("a: .*joined the sink", both.err)) == 2, "a is back")
 
-    both.signal(signal.SIGINT)
+    # As a terminal does, which sends it to all that it has started.
+    os.killpg(both.pid, signal.SIGINT)
     assert both.wait() == 0, both.err
     both.wait_for("SIGINT: waiting for 2 workers to finish what runs; again to leave at once")
     for host in "ab":

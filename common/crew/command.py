@@ -6,9 +6,9 @@ and the shell's completion are quick.
 
 from .. import console
 from ..help_page import Group
+from .recipe_commands import container, kubernetes, systemd
 from .slurm import slurm
 from .ssh import ssh
-from .systemd import systemd
 from .worker_line import CrewCommand
 
 app = console.application()
@@ -25,3 +25,5 @@ def crew() -> None:
 app.command(**console.look(CrewCommand))(ssh)
 app.command(**console.look(CrewCommand))(slurm)
 app.command(**console.look(CrewCommand))(systemd)
+app.command(**console.look(CrewCommand))(kubernetes)
+app.command(**console.look(CrewCommand))(container)

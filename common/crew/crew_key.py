@@ -65,10 +65,10 @@ def through_tunnel(key: CrewKey, asker: Path) -> tuple[CrewKey, tuple[tuple[int,
     return replace(key, certificate=here), tuple((each, host, each) for each in ports)
 
 
-def check_address(key: CrewKey) -> None:
+def check_address(key: CrewKey, advice: str) -> None:
     """Refuse an address of the sink that means another machine on each machine. Raises OperatorError."""
     if any(is_here(sockets.endpoint(*address)) for address in sink_addresses(key.certificate, None)):
         raise OperatorError(
-            f"the sink's address in {key.certificate.path} is {key.certificate.sink}, which is each host itself: name"
-            " this machine as the hosts reach it, with --sink HOST behind --, or let ssh carry it, with --tunnel"
+            f"the sink's address in {key.certificate.path} is {key.certificate.sink}, which is each machine itself:"
+            f" {advice}, with the name or address by which the workers reach the sink's machine"
         )

@@ -109,7 +109,7 @@ def crew_key(line: WorkerLine, way: "Way", key: Path | None, keys: Path, tunnel:
             given, ports = crew_key.through_tunnel(given, key_file(WORKER, keys) if key is None else key)
             return given, replace(way, tunnel=ports)
         if line.sink is None:
-            crew_key.check_address(given)
+            crew_key.check_address(given, "let ssh carry the connection with --tunnel, or give --sink HOST behind --")
     except OperatorError:
         given.give_back()
         raise

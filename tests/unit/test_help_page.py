@@ -94,6 +94,8 @@ def test_the_first_line_of_each_page(capsys: pytest.CaptureFixture[str]) -> None
         "crew ssh": "Usage: crew ssh [OPTIONS] HOST... -- MODULE... [WORKER OPTIONS]",
         "crew slurm": "Usage: crew slurm [OPTIONS] -- MODULE... [WORKER OPTIONS]",
         "crew systemd": "Usage: crew systemd [OPTIONS] -- MODULE... [WORKER OPTIONS]",
+        "crew kubernetes": "Usage: crew kubernetes [OPTIONS] -- MODULE... [WORKER OPTIONS]",
+        "crew container": "Usage: crew container [OPTIONS] -- MODULE... [WORKER OPTIONS]",
     }
 
 

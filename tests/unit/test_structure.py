@@ -68,8 +68,8 @@ SHELL = {
     *(f"sink.{name}" for name in ("command", "loop", "private", "relay", "roster_watch", "tables", "status_screen")),
     *(f"web.{name}" for name in ("app", "books", "command", "metrics", "observer", "render", "server", "token_file")),
     *(f"doctor.{name}" for name in ("command", "ledger_file", "machine", "modules", "network")),
-    *(f"crew.{name}" for name in ("command", "ssh", "ssh_loop", "crew_key", "check", "systemd", "worker_line")),
     *(f"crew.{name}" for name in ("cluster", "slurm")),
+    *(f"crew.{name}" for name in ("command", "ssh", "ssh_loop", "crew_key", "check", "recipe_commands", "worker_line")),
     *(f"sink.{name}" for name in ("sqlite_care", "forget_command")),
     *(
         f"sink.{name}"

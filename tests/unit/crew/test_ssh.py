@@ -45,7 +45,7 @@ def test_how_ssh_is_started() -> None:
 
 def test_an_address_that_is_each_host_itself_is_refused_with_what_to_do(folder: KeyFolder) -> None:
     line = read(["work"])
-    with pytest.raises(OperatorError, match=r"--sink HOST behind --, or let ssh carry it, with --tunnel"):
+    with pytest.raises(OperatorError, match="with --tunnel, or give --sink HOST behind --"):
         ssh.crew_key(line, Way(), folder.local(WORKER), folder.path, tunnel=False)
     given, way = ssh.crew_key(line, Way(), Path("crew.key_secret"), folder.path, tunnel=False)
     assert (given.certificate.sink, way.tunnel) == (THERE, ())
