@@ -45,7 +45,7 @@ clean:
 bench: $(BENCH)/ready
 	$(BENCH)/bin/python -m benchmarks $(SCENARIOS)
 
-# Also Dask, Ray, ipyparallel, Parsl, Celery and Dramatiq (these two with Redis), each installed into .bench/.
+# Also Dask, Ray, ipyparallel, Parsl, Scaler, and with Redis Celery and Dramatiq, each installed into .bench/.
 bench-all: $(BENCH)/ready
 	$(BENCH)/bin/python -m benchmarks --all $(SCENARIOS)
 

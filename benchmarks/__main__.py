@@ -20,6 +20,7 @@ SCENARIOS = (
     "slow",
     "long",
     "resume",
+    "full",
     "payload",
     "relay",
     "slots",

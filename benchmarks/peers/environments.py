@@ -34,6 +34,7 @@ PEERS = (
     Peer("Ray", "ray", "ray", 5_000),
     Peer("ipyparallel", "ipyparallel", "ipyparallel", 3_000),
     Peer("Parsl HTEX, CURVE", "parsl", "parsl", 5_000),
+    Peer("OpenGRIS Scaler", "scaler", "opengris-scaler", 1_000),
     Peer("Celery, Redis", "celery", "celery[redis]", 3_000, program="redis-server"),
     Peer("Dramatiq, Redis", "dramatiq", "dramatiq[redis]", 3_000, program="redis-server"),
 )
