@@ -16,6 +16,7 @@ from common.transport.key_folder import KeyFolder
 from tests.conftest import TOP, Pipeline, Process, is_gone, wait_until
 from tests.namespaces import network_of
 from tests.sshd import PROGRAM, Sshd, sshd_in
+from tests.test_readme import blocks, lines, typed
 
 GATE = """
 import os, time
@@ -29,9 +30,14 @@ def wait(n):
 
 @pytest.fixture
 def there(tmp_path: Path) -> Iterator[Sshd]:
-    """Another machine, which has modules and no key. Its hosts are a, b and the ones that cannot be used."""
-    with sshd_in(tmp_path / "there", "a", "b", "unknown", "changed", "denied", "shut") as made:
+    """Another machine, which has modules and no key. Its hosts are those of the page, and some that cannot be used."""
+    with sshd_in(tmp_path / "there", "lab1", "lab2", "a", "unknown", "changed", "denied", "shut") as made:
         yield made
+
+
+PAGE = TOP / "docs" / "CLUSTERS.md"
+CHECK, RUN = [typed(line)[2:] for block in blocks(PAGE, "ssh") for line in lines(block)]
+"""What the page says to type, without `tradewind crew ssh`."""
 
 
 def crew(pipeline: Pipeline, there: Sshd, *arguments: str, inside: tuple[str, ...] = ()) -> Process:
@@ -64,11 +70,14 @@ def joined(process: Process, host: str) -> int:
 
 
 def test_a_crew_works_and_leaves_nothing_secret_and_ends_with_its_link(pipeline: Pipeline, there: Sshd) -> None:
-    (there.folder / "gate.py").write_text(GATE)
+    (there.folder / "mine.py").write_text(GATE)
     port = pipeline.sink().wait_for(r"ports (\d+) and")[1]
-    options = ["--cwd", str(there.folder), "--", "gate", "--slots", "1", "--sink", f"127.0.0.1:{port}"]
-    both = crew(pipeline, there, "a", "b", *options)
-    first = {host: joined(both, host) for host in "ab"}
+    # As on the page, with a key whose secret is known here.
+    other = {"farm": str(there.folder), "4": "1"}
+    words = [other.get(word, word) for word in RUN if word != "--enrol"]
+    both = crew(pipeline, there, *words, "--sink", f"127.0.0.1:{port}")
+    hosts = ("lab1", "lab2")
+    first = {host: joined(both, host) for host in hosts}
     secret = load(pipeline.folder / "keys" / "worker.key_secret").secret
     assert secret
     for process in [path for path in Path("/proc").iterdir() if path.name.isdigit()]:
@@ -76,26 +85,26 @@ def test_a_crew_works_and_leaves_nothing_secret_and_ends_with_its_link(pipeline:
             assert secret.encode() not in readable(process / name), process
     assert not any(secret.encode() in path.read_bytes() for path in there.folder.rglob("*") if path.is_file())
 
-    ventilator = pipeline.ventilator("gate:wait", "--range", "4", "--batch", "1", "--job", "j")
+    ventilator = pipeline.ventilator("mine:wait", "--range", "4", "--batch", "1", "--job", "j")
     wait_until(lambda: len(list(there.folder.glob("started*"))) == 3, "both have a task that does not end")
-    [ssh] = children(both, "a")
+    [ssh] = children(both, "lab1")
     os.kill(ssh, signal.SIGKILL)
-    both.wait_for("connection to a is lost.*; trying again in 1 s")
-    assert not is_gone(first["a"])
+    both.wait_for("connection to lab1 is lost.*; trying again in 1 s")
+    assert not is_gone(first["lab1"])
     (there.folder / "open").touch()
-    wait_until(lambda: is_gone(first["a"]), "the worker leaves when its link is gone")
+    wait_until(lambda: is_gone(first["lab1"]), "the worker leaves when its link is gone")
     assert ventilator.wait() == 0
     assert pipeline.query("SELECT task, value FROM results ORDER BY task") == [(n, n) for n in range(4)]
-    wait_until(lambda: len(re.findall("a: .*joined the sink", both.err)) == 2, "a is back")
+    wait_until(lambda: len(re.findall("lab1: .*joined the sink", both.err)) == 2, "it is back")
 
     # As a terminal does, which sends it to all that it has started.
     os.killpg(both.pid, signal.SIGINT)
     assert both.wait() == 0, both.err
     both.wait_for("SIGINT: waiting for 2 workers to finish what runs; again to leave at once")
-    for host in "ab":
+    for host in hosts:
         both.wait_for(f"{host}: .*standard input has ended")
         both.wait_for(f"{host}: its worker has left")
-    assert is_gone(first["b"])
+    assert is_gone(first["lab2"])
 
 
 def test_what_is_wrong_with_each_host_is_said_in_words(pipeline: Pipeline, there: Sshd) -> None:
@@ -107,11 +116,11 @@ def test_what_is_wrong_with_each_host_is_said_in_words(pipeline: Pipeline, there
     lie.write_text((there.folder / "known_hosts").read_text().rpartition(" ")[0])
     lie.write_text(f"{lie.read_text()} {other.with_suffix('.pub').read_text().split()[1]}\n")
     mine = there.config.read_text()
-    there.config.write_text(
+    there.config.write_text(  # What comes first counts.
         "Host unknown\n  UserKnownHostsFile /dev/null\n"
         f"Host changed\n  UserKnownHostsFile {lie}\n"
         f"Host denied\n  IdentityFile {other}\nHost shut\n  Port 1\n" + mine.replace("  IdentityFile", "  #", 1)
-        + f"Host a b unknown changed shut\n  IdentityFile {there.folder / 'user_key'}\n"
+        + f"Host a unknown changed shut\n  IdentityFile {there.folder / 'user_key'}\n"
     )  # fmt: skip
     hosts = ["unknown", "changed", "denied", "shut"]
     options = ["--cwd", str(there.folder), "--", "--sink", f"127.0.0.1:{port}", "--slots", "1"]

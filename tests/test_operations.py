@@ -14,7 +14,7 @@ from tests.conftest import TOP, Pipeline, Process, wait_until
 from tests.test_readme import COMMANDS, blocks, lines, parse, typed
 
 PAGE = TOP / "docs" / "OPERATIONS.md"
-UNITS = blocks(PAGE, "As a service", "ini")
+[UNIT] = blocks(PAGE, "As a service", "ini")
 GATE = """
 import os, time
 def wait(n):
@@ -31,21 +31,17 @@ def said(heading: str) -> list[list[str]]:
     return [typed(line) for block in blocks(PAGE, heading) for line in lines(block)]
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=["sink", "worker"])
-def test_a_unit_starts_a_command(unit: str) -> None:
-    [command] = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+def test_a_unit_starts_a_command() -> None:
+    [command] = re.findall(r"^ExecStart=(.*)$", UNIT, re.MULTILINE)
     path, role, *arguments = command.split()
     assert path.startswith("/")
     parse(COMMANDS[role], role, arguments)
-    grace_s = 30
-    assert role == "sink" or int(re.findall(r"TimeoutStopSec=(\d+)", unit)[0]) > grace_s
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-@pytest.mark.parametrize("unit", UNITS, ids=["sink", "worker"])
-def test_systemd_has_nothing_to_say_about_a_unit(unit: str, tmp_path: Path) -> None:
+def test_systemd_has_nothing_to_say_about_a_unit(tmp_path: Path) -> None:
     path = tmp_path / "tradewind-test.service"
-    path.write_text(unit.replace("/opt/tradewind/bin/tradewind", sys.executable))
+    path.write_text(UNIT.replace("/opt/tradewind/bin/tradewind", sys.executable))
     found = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True)
     # For a word that it does not know it says so, and exits with 0.
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")

@@ -21,7 +21,7 @@ from common.worker.command import app as worker_app
 from tests.conftest import PATIENCE_S, TOP, Pipeline
 
 README = TOP / "README.md"
-PAGES = [README, TOP / "docs" / "OPERATIONS.md", *(TOP / "docs").glob("[a-z]*.md")]
+PAGES = [README, TOP / "docs" / "OPERATIONS.md", TOP / "docs" / "CLUSTERS.md", *(TOP / "docs").glob("[a-z]*.md")]
 COMMANDS = {
     name: typer.main.get_command(app)
     for name, app in (
@@ -35,7 +35,22 @@ COMMANDS = {
 SECTIONS = {"doctor": "tradewind doctor", "crew": "tradewind crew"}
 """How the options page names a command that is no script."""
 FOREIGN = {
-    *("cp", "make", "parallel", "pip", "python", "scp", "find", "head", "mkfifo", "sqlite3", "tail", "ssh", "tradewind")
+    *("kubectl", "podman"),
+    *(
+        "cp",
+        "make",
+        "parallel",
+        "pip",
+        "python",
+        "scp",
+        "find",
+        "head",
+        "mkfifo",
+        "sqlite3",
+        "tail",
+        "ssh",
+        "tradewind",
+    ),
 }
 
 
