@@ -24,19 +24,21 @@ class StoreThread:
         self._calls.put(call)
 
     def ended(self) -> bool:
-        """True once the call has ended. Never waits."""
-        return not self._ends.empty()
+        """True once, when the call has ended; `result` is to be called then. Never waits."""
+        try:
+            return bool(self._reader.recv(1))
+        except BlockingIOError:
+            return False
 
     def result(self) -> Any:
         """What the call has returned. Raises what it has raised."""
-        self._reader.recv(1)
         found, error = self._ends.get()
         if error is not None:
             raise error
         return found
 
     def fileno(self) -> int:
-        """Readable from the end of a call until its result is taken."""
+        """Readable from the end of a call until `ended` has said so."""
         return self._reader.fileno()
 
     def close(self, within_s: float) -> None:
