@@ -49,8 +49,8 @@ def lent(keys: Path) -> CrewKey:
     return CrewKey(made, folder)
 
 
-def through_tunnel(key: CrewKey, asker: Path) -> tuple[CrewKey, tuple[tuple[int, str, int], ...]]:
-    """The key for workers that find the sink at their own machine, and which ports there lead to it.
+def tunnel(asker: Path) -> tuple[tuple[int, str, int], ...]:
+    """Which ports of a host lead to the sink, the control port first.
 
     The sink that the key file `asker` names says at which port it takes results. Raises OperatorError.
     """
@@ -61,8 +61,12 @@ def through_tunnel(key: CrewKey, asker: Path) -> tuple[CrewKey, tuple[tuple[int,
         talk.ask(Query(), Report, by=clock.now() + Timing().voice_s)
         assert talk.welcome is not None
         ports = (port, talk.welcome.results_port, RELAYED_TASKS_PORT)
-    here = replace(key.certificate, sink=sockets.endpoint(sockets.LOOPBACK, port))
-    return replace(key, certificate=here), tuple((each, host, each) for each in ports)
+    return tuple((each, host, each) for each in ports)
+
+
+def at_own_machine(key: CrewKey, port: int) -> CrewKey:
+    """The key for workers that find the sink at this port of their own machine."""
+    return replace(key, certificate=replace(key.certificate, sink=sockets.endpoint(sockets.LOOPBACK, port)))
 
 
 def check_address(key: CrewKey, advice: str) -> None:

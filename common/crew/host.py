@@ -52,7 +52,8 @@ class CrewHost:
             return LogLine("info", f"{self.name}: its worker has left")
         cause = why(self.name, self._way.program, self._way.folder, code, self._lines, self._is_up)
         if leaves:
-            return LogLine("warning", str(cause))
+            # Below 0 it was this command that has ended it.
+            return LogLine("warning", str(cause)) if code >= 0 else None
         if code == ExitCode.WRONG_USE and self._is_up:
             self.has_failed = True
             return LogLine("error", f"{self.name}: its worker ends, and is not started again, as that would not help")

@@ -2,13 +2,15 @@
 
 import shlex
 import shutil
+import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import console, options, own_process
+from .. import console, descriptors, options, own_process
 from ..default_files import DEFAULT_KEYS, key_file
 from ..errors import OperatorError
 from ..help_page import ARGUMENTS, CONNECTION, RUN
@@ -71,6 +73,11 @@ def ssh(
     """
     console.start_log("crew", log_format)
     own_process.prepare()
+    descriptors.raise_limit()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Whatever ends this command, it gives its key back. nohup has one of them ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     import asyncio
 
     from .remote import Way
@@ -80,7 +87,7 @@ def ssh(
     way = Way(ssh_words(ssh), jump, program, folder)
     if enrol and "--key" in console.typed_options(context):
         raise OperatorError("--enrol makes a key, --key names one: leave one of them out")
-    given, way = crew_key(line, way, None if enrol else key, keys, tunnel)
+    given, way = key_and_way(line, way, None if enrol else key, keys, tunnel)
     try:
         if check:
             from .check import examine
@@ -95,24 +102,20 @@ def ssh(
     raise typer.Exit(code)
 
 
-def crew_key(line: WorkerLine, way: "Way", key: Path | None, keys: Path, tunnel: bool) -> "tuple[CrewKey, Way]":
+def key_and_way(line: WorkerLine, way: "Way", key: Path | None, keys: Path, tunnel: bool) -> "tuple[CrewKey, Way]":
     """The key that goes to the hosts, one that is lent to the crew when none is named, and the way to them."""
-    from dataclasses import replace
-
+    from ..transport.key_folder import KeyFolder
     from . import crew_key
 
     if tunnel and line.sink is not None:
         raise OperatorError("--tunnel leads to the sink that the key file names: leave --sink out")
+    ports = crew_key.tunnel(KeyFolder(keys).local_made(WORKER) if key is None else key) if tunnel else ()
+    # At last: what fails before leaves no key behind.
     given = crew_key.lent(keys) if key is None else crew_key.own(key)
-    try:
-        if tunnel:
-            given, ports = crew_key.through_tunnel(given, key_file(WORKER, keys) if key is None else key)
-            return given, replace(way, tunnel=ports)
-        if line.sink is None:
-            crew_key.check_address(given, "let ssh carry the connection with --tunnel, or give --sink HOST behind --")
-    except OperatorError:
-        given.give_back()
-        raise
+    if ports:
+        return crew_key.at_own_machine(given, ports[0][0]), replace(way, tunnel=ports)
+    if line.sink is None and key is not None:
+        crew_key.check_address(given, "let ssh carry the connection with --tunnel, or give --sink HOST behind --")
     return given, way
 
 

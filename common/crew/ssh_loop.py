@@ -30,7 +30,7 @@ class SshCrew:
         self._words = (*words, "--stop-with-stdin")
         self._key = key.encode()
         self._hosts = [CrewHost(host, way) for host in hosts]
-        self._running: set[asyncio.subprocess.Process] = set()
+        self._running: dict[asyncio.subprocess.Process, CrewHost] = {}
         self._starting = asyncio.Semaphore(STARTING_MAX)
         self._leaves = asyncio.Event()
 
@@ -45,7 +45,7 @@ class SshCrew:
         return ExitCode.WRONG_USE if any(host.has_failed for host in self._hosts) else ExitCode.OK
 
     def _signalled(self, name: str) -> None:
-        workers = counted(len(self._running), "worker")
+        workers = counted(sum(host.is_up for host in self._running.values()), "worker")
         if self._leaves.is_set():
             log.warning("%s again: leaving at once, without waiting for %s", name, workers)
             for process in self._running:
@@ -53,8 +53,11 @@ class SshCrew:
             return
         log.info("%s: waiting for %s to finish what runs; again to leave at once", name, workers)
         self._leaves.set()
-        for process in self._running:
+        for process, host in self._running.items():
             _close(process)
+            if not host.is_up:
+                # Nothing runs there yet.
+                process.kill()
 
     async def _serve(self, host: CrewHost) -> None:
         while not self._leaves.is_set():
@@ -83,11 +86,11 @@ class SshCrew:
                 start_new_session=True,
             )
             host.began()
-            self._running.add(process)
+            self._running[process] = host
             try:
                 return await self._follow(host, process, is_up)
             finally:
-                self._running.discard(process)
+                del self._running[process]
         finally:
             is_up.set()
             await room

@@ -83,6 +83,7 @@ def test_a_crew_that_leaves_tries_nothing_again(host: CrewHost) -> None:
     host.line(JOINED)
     said = host.ended(1.0, SSH_FAILED, leaves=True)
     assert said is not None and said.level == "warning"
+    assert host.ended(1.0, -9, leaves=True) is None, "this command has ended it"
     assert host.retry_at is None
 
 

@@ -1,6 +1,5 @@
 """The command line of `crew ssh`: what is refused before any host is asked, and which key a crew gets."""
 
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -46,17 +45,17 @@ def test_how_ssh_is_started() -> None:
 def test_an_address_that_is_each_host_itself_is_refused_with_what_to_do(folder: KeyFolder) -> None:
     line = read(["work"])
     with pytest.raises(OperatorError, match="with --tunnel, or give --sink HOST behind --"):
-        ssh.crew_key(line, Way(), folder.local(WORKER), folder.path, tunnel=False)
-    given, way = ssh.crew_key(line, Way(), Path("crew.key_secret"), folder.path, tunnel=False)
+        ssh.key_and_way(line, Way(), folder.local(WORKER), folder.path, tunnel=False)
+    given, way = ssh.key_and_way(line, Way(), Path("crew.key_secret"), folder.path, tunnel=False)
     assert (given.certificate.sink, way.tunnel) == (THERE, ())
     # What the operator types counts: the host may be this machine.
-    ssh.crew_key(read(["work", "--sink", "127.0.0.1"]), Way(), folder.local(WORKER), folder.path, tunnel=False)
+    ssh.key_and_way(read(["work", "--sink", "127.0.0.1"]), Way(), folder.local(WORKER), folder.path, tunnel=False)
     with pytest.raises(OperatorError, match="leave --sink out"):
-        ssh.crew_key(read(["work", "--sink", "farm"]), Way(), folder.local(WORKER), folder.path, tunnel=True)
+        ssh.key_and_way(read(["work", "--sink", "farm"]), Way(), folder.local(WORKER), folder.path, tunnel=True)
 
 
 def test_a_key_is_lent_and_given_back(folder: KeyFolder) -> None:
-    given, _ = ssh.crew_key(read(["work"]), Way(), None, folder.path, tunnel=False)
+    given, _ = ssh.key_and_way(read(["work"]), Way(), None, folder.path, tunnel=False)
     lent = folder.roster()[given.certificate.public]
     assert lent.role == WORKER and lent.name.startswith("crew-")
     Path("copy").touch(mode=0o600)
@@ -71,19 +70,28 @@ def test_a_key_is_lent_and_given_back(folder: KeyFolder) -> None:
 
 def test_a_key_that_was_named_is_not_revoked(folder: KeyFolder) -> None:
     before = folder.roster()
-    given, _ = ssh.crew_key(read(["work"]), Way(), Path("crew.key_secret"), folder.path, tunnel=False)
+    given, _ = ssh.key_and_way(read(["work"]), Way(), Path("crew.key_secret"), folder.path, tunnel=False)
     given.give_back()
     assert folder.roster() == before
 
 
-def test_a_key_that_was_lent_is_given_back_when_the_crew_cannot_start(
-    folder: KeyFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_key_is_lent_when_the_crew_cannot_start(folder: KeyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_sink(*_: object) -> None:
         raise OperatorError("no sink answers")
 
     before = folder.roster()
-    monkeypatch.setattr(crew_key, "through_tunnel", no_sink)
-    with suppress(OperatorError):
-        ssh.crew_key(read(["work"]), Way(), None, folder.path, tunnel=True)
+    monkeypatch.setattr(crew_key, "tunnel", no_sink)
+    with pytest.raises(OperatorError, match="no sink answers"):
+        ssh.key_and_way(read(["work"]), Way(), None, folder.path, tunnel=True)
     assert folder.roster() == before
+    assert folder.revoked() == {}
+
+
+def test_a_tunnel_leads_to_the_sink_from_each_hosts_own_address(
+    folder: KeyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = ((5559, "farm", 5559), (25_558, "farm", 25_558), (5555, "farm", 5555))
+    monkeypatch.setattr(crew_key, "tunnel", lambda asker: ports)
+    given, way = ssh.key_and_way(read(["work"]), Way(), Path("crew.key_secret"), folder.path, tunnel=True)
+    assert (given.certificate.sink, way.tunnel) == (HERE, ports)
+    assert given.certificate.secret == load(Path("crew.key_secret")).secret
