@@ -75,12 +75,11 @@ def libraries(files: list[Path]) -> set[Path]:
 def make_base(buildah: Buildah, tree: Path) -> None:
     """An image with this Python, a shell, and what Tradewind needs."""
     python = PREFIX / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-    packages = tree / STDLIB.relative_to("/") / "site-packages"
-    shutil.copytree(
-        STDLIB,
-        packages.parent,
-        ignore=shutil.ignore_patterns("site-packages", "test", "tests", "__pycache__", "config-*", "idlelib", "*.a"),
-    )
+    # Debian's Python has its packages elsewhere, and does not want any.
+    ask = [python, "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = tree / subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip().lstrip("/")
+    unused = ("site-packages", "dist-packages", "test", "tests", "__pycache__", "config-*", "*.a", "EXTERNALLY-MANAGED")
+    shutil.copytree(STDLIB, tree / STDLIB.relative_to("/"), ignore=shutil.ignore_patterns(*unused))
     for name in needed(["pyzmq", "msgspec", "typer", "rich", "pip"]):
         for each in metadata.files(name) or []:
             if ".." not in each.parts and "__pycache__" not in each.parts and Path(each.locate()).is_file():
@@ -99,7 +98,7 @@ def make_base(buildah: Buildah, tree: Path) -> None:
     (tree / "tmp").mkdir(mode=0o1777)
     made = buildah("from", "scratch")
     buildah("copy", made, str(tree), "/")
-    buildah("config", "--env", f"PATH={PREFIX / 'bin'}:/usr/bin:/bin", made)
+    buildah("config", "--env", f"PATH={PREFIX / 'bin'}:/usr/local/bin:/usr/bin:/bin", made)
     buildah("commit", made, BASE)
 
 
