@@ -1,13 +1,16 @@
 """How messages name the commands: as one would type them, given how this one was typed."""
 
+import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common import console
 from common.command import run
+from common.log_writer import LogFormat
 
 MESSAGE = "there is no job j: `python sink.py jobs` lists them; start one with `python worker.py squares`"
 
@@ -117,3 +120,17 @@ def test_a_log_line_with_arguments_names_the_commands_in_a_folder_whose_name_has
         )
         console._name_commands(record)
         assert record.getMessage() == " ".join(["python 100%/sink.py results", *arguments])
+
+
+@pytest.mark.parametrize("kind", LogFormat)
+def test_a_line_of_another_process_is_shown_as_it_is_or_as_a_message(kind: LogFormat, capfd: Any) -> None:
+    root, line = logging.getLogger(), "lab1: 2026-11-26T06:40:34Z INFO worker: `python sink.py` 100%"
+    before = root.handlers[:]
+    console.start_log("crew", kind)
+    try:
+        console.pass_on(line)
+    finally:
+        console._close_log()
+        root.handlers[:] = before
+    shown = capfd.readouterr().err
+    assert (shown == f"{line}\n") if kind is LogFormat.text else (json.loads(shown)["message"] == line)
