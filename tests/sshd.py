@@ -47,7 +47,8 @@ class Sshd:
         (folder / "sshd_config").write_text(
             f"ListenAddress {address}\nPort {self.port}\nHostKey {folder / 'host_key'}\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {folder / 'authorized_keys'}\nStrictModes no\nPasswordAuthentication no\n"
-            "KbdInteractiveAuthentication no\nMaxStartups 100\n"
+            # What the user's own shell does at its start is not looked at.
+            f"KbdInteractiveAuthentication no\nMaxStartups 100\nSetEnv HOME={folder}\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
 
