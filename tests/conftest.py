@@ -16,6 +16,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.postgres import postgres as postgres
+
 hypothesis.settings.register_profile(
     "noisy machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -89,6 +91,7 @@ class Pipeline:
         self.processes: list[Process] = []
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("TRADEWIND_")}
         self._sink_options = ["--listen", "127.0.0.1", "--control-port", "0", "--results-port", "0"]
+        self.ledger = str(folder / "results.db")
 
     def start(
         self, script: str, *arguments: str, stdin: object = subprocess.DEVNULL, inside: Sequence[str] = (), **env: str
@@ -104,8 +107,13 @@ class Pipeline:
         """A sink at free ports of the loopback interface, ready; started again it has the same ports."""
         process = self.start("sink", *self._sink_options, *arguments, inside=inside, **env)
         ports = process.wait_for(r"ports (\d+) and (\d+)")
-        self._sink_options[3::2] = ports[1], ports[2]
+        self._sink_options[3:6:2] = ports[1], ports[2]
         return process
+
+    def keep_in(self, ledger: str) -> None:
+        """Have the sink write another ledger than the file in the folder."""
+        self.ledger = ledger
+        self._sink_options += ["--ledger", ledger]
 
     def worker(self, *arguments: str, **env: str) -> Process:
         return self.start("worker", *arguments, **env)
@@ -167,8 +175,11 @@ def is_gone(pid: int) -> bool:
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
+def pipeline(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pipeline]:
+    """With the parameter `database` its ledger is one of PostgreSQL."""
     with closing(Pipeline(tmp_path)) as made:
+        if getattr(request, "param", "file") == "database":
+            made.keep_in(request.getfixturevalue("postgres").address() + f"&site={tmp_path.name}")
         made.module("squares", "def square(n):\n    return n * n\n")
         yield made
 

@@ -2,10 +2,13 @@
 
 import signal
 import subprocess
+from contextlib import closing
 
 import pytest
 
+from common.sink.ledgers import open_care, open_reader
 from tests.conftest import Pipeline, is_gone, wait_until
+from tests.postgres import Server
 
 SLEEP = "import time\ndef sleep(n):\n    time.sleep(.05)\n    return n\n"
 GATE = (
@@ -17,10 +20,15 @@ GATE = (
 )
 
 
+on_both = pytest.mark.parametrize("pipeline", ["file", "database"], indirect=True)
+"""Once with an SQLite file, once with a site of a PostgreSQL database."""
+
+
 def everything_once(pipeline: Pipeline, count: int) -> None:
-    rows = pipeline.query("SELECT task, status, value FROM results ORDER BY task")
+    with closing(open_reader(pipeline.ledger)) as reader:
+        rows = [(row.task, row.status, row.value) for row in reader.rows(reader.job(None), failed=False)]
     assert rows == [(n, "ok", n) for n in range(count)]
-    assert pipeline.query("PRAGMA integrity_check") == [("ok",)]
+    assert open_care(pipeline.ledger).faults() == []
 
 
 def executions(pipeline: Pipeline) -> list[int]:
@@ -28,6 +36,7 @@ def executions(pipeline: Pipeline) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
+@on_both
 def test_without_faults_each_task_is_executed_exactly_once(pipeline: Pipeline) -> None:
     pipeline.module(
         "count", "def note(n):\n    with open('executions', 'a') as f:\n        f.write(f'{n}\\n')\n    return n\n"
@@ -89,6 +98,7 @@ def test_children_of_a_killed_worker_do_not_outlive_it(pipeline: Pipeline) -> No
     wait_until(lambda: is_gone(int(pid.read_text())), "the child has ended")
 
 
+@on_both
 def test_a_killed_and_restarted_sink_loses_nothing_and_finished_work_is_not_done_again(pipeline: Pipeline) -> None:
     pipeline.module("gate", GATE)
     sink = pipeline.sink()
@@ -104,6 +114,7 @@ def test_a_killed_and_restarted_sink_loses_nothing_and_finished_work_is_not_done
     assert sorted(executions(pipeline)) == list(range(10))
 
 
+@on_both
 def test_a_killed_ventilator_is_run_again_and_continues(pipeline: Pipeline) -> None:
     pipeline.module("gate", GATE)
     pipeline.sink()
@@ -199,3 +210,31 @@ def test_a_cancelled_job_ends_everywhere(pipeline: Pipeline) -> None:
     assert pipeline.query("SELECT state, done FROM jobs") == [("cancelled", 0)]
     (pipeline.folder / "open").touch()
     assert pipeline.ventilator("gate:wait", "--range", "9", "--job", "next").wait() == 0
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_job_goes_on_when_the_server_of_its_ledger_is_back(pipeline: Pipeline, postgres: Server, how: str) -> None:
+    pipeline.keep_in(postgres.address() + f"&site={how}")
+    pipeline.module("gate", GATE)
+    sink = pipeline.sink()
+    pipeline.worker("gate", "--slots", "2")
+    ventilator = pipeline.ventilator("gate:wait", "--range", "10", "--batch", "1", "--job", "j")
+    wait_until(lambda: len(executions(pipeline)) == 2, "two tasks run")
+    if how == "killed":
+        postgres.stop("immediate")
+    else:
+        postgres.signal(signal.SIGSTOP)
+    try:
+        (pipeline.folder / "open").touch()
+        sink.wait_for("the ledger accepts no results: the database server .*; no receipts are sent")
+        wait_until(lambda: len(executions(pipeline)) >= 4, "the crew goes on without the ledger")
+    finally:
+        if how == "killed":
+            postgres.start()
+        else:
+            postgres.signal(signal.SIGCONT)
+    sink.wait_for("the ledger accepts results again")
+    assert ventilator.wait() == 0, ventilator.err
+    everything_once(pipeline, 10)
+    assert sorted(executions(pipeline)) == list(range(10))
+    assert "silent" not in sink.err, "workers and ventilators were answered meanwhile"

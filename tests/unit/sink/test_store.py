@@ -8,7 +8,7 @@ import pytest
 
 from common.sink.ledgers import open_ledger, open_reader
 from common.sink.store import Reader, Store
-from tests.postgres import Server, postgres  # noqa: F401 (a fixture)
+from tests.postgres import Server
 from tests.unit.sink.memory_ledger import MemoryLedger, MemoryPlace, MemoryReader
 from tests.unit.sink.store_contract import StoreContract, at  # noqa: F401 (a fixture)
 
@@ -120,7 +120,7 @@ class TestMemory(StoreContract):
 
 class TestPostgres(StoreContract):
     @pytest.fixture
-    def place(self, postgres: Server) -> Iterator[OfPostgres]:  # noqa: F811
+    def place(self, postgres: Server) -> Iterator[OfPostgres]:
         made = OfPostgres(postgres)
         yield made
         made.close()
