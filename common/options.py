@@ -86,8 +86,23 @@ Sink = Annotated[
         default="the one in the key file",
     ),
 ]
-Ledger = Annotated[str, option(FILES, "TRADEWIND_LEDGER", "FILE", "The ledger, an SQLite file.")]
+Ledger = Annotated[
+    str,
+    option(
+        FILES, "TRADEWIND_LEDGER", "FILE", "The ledger: an SQLite file, or postgresql://USER@HOST/DATABASE.", "--ledger"
+    ),
+]
 """Not a path: that would spoil an address such as postgresql://host/name."""
+Site = Annotated[
+    str | None,
+    option(
+        FILES,
+        "TRADEWIND_SITE",
+        "NAME",
+        "Which ledger of a PostgreSQL database: each site has its own jobs, and one sink.",
+        default="main",
+    ),
+]
 Keys = Annotated[Path, file(FILES, "TRADEWIND_KEYS", "The folder with the sink's keys.", metavar="FOLDER")]
 Log = Annotated[
     LogFormat,

@@ -18,6 +18,7 @@ import pytest
 from common.doctor import command, ledger_file, machine, modules, network
 from common.doctor.checks import OF_ROLE, Verdict, examine
 from common.doctor.facts import Facts
+from common.doctor.ledger_server import ledger_server
 from common.doctor.sink_checks import OF_SINK
 from common.errors import OperatorError
 from common.protocol import handshake
@@ -352,9 +353,9 @@ def test_an_import_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (check, state) == ("modules", "warn")
 
 
-def test_a_ledger_that_is_no_file() -> None:
-    with pytest.raises(OperatorError, match="postgresql:// is none"):
-        ledger_file.ledger_file("postgresql://host/name")
+def test_a_ledger_of_a_kind_that_there_is_not() -> None:
+    with pytest.raises(OperatorError, match="cannot use the ledger mysql://host/name"):
+        ledger_server("mysql://host/name")
 
 
 # -- the commands ---------------------------------------------------------------------------------------------------

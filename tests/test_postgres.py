@@ -1,10 +1,14 @@
 """The ledger in PostgreSQL against what happens to servers: killed, stopped, another sink at the site, no room."""
 
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +17,19 @@ pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 import psycopg
 
+from common.doctor.ledger_server import ledger_server
 from common.errors import OperatorError
+from common.protocol.messages import Mark
+from common.sink.copy_command import copied
 from common.sink.ledgers import open_care, open_ledger, open_reader
 from common.sink.postgres_ledger import PostgresLedger
 from common.sink.postgres_place import parsed, with_site
+from common.sink.postgres_transfer import PostgresOrigin
 from common.sink.store import LedgerLost, LedgerStuck
-from tests.conftest import wait_until
+from tests.conftest import TOP, wait_until
 from tests.postgres import HarmedServer, Server
 from tests.unit.builders import record
-from tests.unit.writing import commit, open_job
+from tests.unit.writing import commit, end_job, forget, open_job
 
 
 @pytest.fixture(scope="module")
@@ -365,3 +373,119 @@ def test_a_service_names_the_database(server: Server, tmp_path: Any, monkeypatch
     with closing(open_reader("postgresql:///?service=farm")) as reader:
         assert [job.name for job in reader.jobs()] == ["job"]
     assert parsed("postgresql:///?service=farm").shown == "postgresql:///?service=farm"
+
+
+def test_the_rights_that_the_page_lists_are_enough_and_not_too_many(server: Server) -> None:
+    page = (TOP / "docs" / "CLUSTERS.md").read_text()
+    of_sink, of_reader = re.findall(r"^```sql\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    ask(server, "REVOKE CREATE ON DATABASE postgres FROM PUBLIC")
+    try:
+        for statement in of_sink.split(";")[:-1]:
+            ask(server, statement)
+        ledger = open_ledger(as_user(server, "farm"))
+        open_job(ledger, "job", "tasks:square", "lines of text")
+        commit(ledger, [record([1])])
+        for statement in of_reader.split(";")[:-1]:
+            ask(server, statement)
+        reads = as_user(server, "reader")
+        with closing(open_reader(reads)) as reader:
+            assert [row.value for row in reader.rows(reader.job("job"), failed=False)] == [1]
+            assert reader.history(None, 0, 10).points
+        assert ledger_server(reads).sink
+        with psycopg.connect(reads) as db:
+            assert db.execute("SELECT value FROM tradewind.task_results").fetchall() == [(1,)]
+        for forbidden in ("SELECT * FROM tradewind.ticket_keys", "DELETE FROM tradewind.task_rows"):
+            with psycopg.connect(reads) as db, pytest.raises(psycopg.errors.InsufficientPrivilege):
+                db.execute(forbidden)
+        ledger.close()
+        with pytest.raises(OperatorError, match=r"permission denied.*; give the role of the address the rights"):
+            open_ledger(reads)
+    finally:
+        ask(server, "DROP SCHEMA tradewind CASCADE")
+        ask(server, "DROP ROLE farm; DROP ROLE reader")
+
+
+def as_user(server: Server, name: str) -> str:
+    return server.address().replace("user=postgres", f"user={name}")
+
+
+# -- copies ---------------------------------------------------------------------------------------------------------
+
+
+def everything(place: str) -> list[Any]:
+    """All that a reader finds in a ledger."""
+    with closing(open_reader(place)) as reader:
+        return [
+            (job, [*reader.rows(reader.job(job.name), False)], [*reader.rows_after(reader.job(job.name), 0, False)])
+            for job in reader.jobs()
+        ] + [reader.history(None, 1, 1_000)]
+
+
+def test_a_ledger_is_copied_to_the_other_kind_and_back(at: At, server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    ledger = open_ledger(str(path))
+    open_job(ledger, "gone", "tasks:square", "lines of text")
+    commit(ledger, [record([1], job="gone")])
+    forget(ledger, "gone")
+    open_job(ledger, "job", "tasks:square", "lines of text", 2, 1, "json")
+    values = [1, 2.5, "a\x00é", None, b"\x00\xff", {"a": [1]}, float("inf"), float("nan"), "x" * 5_000, None]
+    arguments = [{"k": 1}, "x", None, 1.5, "é", [], 0, "y" * 9_000, "e", "\x00"]
+    exact = {5: b"exact" * 1_000, 0: b"\x01"}
+    fields: Any = {"arguments": arguments, "form": "json", "exact": exact, "errors": {9: "no\x00"}}
+    commit(ledger, [record(values, 3, **fields)], [Mark("job", 13, b"mark", None)])
+    open_job(ledger, "range", "tasks:square", "range -5:9")
+    commit(ledger, [record([25], job="range"), record([1, 0], 4, job="range")])
+    end_job(ledger, "range", "cancelled", 9)
+    before, key, kept = everything(str(path)), ledger.job("job"), ledger.id
+    ledger.close()
+
+    there, back = with_site(server.address(), "copy"), str(tmp_path / "back.db")
+    assert copied(str(path), there) == (2, 13)
+    assert everything(there) == before
+    assert copied(there, back) == (2, 13)
+    assert everything(back) == before
+    for place in (there, back):
+        assert open_care(place).faults() == []
+        again = open_ledger(place)
+        found = again.job("job")
+        assert key is not None and found is not None
+        assert replace(found, job=0) == replace(key, job=0), "also the key of its tickets"
+        assert (again.id[:8], again.id == kept) == (kept[:8], False)
+        commit(again, [record(["late"], 3), record(["new"], 20)])
+        assert again.receipts("job", before[-1].position, 10).runs == [(20, 1)], "positions go on"
+        again.close()
+
+
+def test_a_copy_is_whole_or_not_there(at: At, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end(at.commit(0, 9))
+    rows = PostgresOrigin.rows
+    monkeypatch.setattr(PostgresOrigin, "rows", lambda source, job: interrupted(rows(source, job)))
+    there, file = with_site(server.address(), "copy"), tmp_path / "copy.db"
+    for target in (there, str(file)):
+        with pytest.raises(RuntimeError, match="interrupted"):
+            copied(at.place, target)
+    assert list(tmp_path.iterdir()) == []
+    with closing(open_reader(there)) as reader:
+        assert reader.jobs() == []
+    monkeypatch.undo()
+    for target in (there, str(file)):
+        assert copied(at.place, target) == (1, 9)
+        with pytest.raises(OperatorError, match=r"(has jobs|exists) already: give another"):
+            copied(at.place, target)
+    with pytest.raises(OperatorError, match="in use by another sink"):
+        copied(str(file), at.place)
+
+
+def interrupted(rows: Iterator[Any]) -> Iterator[Any]:
+    yield next(rows)
+    raise RuntimeError("interrupted")
+
+
+def test_doctor_sees_server_site_and_holder(at: At, server: Server, tmp_path: Path) -> None:
+    held = ledger_server(at.place)
+    assert (held.fault, held.is_made, held.is_durable) == ("", True, True)
+    assert held.sink == f"process {os.getpid()} on {socket.gethostname()}"
+    assert not ledger_server(with_site(at.place, "night")).is_made
+    at.ledger.close()
+    wait_until(lambda: ledger_server(at.place).sink == "", "nobody holds it")
+    assert "database" in ledger_server(server.address("nosuch")).fault

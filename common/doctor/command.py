@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console, options
-from ..default_files import DEFAULT_KEYS, DEFAULT_LEDGER, key_file
+from ..default_files import DEFAULT_KEYS, DEFAULT_LEDGER, key_file, scheme_of
 from ..errors import ExitCode, OperatorError
 from ..help_page import ARGUMENTS, CONNECTION, PRINT
 from ..protocol.users import OBSERVER, ROLES, VENTILATOR, WORKER
+from ..sink.postgres_place import with_site
 
 if TYPE_CHECKING:
     from .checks import Check
@@ -79,6 +80,7 @@ def doctor(
 
 def sink_doctor(
     ledger: options.Ledger = str(DEFAULT_LEDGER),
+    site: options.Site = None,
     keys: options.Keys = DEFAULT_KEYS,
     as_json: AsJson = False,
 ) -> None:
@@ -90,8 +92,13 @@ def sink_doctor(
     from .sink_checks import OF_SINK
 
     console.start_log("doctor")
-    found = ledger_file.ledger_file(ledger)
-    facts = replace(_of_machine(), ledger=found, folder=ledger_file.key_folder(keys))
+    facts = replace(_of_machine(), folder=ledger_file.key_folder(keys))
+    if scheme_of(ledger):
+        from .ledger_server import ledger_server
+
+        facts = replace(facts, server=ledger_server(with_site(ledger, site)))
+    else:
+        facts = replace(facts, ledger=ledger_file.ledger_file(with_site(ledger, site)))
     observers = key_file(OBSERVER, keys)
     if observers.exists():
         facts = _reached(facts, observers, OBSERVER, None)

@@ -145,6 +145,24 @@ class LedgerFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerServer:
+    """A ledger in PostgreSQL; `fault` says why it cannot be used, and the rest is empty then."""
+
+    name: str
+    fault: str = ""
+    driver: str = ""
+    version: str = ""
+    answer_s: float = 0.0
+    """How long it took to connect and to look."""
+    is_made: bool = False
+    is_durable: bool = True
+    """False when the server is set so that a power cut takes back what was committed."""
+    size_bytes: int = 0
+    sink: str = ""
+    """Who holds the site as its sink."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that was found out."""
 
@@ -160,6 +178,7 @@ class Facts:
     served: Served | None = None
     folder: Folder | None = None
     ledger: LedgerFile | None = None
+    server: LedgerServer | None = None
     tasks_port_free: bool | None = None
 
 

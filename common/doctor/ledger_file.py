@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..default_files import scheme_of
 from ..errors import EmptyLedger, OperatorError
 from ..sink.ledgers import open_reader
 from ..transport import clock
@@ -40,9 +39,7 @@ def key_folder(path: Path) -> Folder:
 
 
 def ledger_file(place: str) -> LedgerFile:
-    """The ledger, and the disk below it. Raises OperatorError when it is no file."""
-    if scheme_of(place):
-        raise OperatorError(f"doctor looks at ledgers that are files: {scheme_of(place)}:// is none")
+    """The ledger, and the disk below it."""
     path = Path(place)
     file = path.resolve()
     fault = _fault(place) if path.exists() else ""

@@ -28,7 +28,27 @@ def _folder(facts: Facts) -> Judged | None:
     return ok(f"{folder.path}: {counted(folder.enrolled, 'key')} enrolled")
 
 
+def _server(facts: Facts) -> Judged | None:
+    server = facts.server
+    if server is None:
+        return None
+    if server.fault:
+        return said("FAIL", server.fault)
+    if not server.is_durable:
+        return (
+            "warn",
+            f"PostgreSQL {server.version} runs with fsync or full_page_writes off: a power cut takes results back",
+            "set both to on in postgresql.conf",
+        )
+    return ok(f"PostgreSQL {server.version} with {server.driver} answers within {server.answer_s * 1000:,.0f} ms")
+
+
 def _ledger(facts: Facts) -> Judged | None:
+    if (server := facts.server) is not None:
+        if not server.is_made:
+            return ok(f"{server.name} is not there yet: the sink's first start makes it")
+        by = f", held by {server.sink}" if server.sink else ", held by no sink"
+        return ok(f"{server.name}: {server.size_bytes:,} bytes{by}")
     ledger = facts.ledger
     if ledger is None:
         return None
@@ -159,7 +179,8 @@ OF_SINK = (
     Check("ledger's disk", _file_system),
     Check("room", _room),
     Check("ledger's lock", _lock),
-    Check("ledger", _ledger),
+    Check("server", _server),
+    Check("ledger", _ledger, ("server",)),
     Check("ledger's log", _log, ("ledger",)),
     Check("disk's speed", _sync),
     Check("sink's port", _own_port, ("key folder",)),

@@ -21,6 +21,8 @@ from ..log_writer import LogFormat
 from ..protocol.settings import CONTROL_PORT, RESULTS_PORT
 from ..protocol.users import OBSERVER, READERS, VENTILATOR, WORKER
 from ..web.command import web
+from .copy_command import copy_ledger
+from .postgres_place import with_site
 from .result_formats import Format, misuse
 
 if TYPE_CHECKING:
@@ -123,6 +125,7 @@ Address = Annotated[
 def serve(
     context: typer.Context,
     ledger: options.Ledger = str(DEFAULT_LEDGER),
+    site: options.Site = None,
     keys: options.Keys = DEFAULT_KEYS,
     listen: Listen = "*",
     control_port: ControlPort = CONTROL_PORT,
@@ -144,15 +147,16 @@ def serve(
                 f"{typed[0]} stands before {command}: put it after, if `python sink.py {command} --help` has it"
             )
         return
-    from .ledgers import open_ledger
+    from .ledgers import open_ledger, shown
     from .loop import Sink, SinkOptions
 
     console.start_log("sink", log_format)
     own_process.prepare()
+    ledger = with_site(ledger, site)
     opened = open_ledger(ledger)
     try:
         ports = control_port, results_port, relay_port, tasks_port
-        Sink(SinkOptions(ledger, keys, listen, *ports), opened).run()
+        Sink(SinkOptions(shown(ledger), keys, listen, *ports), opened).run()
     finally:
         opened.close()
 
@@ -162,6 +166,7 @@ def results(
     context: typer.Context,
     job: LastJob = None,
     ledger: options.Ledger = str(DEFAULT_LEDGER),
+    site: options.Site = None,
     keys: options.Keys = DEFAULT_KEYS,
     key: ReadersKey = None,
     sink: options.Sink = None,
@@ -186,7 +191,7 @@ def results(
     if wrong := misuse(format, [name for name, value in given.items() if value]):
         raise OperatorError(wrong)
     parquet = ParquetFile() if format is Format.parquet else None
-    with closing(opened_reader(context, ledger, keys, key, sink)) as reader:
+    with closing(opened_reader(context, ledger, site, keys, key, sink)) as reader:
         number = reader.job(job)
         in_order = partial(reader.rows, number, failed)
         with opened(output) as out:
@@ -204,6 +209,7 @@ def results(
 def jobs(
     context: typer.Context,
     ledger: options.Ledger = str(DEFAULT_LEDGER),
+    site: options.Site = None,
     keys: options.Keys = DEFAULT_KEYS,
     key: ReadersKey = None,
     sink: options.Sink = None,
@@ -215,21 +221,21 @@ def jobs(
     """
     from . import tables
 
-    with closing(opened_reader(context, ledger, keys, key, sink)) as reader:
+    with closing(opened_reader(context, ledger, site, keys, key, sink)) as reader:
         found = reader.jobs()
     with console.pipe_may_close():
         (tables.print_jobs_as_json if as_json else tables.print_jobs)(found)
 
 
 def opened_reader(
-    context: typer.Context, ledger: str, keys: Path, key: Path | None, sink: str | None
+    context: typer.Context, ledger: str, site: str | None, keys: Path, key: Path | None, sink: str | None
 ) -> "Reader | RemoteReader":
     """The ledger in its file or of a running sink, as the command line says. Raises OperatorError."""
     if asks_sink(context, ledger, key):
         return open_remote(keys, key, sink)
     from .ledgers import open_reader
 
-    return open_reader(ledger)
+    return open_reader(with_site(ledger, site))
 
 
 def asks_sink(context: typer.Context, ledger: str, key: Path | None) -> bool:
@@ -335,6 +341,7 @@ def forget(
     older_than: OlderThan = None,
     yes: Yes = False,
     ledger: OwnLedger = None,
+    site: options.Site = None,
     keys: options.Keys = DEFAULT_KEYS,
     key: VentilatorsKey = None,
     sink: options.Sink = None,
@@ -349,7 +356,7 @@ def forget(
     if ledger is not None:
         if key is not None or sink is not None:
             raise OperatorError("--ledger opens a file, --key and --sink ask a sink: leave one of them out")
-        forget_command.forget_here(ledger, how)
+        forget_command.forget_here(with_site(ledger, site), how)
         return
     from ..transport.key_folder import KeyFolder
 
@@ -367,16 +374,17 @@ def backup(copy: Copy, ledger: options.Ledger = str(DEFAULT_LEDGER)) -> None:
 
 
 @app.command(**console.look())
-def verify(ledger: options.Ledger = str(DEFAULT_LEDGER)) -> None:
+def verify(ledger: options.Ledger = str(DEFAULT_LEDGER), site: options.Site = None) -> None:
     """Read all of the ledger, and say what is damaged. The exit code is 1 then."""
-    from .ledgers import open_care
+    from .ledgers import open_care, shown
 
+    ledger = with_site(ledger, site)
     found = open_care(ledger).faults()
     for fault in found:
         print(fault)
     if found:
         raise typer.Exit(ExitCode.TASKS_FAILED)
-    print(f"{ledger} is sound")
+    print(f"{shown(ledger)} is sound")
 
 
 @app.command(**console.look())
@@ -423,6 +431,7 @@ def revoke(name: Name, keys: options.Keys = DEFAULT_KEYS) -> None:
     print(f"{user.role} {name} is revoked")
 
 
+app.command("copy-ledger", **console.look())(copy_ledger)
 app.command(**console.look())(web)
 app.command("doctor", **console.look())(sink_doctor)
 

@@ -2,11 +2,10 @@
 
 from ..default_files import no_file, scheme_of
 from .ledger_reader import LedgerReader
+from .postgres_place import SCHEMES, driver, parsed
 from .sqlite_care import SqliteCare
 from .sqlite_ledger import Ledger
 from .store import Care, Reader, Store
-
-POSTGRES = ("postgresql", "postgres")
 
 
 def open_ledger(place: str) -> Store:
@@ -36,15 +35,18 @@ def open_care(place: str) -> Care:
     return SqliteCare(place)
 
 
+def shown(place: str) -> str:
+    """What may be shown of its name."""
+    return parsed(place).shown if _is_postgres(place) else place
+
+
 def _is_postgres(place: str) -> bool:
     """True for a database, False for a file. Raises OperatorError for any other scheme.
 
     What it needs is imported only then: it is an extra.
     """
     scheme = scheme_of(place)
-    if scheme in POSTGRES:
-        from .postgres_place import driver
-
+    if scheme in SCHEMES:
         driver()
         return True
     if scheme:

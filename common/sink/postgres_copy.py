@@ -49,23 +49,38 @@ def plain_lines(job: int, row_set: RowSet, low: int, high: int) -> str:
 def all_lines(job: int, row_set: RowSet, low: int, high: int) -> str:
     """The rows at these offsets with all columns."""
     results = row_set.results
-    start, middle = f"{job}\t", f"\t{results.attempt}\t{_text(results.worker)}\t"
-    lines = []
-    for at in range(low, high):
-        error = row_set.errors.get(at)
-        if error is None:
-            kind, value, content = _stored(row_set.stored[at], row_set.json[at] if row_set.json else None)
-            exact, said = _bytes(row_set.exact.get(at)), _NULL
-        else:
-            kind, value, exact, said = "x", _NULL, _NULL, _text(shown(error))
-            content = _bytes(error.encode()) if "\0" in error else _NULL
-        argument = _argument(row_set.arguments[at] if row_set.arguments else None)
-        digest = _bytes(row_set.digests.get(at))
-        lines.append(
-            f"{start}{results.first + at}{middle}{row_set.seconds[at]!r}\t{kind}\t{value}\t{content}\t{exact}\t{said}"
-            f"\t{argument}\t{digest}\n"
+    return "".join(
+        line(
+            *(job, results.first + at, results.attempt, results.worker, row_set.seconds[at]),
+            *(row_set.stored[at], row_set.json[at] if row_set.json else None, row_set.exact.get(at)),
+            *(row_set.errors.get(at), row_set.arguments[at] if row_set.arguments else None, row_set.digests.get(at)),
         )
-    return "".join(lines)
+        for at in range(low, high)
+    )
+
+
+def line(
+    job: int,
+    task: int,
+    attempt: int,
+    worker: str,
+    seconds: float,
+    value: Any,
+    json: int | None,
+    exact: bytes | None,
+    error: str | None,
+    argument: str | bytes | None,
+    digest: bytes | None,
+) -> str:
+    """A row with all columns. With an error there is no value."""
+    if error is None:
+        kind, text, content = _stored(value, json)
+        form, said = _bytes(exact), _NULL
+    else:
+        kind, text, form, said = "x", _NULL, _NULL, _text(shown(error))
+        content = _bytes(error.encode()) if "\0" in error else _NULL
+    start = f"{job}\t{task}\t{attempt}\t{_text(worker)}\t{seconds!r}\t{kind}\t{text}\t{content}\t{form}\t{said}"
+    return f"{start}\t{_argument(argument)}\t{_bytes(digest)}\n"
 
 
 def escaped(texts: Sequence[str]) -> Sequence[str]:

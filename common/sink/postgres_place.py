@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
+from ..default_files import scheme_of
 from ..errors import OperatorError
 
 if TYPE_CHECKING:
     import psycopg
 
+SCHEMES = ("postgresql", "postgres")
 DEFAULT_SITE = "main"
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
-_SITE_KEY = "tradewind_site"
-"""The parameter of an address that carries the site; libpq does not know it."""
+_SITE_KEY = "site"
+"""The parameter of an address that names the site; it is ours, not libpq's."""
 _SECRETS = ("password", "sslpassword")
 
 
@@ -28,23 +30,23 @@ class PostgresPlace:
     """For messages: user, host and database, and nothing else of the address."""
 
 
-def with_site(ledger: str, site: str) -> str:
+def with_site(ledger: str, site: str | None) -> str:
     """The name of the ledger of this site. Raises OperatorError."""
-    if not ledger.startswith(("postgresql://", "postgres://")):
-        if site != DEFAULT_SITE:
-            raise OperatorError("--site is for a ledger in PostgreSQL: leave it out, or give another --ledger FILE")
+    if site is None:
         return ledger
-    if not _SITE.fullmatch(site):
-        raise OperatorError("--site takes letters, digits, and ._:- between them, at most 100")
-    mark = "&" if "?" in ledger else "?"
-    return ledger if site == DEFAULT_SITE else f"{ledger}{mark}{urlencode({_SITE_KEY: site})}"
+    if scheme_of(ledger) not in SCHEMES:
+        raise OperatorError("--site is for a ledger in PostgreSQL: leave it out, or give another --ledger FILE")
+    return f"{ledger}{'&' if '?' in ledger else '?'}{urlencode({_SITE_KEY: site})}"
 
 
 def parsed(ledger: str) -> PostgresPlace:
     """The place that this name of a ledger means. Raises OperatorError."""
     address, mark, query = ledger.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
-    site = next((value for key, value in pairs if key == _SITE_KEY), DEFAULT_SITE)
+    # The last one counts, so that --site does.
+    site = dict(pairs).get(_SITE_KEY, DEFAULT_SITE)
+    if not _SITE.fullmatch(site):
+        raise OperatorError("the name of a site has letters, digits, and ._:- between them, at most 100")
     kept = "&".join(part for part in query.split("&") if part and not part.startswith(f"{_SITE_KEY}="))
     address += mark + kept if kept else ""
     shown = _shown(address)

@@ -136,7 +136,9 @@ class Session:
         self._begin()
         with self._db.cursor() as cursor, cursor.copy(sql) as copy:
             for piece in pieces:
+                self._begin()
                 copy.write(piece)
+            self._begin()
 
     def close(self) -> None:
         """End it. The server rolls back what it has not committed, and drops the session's locks."""
@@ -200,7 +202,7 @@ def said(error: Exception) -> str:
 
 
 _ADVICE: list[tuple[tuple[str, ...], str]] = [
-    (("42501",), "give the role of the address the rights that SECURITY.md lists"),
+    (("42501",), "give the role of the address the rights that docs/CLUSTERS.md lists"),
     (("28",), "mend the user, or the password in ~/.pgpass"),
     (("3D000",), "make it with createdb, or name another database"),
     (("42P01", "3F000", "42703"), "start a sink there first, or name another database"),

@@ -30,10 +30,11 @@ _AGAIN_S = 0.25
 _AGAIN_MAX_S = 1.0
 """How long to wait before the next try to reach a server that is away."""
 _LOCK = "hashtextextended('tradewind:' || %s, 0)"
-_HOLDERS = (
+HOLDERS = (
     "SELECT pid FROM pg_locks WHERE locktype='advisory' AND granted AND database=(SELECT oid FROM pg_database WHERE"
     " datname=current_database()) AND ((classid::bigint << 32) | objid::bigint) = " + _LOCK
 )
+"""Finds the server's processes that hold the lock of the site with this name."""
 
 
 class SiteWrite:
@@ -169,7 +170,7 @@ class Site:
             raise self._lost(session)
         if not is_ours:
             # Our own last session: the server has not noticed yet that it is over.
-            session.ask(f"SELECT pg_terminate_backend(pid) FROM ({_HOLDERS}) AS held", self.place.site)
+            session.ask(f"SELECT pg_terminate_backend(pid) FROM ({HOLDERS}) AS held", self.place.site)
             self.waits_for = "the server still has this sink's last session, which was cut off"
         return bool(is_ours)
 

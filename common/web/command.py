@@ -11,6 +11,7 @@ from ..errors import OperatorError
 from ..help_page import CONNECTION, FILES, PRINT
 from ..log_writer import LogFormat
 from ..protocol.users import OBSERVER, READERS
+from ..sink.postgres_place import with_site
 from .settings import PORT
 
 app = console.application()
@@ -68,6 +69,7 @@ ShowValues = Annotated[
 def web(
     context: typer.Context,
     ledger: Ledger = None,
+    site: options.Site = None,
     keys: options.Keys = DEFAULT_KEYS,
     key: Key = None,
     sink: options.Sink = None,
@@ -97,6 +99,8 @@ def web(
     console.start_log("web", log_format)
     if ledger is None and key is None and sink is None and DEFAULT_LEDGER.is_file():
         ledger = str(DEFAULT_LEDGER)
+    if ledger is not None:
+        ledger = with_site(ledger, site)
     path = key or KeyFolder(keys).local_made(OBSERVER)
     load_one_of(path, READERS)
     names, root = tuple(allow_host or ()), root_path or ""

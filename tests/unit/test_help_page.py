@@ -81,6 +81,7 @@ def test_the_first_line_of_each_page(capsys: pytest.CaptureFixture[str]) -> None
         "sink explain": "Usage: sink explain [OPTIONS] JOB [TASK]",
         "sink forget": "Usage: sink forget [OPTIONS] [JOB...]",
         "sink backup": "Usage: sink backup [OPTIONS] FILE",
+        "sink copy-ledger": "Usage: sink copy-ledger [OPTIONS] FROM TO",
         "sink verify": "Usage: sink verify [OPTIONS]",
         "sink doctor": "Usage: sink doctor [OPTIONS]",
         "sink enrol": "Usage: sink enrol [OPTIONS] ROLE NAME",

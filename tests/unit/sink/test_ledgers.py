@@ -45,9 +45,7 @@ def test_without_psycopg_a_database_says_what_to_install(opener: object, monkeyp
 
 
 def test_a_site_is_one_of_a_database() -> None:
-    assert with_site("results.db", "main") == "results.db"
-    assert with_site("postgresql://host/db", "main") == "postgresql://host/db"
+    assert with_site("results.db", None) == "results.db"
+    assert with_site("postgresql://host/db", "night") == "postgresql://host/db?site=night"
     with pytest.raises(OperatorError, match="--site is for a ledger in PostgreSQL"):
         with_site("results.db", "night")
-    with pytest.raises(OperatorError, match="--site takes letters, digits"):
-        with_site("postgresql://host/db", "a b")
