@@ -6,8 +6,9 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,13 +48,25 @@ class Server:
         self.folder = folder
         self.data = folder / "data"
         folder.chmod(0o755)
-        if os.getuid() == 0:
-            shutil.chown(folder, _USER)
+        self.own(folder)
         self._run("initdb", "-D", self.data, "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-locale", "--no-sync")
 
     def address(self, database: str = "postgres") -> str:
         """The name of a ledger there."""
         return f"postgresql:///{database}?host={self.folder}&port={_PORT}&user={_USER}"
+
+    @contextmanager
+    def asked(self) -> Iterator[Any]:
+        """A connection to it, each statement a transaction."""
+        import psycopg
+
+        with psycopg.connect(self.address(), autocommit=True) as db:
+            yield db
+
+    def own(self, folder: Path) -> None:
+        """Give the folder to it."""
+        if os.getuid() == 0:
+            shutil.chown(folder, _USER)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""

@@ -8,13 +8,16 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from common.sink.ledgers import open_care, open_reader
 from common.sink.sqlite_ledger import Ledger
 from tests.conftest import TOP, Pipeline, Process, wait_until
+from tests.postgres import Server
 from tests.test_faults import GATE, executions
 from tests.unit.builders import record
 from tests.unit.writing import commit, open_job
@@ -210,10 +213,16 @@ def test_the_log_is_on_the_disk_before_the_receipt_is_given(pipeline: Pipeline, 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
-    folder = tmp_path / "small"
+    with small_file_system(tmp_path / "small", "1m") as folder:
+        yield folder
+
+
+@contextmanager
+def small_file_system(folder: Path, size: str) -> Iterator[Path]:
     folder.mkdir()
     mount = shutil.which("mount")
-    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "none", folder], check=False).returncode:
+    options = f"size={size}"
+    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", options, "none", folder], check=False).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
         yield folder
@@ -241,6 +250,41 @@ def test_a_full_disk_costs_no_result_and_the_job_goes_on_when_there_is_room(
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     db.close()
     assert sorted(executions(pipeline)) == list(range(1, 401))
+
+
+@pytest.fixture
+def small_space(postgres: Server) -> Iterator[Path]:
+    """16 megabytes where the server may keep a database."""
+    with small_file_system(postgres.folder / "small", "16m") as folder:
+        postgres.own(folder)
+        yield folder
+
+
+def test_a_full_disk_of_the_database_costs_no_result_either(
+    pipeline: Pipeline, postgres: Server, small_space: Path
+) -> None:
+    with postgres.asked() as db:
+        db.execute(f"CREATE TABLESPACE small LOCATION '{small_space}'")
+        db.execute("CREATE DATABASE small TABLESPACE small")
+    try:
+        pipeline.keep_in(postgres.address("small"))
+        pipeline.module("noise", "import os\ndef text(n):\n    return os.urandom(100_000).hex()\n")
+        sink = pipeline.sink()
+        pipeline.worker("noise", "--slots", "2")
+        ventilator = pipeline.ventilator("noise:text", "--range", "150", "--batch", "2", "--job", "j")
+        sink.wait_for("the ledger accepts no results: could not extend file .*; no receipts are sent; retrying")
+        assert ventilator.popen.poll() is None
+        subprocess.run(["mount", "-o", "remount,size=128m", small_space], check=True)
+        sink.wait_for("the ledger accepts results again")
+        assert ventilator.wait() == 0, ventilator.err
+        with closing(open_reader(pipeline.ledger)) as reader:
+            assert [row.task for row in reader.rows(reader.job("j"), failed=False)] == list(range(150))
+        assert open_care(pipeline.ledger).faults() == []
+    finally:
+        pipeline.close()
+        with postgres.asked() as db:
+            db.execute("DROP DATABASE small WITH (FORCE)")
+            db.execute("DROP TABLESPACE small")
 
 
 def test_a_ledger_that_another_program_has_locked_is_waited_for(pipeline: Pipeline) -> None:
