@@ -26,6 +26,7 @@ SCENARIOS = (
     "slots",
     "idle",
     "start",
+    "database",
 )
 """In the order in which they run; each is a module of `benchmarks.scenarios`."""
 INSTALLING = ("servers", "api")

@@ -73,9 +73,10 @@ class Running:
 class Farm:
     """A running sink and its crew."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, database: str = "") -> None:
         self.folder = folder
         self.ledger = folder / "results.db"
+        self._database = database
         self.workers: list[subprocess.Popen[bytes]] = []
         self._stack = stack
         self.probes = 0
@@ -85,7 +86,8 @@ class Farm:
     def start_sink(self, control_port: str, results_port: str) -> subprocess.Popen[bytes]:
         """Start the sink, for the first time or again."""
         ports = ["--control-port", control_port, "--results-port", results_port]
-        self.sink = self._start("sink", "--listen", "127.0.0.1", *ports)
+        ledger = ["--ledger", self._database] if self._database else []
+        self.sink = self._start("sink", "--listen", "127.0.0.1", *ports, *ledger)
         wait_for(lambda: (self.folder / "keys" / "observer.key_secret").exists(), "the sink")
         return self.sink
 
@@ -130,10 +132,27 @@ class Farm:
             f"SELECT count(*), min(task), max(task), total(status = 'ok' AND ({condition}))"
             " FROM results JOIN jobs USING (job) WHERE name = ?"
         )
-        with closing(self.read()) as db:
-            rows, low, high, right = db.execute(query, (job,)).fetchone()
+        if self._database:
+            rows, low, high, right = self._checked_there(job)
+        else:
+            with closing(self.read()) as db:
+                rows, low, high, right = db.execute(query, (job,)).fetchone()
         if not (rows == right == count and low == 0 and high == count - 1):
             sys.exit(f"job {job} is wrong: {rows} rows, tasks {low} to {high}, {right:.0f} right values")
+
+    def _checked_there(self, job: str) -> tuple[int, int, int, int]:
+        """The same of squares in a database."""
+        import psycopg
+
+        query = (
+            "SELECT count(*), min(task), max(task), sum((kind = 'i' AND value::numeric = task * task)::int)"
+            " FROM tradewind.task_rows JOIN tradewind.jobs USING (job) WHERE name = %s"
+        )
+        with psycopg.connect(self._database) as db:
+            found = db.execute(query, (job,)).fetchone()
+        assert found is not None
+        rows, low, high, right = found
+        return rows, low, high, right
 
     def check_values(self, job: str, values: Iterable[Any]) -> None:
         """Compare the job's values, in order of tasks, with these; all must be there."""
@@ -190,12 +209,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def farm(slots: int, workers: Sequence[dict[str, str]] = ({},)) -> Iterator[Farm]:
-    """Start a sink and one worker for each environment in `workers`."""
+def farm(slots: int, workers: Sequence[dict[str, str]] = ({},), database: str = "") -> Iterator[Farm]:
+    """Start a sink and one worker for each environment in `workers`; with a database its ledger is there."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-bench-")))
         shutil.copy(TOP / "benchmarks" / "work.py", folder)
-        running = Farm(folder, stack)
+        running = Farm(folder, stack, database)
         for env in workers:
             running.start_worker(slots, **env)
         running.wait_for_crew(len(workers))
