@@ -1,6 +1,7 @@
 """Crews on Slurm: a cluster of one node, whose daemons are real, as are the ends of its allocations."""
 
 import re
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -54,6 +55,10 @@ class Farm:
         """The tasks that were begun."""
         path = self.pipeline.folder / "ran"
         return sorted(map(int, path.read_text().split())) if path.exists() else []
+
+    def jobs(self) -> list[str]:
+        """The numbers of the jobs in Slurm that have had a log."""
+        return [path.stem.split("-")[-1].partition("_")[0] for path in self.pipeline.folder.glob("tradewind-*.log")]
 
     def log(self, allocation: str) -> str:
         """What the worker of an allocation has said."""
@@ -109,3 +114,31 @@ def test_a_worker_that_is_cancelled_and_one_that_is_out_of_time_lose_no_task_and
     said = farm.log(f"{job}_2")
     assert "SIGTERM: returning what has not started" in said
     assert "killed its process" not in said, "its children get no signal"
+
+
+KEEP = ["keep", "slurm", "--time", "10", "--every", "0.3", "--key", "cluster.key_secret"]
+
+
+def test_a_crew_grows_from_nothing_with_its_job_and_goes_when_it_is_done(farm: Farm) -> None:
+    keep = farm.crew(*KEEP, "--max", "2", "--within", "1", "--", "gate", "--exit-when-idle", "1")
+    keep.wait_for("no task is left: 0 workers wanted, 0 started, 0 in the queue")
+    ventilator = farm.ventilator("gate:wait", "--range", "6", "--batch", "1", "--job", "j")
+    keep.wait_for(r"6 tasks left.*: 1 worker wanted, 0 started, 0 in the queue; starting 1")
+    keep.wait_for(r"6 tasks left, about .* each: 2 workers wanted.*, 2 started, 0 in the queue")
+    farm.sink.wait_for(r"(?s)(worker slurm-\d+_1\.\S+ at \S+ joined.*){2}")
+    (farm.pipeline.folder / "open").touch()
+    assert ventilator.wait() == 0, ventilator.err
+    keep.wait_for(r"(?s)2 started.*no task is left: 0 workers wanted, 0 started, 0 in the queue")
+    assert len(farm.jobs()) == 2
+    assert "WARNING" not in keep.err
+    keep.signal(signal.SIGTERM)
+    assert keep.wait() == 0
+
+
+def test_after_three_allocations_without_a_worker_no_more_are_started_and_their_log_is_shown(farm: Farm) -> None:
+    keep = farm.crew(*KEEP, "--min", "1", "--", "no_such_module")
+    keep.wait_for(r"(?s)third in a row: nothing is started for 1 min 00 s.*ends:\n.*module no_such_module not found")
+    keep.signal(signal.SIGTERM)
+    assert keep.wait() == 0
+    assert len(farm.jobs()) == 3
+    assert "starting" not in keep.err[keep.err.index("third in a row") :]

@@ -6,6 +6,7 @@ and the shell's completion are quick.
 
 from .. import console
 from ..help_page import Group
+from .keep import keep
 from .recipe_commands import container, kubernetes, systemd
 from .slurm import slurm
 from .ssh import ssh
@@ -24,6 +25,7 @@ def crew() -> None:
 
 app.command(**console.look(CrewCommand))(ssh)
 app.command(**console.look(CrewCommand))(slurm)
+app.command(**console.look(CrewCommand))(keep)
 app.command(**console.look(CrewCommand))(systemd)
 app.command(**console.look(CrewCommand))(kubernetes)
 app.command(**console.look(CrewCommand))(container)

@@ -153,6 +153,11 @@ def worker_name(allocation: str) -> str:
     return f"slurm-{allocation}"
 
 
+def allocation_of(worker: str) -> str:
+    """The allocation of the worker of this name."""
+    return worker.removeprefix("slurm-")
+
+
 def _checks(order: JobOrder) -> list[str]:
     """What a node that is not set up says in the log."""
     return [

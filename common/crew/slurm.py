@@ -60,14 +60,13 @@ def slurm(
 
     line = worker_line(context)
     order = ordered(line, time, cpus, sbatch or [], name, key)
-    text = script(order, workers)
     if not submit:
         with console.pipe_may_close():
-            print(text, end="")
+            print(script(order, workers), end="")
         return
-    cluster = Cluster(order.name, Path(order.folder))
-    cluster.try_out(text)
-    job = cluster.submit(text)
+    cluster = Cluster(order)
+    cluster.try_out(workers)
+    job = cluster.submit(workers)
     print(f"job {job} has been submitted: `squeue --job {job}` shows it, `scancel {job}` ends it")
     print(f"the workers log to {cluster.log_of(f'{job}_N')}")
 

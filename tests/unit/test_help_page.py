@@ -93,6 +93,7 @@ def test_the_first_line_of_each_page(capsys: pytest.CaptureFixture[str]) -> None
         "doctor": "Usage: doctor [OPTIONS] [MODULE...]",
         "crew": "Usage: crew [OPTIONS] COMMAND",
         "crew ssh": "Usage: crew ssh [OPTIONS] HOST... -- MODULE... [WORKER OPTIONS]",
+        "crew keep": "Usage: crew keep [OPTIONS] slurm|local -- MODULE... [WORKER OPTIONS]",
         "crew slurm": "Usage: crew slurm [OPTIONS] -- MODULE... [WORKER OPTIONS]",
         "crew systemd": "Usage: crew systemd [OPTIONS] -- MODULE... [WORKER OPTIONS]",
         "crew kubernetes": "Usage: crew kubernetes [OPTIONS] -- MODULE... [WORKER OPTIONS]",

@@ -68,7 +68,7 @@ SHELL = {
     *(f"sink.{name}" for name in ("command", "loop", "private", "relay", "roster_watch", "tables", "status_screen")),
     *(f"web.{name}" for name in ("app", "books", "command", "metrics", "observer", "render", "server", "token_file")),
     *(f"doctor.{name}" for name in ("command", "ledger_file", "ledger_server", "machine", "modules", "network")),
-    *(f"crew.{name}" for name in ("cluster", "slurm")),
+    *(f"crew.{name}" for name in ("cluster", "keep", "keep_loop", "local_workers", "slurm")),
     *(f"crew.{name}" for name in ("command", "ssh", "ssh_loop", "crew_key", "check", "recipe_commands", "worker_line")),
     *(f"sink.{name}" for name in ("sqlite_care", "forget_command")),
     *(
@@ -131,7 +131,7 @@ ONLY = {
                 "sink.postgres_reads", "sink.postgres_session", "sink.postgres_site",
                  "sink.postgres_state", "sink.postgres_transfer", "sink.postgres_writer"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm",
-                   "farm.private_farm", "crew.cluster"},
+                   "farm.private_farm", "crew.cluster", "crew.local_workers"},
     "pickle": set(), "marshal": set(), "shelve": set(), "dill": set(), "cloudpickle": set(),
 }  # fmt: skip
 FILES = {
