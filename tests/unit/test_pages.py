@@ -5,6 +5,7 @@ import re
 import pytest
 
 from common import descriptors, log_writer
+from common.crew import job_script
 from common.protocol import settings
 from common.sink import outputs, relay, roster_watch, sqlite_file, sqlite_writes
 from common.transport import doorstep
@@ -73,6 +74,10 @@ def test_the_bounds_of_what_attacks_cost(row: str, numbers: list[float]) -> None
         ("OPERATIONS.md", r"can\s+cause at most (\d+) lines a minute", outputs.LogLimiter.A_MINUTE_MAX),
         ("your-functions.md", r"Of more than (\d+) MiB of\s+standard output", command_run.STDOUT_KEPT / 1024**2),
         ("your-functions.md", r"or (\d+) KiB of standard error", command_run.STDERR_KEPT / 1024),
+        ("CLUSTERS.md", r"has had no task for (\d+) minutes \(`--exit", job_script.IDLE_S / 60),
+        ("CLUSTERS.md", r"and (\d+) s before its time is over", job_script.LEAVES_BEFORE_S),
+        ("CLUSTERS.md", r"for up to (\d+) s \(`--grace`\)", job_script.GRACE_S),
+        ("CLUSTERS.md", r"a limit of less than (\d+) minutes", job_script.LEAST_S / 60),
         ("your-functions.md", r"the last (\d+) lines of standard error", command_run._ERROR_LINES),
     ],
 )
