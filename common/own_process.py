@@ -1,5 +1,6 @@
 """What a role does about its own process: signals that its starter has changed, memory that holds a key, orphans."""
 
+import gc
 import os
 import signal
 import sys
@@ -7,6 +8,8 @@ from collections.abc import Collection
 
 _PR_SET_DUMPABLE = 4
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_COLLECT_AFTER = 10_000
+"""How many objects more than before there must be before Python looks for cycles; it looks after 700 by itself."""
 _KEPT_BYTES = 32 * 1024 * 1024
 """The largest that glibc takes for the second."""
 
@@ -24,6 +27,7 @@ def prepare() -> None:
     """What the process of a role does before it reads a key, and before it moves messages."""
     hide_memory()
     keep_freed_memory()
+    collect_seldom()
 
 
 def hide_memory() -> None:
@@ -58,6 +62,15 @@ def keep_freed_memory() -> None:
     except (ImportError, OSError, AttributeError):
         # Another C library.
         return
+
+
+def collect_seldom() -> None:
+    """Let Python look for cycles of objects seldom: messages and what is kept of them are none.
+
+    Messages that wait for their turn are many objects for a moment. Each time Python takes that for growth, and in the
+    end looks through all that the role knows: with a crew of 10,000 that is 0.1 s without an answer, each second.
+    """
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 def inherits_orphans() -> bool:

@@ -89,3 +89,17 @@ def test_memory_that_was_freed_is_taken_again_without_the_system() -> None:
     )
     # Without it there are some 20,000.
     assert int(_run(program)) < 1_000
+
+
+def test_a_turns_messages_do_not_make_python_look_for_cycles() -> None:
+    """It would look through the whole crew again and again."""
+    turns = (
+        "import gc\n"
+        "looks = []\n"
+        "gc.callbacks.append(lambda phase, found: looks.append(phase))\n"
+        "for _ in range(100):\n"
+        "    messages = [[number] for number in range(3_000)]\n"
+        "print(len(looks))\n"
+    )
+    assert int(_run(turns)) > 100
+    assert int(_run(f"own_process.prepare()\n{turns}")) == 0
