@@ -33,6 +33,8 @@ class Admission:
         self._present: frozenset[str] = frozenset()
         self._due_at: dict[str, float] = {}
         """By key whose workers have left: when their connections must have ended."""
+        self._next_at = float("inf")
+        """The first of these instants: each message asks whether it has come, and thousands of keys may have gone."""
 
     def judge(self, key: str) -> bool | None:
         """Whether this key may connect; None when that is not known yet: its worker may have joined a moment ago."""
@@ -50,11 +52,15 @@ class Admission:
         elif isinstance(message, Present):
             before, self._present = self._present, frozenset(message.keys)
             self._due_at |= dict.fromkeys(before - self._present, now + self._ends_s)
-            self._due_at = {key: due_at for key, due_at in self._due_at.items() if key not in self._present}
+            self._due(self._due_at)
         elif isinstance(message, Opened):
             # A sink that has started again does not know its workers yet.
-            self._due_at = dict.fromkeys(self._due_at, now + self._gone_s)
-        if not any(now >= due_at for due_at in self._due_at.values()):
+            self._due(dict.fromkeys(self._due_at, now + self._gone_s))
+        if now < self._next_at:
             return []
-        self._due_at = {key: due_at for key, due_at in self._due_at.items() if now < due_at}
+        self._due({key: due_at for key, due_at in self._due_at.items() if now < due_at})
         return [CutLinks(living)]
+
+    def _due(self, due_at: dict[str, float]) -> None:
+        self._due_at = {key: at for key, at in due_at.items() if key not in self._present}
+        self._next_at = min(self._due_at.values(), default=float("inf"))

@@ -1,5 +1,6 @@
 """Which batches workers have: given to them, named by beats, handed back, lost. No socket, no clock."""
 
+from collections.abc import Sequence
 from typing import TypeGuard
 
 from ..protocol.codec import slice_arguments
@@ -36,6 +37,11 @@ class Assignments:
         self._earlier = earlier
         self._named_no_more: set[BatchName] = set()
         """What was adopted, or is to be, and beats have stopped naming since all receipts were read."""
+        self._parted_at: float | None = None
+        """When a worker has left last, while leases are to be shortened because of that."""
+        self._shortened_at = float("-inf")
+        self._quiet_at = float("-inf")
+        """When workers were found last that miss their beats. Of a crew of thousands many may, one after another."""
 
     def insert(self, now: float, flight: Flight, adopted: bool = False) -> None:
         """Let a new flight be pushed, unless a worker has it from an earlier run of the job."""
@@ -97,8 +103,11 @@ class Assignments:
 
     def look_for_quiet(self, now: float) -> list[Message | CutLinks]:
         """Once the sink is heard: shorten the leases of what may have gone to workers that now miss their beats."""
+        if now < self._quiet_at + self._timing.beat_soon_s:
+            return []
         if not self._crew.fall_quiet(now - self._timing.silence_s):
             return []
+        self._quiet_at = now
         self._shorten_unnamed(now)
         return [self._cut()]
 
@@ -106,13 +115,19 @@ class Assignments:
         """It may have beats that it has not passed on: the silence of all workers counts from now."""
         self._crew.excuse(now)
 
-    def part_with(
-        self, now: float, member: Member | None, lost: bool, was_quiet: bool = False
-    ) -> list[Message | CutLinks]:
-        """Take back the batches of a worker that left or was lost."""
-        if member is None:
-            return []
-        outputs: list[Message | CutLinks] = [self._cut()] if lost and not was_quiet else []
+    def part_with(self, now: float, workers: Sequence[str], lost: bool) -> list[Message | CutLinks]:
+        """Take back the batches of workers that left or were lost."""
+        beat_until_now = lost and any(worker not in self._crew.quiet for worker in workers if worker in self._crew)
+        members = [member for worker in workers if (member := self._crew.gone(worker)) is not None]
+        outputs: list[Message | CutLinks] = [self._cut()] if beat_until_now else []
+        for member in members:
+            outputs += self._take_back_all(now, member, lost)
+        if members:
+            self._parted_at = now
+        return outputs
+
+    def _take_back_all(self, now: float, member: Member, lost: bool) -> list[Message]:
+        outputs: list[Message] = []
         started = set(member.started) if lost else set()
         for name in member.held:
             self._lose_one(now, name, lost)
@@ -123,9 +138,6 @@ class Assignments:
                 outputs.append(self._quarantine(now, flight, member.worker))
             else:
                 self._take_back(now, flight)
-        for flight in self._unnamed():
-            # It may have been on its way to this worker.
-            self._shorten(flight, now + self._timing.unnamed_s)
         return outputs
 
     def returned(self, now: float, returned: Returned) -> None:
@@ -146,6 +158,13 @@ class Assignments:
 
     def expire(self, now: float, sink_away: bool) -> None:
         """Take back the batches whose leases have ended; leases stand still while the sink is away."""
+        looks_at = self.deadline()
+        if looks_at is not None and now >= looks_at and self._parted_at is not None:
+            for flight in self._unnamed():
+                if flight.pushed_at <= self._parted_at:
+                    # It may have been on its way to a worker that has left.
+                    self._shorten(flight, self._parted_at + self._timing.unnamed_s)
+            self._parted_at, self._shortened_at = None, now
         for flight in self._flights.expired(now):
             if sink_away:
                 self._flights.lease(flight, now + self._timing.beat_s)
@@ -153,6 +172,10 @@ class Assignments:
                 # Nobody named it: it may have ended a worker before its first beat.
                 flight.suspect = True
                 self._take_back(now, flight)
+
+    def deadline(self) -> float | None:
+        """When `expire` has leases to shorten: once for all workers that have left in a moment, for it looks at all."""
+        return None if self._parted_at is None else self._shortened_at + self._timing.beat_soon_s
 
     def sink_is_back(self, now: float) -> None:
         """The sink was away, and nobody could name a batch: every lease begins anew."""

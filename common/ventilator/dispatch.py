@@ -314,7 +314,7 @@ class Dispatch:
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next."""
-        machines = (self._flights, self._retries, self._speculation, self._cursor)
+        machines = (self._flights, self._assignments, self._retries, self._speculation, self._cursor)
         gathered_at = self._earlier.gathered_at if self._phase is Phase.GATHERING else None
         instants = (*(machine.deadline() for machine in machines), gathered_at, self._scarce_at)
         return min((instant for instant in instants if instant is not None), default=None)
@@ -416,13 +416,8 @@ class Dispatch:
             self._assignments.named_no_more(self._crew.heard(now, member))
             for name in member.held:
                 self._assignments.named(now, name, self.next_task)
-        outputs: list[Message | CutLinks] = []
-        for worker in crew.left:
-            outputs += self._assignments.part_with(now, self._crew.gone(worker), lost=False)
-        for worker in crew.lost:
-            was_quiet = worker in self._crew.quiet
-            outputs += self._assignments.part_with(now, self._crew.gone(worker), lost=True, was_quiet=was_quiet)
-        return outputs
+        left = self._assignments.part_with(now, crew.left, lost=False)
+        return left + self._assignments.part_with(now, crew.lost, lost=True)
 
     def _receive_failed(self, now: float, failed: Failed) -> None:
         """Take the tasks out of their flights and let them wait for their next attempt."""

@@ -27,6 +27,9 @@ class Holders:
     def __len__(self) -> int:
         return len(self._members)
 
+    def __contains__(self, worker: str) -> bool:
+        return worker in self._members
+
     def clear(self) -> None:
         """Forget all workers."""
         self.slots = self.prefetch = 0

@@ -1,7 +1,7 @@
 """The ventilator's rules under a clock that is a number."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -28,6 +28,7 @@ from common.protocol.messages import (
 from common.ventilator.admission import CutLinks
 from common.ventilator.dispatch import Dispatch, Skip, Take
 from common.ventilator.earlier_run import EarlierRun
+from common.ventilator.flights import Flight, Flights
 from common.ventilator.settings import DispatchSettings
 
 ONE = DispatchSettings(batch_tasks=1)
@@ -314,6 +315,35 @@ def test_batches_that_nobody_ever_named_come_back_soon_after_a_worker_was_lost()
     scene.after(0.2)
     assert scene.push() == [(0, 1), (3, 1)]
     assert scene.pushed[-1].suspect
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_crew_that_goes_worker_by_worker_costs_no_look_at_all_batches_each(
+    monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """With 10,000 workers there are 20,000 batches, and a rack may go within a second."""
+    looks: list[int] = []
+
+    def counted(flights: Flights) -> Iterator[Flight]:
+        looks.append(len(flights))
+        return iter(list(flights._by_first.values()))
+
+    scene = working()
+    names = [f"w{number}" for number in range(100)]
+    for name in names:
+        scene.crew(name)
+    first = scene.go()
+    monkeypatch.setattr(Flights, "__iter__", counted)
+    began_at = scene.now
+    for name in names:
+        scene.now += 0.01
+        left, gone = ([], [name]) if lost else ([name], [])
+        scene.rules.receive(scene.now, Crew([], left, gone, 0))
+        scene.rules.tick(scene.now)
+    assert 1 <= len(looks) <= 2 * (2 + (scene.now - began_at) / T.beat_soon_s), "to shorten leases, and to end them"
+    scene.after(T.unnamed_s + T.beat_soon_s + 0.01)
+    scene.crew("v", 1_000, 0)
+    assert set(first) <= set(scene.push()), "all come back, also what may have gone to the last one"
 
 
 def test_a_second_loss_does_not_put_off_what_the_first_has_brought_near() -> None:
