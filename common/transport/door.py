@@ -26,6 +26,8 @@ class Door:
         self._watches = [(SocketMonitor(each, _EVENTS), each.type == zmq.ROUTER, each) for each in bound]
         self._open: dict[int, tuple[zmq.Socket[bytes], str]] = {}
         """By descriptor: to which socket, and from which address."""
+        self._at: dict[tuple[zmq.Socket[bytes], str], set[int]] = {}
+        """The same by socket and address: where thousands of workers go at once, each address is looked for."""
         self._poll: polling.Poll | None = None
         self._look_at: float | None = None
         """When to wait for them again; None while it does."""
@@ -60,11 +62,14 @@ class Door:
                 if event == zmq.EVENT_DISCONNECTED:
                     # Of another socket it may stand for a connection that came since.
                     if value in self._open and self._open[value][0] is bound:
-                        del self._open[value]
+                        self._forget(value)
                         self.rules.gone(value)
                     continue
                 address = address_of(value)
+                if value in self._open:
+                    self._forget(value)
                 self._open[value] = bound, address
+                self._at.setdefault((bound, address), set()).add(value)
                 why = self.rules.accepted(clock.now(), value, address, greets)
                 if why is not None:
                     unwanted[value] = why
@@ -113,9 +118,15 @@ class Door:
             hang_up(descriptor)
 
     def _connections(self, bound: zmq.Socket[bytes], address: str | None) -> list[int]:
-        return [
-            descriptor for descriptor, (made, host) in self._open.items() if made is bound and address in (None, host)
-        ]
+        if address is not None:
+            return list(self._at.get((bound, address), ()))
+        return [descriptor for descriptor, (made, _) in self._open.items() if made is bound]
+
+    def _forget(self, descriptor: int) -> None:
+        place = self._open.pop(descriptor)
+        self._at[place].discard(descriptor)
+        if not self._at[place]:
+            del self._at[place]
 
     def close(self) -> None:
         """To be called before the sockets are closed."""
