@@ -179,6 +179,7 @@ class Collector:
         """When `tick` has something to do next."""
         instants = (
             self._asks.deadline(),
+            self._jobs.deadline(),
             self._reads.deadline(),
             self._explanations.deadline(),
             self._registry.deadline(),

@@ -18,6 +18,7 @@ from ..protocol.messages import (
     Forgotten,
     Open,
     Opened,
+    Places,
     Recall,
     Refused,
     Roster,
@@ -34,6 +35,9 @@ from .store import Ending, Forgetting, Job, LedgerStuck, Opening, Store, Write
 
 _CONTESTERS_MAX = 100
 """At most how many other ventilators with one key are remembered as waiting for a job."""
+_PRESENT_KEY_S = 50e-6
+"""How long the keys that are here are not told again, for each of them. While thousands join, each with a key of its
+own, all of them told at each turn would cost far more than all that they say: 400 KB to each ventilator."""
 _HELD_MAX = 100
 """At most how many jobs of one beat are looked up in the ledger."""
 
@@ -83,6 +87,10 @@ class Jobs:
         self._gathered_at = now + settings.timing.gather_s
         self._worker_keys = _worker_keys(roster)
         self._present: frozenset[str] = frozenset()
+        self._present_at: float | None = None
+        """When keys that have come or gone are told."""
+        self._present_again_at = float("-inf")
+        """Not before then."""
         self._leftovers_at: float | None = None
         """When whoever still pulls from the relay with a key whose workers have left is cut off."""
         self._cancelled: dict[str, tuple[str, str]] = {}
@@ -191,10 +199,13 @@ class Jobs:
         return [Send(open_job.peer, self._worker_keys) for open_job in self._registry.open_jobs.values()]
 
     def tick(self, now: float) -> list[Output]:
-        """Tell every ventilator which keys workers are here with, if others came or went: once a turn, not for each."""
+        """Tell every ventilator which keys workers are here with, if others came or went: once for many of them."""
         outputs: list[Output] = []
-        if self._registry.keys_changed():
+        if self._registry.keys_changed() and self._present_at is None:
+            self._present_at = self._present_again_at
+        if self._present_at is not None and now >= self._present_at:
             present = self._registry.present()
+            self._present_at, self._present_again_at = None, now + len(present.keys) * _PRESENT_KEY_S
             before, self._present = self._present, frozenset(present.keys)
             outputs += [Send(open_job.peer, present) for open_job in self._registry.open_jobs.values()]
             outputs.append(Admit(self._present))
@@ -205,6 +216,10 @@ class Jobs:
             self._leftovers_at = None
             outputs.append(CutOff(None, self._registry.living().total()))
         return outputs
+
+    def deadline(self) -> float | None:
+        """When `tick` has keys to tell next."""
+        return self._present_at
 
     def cancel(self, peer: bytes, user: User, message: Cancel) -> "Change | list[Output]":
         """End the job everywhere, as `user` asks."""
@@ -225,8 +240,9 @@ class Jobs:
         if open_job is not None:
             self._cancelled[open_job.job] = open_job.ventilator, open_job.user.key
             outputs += [Send(open_job.peer, Dropped(open_job.job)), *self.end(open_job)]
-        outputs += [Send(worker.peer, Dropped(name)) for worker in self._registry.workers.values()]
-        return [*outputs, Send(peer, Dropped(name))]
+        dropped = Dropped(name)
+        outputs += [Send(worker.peer, dropped) for worker in self._registry.workers.values()]
+        return [*outputs, Send(peer, dropped)]
 
     def forget(self, now: float, peer: bytes, user: User, message: Forget) -> "Change | list[Output]":
         """Remove a job that nobody runs from the ledger, as `user` asks."""
@@ -246,10 +262,10 @@ class Jobs:
         )
 
     def _was_forgotten(self, now: float, peer: bytes, user: User, job: Job) -> list[Output]:
-        results = counted(job.done, "result")
+        results, dropped = counted(job.done, "result"), Dropped(job.name)
         return [
             *self._lines.say(now, user, "info", f"job {job.name} with {results} was forgotten by {user.name}"),
-            *(Send(worker.peer, Dropped(job.name)) for worker in self._registry.workers.values()),
+            *(Send(worker.peer, dropped) for worker in self._registry.workers.values()),
             Send(peer, Forgotten(job.name)),
         ]
 
@@ -299,7 +315,15 @@ class Jobs:
         return [Send(open_job.peer, message) for message in (self._worker_keys, present, opened, *crews)]
 
     def _tell_places(self, workers: Iterable[BeatingWorker]) -> list[Output]:
-        return [Send(worker.peer, self._registry.places(worker)) for worker in workers]
+        # Workers that expose the same are told the same: in a large crew, that is most of the cost.
+        told: dict[frozenset[str], Places] = {}
+        outputs: list[Output] = []
+        for worker in workers:
+            places = told.get(worker.functions)
+            if places is None:
+                places = told[worker.functions] = self._registry.places(worker)
+            outputs.append(Send(worker.peer, places))
+        return outputs
 
     def seen(self, open_job: OpenJob, message: Seen) -> list[Output]:
         """Tell the ventilator which arguments the job had before."""
@@ -316,7 +340,8 @@ class Jobs:
 
     def halt(self, open_job: OpenJob) -> list[Output]:
         """Have the crew hand back what has not started."""
-        return [Send(worker.peer, Recall(open_job.job)) for worker in self._registry.crew_of(open_job)]
+        recall = Recall(open_job.job)
+        return [Send(worker.peer, recall) for worker in self._registry.crew_of(open_job)]
 
     def close(self, now: float, open_job: OpenJob, message: Close) -> "Change | list[Output]":
         """The job is done."""
@@ -353,11 +378,11 @@ class Jobs:
 
     def _drop_rest(self, open_job: OpenJob) -> list[Output]:
         """Have the crew end what still runs of a job that is done: the slower one of a batch and its copy."""
-        crew = self._registry.crew_of(open_job)
+        crew, dropped = self._registry.crew_of(open_job), Dropped(open_job.job)
         for worker in crew:
             worker.held.pop(open_job.job, None)
             worker.started.pop(open_job.job, None)
-        return [Send(worker.peer, Dropped(open_job.job)) for worker in crew]
+        return [Send(worker.peer, dropped) for worker in crew]
 
 
 def _no_change(reason: str) -> Refused:

@@ -98,7 +98,43 @@ def test_which_keys_workers_are_here_with_is_told_when_it_changes(scene: Scene) 
     scene.send(ADA, Goodbye())
     assert of(Present, scene.sink.tick(scene.now)) == []
     scene.send(ADA, Goodbye(), b"second")
+    scene.now += 50e-6
     assert of(Present, scene.sink.tick(scene.now)) == [(b"vera", Present([])), (b"vito", Present([]))]
+
+
+def test_a_crew_that_grows_key_by_key_is_not_told_whole_at_each_key(scene: Scene) -> None:
+    """All are told with each change: with no bound, each of 500 keys would be told 250 times."""
+    users = [User("worker", f"w{number}", f"{number:040}") for number in range(500)]
+    scene.sink.roster_changed(scene.now, ROSTER | {user.key: user for user in users})
+    scene.ventilator(VERA)
+    began_at = scene.now
+    told: list[list[str]] = []
+    for user in users:
+        scene.now += 1e-3
+        scene.worker(user)
+        told += [present.keys for _, present in of(Present, scene.sink.tick(scene.now))]  # type: ignore[attr-defined]
+    assert sum(map(len, told)) <= (scene.now - began_at) / 50e-6 + len(users)
+    scene.now += len(users) * 50e-6
+    due_at = scene.sink.deadline()
+    assert due_at is not None and due_at <= scene.now
+    told += [present.keys for _, present in of(Present, scene.sink.tick(scene.now))]  # type: ignore[attr-defined]
+    assert told[-1] == [user.key for user in users]
+    assert told[0] == [users[0].key], "the first one waits for nothing"
+    assert of(Present, scene.sink.tick(scene.now + 1)) == []
+
+
+def test_workers_that_expose_the_same_are_told_the_same_message(scene: Scene) -> None:
+    """What is one message is encoded once: for a crew of thousands that is most of what it costs."""
+    for user, functions in ((ADA, (SQUARE, CUBE)), (BOB, (CUBE, SQUARE))):
+        scene.worker(user, functions)
+    (_, first), (_, second) = of(Places, scene.ventilator())
+    assert first is second
+    scene.hello(ADA, b"third", "third")
+    scene.send(ADA, Offer([SQUARE]), b"third")
+    scene.ventilator(VITO, "cubes", CUBE)
+    told = dict(of(Places, scene.send(VITO, Ask("cubes", 0, True))))
+    assert told[b"ada"] is told[b"bob"]
+    assert b"third" not in told
 
 
 def test_a_beat_goes_to_the_ventilators_whose_function_the_worker_exposes(scene: Scene) -> None:
