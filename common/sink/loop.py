@@ -13,7 +13,7 @@ from .. import descriptors
 from ..errors import ProtocolError
 from ..log_line import LogLine, write
 from ..protocol.codec import decode_to_sink, encode, split_results
-from ..protocol.messages import Hello
+from ..protocol.messages import Hello, Message
 from ..protocol.settings import Timing
 from ..protocol.users import ROLES, VENTILATOR, WORKER, User
 from ..transport import clock, polling, sockets
@@ -24,6 +24,7 @@ from ..transport.key_folder import KeyFolder
 from ..transport.parent import Parent
 from ..transport.zap import ADMITTED, REFUSED_FOR_NOW, ZapHandler
 from .collector import Collector
+from .crew_news import joined
 from .outputs import Admit, CutOff, Output
 from .relay import Relay
 from .roster_watch import RosterWatch
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _CONTROL_FRAMES_A_TURN = 2_000
 _RESULTS_FRAMES_A_TURN = 10_000
+_OUTPUTS_AT_ONCE = 1_000
+"""Outputs that are performed together: with all of a turn, its first answers would wait too long."""
 _LOOK_SOON_S = 0.1
 
 
@@ -113,7 +116,7 @@ class Sink:
         try:
             while not signals.received() and not parent.gone:
                 poll.wait(self._deadline())
-                self._perform(self._rules.tick(clock.now()))
+                self._perform(joined(self._rules.tick(clock.now())))
                 self._look_at_roster_now_and_then()
                 self._door.tick()
                 self._relay.gate.tick(clock.now())
@@ -140,19 +143,26 @@ class Sink:
         return self._looked_at + (_LOOK_SOON_S if self._gate.waiting else self._timing.beat_s)
 
     def _take_control(self) -> None:
+        outputs: list[Output] = []
         for arrived in self._control_inbox.take():
-            user = self._user(arrived.frame)
-            if user is None:
-                continue
-            try:
-                message = decode_to_sink(arrived.content)
-            except ProtocolError as error:
-                self._perform(self._rules.malformed(user, "control", error))
-                continue
-            address = sockets.peer_address(arrived.frame)
-            if isinstance(message, Hello) and not self._greets_rightly(arrived, user, address):
-                continue
-            self._perform(self._rules.receive(clock.now(), arrived.peer, user, address, message))
+            outputs += self._answered(arrived)
+            if len(outputs) >= _OUTPUTS_AT_ONCE:
+                self._perform(joined(outputs))
+                outputs = []
+        self._perform(joined(outputs))
+
+    def _answered(self, arrived: sockets.Arrived) -> list[Output]:
+        user = self._user(arrived.frame)
+        if user is None:
+            return []
+        try:
+            message = decode_to_sink(arrived.content)
+        except ProtocolError as error:
+            return self._rules.malformed(user, "control", error)
+        address = sockets.peer_address(arrived.frame)
+        if isinstance(message, Hello) and not self._greets_rightly(arrived, user, address):
+            return []
+        return self._rules.receive(clock.now(), arrived.peer, user, address, message)
 
     def _take_results(self) -> None:
         for arrived in self._results_inbox.take():
@@ -169,6 +179,8 @@ class Sink:
         return self._watch.user(sockets.user_id(frame) or "")
 
     def _perform(self, outputs: Iterable[Output]) -> None:
+        message: Message | None = None
+        content = b""
         for output in outputs:
             if isinstance(output, LogLine):
                 write(log, output)
@@ -177,7 +189,10 @@ class Sink:
             elif isinstance(output, CutOff):
                 self._relay.cut_off(self._door, output.address, output.living)
             else:
-                self._control.send_multipart([output.peer, encode(output.message)])
+                # A crew of thousands is told the same, one after another.
+                if output.message is not message:
+                    message, content = output.message, encode(output.message)
+                self._control.send_multipart([output.peer, content])
 
     # -- keys ---------------------------------------------------------------------------------------------------
 

@@ -294,12 +294,17 @@ def pages(members: Iterable[Member]) -> list[list[Member]]:
     made: list[list[Member]] = [[]]
     size = 0
     for member in members:
-        size += _MEMBER_NAMES + len(member.held) + len(member.started)
+        size += names_in(member)
         if size > PAGE_NAMES and made[-1]:
             made.append([])
-            size = _MEMBER_NAMES + len(member.held) + len(member.started)
+            size = names_in(member)
         made[-1].append(member)
     return made
+
+
+def names_in(member: Member) -> int:
+    """How large a member is, in names of batches."""
+    return _MEMBER_NAMES + len(member.held) + len(member.started)
 
 
 def _at_most(named: dict[str, list[BatchName]], most: int) -> dict[str, list[BatchName]]:

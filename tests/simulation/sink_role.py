@@ -9,6 +9,7 @@ from common.errors import ProtocolError
 from common.protocol.codec import decode_outcomes, decode_results, decode_to_sink, encode, ticket
 from common.protocol.messages import Beat, Crew, Message, Open, Opened, Recall, Receipts, Recorded
 from common.sink.collector import Collector
+from common.sink.crew_news import joined
 from common.sink.outputs import Admit, CutOff, Output, Send
 from common.sink.settings import CollectorSettings
 from tests.simulation.relay_role import Relay
@@ -31,6 +32,8 @@ class Sink(Role):
         self._roster = farm.roster
         self.relay = Relay(farm, self)
         self._turn_at: float | None = None
+        self._answers: list[Output] = []
+        """What this poll's messages are answered with, at its end."""
         self._beats: dict[str, Any] = {}
         self._came: dict[tuple[str, int], Any] = {}
 
@@ -43,7 +46,7 @@ class Sink(Role):
         user = connection.client.user if connection else self.farm.user_of(peer.decode().rpartition("#")[0])
         was_cancelled = isinstance(message, Open) and self._is_cancelled(message.job)
         outputs = self.rules.receive(self.world.now, peer, user, "10.0.0.1", message)
-        self.perform(outputs)
+        self._answers += outputs
         if isinstance(message, Open):
             self._check_recalled(message, outputs)
         if isinstance(message, Open) and was_cancelled and not self._is_cancelled(message.job):
@@ -63,6 +66,7 @@ class Sink(Role):
 
     def roster_changed(self) -> None:
         """The key folder has changed, and it has looked."""
+        self._answer()
         self._roster = self.farm.roster
         self.relay.drop_pullers()
         self.perform(self.rules.roster_changed(self.world.now, self._roster))
@@ -81,12 +85,17 @@ class Sink(Role):
         if self.world.now < self.stalled_until:
             self.happen(_nothing)
             return
+        self._answer()
         self.turn()
         self.arm()
 
+    def _answer(self) -> None:
+        answers, self._answers = self._answers, []
+        self.perform(joined(answers))
+
     def turn(self) -> None:
         """Commit and answer."""
-        self._guard(lambda: self.perform(self.rules.tick(self.world.now)))
+        self._guard(lambda: self.perform(joined(self.rules.tick(self.world.now))))
 
     def _guard(self, action: Callable[..., None], *arguments: Any) -> None:
         try:
