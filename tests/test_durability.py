@@ -189,6 +189,27 @@ def power_cut(pipeline: Pipeline, sink: Process) -> None:
     (pipeline.folder / "results.db-shm").unlink()
 
 
+def test_while_the_disk_hangs_the_sink_answers_and_leaves_when_all_is_written(
+    pipeline: Pipeline, sync_log: str
+) -> None:
+    sink = pipeline.sink(LD_PRELOAD=sync_log)
+    worker = pipeline.worker("squares", "--slots", "2")
+    sink.wait_for("joined with")
+    assert pipeline.ventilator("squares:square", "--range", "3", "--job", "first").wait() == 0
+    (pipeline.folder / "hold").touch()
+    ventilator = pipeline.ventilator("squares:square", "--range", "3", "--job", "held")
+    sink.wait_for("the ledger accepts no results: the disk takes longer than a second to write; no receipts are sent")
+    results = pipeline.run("sink", "results", "first", "--key", "keys/ventilator.key_secret", "--format", "values")
+    assert results.out == "0\n1\n4\n"
+    refused = pipeline.run("sink", "forget", "first", "--yes", "--key", "keys/ventilator.key_secret")
+    assert "the ledger accepts no change at the moment: try again" in refused.err
+    assert "silent" not in sink.err + worker.err + ventilator.err
+    sink.signal(signal.SIGTERM)
+    (pipeline.folder / "hold").unlink()
+    assert sink.wait() == 0
+    assert pipeline.query("SELECT name FROM jobs ORDER BY job") == [("first",), ("held",)]
+
+
 def test_the_log_is_on_the_disk_before_the_receipt_is_given(pipeline: Pipeline, sync_log: str) -> None:
     pipeline.module("gate", GATE)
     sink = pipeline.sink(LD_PRELOAD=sync_log)

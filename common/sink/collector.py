@@ -63,6 +63,8 @@ class CollectorView:
     """What is not committed: results messages, tasks that are given up, and marks."""
     next_look_at: float | None
     """When the sink next looks for silent peers; None while it has none."""
+    is_idle: bool
+    """Nothing is being written, and nothing waits for that."""
 
 
 class Collector:
@@ -96,6 +98,7 @@ class Collector:
             worker_count=len(self._registry.workers),
             pending_count=self._commits.count,
             next_look_at=self._registry.deadline(),
+            is_idle=self._turns.is_idle,
         )
 
     # -- events -------------------------------------------------------------------------------------------------
@@ -149,9 +152,9 @@ class Collector:
         return self._turns.go_on(now)
 
     @property
-    def is_idle(self) -> bool:
-        """True when all that has come is committed."""
-        return self._turns.is_idle
+    def is_writing(self) -> bool:
+        """True while a write is in flight: `flush` does more when it has ended."""
+        return not self._turns.writes.is_free
 
     def tick(self, now: float) -> list[Output]:
         """Drop silent peers, answer requests that have waited long enough, write what is to be written."""

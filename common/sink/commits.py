@@ -12,6 +12,11 @@ from .registry import Registry
 from .rows import RowSet, failing, quarantined, recording
 from .store import Job, Recording, Store, Written
 
+GROUP_ROWS_MAX = 30_000
+"""How many rows a group has, unless one message has more. Executing them holds up the loop, some 300 for a millisecond;
+many small groups cost more than few large ones."""
+_GROUP_BYTES_MAX = 16 * 1024 * 1024
+
 
 @dataclass(slots=True)
 class Pending:
@@ -29,6 +34,34 @@ class Pending:
         """Everything that gets rows."""
         return [*self.recordings.values(), *self.quarantined]
 
+    def group(self) -> "Pending":
+        """Take out what is written next: the first recordings, up to a bound, and all the rest."""
+        group = Pending({}, self.quarantined, self.marks)
+        self.quarantined, self.marks = [], {}
+        rows = size = 0
+        for key, row_set in self.recordings.items():
+            rows += row_set.results.count
+            size += len(row_set.results.outcomes)
+            if group.recordings and (rows > GROUP_ROWS_MAX or size > _GROUP_BYTES_MAX):
+                break
+            group.recordings[key] = row_set
+        for key in group.recordings:
+            del self.recordings[key]
+        return group
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How much is committed."""
+
+    groups: int = 0
+    messages: int = 0
+    """Of results."""
+
+    def reaches(self, other: "Progress") -> bool:
+        """True when it is as far as the other one."""
+        return self.groups >= other.groups and self.messages >= other.messages
+
 
 class Commits:
     """What is not committed yet, and the receipts for what is."""
@@ -36,8 +69,9 @@ class Commits:
     def __init__(self, ledger: Store, registry: Registry, lines: LogLimiter) -> None:
         self.counters = Counters()
         """Also of what the sink counts elsewhere."""
-        self.committed_count = 0
-        """How many groups are committed."""
+        self.committed = Progress()
+        self._taken_count = 0
+        """How many results messages have come."""
         self._pending = Pending()
         self._begun: Pending | None = None
         """What the ledger was given to write, until it is written."""
@@ -50,9 +84,10 @@ class Commits:
         """How much is not committed: results messages, tasks that are given up, and marks."""
         return len(self._pending) + (0 if self._begun is None else len(self._begun))
 
-    def needed(self) -> int:
-        """How many groups are committed when all that has come is."""
-        return self.committed_count + (self._begun is not None) + bool(self._pending)
+    def needed(self) -> Progress:
+        """How much is committed when all that has come is."""
+        rest = bool(self._pending.quarantined or self._pending.marks)
+        return Progress(self.committed.groups + (self._begun is not None) + rest, self._taken_count)
 
     def results(self, user: User, results: Results | BadResults) -> list[Output]:
         """Take results that came from `user`, a worker."""
@@ -70,6 +105,7 @@ class Commits:
         if self._begun is not None and key in self._begun.recordings:
             # It is resent: the receipt follows.
             return []
+        self._taken_count += key not in self._pending.recordings
         self._pending.recordings[key], fault = _judged(results, job)
         return self._lines.complain(user, "outcomes that cannot be read", fault) if fault else []
 
@@ -100,14 +136,14 @@ class Commits:
     def begin(self) -> Recording | None:
         """What to write now: what has come since the last time, or once more what the ledger has refused."""
         if self._begun is None and self._pending:
-            self._begun, self._pending = self._pending, Pending()
+            self._begun = self._pending.group()
         return None if self._begun is None else Recording(self._begun.all(), [*self._begun.marks.values()])
 
     def written(self, result: Written) -> Pending:
         """What was begun is committed."""
         assert self._begun is not None
         written, self._begun = self._begun, None
-        self.committed_count += 1
+        self._commit_of(1, len(written.recordings))
         self._count(written, result)
         return written
 
@@ -124,7 +160,12 @@ class Commits:
         late = [key for key, row_set in self._pending.recordings.items() if row_set.results.job == name]
         for key in late:
             del self._pending.recordings[key]
+        self._commit_of(0, len(late))
         return [output for worker, serial in late for output in self._tell(worker, [], [serial])]
+
+    def _commit_of(self, groups: int, messages: int) -> None:
+        """This much more is committed, or needs no commit."""
+        self.committed = Progress(self.committed.groups + groups, self.committed.messages + messages)
 
     def _count(self, pending: Pending, written: Written) -> None:
         counters = self.counters

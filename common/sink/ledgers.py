@@ -6,6 +6,7 @@ from .postgres_place import SCHEMES, driver, parsed
 from .sqlite_care import SqliteCare
 from .sqlite_ledger import Ledger
 from .store import Care, Reader, Store
+from .store_thread import StoreThread
 
 
 def open_ledger(place: str) -> Store:
@@ -14,7 +15,7 @@ def open_ledger(place: str) -> Store:
         from .postgres_ledger import PostgresLedger
 
         return PostgresLedger(place)
-    return Ledger(place)
+    return Ledger(place, StoreThread())
 
 
 def open_reader(place: str) -> Reader:

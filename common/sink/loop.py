@@ -38,6 +38,8 @@ _RESULTS_FRAMES_A_TURN = 10_000
 _OUTPUTS_AT_ONCE = 1_000
 """Outputs that are performed together: with all of a turn, its first answers would wait too long."""
 _LOOK_SOON_S = 0.1
+_LEAVING_S = 10.0
+"""How long a sink that leaves waits for a slow disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class Sink:
                 self._relay.gate.tick(clock.now())
                 self._relay.check()
             self._take_results()
-            self._perform(self._rules.flush(clock.now()))
+            self._finish_writing(signals)
             log.info("leaving; all recorded results are in the ledger")
         finally:
             self._relay.stop()
@@ -133,6 +135,17 @@ class Sink:
             self._gate.close()
             self._context.term()
             parent.clean_up()
+
+    def _finish_writing(self, signals: polling.Signals) -> None:
+        """Commit what has come, as far as the ledger accepts it. Another signal ends the wait for a slow one."""
+        poll, ends_at = polling.Poll(), clock.now() + _LEAVING_S
+        poll.register(signals, lambda: None)
+        if (descriptor := self._ledger.fileno()) is not None:
+            poll.register(descriptor, lambda: None)
+        self._perform(self._rules.flush(clock.now()))
+        while self._rules.is_writing and clock.now() < ends_at and not signals.received():
+            poll.wait(ends_at)
+            self._perform(self._rules.flush(clock.now()))
 
     def _deadline(self) -> float:
         instants = (self._rules.deadline(), self._door.deadline(), self._relay.gate.deadline(), self._look_at())

@@ -149,7 +149,9 @@ class SqliteFile:
             if path != ":memory:" and not Path(path).exists():
                 # It holds the jobs' ticket keys.
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-            self.db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, cached_statements=512)
+            self.db = sqlite3.connect(
+                path, timeout=_BUSY_S, isolation_level=None, cached_statements=512, check_same_thread=False
+            )
             self.id = self._prepare()
         except sqlite3.Error as error:
             self._unlock()
@@ -158,18 +160,37 @@ class SqliteFile:
             self._unlock()
             raise
 
-    def transaction(self) -> "Transaction":
-        """Use it in `with`: all that is executed inside is written, or nothing."""
-        return Transaction(self.db, self._path)
-
     @contextmanager
-    def unsynced(self) -> Iterator[None]:
-        """What is written inside is not waited for: until the next transaction a power cut may take it back."""
-        self.db.execute("PRAGMA synchronous=NORMAL")
+    def transaction(self) -> Iterator[None]:
+        """What is executed inside is written by the next `commit`, or undone by an error. Raises LedgerStuck."""
         try:
+            self.db.execute("BEGIN IMMEDIATE")
             yield
-        finally:
-            self.db.execute("PRAGMA synchronous=FULL")
+        except sqlite3.DatabaseError as error:
+            raise self._undone(error) from None
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
+
+    def commit(self) -> None:
+        """Write what the transaction has executed, and wait until it is on the disk. Raises LedgerStuck.
+
+        While another thread does this, nobody uses `db`.
+        """
+        try:
+            self.db.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            raise self._undone(error) from None
+
+    def wait_for_disk(self, waits: bool) -> None:
+        """Have `commit` wait until it is on the disk, or not: then a power cut may take it back until another does."""
+        self.db.execute(f"PRAGMA synchronous={'FULL' if waits else 'NORMAL'}")
+
+    def second_connection(self) -> sqlite3.Connection:
+        """To read with while `commit` uses `db`: it sees whole commits only."""
+        connection = _connected(self._path)
+        connection.execute("PRAGMA query_only=1")
+        return connection
 
     def size_bytes(self) -> int:
         """The size of the file and of its log."""
@@ -247,48 +268,28 @@ class SqliteFile:
                 version,
             )
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
+    def _undone(self, error: sqlite3.DatabaseError) -> Exception:
+        """Undo the transaction; what its error means.
 
-
-class Transaction:
-    """`with` it: commits, or rolls back and turns errors that may pass into LedgerStuck.
-
-    A damaged file or an I/O error raises OperatorError: after a failed fsync nobody knows what the disk holds, and the
-    sink must be started again (https://www.sqlite.org/atomiccommit.html).
-    """
-
-    def __init__(self, db: sqlite3.Connection, path: str) -> None:
-        self._db = db
-        self._path = path
-
-    def __enter__(self) -> None:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-        except sqlite3.DatabaseError as error:
-            raise self._judged(error) from None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        try:
-            if error is None:
-                self._db.execute("COMMIT")
-        except sqlite3.DatabaseError as refused:
-            error = refused
-        if error is None:
-            return
+        A damaged file or an I/O error is an OperatorError: after a failed fsync nobody knows what the disk holds, and
+        the sink must be started again (https://www.sqlite.org/atomiccommit.html).
+        """
         # SQLite has rolled back by itself after some errors (disk full, I/O) and not after others.
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-        if isinstance(error, sqlite3.DatabaseError):
-            raise self._judged(error) from None
-
-    def _judged(self, error: sqlite3.DatabaseError) -> Exception:
+        if self.db.in_transaction:
+            self.db.execute("ROLLBACK")
         passes = isinstance(error, sqlite3.OperationalError)
         code = getattr(error, "sqlite_errorcode", 0)
         if passes and (code & 0xFF != sqlite3.SQLITE_IOERR or code in _PASSING):
             return LedgerStuck(str(error))
         return OperatorError(unusable(self._path, error))
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _connected(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, cached_statements=512, check_same_thread=False)
 
 
 def _lock(path: str) -> IO[bytes]:

@@ -1,5 +1,8 @@
 """The ledger in SQLite, the only writer of results. The first one wins by primary key (job, task)."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from sqlite3 import Connection
 from typing import Any
 
 from ..errors import OperatorError
@@ -13,7 +16,6 @@ from .sqlite_writes import SqliteWrites
 from .store import (
     Completion,
     DigestPage,
-    Ending,
     Forgetting,
     Job,
     LedgerStuck,
@@ -26,85 +28,148 @@ from .store import (
     ValuePage,
     Write,
     Written,
+    jobs_of,
 )
+from .store_thread import StoreThread
 
 _JOB_COLUMNS = (
     "job, name, function, source, state, total, done, failed, mark_count, mark_digest, ticket_key, retries, attempts,"
     " arguments, base"
 )
 
+_NO_BOUND = 2**63 - 1
+_CLOSING_S = 5.0
+"""How long closing waits for a disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A write that is executed, and not committed."""
+
+    write: Write
+    began_at: float
+    result: Any
+
 
 class Ledger:
-    """A `Store`, whose docstrings say what each method promises. `path` may be ":memory:"."""
+    """A `Store`, whose docstrings say what each method promises. `path` may be ":memory:".
 
-    def __init__(self, path: str) -> None:
+    The statements of a write are executed at once; with a thread only the commit, which waits for the disk, is made
+    there. (Executed in the thread, they would fight with the loop for the interpreter at each row.) Meanwhile a second
+    connection reads.
+    """
+
+    def __init__(self, path: str, thread: StoreThread | None = None) -> None:
         self._file = SqliteFile(path)
         self._db = self._file.db
         self.id = self._file.id
         self._writes = SqliteWrites(self._db, self._known)
-        self._jobs: dict[str, Job] = {}
+        self._thread = thread
+        self._second = None if thread is None else self._file.second_connection()
+        self._jobs: dict[str, Job | None] = {}
+        """As they were before the write in flight. Those that it changes are all here, None if they are new."""
+        self._committing: _Begun | None = None
+        """What the thread commits."""
+        self._position_max = _NO_BOUND
+        """Receipts behind it are those of the write in flight, which may be on the disk already."""
         self._ended: Completion | OperatorError | None = None
         self._is_tidy = False
 
     # -- writing ------------------------------------------------------------------------------------------------
 
     def submit(self, write: Write) -> None:
-        """Make the write."""
-        assert self._ended is None, "a write is in flight"
+        """Execute the write, and commit it or have it committed."""
+        assert self._ended is None and self._committing is None, "a write is in flight"
+        if isinstance(write, Tidying) and self._is_tidy:
+            self._ended = Completion(write, False)
+            return
+        for name in jobs_of(write):
+            self._jobs[name] = self.job(name)
+        began_at = clock.now()
         try:
-            self._ended = self._made(write)
-        except LedgerStuck as error:
-            self._ended = Completion(write, stuck=str(error))
-        except OperatorError as error:
-            self._ended = error
+            if isinstance(write, Tidying):
+                self._file.wait_for_disk(False)
+            with self._file.transaction():
+                if self._thread is not None:
+                    ((self._position_max,),) = self._db.execute("SELECT coalesce(max(position), 0) FROM receipts")
+                begun = _Begun(write, began_at, self._writes.make(write))
+        except (LedgerStuck, OperatorError) as error:
+            self._end(write, error)
+            return
+        if self._thread is None:
+            self._end_of(begun, lambda: self._commit(begun))
+        else:
+            self._committing = begun
+            self._thread.begin(lambda: self._commit(begun))
 
     def completed(self) -> Completion | None:
         """What has become of the write."""
+        if self._committing is not None and self._thread is not None and self._thread.ended():
+            begun, self._committing = self._committing, None
+            self._end_of(begun, self._thread.result)
         ended, self._ended = self._ended, None
         if isinstance(ended, OperatorError):
             raise ended
         return ended
 
-    def fileno(self) -> None:
-        """Each write ends within `submit`."""
+    def fileno(self) -> int | None:
+        """The thread's."""
+        return None if self._thread is None else self._thread.fileno()
 
     @property
     def waits_for(self) -> str:
-        """Nothing."""
-        return ""
+        """The disk."""
+        return "" if self._committing is None else "the disk takes longer than a second to write"
 
-    def _made(self, write: Write) -> Completion:
-        if isinstance(write, Tidying):
-            return Completion(write, self._tidied())
-        began_at = clock.now()
-        with self._file.transaction():
-            result = self._writes.make(write)
-        for name in _names(write):
-            self._jobs.pop(name, None)
-        if isinstance(write, Recording):
-            assert isinstance(result, tuple)
-            return Completion(write, Written(*result, clock.now() - began_at))
-        if isinstance(write, Forgetting):
-            self._is_tidy = False
-        return Completion(write, self.job(write.name) if isinstance(write, Opening) else None)
-
-    def _tidied(self) -> bool:
-        if self._is_tidy:
-            return False
-        with self._file.unsynced(), self._file.transaction():
-            is_more = bool(self._writes.make(Tidying()))
-        self._is_tidy = not is_more
-        if self._is_tidy:
+    def _commit(self, begun: "_Begun") -> float:
+        """Commit it; returns when it was done. Raises LedgerStuck."""
+        self._file.commit()
+        if begun.write == Tidying() and not begun.result:
             # The file shrinks when the log is copied into it.
             self._file.copy_log()
-        return is_more
+        return clock.now()
+
+    def _end_of(self, begun: "_Begun", commit: Callable[[], float]) -> None:
+        try:
+            done_at = commit()
+        except (LedgerStuck, OperatorError) as error:
+            self._end(begun.write, error)
+            return
+        write, result = begun.write, begun.result
+        for name in jobs_of(write):
+            del self._jobs[name]
+        if isinstance(write, Recording):
+            rows, failed = result
+            result = Written(rows, failed, done_at - begun.began_at)
+        elif isinstance(write, Opening):
+            result = self.job(write.name)
+        elif isinstance(write, Tidying):
+            self._is_tidy = not result
+        elif isinstance(write, Forgetting):
+            self._is_tidy = False
+        self._end(write, Completion(write, result))
+
+    def _end(self, write: Write, ended: Completion | LedgerStuck | OperatorError) -> None:
+        self._position_max = _NO_BOUND
+        if isinstance(write, Tidying):
+            self._file.wait_for_disk(True)
+        for name in jobs_of(write):
+            if self._jobs.get(name, ...) is None:
+                # Only while it may be made in this very moment is a job known to be none.
+                del self._jobs[name]
+        self._ended = Completion(write, stuck=str(ended)) if isinstance(ended, LedgerStuck) else ended
 
     # -- reading ------------------------------------------------------------------------------------------------
+
+    @property
+    def _reading(self) -> Connection:
+        """The connection to read with. The first one has in its memory what it has just written."""
+        return self._db if self._committing is None or self._second is None else self._second
 
     def job(self, name: str) -> Job | None:
         """The job, or None."""
         if name not in self._jobs:
-            row = self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE name=?", (name,)).fetchone()
+            row = self._reading.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE name=?", (name,)).fetchone()
             if row is None:
                 return None
             self._jobs[name] = Job(*row)
@@ -118,9 +183,10 @@ class Ledger:
     def receipts(self, name: str, after: int, limit: int, skipped_attempts: int = 0) -> Page:
         """At most `limit` receipts after `after`, without tasks that failed at an attempt up to `skipped_attempts`."""
         job = self._known(name)
-        rows = self._db.execute(
-            "SELECT position, first, count, seconds FROM receipts WHERE job=? AND position>? ORDER BY position LIMIT ?",
-            (job.job, after, limit),
+        rows = self._reading.execute(
+            "SELECT position, first, count, seconds FROM receipts WHERE job=? AND position>? AND position<=?"
+            " ORDER BY position LIMIT ?",
+            (job.job, after, self._position_max, limit),
         ).fetchall()
         runs = [(first, count) for _, first, count, _ in rows]
         return Page(
@@ -134,7 +200,7 @@ class Ledger:
     def _without_failed(self, job: Job, runs: list[tuple[int, int]], attempts: int) -> list[tuple[int, int]]:
         left = TaskRanges(runs)
         for first, count in runs:
-            failed = self._db.execute(
+            failed = self._reading.execute(
                 "SELECT task FROM task_rows WHERE job=? AND task>=? AND task<? AND status='failed' AND attempt<=?",
                 (job.job, first, first + count, attempts),
             )
@@ -145,18 +211,18 @@ class Ledger:
     def failed_attempts(self, name: str) -> int:
         """The highest attempt of the job's failed rows."""
         query = "SELECT max(attempt) FROM task_rows WHERE job=? AND status='failed'"
-        return self._db.execute(query, (self._known(name).job,)).fetchone()[0] or 0
+        return self._reading.execute(query, (self._known(name).job,)).fetchone()[0] or 0
 
     def failures(self, name: str, limit: int) -> list[tuple[int, str, str | bytes | None]]:
         """The first failed tasks of a job, each with its error and its argument."""
         query = "SELECT task, error, argument FROM task_rows WHERE job=? AND status='failed' ORDER BY task LIMIT ?"
-        return self._db.execute(query, (self._known(name).job, limit)).fetchall()
+        return self._reading.execute(query, (self._known(name).job, limit)).fetchall()
 
     def listed(self, after: int, limit: int) -> list[ListedJob]:
         """The first jobs with a number above `after`."""
         columns = "job, name, function, state, total, done, failed, opened_at, ended_at"
         query = f"SELECT {columns} FROM jobs WHERE job>? ORDER BY job LIMIT ?"
-        return [ListedJob(*row) for row in self._db.execute(query, (after, limit))]
+        return [ListedJob(*row) for row in self._reading.execute(query, (after, limit))]
 
     def size_bytes(self) -> int:
         """The size of the file and of its log."""
@@ -164,16 +230,16 @@ class Ledger:
 
     def read(self, name: str, query: RowQuery) -> RowPage:
         """Rows of the job."""
-        return RowReader(self._db, self._known(name).job, query).page()
+        return RowReader(self._reading, self._known(name).job, query).page()
 
     def values(self, name: str, query: RowQuery) -> ValuePage:
         """Values of the job."""
-        return ValueReader(self._db, self._known(name).job, query).page()
+        return ValueReader(self._reading, self._known(name).job, query).page()
 
     def digests(self, name: str, first: int, limit: int) -> DigestPage:
         """The digests of arguments before the job's base, from this task on."""
         job = self._known(name)
-        rows = self._db.execute(
+        rows = self._reading.execute(
             "SELECT task, argument, argument_digest FROM task_rows WHERE job=? AND task>=? AND task<?"
             " ORDER BY task LIMIT ?",
             (job.job, first, job.base or 0, limit),
@@ -185,19 +251,13 @@ class Ledger:
 
     def inspect(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that a query finds, for tests."""
-        return self._db.execute(query, values).fetchall()
+        return self._reading.execute(query, values).fetchall()
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
+        if self._thread is not None and not self._thread.close(_CLOSING_S):
+            # The file is closed, and free, when the process has ended.
+            return
+        if self._second is not None:
+            self._second.close()
         self._file.close()
-
-
-def _names(write: Write) -> set[str]:
-    """The jobs that the write changes."""
-    match write:
-        case Recording():
-            return {each.results.job for each in write.row_sets} | {mark.job for mark in write.marks}
-        case Opening() | Ending() | Forgetting():
-            return {write.name}
-        case Tidying():
-            return set()

@@ -167,6 +167,17 @@ class Tidying:
 Write = Recording | Opening | Ending | Forgetting | Tidying
 
 
+def jobs_of(write: Write) -> set[str]:
+    """The names of the jobs that it changes."""
+    match write:
+        case Recording():
+            return {each.results.job for each in write.row_sets} | {mark.job for mark in write.marks}
+        case Opening() | Ending() | Forgetting():
+            return {write.name}
+        case Tidying():
+            return set()
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What has become of a write."""
@@ -186,8 +197,9 @@ class Store(Protocol):
     of it was written, and the same write may be submitted again. A sink that dies in between leaves it written or not.
     Names given to all methods but `job`, and in all writes but an Opening, are those of jobs that exist.
 
-    Reads see whole writes only: at least all that have completed, and perhaps the one in flight. One that cannot be
-    answered at the moment raises LedgerStuck.
+    `job` and `receipts` tell of the writes that have completed and of no other, so that the counts of a job are those
+    of its receipts. All other reads see whole writes, and perhaps the one in flight too. One that cannot be answered at
+    the moment raises LedgerStuck.
     """
 
     id: str

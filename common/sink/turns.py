@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ..protocol.messages import Cancel, Forget
 from .asks import Asks
-from .commits import Commits
+from .commits import Commits, Progress
 from .housekeeping import Housekeeping
 from .jobs import Change, Jobs, Request
 from .outputs import Output, Send, refusal
@@ -28,8 +28,8 @@ class _Queued:
     """A request that waits for its turn."""
 
     request: Request
-    after: int
-    """It is next when this many groups of results have been committed."""
+    after: Progress
+    """It is next when this is committed."""
 
 
 class Turns:
@@ -67,7 +67,7 @@ class Turns:
             self._waiting[key] = replace(known, request=request)
         elif (self._change is None or self._change[0].key != key) and len(self._waiting) < _WAITING_MAX:
             # Whoever cancels a job does not care for what it has recorded.
-            after = 0 if isinstance(request.message, Cancel) else self._commits.needed()
+            after = Progress() if isinstance(request.message, Cancel) else self._commits.needed()
             self._waiting[key] = _Queued(request, after)
         return self.go_on(now)
 
@@ -109,7 +109,7 @@ class Turns:
 
     def _take_turn(self, now: float, outputs: list[Output]) -> bool:
         """Do what the first request asks for that may be next."""
-        ready = (key for key, waiting in self._waiting.items() if waiting.after <= self._commits.committed_count)
+        ready = (key for key, waiting in self._waiting.items() if self._commits.committed.reaches(waiting.after))
         key = next(ready, None)
         if key is None:
             return False

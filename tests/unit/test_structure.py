@@ -80,6 +80,7 @@ SHELL = {
             "sqlite_pages",
             "sqlite_writes",
             "whole_write",
+            "store_thread",
             "ledger_reader",
             "remote_reader",
             "parquet",
@@ -95,7 +96,6 @@ SHELL = {
             "copy_command",
             "postgres_transfer",
             "sqlite_transfer",
-            "store_thread",
         )
     ),
     *(
@@ -126,7 +126,7 @@ ONLY = {
             "transport.key_folder", "ventilator.loop", "ventilator.tasks_link", "worker.loop", "sink.loop",
             "sink.relay"},
     "sqlite3": {"sink.sqlite_file", "sink.sqlite_care", "sink.ledger_reader", "sink.sqlite_pages",
-                "sink.sqlite_writes", "sink.sqlite_transfer"},
+                "sink.sqlite_writes", "sink.sqlite_ledger", "sink.sqlite_transfer"},
     "psycopg": {"sink.postgres_care", "sink.postgres_ledger", "sink.postgres_place", "sink.postgres_reader",
                 "sink.postgres_reads", "sink.postgres_session", "sink.postgres_site",
                  "sink.postgres_state", "sink.postgres_transfer", "sink.postgres_writer"},

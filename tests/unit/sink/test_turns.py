@@ -28,6 +28,7 @@ from common.protocol.messages import (
     Report,
 )
 from common.sink.collector import Collector
+from common.sink.commits import GROUP_ROWS_MAX
 from common.sink.sqlite_ledger import Ledger
 from common.sink.store import Completion, Ending, Forgetting, Opening, Recording, Write
 from tests.unit.sink.scene import ADA, BEAT, OLGA, OPEN, ROSTER, SETTINGS, SQUARE, VERA, VITO, Scene, of, said, to
@@ -122,7 +123,7 @@ def test_what_comes_during_a_write_is_one_group_and_written_next(slow: SlowScene
     slow.finish()
     assert slow.ledger.submitted == [Recording, Recording]
     assert to(ADA, slow.finish()) == [Recorded([each.serial for each in later], [])]
-    assert slow.sink.is_idle
+    assert slow.sink.inspect().is_idle
 
 
 def test_what_is_resent_during_its_write_is_not_written_twice(slow: SlowScene) -> None:
@@ -131,7 +132,7 @@ def test_what_is_resent_during_its_write_is_not_written_twice(slow: SlowScene) -
     slow.sink.tick(slow.now)
     slow.deliver(batch)
     assert to(ADA, slow.finish()) == [Recorded([batch.serial], [])]
-    assert slow.sink.is_idle
+    assert slow.sink.inspect().is_idle
 
 
 def test_a_job_is_opened_when_the_results_before_are_recorded(slow: SlowScene) -> None:
@@ -170,7 +171,7 @@ def test_a_mark_of_the_run_before_is_not_taken_for_one_of_the_run_that_appends(s
     slow.send(VERA, msgspec.structs.replace(keeps, append=True))
     slow.send(VERA, Mark("kept", 0, b"old", 0))
     slow.finish()
-    assert slow.sink.is_idle
+    assert slow.sink.inspect().is_idle
     job = slow.ledger.job("kept")
     assert job is not None and job.total is None
 
@@ -183,7 +184,7 @@ def test_a_resent_request_is_answered_once(slow: SlowScene) -> None:
     slow.send(VERA, Close("job", 1, False))
     outputs = slow.finish()
     assert of(Closed, outputs) == [(b"vera", Closed("job", 1, 0, []))]
-    assert slow.sink.is_idle
+    assert slow.sink.inspect().is_idle
     assert slow.ledger.submitted == [Recording, Ending]
 
 
@@ -194,7 +195,7 @@ def test_whoever_has_left_before_its_turn_opens_nothing(slow: SlowScene) -> None
     slow.send(VITO, Goodbye())
     slow.finish()
     assert slow.ledger.job("other") is None
-    assert slow.sink.is_idle
+    assert slow.sink.inspect().is_idle
 
 
 def test_whoever_leaves_while_its_job_is_opened_runs_none(slow: SlowScene) -> None:
@@ -241,7 +242,7 @@ def test_a_job_is_forgotten_when_all_of_it_is_recorded_and_what_comes_later_is_r
     outputs = slow.finish()
     assert of(Forgotten, outputs) == [(b"vito", Forgotten("job"))]
     assert Recorded([], [late.serial]) in to(ADA, outputs)
-    assert slow.sink.is_idle
+    assert slow.sink.inspect().is_idle
 
 
 def test_a_write_that_takes_long_is_said_and_again_when_it_has_ended(slow: SlowScene) -> None:
@@ -289,3 +290,25 @@ def test_a_refused_write_is_submitted_again_as_it_was_and_goes_before_what_came_
     assert len(of(Recorded, slow.finish())) == 1
     assert len(of(Recorded, slow.finish())) == 1
     assert slow.row_count() == 2
+
+
+def test_what_a_long_write_has_piled_up_is_written_in_groups_and_a_request_waits_for_all_of_it(slow: SlowScene) -> None:
+    """One group of all of it would hold up the loop."""
+    slow.deliver(slow.batch([1]))
+    slow.sink.tick(slow.now)
+    half = GROUP_ROWS_MAX // 2
+    slow.deliver(*[slow.batch([1] * half, 1 + number * half) for number in range(5)])
+    slow.send(VERA, Mark("job", 1, b"", None))
+    slow.send(VERA, Close("job", 1 + 5 * half, False))
+    late = slow.batch([1] * GROUP_ROWS_MAX, 1 + 5 * half)
+    slow.deliver(late)
+    sizes = []
+    while isinstance(slow.ledger.held, Recording):
+        sizes.append([each.results.count for each in slow.ledger.held.row_sets])
+        slow.finish()
+    assert sizes == [[1], [half, half], [half, half], [half]]
+    [(_, closed)] = of(Closed, slow.finish())
+    assert isinstance(closed, Closed)
+    assert closed.done == 1 + 5 * half
+    slow.finish()
+    assert slow.sink.inspect().is_idle
