@@ -147,18 +147,13 @@ def serve(
                 f"{typed[0]} stands before {command}: put it after, if `python sink.py {command} --help` has it"
             )
         return
-    from .ledgers import open_ledger, shown
-    from .loop import Sink, SinkOptions
+    from . import serving
+    from .loop import SinkOptions
 
     console.start_log("sink", log_format)
     own_process.prepare()
-    ledger = with_site(ledger, site)
-    opened = open_ledger(ledger)
-    try:
-        ports = control_port, results_port, relay_port, tasks_port
-        Sink(SinkOptions(shown(ledger), keys, listen, *ports), opened).run()
-    finally:
-        opened.close()
+    ports = control_port, results_port, relay_port, tasks_port
+    serving.serve(SinkOptions(with_site(ledger, site), keys, listen, *ports))
 
 
 @app.command(**console.look())

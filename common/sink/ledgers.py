@@ -1,5 +1,7 @@
 """Which ledger `--ledger` names: a file of SQLite, or a database whose scheme tells (postgresql://...)."""
 
+from collections.abc import Callable
+
 from ..default_files import no_file, scheme_of
 from .ledger_reader import LedgerReader
 from .postgres_place import SCHEMES, driver, parsed
@@ -9,12 +11,15 @@ from .store import Care, Reader, Store
 from .store_thread import StoreThread
 
 
-def open_ledger(place: str) -> Store:
-    """The ledger for its one writer. Raises OperatorError."""
+def open_ledger(place: str, sink_key: Callable[[], str] | None = None) -> Store:
+    """The ledger for its one writer: a command, or a sink, whose key is asked for when it has the ledger.
+
+    Raises OperatorError, LedgerHeld among them.
+    """
     if _is_postgres(place):
         from .postgres_ledger import PostgresLedger
 
-        return PostgresLedger(place)
+        return PostgresLedger(place, sink_key)
     return Ledger(place, StoreThread())
 
 

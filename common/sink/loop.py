@@ -25,6 +25,7 @@ from ..transport.parent import Parent
 from ..transport.zap import ADMITTED, REFUSED_FOR_NOW, ZapHandler
 from .collector import Collector
 from .crew_news import joined
+from .ledgers import shown
 from .outputs import Admit, CutOff, Output
 from .relay import Relay
 from .roster_watch import RosterWatch
@@ -99,7 +100,9 @@ class Sink:
         self._looked_at = clock.now()
         where = "all addresses" if address.is_unspecified else options.listen
         ports = control_port, results_port, *relay_ports
-        log.info("listening at %s, ports %d and %d, relay at %d and %d; ledger %s", where, *ports, options.ledger)
+        log.info(
+            "listening at %s, ports %d and %d, relay at %d and %d; ledger %s", where, *ports, shown(options.ledger)
+        )
 
     def run(self) -> None:
         """Serve until SIGTERM or Ctrl-C."""

@@ -1,9 +1,13 @@
 """The ledger in PostgreSQL as the sink has it: one writer, and reads beside it."""
 
+from collections.abc import Callable
+from contextlib import suppress
+
 import psycopg
 
 from ..errors import OperatorError
 from ..protocol.reading import ListedJob
+from ..transport import clock
 from .arguments import digest_of
 from .postgres_pages import JobRows, without_failed
 from .postgres_place import parsed
@@ -11,9 +15,13 @@ from .postgres_reads import PostgresReads
 from .postgres_session import Unanswered, unusable
 from .postgres_site import pooled
 from .postgres_writer import KeptJob, Made, PostgresWriter
-from .store import Completion, DigestPage, Job, LedgerStuck, Page, RowPage, RowQuery, ValuePage, Write
+from .store import Completion, DigestPage, Job, LedgerLost, LedgerStuck, Page, RowPage, RowQuery, ValuePage, Write
 from .store_thread import StoreThread
 
+_PING_S = 1.0
+"""How long the server may hear nothing of a sink that serves. A standby ends the session of one that is silent."""
+_LEAVES_S = 10.0
+"""How long a sink that has a standby waits for the server."""
 _WRITTEN_S, _END_S = 2.0, 1.0
 """How long the end waits for a write, and for the thread."""
 
@@ -21,11 +29,17 @@ _WRITTEN_S, _END_S = 2.0, 1.0
 class PostgresLedger:
     """A `Store`."""
 
-    def __init__(self, ledger: str) -> None:
+    def __init__(self, ledger: str, sink_key: Callable[[], str] | None = None) -> None:
+        """`sink_key` gives the public key of the sink that is to serve; None for a command. Raises OperatorError."""
         place = parsed(ledger)
-        self._writer = PostgresWriter(place)
+        self._writer = PostgresWriter(place, sink_key)
         self.id = self._writer.id
         self._write: Write | None = None
+        self._is_pinging = False
+        self._ping_at = clock.now()
+        self._begun_at = clock.now()
+        self._has_standby = False
+        """A standby was there when the server answered last."""
         try:
             self._reads = PostgresReads(place)
         except (psycopg.Error, Unanswered) as error:
@@ -42,12 +56,34 @@ class PostgresLedger:
         """Begin the write in the thread."""
         assert self._write is None, "a write is in flight"
         self._write = write
-        self._thread.begin(lambda: self._writer.make(write))
+        if not self._is_pinging:
+            self._begin(lambda: self._writer.make(write))
+
+    def _begin(self, call: Callable[[], object]) -> None:
+        self._begun_at = clock.now()
+        self._thread.begin(call)
+
+    def _ping(self) -> None:
+        """Have the server hear of this sink, which may have nothing to write, and look whether the site is its own."""
+        if clock.now() >= self._ping_at:
+            self._is_pinging = True
+            self._begin(self._writer.ping)
 
     def completed(self) -> Completion | None:
         """What has become of the write. Raises OperatorError."""
         write = self._write
-        if write is None or not self._thread.ended():
+        if write is None and not self._is_pinging:
+            self._ping()
+        if not self._thread.ended():
+            self._leave_to_standby()
+            return None
+        self._ping_at = clock.now() + _PING_S
+        if self._is_pinging or write is None:
+            self._is_pinging = False
+            with suppress(LedgerStuck):
+                self._has_standby = self._thread.result()
+            if write is not None:
+                self._begin(lambda: self._writer.make(write))
             return None
         self._write = None
         try:
@@ -57,6 +93,14 @@ class PostgresLedger:
         assert isinstance(made, Made)
         self._writer.take(made)
         return Completion(write, made.result)
+
+    def _leave_to_standby(self) -> None:
+        """Whoever cannot reach the server cannot record; peers that reach this sink would stay with it all the same."""
+        waits = self._write is not None or self._is_pinging
+        if waits and self._has_standby and self._writer.waits_for and clock.now() > self._begun_at + _LEAVES_S:
+            raise LedgerLost(
+                f"{self._writer.waits_for} for {_LEAVES_S:g} s, and the site has a standby, which may have taken over"
+            )
 
     def fileno(self) -> int:
         """Readable when a write has ended, until it is taken."""
@@ -133,7 +177,7 @@ class PostgresLedger:
 
     def close(self) -> None:
         """Close the sessions; what was committed stays. A write that is in flight has a moment to end."""
-        if self._write is None:
+        if self._write is None and not self._is_pinging:
             self._thread.close(_END_S)
         else:
             self._thread.close(_WRITTEN_S)

@@ -18,7 +18,8 @@ from ..transport import clock
 from .postgres_place import PostgresPlace
 from .postgres_schema import SCHEMA_VERSION, VERSIONS
 from .postgres_session import Session, Unanswered, here, is_lost, judged, said, unusable
-from .store import LedgerLost, LedgerStuck
+from .postgres_standby import SilentHolder, name_of_sink, name_of_standby
+from .store import LedgerAway, LedgerHeld, LedgerLost, LedgerStuck
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ _ANSWER_S = 40.0
 """How long a write waits for an answer; then it tries another session. A stopped server says nothing at all."""
 _FREED_S = 2.0
 """How long a start waits for the lock: the session of a sink that was just killed may still have it."""
+_LOCK_AGAIN_S = 0.1
 _AGAIN_S = 0.25
 _AGAIN_MAX_S = 1.0
 """How long to wait before the next try to reach a server that is away."""
@@ -51,20 +53,28 @@ class SiteWrite:
 class Site:
     """The site, locked while it is open."""
 
-    def __init__(self, place: PostgresPlace) -> None:
+    def __init__(self, place: PostgresPlace, sink_key: Callable[[], str] | None = None) -> None:
+        """`sink_key` gives the public key of a sink that is to serve; None for a command that changes something."""
         self.place = place
+        self._sink_key = sink_key
         self.waits_for = ""
         """What a write in flight waits for, when there is no session to say it."""
         self.stop = threading.Event()
         """Set it to end a write that waits for a server."""
+        self._is_locked = False
         self._run = secrets.token_hex(8)
         self._session: Session | None = None
+        session = None
         try:
             session = self._opened()
             prepare(session, place)
             self._lock_at_start(session)
         except (psycopg.Error, Unanswered) as error:
-            raise OperatorError(unusable(place, error)) from None
+            kind = LedgerAway if isinstance(error, psycopg.OperationalError | Unanswered) else OperatorError
+            raise kind(unusable(place, error)) from None
+        finally:
+            if session is not None and not self._is_locked:
+                session.close()
         self._session = session
         self.number, self.id = self._found(session)
 
@@ -106,6 +116,28 @@ class Site:
                 self._roll_back(session)
                 raise
 
+    def ping(self) -> bool:
+        """Say something to the server; returns whether a standby is there.
+
+        Raises LedgerLost, and LedgerStuck when it was interrupted.
+        """
+        while True:
+            session = self._session or self._again()
+            try:
+                found = session.ask(
+                    "SELECT holder, EXISTS (SELECT FROM pg_stat_activity WHERE application_name=%s) FROM sites"
+                    " WHERE site=%s",
+                    *(name_of_standby(self.place.site), self.number),
+                )
+                self.waits_for = ""
+            except (psycopg.Error, Unanswered) as error:
+                self._drop()
+                self.waits_for = f"the database server is away ({said(error)})"
+                continue
+            if not found or found[0][0] != self._run:
+                raise self._lost(session)
+            return bool(found[0][1])
+
     def _attempt(self, session: Session, token: str, work: Callable[[SiteWrite], T], result: list[T]) -> bool:
         found = session.ask(
             f"BEGIN; SELECT position, holder, written, pg_backend_pid() FROM sites WHERE site={self.number} FOR UPDATE"
@@ -137,7 +169,9 @@ class Site:
             self._session = None
 
     def _opened(self) -> Session:
-        return Session(self.place, f"sink {self.place.site}", True, _ANSWER_S, self.stop)
+        stands_by = self._sink_key is not None and not self._is_locked
+        name = f"{'standby' if stands_by else 'sink'} {self.place.site}"
+        return Session(self.place, name, True, _ANSWER_S, self.stop)
 
     def _again(self) -> Session:
         """A new session that has the lock again. Raises LedgerLost when another sink has or had it."""
@@ -178,27 +212,31 @@ class Site:
         found = session.ask("SELECT held_by, held_since FROM sites WHERE site=%s", self.number)
         by = f" ({found[0][0]} since {found[0][1]:%H:%M:%S} UTC)" if found else ""
         return LedgerLost(
-            f"another sink{by} has taken over the ledger {self.place.shown}: this one writes nothing more and ends"
+            f"another sink{by} has taken over the ledger {self.place.shown}: this one writes nothing more"
         )
 
     def _lock_at_start(self, session: Session) -> None:
         ends_at = clock.now() + _FREED_S
+        held = None if self._sink_key is None else SilentHolder(session, HOLDERS, self.place.site)
         while not session.one(f"SELECT pg_try_advisory_lock({_LOCK})", self.place.site)[0]:
             if clock.now() > ends_at:
-                found = session.ask("SELECT held_by FROM sites WHERE name=%s", self.place.site)
-                by = f" ({found[0][0]})" if found else ""
-                session.close()
-                raise OperatorError(
-                    f"the ledger {self.place.shown} is in use by another sink{by}: stop it, or give another --site"
-                )
-            self.stop.wait(0.1)
+                found = session.ask("SELECT held_by, sink_key FROM sites WHERE name=%s", self.place.site)
+                held_by, sink_key = found[0] if found else (None, None)
+                raise LedgerHeld(self.place.shown, self.place.site, held_by or "", sink_key or "")
+            if held is not None:
+                held.look(clock.now())
+            self.stop.wait(_LOCK_AGAIN_S)
+        self._is_locked = True
+        session.ask("SELECT set_config('application_name', %s, false)", name_of_sink(self.place.site))
         session.ask(
-            "INSERT INTO sites (name, ledger, holder, held_by, held_since) VALUES (%s, %s, %s, %s, now())"
-            " ON CONFLICT (name) DO UPDATE SET holder=excluded.holder, held_by=excluded.held_by, held_since=now()",
+            "INSERT INTO sites (name, ledger, holder, held_by, held_since, sink_key) VALUES (%s, %s, %s, %s, now(), %s)"
+            " ON CONFLICT (name) DO UPDATE SET holder=excluded.holder, held_by=excluded.held_by, held_since=now(),"
+            " sink_key=coalesce(nullif(excluded.sink_key, ''), sites.sink_key)",
             self.place.site,
             secrets.token_hex(8),
             self._run,
             here(),
+            "" if self._sink_key is None else self._sink_key(),
         )
 
     def _found(self, session: Session) -> tuple[int, str]:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -54,8 +54,8 @@ class PostgresWriter:
     Jobs are in memory, because nobody else changes those of this site; what a write changes is put there by `take`.
     """
 
-    def __init__(self, place: PostgresPlace) -> None:
-        self._site = Site(place)
+    def __init__(self, place: PostgresPlace, sink_key: Callable[[], str] | None = None) -> None:
+        self._site = Site(place, sink_key)
         self.id = self._site.id
         self.number = self._site.number
         self.jobs: dict[str, KeptJob] = {}
@@ -109,6 +109,13 @@ class PostgresWriter:
             case Tidying():
                 self._is_tidy = self._is_tidy or not self._site.write(self._tidied)
                 return Made(not self._is_tidy)
+
+    def ping(self) -> bool:
+        """Say to the server that this sink is there; returns whether a standby is.
+
+        Raises LedgerLost when the site is another one's.
+        """
+        return self._site.ping()
 
     def take(self, made: Made) -> None:
         """Put into memory what a write has changed."""

@@ -26,6 +26,20 @@ class LedgerLost(OperatorError):
     """Another sink has taken the ledger over."""
 
 
+class LedgerAway(OperatorError):
+    """The server of the ledger is not reached."""
+
+
+class LedgerHeld(OperatorError):
+    """Another sink writes the ledger now."""
+
+    def __init__(self, ledger: str, site: str, held_by: str, sink_key: str) -> None:
+        by = f" ({held_by})" if held_by else ""
+        super().__init__(f"the ledger {ledger} is in use by another sink{by}: stop it, or give another --site")
+        self.ledger, self.sink_key = ledger, sink_key
+        self.holder = f"the sink of site {site}{by}"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as the ledger has it at this moment."""
@@ -211,7 +225,8 @@ class Store(Protocol):
     def completed(self) -> Completion | None:
         """What has become of the write in flight; None while that is open, or when there is none.
 
-        It never waits. Raises OperatorError when the sink must end: the ledger is damaged, or LedgerLost.
+        It is called in each turn of the sink's loop, and never waits. Raises OperatorError when the sink must end: the
+        ledger is damaged, or LedgerLost, which may come without a write too.
         """
 
     def fileno(self) -> int | None:

@@ -82,6 +82,7 @@ class Turns:
                     break
                 outputs += self._completed(now, completion)
             elif not self._begin(now, outputs):
+                self.writes.rest()
                 break
         return outputs + self._refuse_waiting() if self.writes.is_stuck else outputs
 

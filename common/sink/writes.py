@@ -36,6 +36,10 @@ class Writes:
         self._ledger.submit(write)
         self._begun_at = now
 
+    def rest(self) -> None:
+        """There is nothing to write: the ledger may look whether it is still the sink's own."""
+        self._ledger.completed()
+
     def take(self, now: float) -> tuple[Completion | None, list[Output]]:
         """The end of the write in flight if it has come, and lines for the log."""
         completion = self._ledger.completed()

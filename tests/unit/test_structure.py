@@ -65,7 +65,10 @@ SHELL = {
             "command_run",
         )
     ),
-    *(f"sink.{name}" for name in ("command", "loop", "private", "relay", "roster_watch", "tables", "status_screen")),
+    *(
+        f"sink.{name}"
+        for name in ("command", "loop", "private", "relay", "serving", "roster_watch", "tables", "status_screen")
+    ),
     *(f"web.{name}" for name in ("app", "books", "command", "metrics", "observer", "render", "server", "token_file")),
     *(f"doctor.{name}" for name in ("command", "ledger_file", "ledger_server", "machine", "modules", "network")),
     *(f"crew.{name}" for name in ("cluster", "keep", "keep_loop", "local_workers", "slurm")),
@@ -91,6 +94,7 @@ SHELL = {
             "postgres_reads",
             "postgres_session",
             "postgres_site",
+            "postgres_standby",
             "postgres_state",
             "postgres_writer",
             "copy_command",
@@ -128,8 +132,8 @@ ONLY = {
     "sqlite3": {"sink.sqlite_file", "sink.sqlite_care", "sink.ledger_reader", "sink.sqlite_pages",
                 "sink.sqlite_writes", "sink.sqlite_ledger", "sink.sqlite_transfer"},
     "psycopg": {"sink.postgres_care", "sink.postgres_ledger", "sink.postgres_place", "sink.postgres_reader",
-                "sink.postgres_reads", "sink.postgres_session", "sink.postgres_site",
-                 "sink.postgres_state", "sink.postgres_transfer", "sink.postgres_writer"},
+                "sink.postgres_reads", "sink.postgres_session", "sink.postgres_site", "sink.postgres_standby",
+                "sink.postgres_state", "sink.postgres_transfer", "sink.postgres_writer"},
     "subprocess": {"worker.slots", "worker.child_process", "ventilator.local_farm",
                    "farm.private_farm", "crew.cluster", "crew.local_workers"},
     "pickle": set(), "marshal": set(), "shelve": set(), "dill": set(), "cloudpickle": set(),

@@ -1,0 +1,71 @@
+"""Serves, or stands by while another sink writes the ledger."""
+
+import logging
+
+from ..errors import OperatorError
+from ..transport import polling
+from ..transport.key_files import is_missing
+from ..transport.key_folder import KeyFolder
+from .ledgers import open_ledger
+from .loop import Sink, SinkOptions
+from .store import LedgerAway, LedgerHeld, LedgerLost, Store
+
+log = logging.getLogger(__name__)
+
+_AGAIN_S = 1.0
+"""How long to wait before the next try to reach a ledger that is away."""
+
+
+def serve(options: SinkOptions) -> None:
+    """Collect results until SIGTERM or Ctrl-C.
+
+    No port is open while another sink writes the ledger: whoever knocks there is refused at once, and goes to that one.
+    """
+    has_had_it = False
+    while (ledger := _opened(options, has_had_it)) is not None:
+        try:
+            Sink(options, ledger).run()
+            return
+        except LedgerLost as lost:
+            has_had_it = True
+            log.error("%s; standing by", lost)
+        finally:
+            ledger.close()
+
+
+def _opened(options: SinkOptions, may_be_away: bool) -> Store | None:
+    """The ledger once it is this sink's, or None when a signal came first. Raises OperatorError."""
+    signals: polling.Signals | None = None
+    said = ""
+    while True:
+        try:
+            return open_ledger(options.ledger, lambda: KeyFolder(options.keys).prepare().public)
+        except LedgerHeld as held:
+            may_be_away = True
+            if _own_key(options) != held.sink_key:
+                raise OperatorError(_other_key(options, held)) from None
+            text, pause_s = f"standby: {held.holder} holds the ledger {held.ledger}; taking over when it ends", 0.0
+        except LedgerAway as away:
+            if not may_be_away:
+                raise
+            text, pause_s = f"standby: {away}; still trying", _AGAIN_S
+        if text != said:
+            log.info("%s", text)
+            said = text
+        signals = signals or polling.Signals()
+        if signals.pending(pause_s):
+            return None
+
+
+def _own_key(options: SinkOptions) -> str:
+    """The sink's public key; empty when it has none yet."""
+    folder = KeyFolder(options.keys)
+    return "" if is_missing(folder.path / "sink.key_secret") else folder.sink().public
+
+
+def _other_key(options: SinkOptions, held: LedgerHeld) -> str:
+    mine = "this sink has another key" if _own_key(options) else "this sink has no key yet"
+    return (
+        f"{held.holder} holds the ledger {held.ledger}, and {mine}: copy that sink's key folder to {options.keys} here,"
+        " so that its peers know this one after a take-over, or give another --site"
+    )
