@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,10 @@ def missing() -> str | None:
 class Server:
     """A server that can be killed, stopped and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, inside: Sequence[str] = (), listen: str = "") -> None:
+        """`inside` stands before its commands, and `listen` is an address where anybody may connect besides."""
+        self._inside = inside
+        self._listen = listen
         found = binaries()
         assert found is not None
         self._bin = found
@@ -50,9 +53,14 @@ class Server:
         folder.chmod(0o755)
         self.own(folder)
         self._run("initdb", "-D", self.data, "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-locale", "--no-sync")
+        if listen:
+            with (self.data / "pg_hba.conf").open("a") as file:
+                file.write("host all all all trust\n")
 
-    def address(self, database: str = "postgres") -> str:
+    def address(self, database: str = "postgres", by_network: bool = False) -> str:
         """The name of a ledger there."""
+        if by_network:
+            return f"postgresql://{_USER}@{self._listen}:{_PORT}/{database}"
         return f"postgresql:///{database}?host={self.folder}&port={_PORT}&user={_USER}"
 
     @contextmanager
@@ -70,7 +78,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = f"-k {self.folder} -p {_PORT} -c listen_addresses= -c max_connections=40"
+        options = f"-k {self.folder} -p {_PORT} -c listen_addresses={self._listen} -c max_connections=40"
         self._run("pg_ctl", "-D", self.data, "-o", options, "-l", self.folder / "log", "-w", "start")
 
     def stop(self, how: str = "fast") -> None:
@@ -91,7 +99,7 @@ class Server:
 
     def _run(self, program: str, *arguments: object) -> None:
         before = ["runuser", "-u", _USER, "--"] if os.getuid() == 0 else []
-        command = [*before, str(self._bin / program), *map(str, arguments)]
+        command = [*self._inside, *before, str(self._bin / program), *map(str, arguments)]
         # pg_ctl's server inherits the outputs: a pipe would be read until that ends.
         with (self.folder / "commands").open("ab") as out:
             subprocess.run(command, cwd="/", check=True, stdout=out, stderr=out, timeout=60)
@@ -107,12 +115,16 @@ def postgres() -> Iterator[Server]:
 class HarmedServer:
     """`with` it: a server of one's own."""
 
+    def __init__(self, inside: Sequence[str] = (), listen: str = "") -> None:
+        self._inside = inside
+        self._listen = listen
+
     def __enter__(self) -> Server:
         if reason := missing():
             pytest.skip(reason)
         # Short, because the path of a Unix socket is limited to 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="tw-pg-"))
-        self._server = Server(self._folder)
+        self._server = Server(self._folder, self._inside, self._listen)
         self._server.start()
         return self._server
 
