@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from ..default_files import no_file, scheme_of
+from .care import Care
 from .ledger_reader import LedgerReader
 from .postgres_place import SCHEMES, driver, parsed
 from .sqlite_care import SqliteCare
 from .sqlite_ledger import Ledger
-from .store import Care, Reader, Store
+from .store import Reader, Store
 from .store_thread import StoreThread
 
 

@@ -7,7 +7,6 @@ above it, in `job_rules` and `rows`. tests/unit/sink/store_contract.py holds eve
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -393,19 +392,6 @@ class HistoryPage:
     """Instants in seconds since 1970, in order of commit, each with a count of tasks."""
     more: bool
     """False when nothing follows; True when something may."""
-
-
-class Care(Protocol):
-    """What copies a ledger and checks it, while a sink writes it or not."""
-
-    def back_up(self, target: Path) -> int:
-        """Copy it as it is at this moment into a new file; returns the size of that in bytes.
-
-        The copy is there whole, under its name, or not at all. Raises OperatorError.
-        """
-
-    def faults(self) -> list[str]:
-        """Read all of it; what is wrong with it, in words. Raises OperatorError when it cannot be read."""
 
 
 class Reader(Protocol):
