@@ -43,7 +43,7 @@ SET tcp_keepalives_count = 3;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
 """
 """Of the session at the server, which notices within seconds that its client's machine is gone, and drops its locks."""
-_QUIET_S = 1.0
+_QUIET_S = 0.5
 """After this long without an answer a session says that it waits for the server."""
 
 

@@ -18,8 +18,8 @@ class Writes:
         self._retry_s = retry_s
         self._begun_at: float | None = None
         self._is_late = False
-        self._is_said = False
-        """The log says that the ledger is stuck."""
+        self._is_said = self._is_reason_said = False
+        """Whether the log says that the ledger is stuck, and what a write waits for."""
 
     @property
     def is_free(self) -> bool:
@@ -51,7 +51,7 @@ class Writes:
         if completion.stuck is not None and isinstance(completion.write, Recording):
             return completion, self._say(f"{completion.stuck}; no receipts are sent; retrying every second")
         if self._is_said and not self.is_stuck:
-            self._is_said = False
+            self._is_said = self._is_reason_said = False
             return completion, [LogLine("info", "the ledger accepts results again")]
         return completion, []
 
@@ -62,11 +62,16 @@ class Writes:
         return None if self._is_late else self._begun_at + _LATE_S
 
     def _look_if_late(self, now: float) -> list[Output]:
-        if self._begun_at is None or self._is_late or now < self._begun_at + _LATE_S:
+        if self._begun_at is None or now < self._begun_at + _LATE_S:
             return []
-        self._is_late = True
-        why = self._ledger.waits_for or "a write takes longer than a second"
-        return self._say(f"{why}; no receipts are sent until it has ended")
+        is_first, self._is_late = not self._is_late, True
+        why = self._ledger.waits_for
+        if why and not self._is_reason_said:
+            # It may turn out later than that the write is late.
+            self._is_said, self._is_reason_said = False, True
+        elif not is_first:
+            return []
+        return self._say(f"{why or 'a write takes longer than a second'}; no receipts are sent until it has ended")
 
     def _say(self, why: str) -> list[Output]:
         if self._is_said:

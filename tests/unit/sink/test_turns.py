@@ -42,6 +42,7 @@ class SlowLedger(Ledger):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.is_slow = False
+        self.reason = ""
         self.held: Write | None = None
         self.submitted: list[type] = []
 
@@ -55,6 +56,10 @@ class SlowLedger(Ledger):
 
     def completed(self) -> Completion | None:
         return None if self.held is not None else super().completed()
+
+    @property
+    def waits_for(self) -> str:
+        return self.reason
 
     def finish(self) -> None:
         """The write ends."""
@@ -261,6 +266,19 @@ def test_a_write_that_takes_long_is_said_and_again_when_it_has_ended(slow: SlowS
     outputs = slow.finish()
     assert said(outputs) == ["the ledger accepts results again"]
     assert of(Recorded, outputs)
+
+
+def test_what_a_late_write_waits_for_is_said_once_it_is_known(slow: SlowScene) -> None:
+    slow.deliver(slow.batch([1]))
+    slow.sink.tick(slow.now)
+    slow.now += 1.0
+    assert "a write takes longer than a second" in said(slow.sink.tick(slow.now))[0]
+    slow.ledger.reason = "the server is away"
+    [line] = said(slow.sink.tick(slow.now))
+    assert line == "the ledger accepts no results: the server is away; no receipts are sent until it has ended"
+    slow.ledger.reason = "the server is still away"
+    assert said(slow.sink.tick(slow.now)) == []
+    assert said(slow.finish()) == ["the ledger accepts results again"]
 
 
 @pytest.mark.parametrize("message", [Forget("job"), Cancel("job")])
