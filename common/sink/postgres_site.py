@@ -8,6 +8,7 @@ comes back from a pause, or over a pooler, finds another run there and writes no
 import secrets
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import psycopg
@@ -64,19 +65,18 @@ class Site:
         self._is_locked = False
         self._run = secrets.token_hex(8)
         self._session: Session | None = None
-        session = None
         try:
-            session = self._opened()
+            self._session = session = self._opened()
             prepare(session, place)
             self._lock_at_start(session)
+            self.number, self.id = self._found(session)
         except (psycopg.Error, Unanswered) as error:
+            self.close()
             kind = LedgerAway if isinstance(error, psycopg.OperationalError | Unanswered) else OperatorError
             raise kind(unusable(place, error)) from None
-        finally:
-            if session is not None and not self._is_locked:
-                session.close()
-        self._session = session
-        self.number, self.id = self._found(session)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def waiting(self) -> str:
@@ -244,8 +244,11 @@ class Site:
         return int(number), str(ledger)
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Give the lock back, to a pooler's session too, which lives on. From now on a server is not waited for."""
         self.stop.set()
+        if self._session is not None:
+            with suppress(psycopg.Error, Unanswered):
+                self._session.ask("SELECT pg_advisory_unlock_all()")
         self._drop()
 
 
