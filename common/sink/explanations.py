@@ -14,7 +14,7 @@ from .job_rules import no_job
 from .outputs import Output, Send, refusal
 from .registry import BeatingWorker, OpenJob, Registry
 from .settings import CollectorSettings
-from .store import Job, RowPage, RowQuery, Store
+from .store import Job, LedgerStuck, RowPage, RowQuery, Store
 
 _ACCOUNT_S = 1.0
 """How long a ventilator has for its answer."""
@@ -81,6 +81,10 @@ class Explanations:
         jobs = Counter(name for worker in crew for name, batches in worker.started.items() for _ in batches)
         running = jobs.pop(job.name, 0)
         cut_off = [] if open_job is None else _cut_off(open_job, self._registry)
+        try:
+            recorded = self._recorded(job.name, question.task)
+        except LedgerStuck:
+            recorded, is_stuck = None, True
         return Explanation(
             job=job.name,
             task=question.task,
@@ -104,7 +108,7 @@ class Explanations:
             cut_off=cut_off[:NAMED_MAX],
             cut_off_count=len(cut_off),
             longest=self._longest(now, job.name),
-            recorded=self._recorded(job.name, question.task),
+            recorded=recorded,
             holders=_holders(now, crew, job.name, question.task),
             account=account,
         )
@@ -123,7 +127,7 @@ class Explanations:
         return sorted(found, key=lambda running: -running.seconds)[:NAMED_MAX]
 
     def _recorded(self, job: str, task: int | None) -> RecordedTask | None:
-        """The task's row: one page of one row, whose value is not sent."""
+        """The task's row: one page of one row, whose value is not sent. Raises LedgerStuck."""
         if task is None:
             return None
         bytes_max, scanned_max = self._settings.rows_page_bytes, self._settings.rows_scanned

@@ -4,6 +4,7 @@ import pytest
 
 from common.protocol.explaining import Account, Barred, Explain, Explanation, Holder, RecordedTask, TaskPlace
 from common.protocol.messages import Beat, Goodbye, Refused, Unreachable
+from common.sink.store import LedgerStuck
 from tests.unit.sink.scene import ADA, BOB, OLGA, SQUARE, VERA, VITO, Scene, of, to
 
 ACCOUNT = Account("job", 7, "running", "open", 12, 4, 4, 4, TaskPlace("given"))
@@ -132,3 +133,17 @@ def test_a_full_disk_is_said(asking: Scene) -> None:
     asking.sink.flush(asking.now)
     asking.send(OLGA, Explain("job", 7))
     assert explanation(asking.send(VERA, ACCOUNT)).is_stuck
+
+
+def test_a_ledger_that_cannot_be_read_is_said(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise LedgerStuck("the server is away")
+
+    scene.worker(ADA)
+    scene.ventilator(VERA)
+    scene.hello(OLGA)
+    monkeypatch.setattr(scene.ledger, "read", refuse)
+    scene.send(OLGA, Explain("job", 7))
+    scene.now += 1.0
+    found = explanation(scene.sink.tick(scene.now))
+    assert (found.is_stuck, found.recorded) == (True, None)
