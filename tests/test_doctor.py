@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from common import __version__
 from common.doctor import command, ledger_file, machine, modules, network
 from common.doctor.checks import OF_ROLE, Verdict, examine
 from common.doctor.facts import Facts
@@ -25,6 +26,7 @@ from common.protocol import handshake
 from common.protocol.users import OBSERVER, VENTILATOR, WORKER
 from common.transport.key_folder import KeyFolder
 from common.transport.sockets import listener
+from common.worker.cores import usable_cores
 from tests.conftest import TOP, Pipeline, Process
 from tests.namespaces import network_of
 
@@ -381,6 +383,8 @@ def test_the_commands(sink: Sink) -> None:
     assert ill.wait() == 1
     found = json.loads(ill.out)
     assert found["fails"] is True
+    assert (found["facts"]["versions"]["Tradewind"], found["facts"]["clock_ahead_s"]) == (__version__, None)
+    assert found["facts"]["slots"] == usable_cores().count
     assert found["checks"][0] == {
         "check": "key file",
         "state": "FAIL",
