@@ -170,7 +170,7 @@ def test_ssh_carries_the_connection_to_a_sink_that_hosts_cannot_reach(pipeline: 
         with sshd_in(tmp_path / "there", "lab", inside=network.inside("lab"), address=address) as there:
             (there.folder / "gate.py").write_text(GATE)
             (there.folder / "open").touch()
-            sink = pipeline.start("sink", "--listen", "127.0.0.1", inside=inside)
+            sink = pipeline.start("sink", "--listen", "127.0.0.1", "--tasks-port", "7555", inside=inside)
             sink.wait_for("listening")
             lab = crew(
                 pipeline, there, "lab", "--enrol", "--tunnel", "--cwd", str(there.folder), "--", "gate", inside=inside

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import OperatorError
 from ..protocol.messages import Query, Report
-from ..protocol.settings import RELAYED_TASKS_PORT, Timing
+from ..protocol.settings import Timing
 from ..protocol.sink_addresses import is_here
 from ..protocol.users import WORKER
 from ..transport import clock, sockets
@@ -52,7 +52,7 @@ def lent(keys: Path) -> CrewKey:
 def tunnel(asker: Path) -> tuple[tuple[int, str, int], ...]:
     """Which ports of a host lead to the sink, the control port first.
 
-    The sink that the key file `asker` names says at which port it takes results. Raises OperatorError.
+    The sink that the key file `asker` names says which ports these are. Raises OperatorError.
     """
     (host, port), *others = sink_addresses(load_pair(asker, WORKER), None)
     if others:
@@ -60,8 +60,8 @@ def tunnel(asker: Path) -> tuple[tuple[int, str, int], ...]:
     with closing(SinkTalk(asker, (WORKER,), None)) as talk:
         talk.ask(Query(), Report, by=clock.now() + Timing().voice_s)
         assert talk.welcome is not None
-        ports = (port, talk.welcome.results_port, RELAYED_TASKS_PORT)
-    return tuple((each, host, each) for each in ports)
+        ports = (port, talk.welcome.results_port, talk.welcome.tasks_port)
+    return tuple((each, host, each) for each in ports if each)
 
 
 def at_own_machine(key: CrewKey, port: int) -> CrewKey:

@@ -285,6 +285,18 @@ def _results_port(facts: Facts) -> Judged | None:
     return "FAIL", *unheard(port, "the results port is not reached", WORKER)
 
 
+def _relay_port(facts: Facts) -> Judged | None:
+    """Where tasks go through the sink, if workers cannot connect to their ventilator: no job needs it otherwise."""
+    key, port = facts.key, facts.relay
+    if key is None or port is None:
+        return None
+    where = host_port(port.host, port.port)
+    if port.state == "open":
+        return ok(f"{where} takes connections")
+    what = f"the relay's port {'refuses connections' if port.state == 'refused' else 'is not reached'} at {where}"
+    return "warn", what, f"let this machine connect there to port {port.port}, or no task comes through the relay"
+
+
 def _clock(facts: Facts) -> Judged | None:
     if facts.joining is None:
         return None
@@ -338,6 +350,7 @@ _REACH = (
 )
 _SINK = (Check("clock", _clock, ("handshake",)), Check("ledger", records, ("handshake",)))
 _RESULTS = Check("results port", _results_port, ("handshake",))
+_RELAY = Check("relay port", _relay_port, ("handshake",))
 _WORK = (
     Check("modules", _modules),
     Check("cores", _cores),
@@ -345,7 +358,7 @@ _WORK = (
     Check("memory", _memory),
 )
 OF_ROLE: dict[str, tuple[Check, ...]] = {
-    WORKER: (*HERE, *_REACH, _RESULTS, *_SINK, *_WORK),
-    VENTILATOR: (*HERE, *_REACH, *_SINK, Check("crew", crew, ("handshake",)), Check("tasks port", _tasks_port)),
+    WORKER: (*HERE, *_REACH, _RESULTS, _RELAY, *_SINK, *_WORK),
+    VENTILATOR: (*HERE, *_REACH, _RELAY, *_SINK, Check("crew", crew, ("handshake",)), Check("tasks port", _tasks_port)),
     OBSERVER: (*HERE, *_REACH, *_SINK, Check("crew", crew, ("handshake",))),
 }

@@ -141,9 +141,13 @@ def _reached(facts: "Facts", path: Path, role: str, sink: str | None) -> "Facts"
     facts = replace(facts, key=key, name=name, control=control, others=others)
     if not answers:
         return facts
-    joining, results_port = network.joining(path, role, key.address)
+    joining, welcome = network.joining(path, role, key.address)
     facts = replace(facts, joining=joining)
-    return facts if results_port is None else replace(facts, results=network.port(key.host, results_port))
+    if welcome is None or role == OBSERVER:
+        return facts
+    if relay_port := welcome.relay_port if role == VENTILATOR else welcome.tasks_port:
+        facts = replace(facts, relay=network.port(key.host, relay_port))
+    return facts if role == VENTILATOR else replace(facts, results=network.port(key.host, welcome.results_port))
 
 
 def _report(facts: "Facts", checks: "tuple[Check, ...]", as_json: bool) -> None:

@@ -174,6 +174,7 @@ class Facts:
     others: Sequence[tuple[ResolvedName, Port | None]] = ()
     """What is met at the site's other sinks."""
     results: Port | None = None
+    relay: Port | None = None
     joining: Joining | None = None
     served: Served | None = None
     folder: Folder | None = None

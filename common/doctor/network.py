@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import OperatorError, SinkGone
-from ..protocol.messages import Query, Report
+from ..protocol.messages import Query, Report, Welcome
 from ..protocol.users import ROLES
 from ..transport import clock, sockets
 from ..transport.key_files import Certificate, load, load_pair
@@ -104,8 +104,8 @@ def _state(error: OSError) -> PortState:
     return "unreachable"
 
 
-def joining(path: Path, role: str, override: str | None) -> tuple[Joining, int | None]:
-    """How the sink answers a greeting and a question; and its results port."""
+def joining(path: Path, role: str, override: str | None) -> tuple[Joining, Welcome | None]:
+    """How the sink answers a greeting and a question; and its welcome."""
     try:
         with closing(SinkTalk(path, (role,), override, _JOIN_S)) as talk:
             report = talk.ask(Query(), Report, by=clock.now() + 2 * _JOIN_S)
@@ -116,7 +116,7 @@ def joining(path: Path, role: str, override: str | None) -> tuple[Joining, int |
     except OperatorError as error:
         return Joining(str(error), is_final=True), None
     ahead_s = welcome.time - time.time() if welcome.time else None
-    return Joining("", False, ahead_s, report.is_stuck, len(report.workers), len(report.jobs)), welcome.results_port
+    return Joining("", False, ahead_s, report.is_stuck, len(report.workers), len(report.jobs)), welcome
 
 
 def is_free(number: int) -> bool:

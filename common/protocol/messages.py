@@ -239,8 +239,8 @@ class Welcome(Message, frozen=True):
     """Answer to `Hello`. `run` is new each time the sink starts.
 
     `loopback` is the loopback address that the sink listens at, empty when other machines can reach it. Ventilators
-    that workers cannot reach push to `relay_port`. `time` is the sink's clock, in seconds since 1970; 0 when it does
-    not say.
+    that workers cannot reach push to `relay_port`, and workers pull that from `tasks_port`. `time` is the sink's clock,
+    in seconds since 1970. Either is 0 when the sink does not say.
     """
 
     version: int
@@ -249,6 +249,7 @@ class Welcome(Message, frozen=True):
     loopback: Host
     relay_port: Port
     time: Annotated[float, Meta(ge=0)] = 0.0
+    tasks_port: Annotated[int, Meta(ge=0, le=65535)] = 0
 
 
 class Refused(Message, frozen=True):

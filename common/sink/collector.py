@@ -232,7 +232,8 @@ class Collector:
         settings = self._settings
         ports = settings.results_port, settings.loopback, settings.relay_port
         time = 0.0 if self.time_offset_s is None else max(0.0, now + self.time_offset_s)
-        return [*outputs, Send(peer, Welcome(PROTOCOL_VERSION, self._run, *ports, time))]
+        tasks_port = settings.relayed_tasks_port
+        return [*outputs, Send(peer, Welcome(PROTOCOL_VERSION, self._run, *ports, time, tasks_port))]
 
     def _forget_silent_peers(self, now: float) -> None:
         """Forget peers that left without a goodbye; a peer that beats or asks is never silent for that long."""

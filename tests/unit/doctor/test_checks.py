@@ -35,6 +35,7 @@ FACTS = Facts(
     name=ResolvedName("sinkhost", ("10.0.0.7",), False),
     control=Port("sinkhost", 5559, "open"),
     results=Port("sinkhost", 5558, "open"),
+    relay=Port("sinkhost", 5555, "open"),
     joining=Joining(ahead_s=0.1, workers=2, jobs=1),
     served=Served(["mine"], ["mine:square"], seconds=0.1),
     folder=Folder("keys", True, enrolled=3),
@@ -54,12 +55,12 @@ def of_ledger(**changes: object) -> Facts:
 
 def stopped_at(**changes: object) -> Facts:
     """What is known when the way ends early: what is behind that was not looked at."""
-    behind = {"name": None, "control": None, "results": None, "joining": None}
+    behind = {"name": None, "control": None, "results": None, "relay": None, "joining": None}
     return replace(FACTS, **behind | changes)  # type: ignore[arg-type]
 
 
 def joining(fault: str = "", is_final: bool = False, **changes: object) -> Facts:
-    return replace(FACTS, results=None, joining=replace(Joining(fault, is_final), **changes))  # type: ignore[arg-type]
+    return replace(FACTS, results=None, relay=None, joining=replace(Joining(fault, is_final), **changes))  # type: ignore[arg-type]
 
 
 def no_sink_facts() -> Facts:
@@ -183,6 +184,22 @@ CASES: list[tuple[str, Facts, tuple[Check, ...], str, str, str]] = [
         "results port",
         "FAIL",
         "sinkhost:5558",
+    ),
+    (
+        "only the relay's port is shut",
+        replace(FACTS, relay=Port("sinkhost", 5555, "filtered")),
+        OF_ROLE[WORKER],
+        "relay port",
+        "warn",
+        "the relay's port is not reached at sinkhost:5555",
+    ),
+    (
+        "something refuses the relay's port",
+        replace(FACTS, relay=Port("sinkhost", 5556, "refused")),
+        OF_ROLE[VENTILATOR],
+        "relay port",
+        "warn",
+        "refuses connections at sinkhost:5556",
     ),
     ("the clock is behind", joining(ahead_s=300.0, workers=1), OF_ROLE[WORKER], "clock", "warn", "5 min 00 s behind"),
     ("the clock is ahead", joining(ahead_s=-7200.0, workers=1), OF_ROLE[WORKER], "clock", "warn", "2 h 00 min ahead"),

@@ -55,7 +55,10 @@ from tests.unit.sink.scene import (
 
 def test_a_hello_is_welcomed(scene: Scene) -> None:
     assert to(ADA, scene.hello(ADA)) == [
-        Welcome(PROTOCOL_VERSION, "run", SETTINGS.results_port, "", SETTINGS.relay_port)
+        Welcome(
+            *(PROTOCOL_VERSION, "run", SETTINGS.results_port, "", SETTINGS.relay_port),
+            tasks_port=SETTINGS.relayed_tasks_port,
+        )
     ]
 
 
