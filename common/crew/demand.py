@@ -1,10 +1,10 @@
 """How many workers the open jobs are worth, from a report of the sink."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from ..protocol.reports import JobReport, Report
+from ..protocol.reports import Report
 from ..protocol.settings import COMMAND
 
 
@@ -34,22 +34,29 @@ class ServedFunctions:
         return function in self._names or function.partition(":")[0] in self._names
 
 
-def demand(report: Report, served: ServedFunctions, slots: int, within_s: float, ours: Collection[str]) -> Demand:
+def demand(
+    report: Report,
+    means_s: Mapping[str, float],
+    served: ServedFunctions,
+    slots: int,
+    within_s: float,
+    ours: Collection[str],
+) -> Demand:
     """How many workers of `slots` slots finish what is left within this time; `ours` are those that there are.
 
-    A worker more than there are tasks for would have nothing to do. Where nothing is known of how long tasks take, one
-    worker finds out; where nobody knows how many there are, one more is wanted as long as all of ours are busy.
+    `means_s` says how long a task of each job takes. A worker more than there are tasks for would have nothing to do.
+    Where nothing is known of how long tasks take, one worker finds out; where nobody knows how many there are, one more
+    is wanted as long as all of ours are busy.
     """
     tasks, work_s, known, reads_on, strange = 0, 0.0, 0, False, 0
-    for place, job in enumerate(report.jobs):
+    for job in report.jobs:
         if not served.has(job.function):
             strange += 1
             continue
         reads_on = reads_on or job.total is None
         left = 0 if job.total is None else max(0, job.total - job.done)
         tasks += left
-        mean_s = _mean_s(job, sum(count for worker in report.workers for at, count in worker.runs if at == place))
-        if mean_s is not None:
+        if (mean_s := means_s.get(job.job)) is not None:
             known += left
             work_s += left * mean_s
     # Any remainder of work is worth a worker; a rounding error is none.
@@ -58,13 +65,6 @@ def demand(report: Report, served: ServedFunctions, slots: int, within_s: float,
     if reads_on:
         workers = max(workers, _one_more(report, ours))
     return Demand(tasks, workers, reads_on, work_s / known if known else None, strange)
-
-
-def _mean_s(job: JobReport, busy: int) -> float | None:
-    """How long a task of the job takes; before the first one is done, at least as long as one has taken by now."""
-    if job.rate > 0:
-        return max(busy, 1) / job.rate
-    return max((seconds / count for _, _, count, seconds in job.longest), default=None)
 
 
 def _one_more(report: Report, ours: Collection[str]) -> int:

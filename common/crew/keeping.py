@@ -12,6 +12,7 @@ from ..plain_text import counted
 from ..protocol.reports import Report
 from .allocations import IN_USE, Condition
 from .demand import Demand, ServedFunctions, demand, name_of
+from .task_times import TaskTimes
 
 BROKEN_MAX = 3
 """After this many allocations in a row whose worker was never ready for tasks, no more are started for a while."""
@@ -75,6 +76,7 @@ class Keeper:
     def __init__(self, settings: KeepSettings, served: ServedFunctions) -> None:
         self._settings = settings
         self._served = served
+        self._times = TaskTimes()
         self._used: set[str] = set()
         """The allocations that were in use at the last look, or were started since."""
         self._greeted: set[str] = set()
@@ -105,7 +107,9 @@ class Keeper:
         answers = [kind for kind in ("queue", "sink") if self._said.pop(kind, None)]
         outputs += [LogLine("info", f"the {kind} answers again") for kind in answers]
         queued = sum(condition is Condition.QUEUED for condition in seen.values())
-        asked = demand(report, self._served, self._settings.slots, self._settings.within_s, self._greeted)
+        settings = self._settings
+        means_s = self._times.note(now, report)
+        asked = demand(report, means_s, self._served, settings.slots, settings.within_s, self._greeted)
         return outputs + self._fill(now, asked, queued)
 
     def started(self, names: Iterable[str]) -> None:

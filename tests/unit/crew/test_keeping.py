@@ -14,12 +14,9 @@ QUEUED, RUNS, ENDED, LEFT, BROKEN = Condition
 SERVED = ServedFunctions(["work", "other:one"], ["thumb"])
 
 
-def job(
-    left: int | None, rate: float = 0.0, function: str = "work:run", longest: Sequence[tuple[int, float]] = ()
-) -> JobReport:
-    """A job with this many tasks left; of its longest batches the count and the seconds."""
-    total = None if left is None else left + 5
-    return JobReport("j", function, 5, 0, total, 1, rate, [(0, 0, count, seconds) for count, seconds in longest])
+def job(left: int | None, function: str = "work:run", name: str = "j", done: int = 5) -> JobReport:
+    """A job with this many tasks left."""
+    return JobReport(name, function, done, 0, None if left is None else done + left, 1, 0.0)
 
 
 def worker(name: str, slots: int = 1, runs: Sequence[int] = (0,)) -> WorkerReport:
@@ -44,42 +41,52 @@ def test_which_jobs_count(function: str, serves: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("jobs", "workers", "slots", "wanted"),
+    ("jobs", "means_s", "slots", "wanted"),
     [
         # Nothing to do.
-        ([], [], 1, 0),
-        ([job(0, rate=1)], [], 1, 0),
+        ([], {}, 1, 0),
+        ([job(0)], {"j": 1.0}, 1, 0),
         # A worker finds out how long tasks take.
-        ([job(1000)], [], 1, 1),
-        # Two slots do one task a second: a task takes two seconds, 600 of them 1200 in one slot.
-        ([job(600, rate=1)], [worker("a"), worker("b")], 1, 2),
-        ([job(600, rate=1)], [worker("a"), worker("b")], 4, 1),
-        ([job(601, rate=1)], [worker("a"), worker("b")], 1, 3),
-        # None is done yet: a task takes at least what one has taken, of a batch of ten the tenth part.
-        ([job(600, longest=[(1, 3.0), (10, 40.0)])], [worker("a")], 1, 4),
+        ([job(1000)], {}, 1, 1),
+        # 600 tasks of two seconds take one slot twice the time.
+        ([job(600)], {"j": 2.0}, 1, 2),
+        ([job(601)], {"j": 2.0}, 1, 3),
+        ([job(600)], {"j": 2.0}, 4, 1),
         # A task of ten hours needs one slot, not sixty.
-        ([job(3, longest=[(1, 36000.0)])], [worker("a")], 1, 3),
-        ([job(9, longest=[(1, 36000.0)])], [worker("a")], 4, 3),
+        ([job(3)], {"j": 36000.0}, 1, 3),
+        ([job(9)], {"j": 36000.0}, 4, 3),
         # Two jobs need as much as both.
-        ([job(600, rate=1), job(600, rate=1)], [worker("a", runs=(0, 1))], 1, 2),
-        # Nobody here can run these.
-        ([job(600, rate=1, function="strange:run")], [worker("a")], 1, 0),
-        # Nobody knows how many there are: one more as long as all of ours are busy.
-        ([job(None)], [], 1, 1),
-        ([job(None)], [worker("a"), worker("b")], 1, 3),
-        ([job(None)], [worker("a", slots=2), worker("b")], 1, 1),
-        ([job(None)], [worker("a"), worker("theirs", slots=2)], 1, 2),
+        ([job(600), job(600, name="k")], {"j": 1.0, "k": 2.0}, 1, 3),
+        ([job(600), job(600, name="k")], {"j": 1.0}, 1, 1),
+        # These workers cannot run it.
+        ([job(600, "strange:run")], {"j": 1.0}, 1, 0),
     ],
 )
 def test_how_many_workers_the_jobs_are_worth(
-    jobs: list[JobReport], workers: list[WorkerReport], slots: int, wanted: int
+    jobs: list[JobReport], means_s: dict[str, float], slots: int, wanted: int
 ) -> None:
-    assert demand(Report(jobs, workers), SERVED, slots, 600.0, ["a", "b"]).workers == wanted
+    assert demand(Report(jobs, []), means_s, SERVED, slots, 600.0, []).workers == wanted
+
+
+@pytest.mark.parametrize(
+    ("workers", "wanted"),
+    [
+        ([], 1),
+        ([worker("a"), worker("b")], 3),
+        ([worker("a", slots=2), worker("b")], 1),
+        ([worker("a"), worker("theirs", slots=2)], 2),
+    ],
+)
+def test_of_a_job_that_reads_on_one_more_is_wanted_while_all_of_ours_are_busy(
+    workers: list[WorkerReport], wanted: int
+) -> None:
+    found = demand(Report([job(None)], workers), {}, SERVED, 1, 600.0, ["a", "b"])
+    assert (found.tasks, found.workers, found.reads_on) == (0, wanted, True)
 
 
 def test_what_is_left_is_said() -> None:
-    found = demand(Report([job(600, rate=1), job(7, function="x:y")], [worker("a")]), SERVED, 1, 600.0, [])
-    assert found == Demand(600, 1, False, 1.0, 1)
+    found = demand(Report([job(600), job(7, "x:y", "k")], []), {"j": 1.5, "k": 9.0}, SERVED, 1, 600.0, [])
+    assert found == Demand(600, 2, False, 1.5, 1)
 
 
 class Scene:
@@ -88,8 +95,10 @@ class Scene:
     def __init__(self, **settings: float) -> None:
         whole = {"least": 0, "most": 20, "backlog": 1, "slots": 1, "within_s": 600.0} | settings
         self.keeper = Keeper(KeepSettings(**whole), SERVED)  # type: ignore[arg-type]
+        # Each task takes 100 seconds.
+        self.keeper._times.note = lambda now, report: {each.job: 100.0 for each in report.jobs}  # type: ignore[method-assign]
         self.now = 0.0
-        self.report: Report | str = Report([job(6000, longest=[(1, 100.0)])], [])
+        self.report: Report | str = Report([job(6000, done=0)], [])
         self.count = 0
 
     def look(self, seen: dict[str, Condition] | str, at: Sequence[str] = (), **also: float) -> list[Output]:
