@@ -33,10 +33,10 @@ def test_workers_of_this_machine_come_with_tasks_and_go_without(programs: Pipeli
     keeper = keep(programs, "--max", "2", "--within", "1", "--", "gate", "--exit-when-idle", "1")
     keeper.wait_for("no task is left: 0 workers wanted")
     ventilator = programs.ventilator("gate:wait", "--range", "6", "--batch", "1")
-    wait_until(lambda: len(workers_of(sink, keeper)) == 2, "two workers")
+    wait_until(lambda: len(workers_of(sink, keeper)) > 1, "two workers")
     (programs.folder / "open").touch()
     assert ventilator.wait() == 0, ventilator.err
-    keeper.wait_for("(?s)2 started.*no task is left: 0 workers wanted, 0 started")
+    keeper.wait_for("(?s)starting.*no task is left: 0 workers wanted, 0 started")
     assert all(map(is_gone, workers_of(sink, keeper)))
     assert list(programs.folder.glob("tradewind-*.log")) == []
     sink.kill()

@@ -123,14 +123,14 @@ def test_a_crew_grows_from_nothing_with_its_job_and_goes_when_it_is_done(farm: F
     keep = farm.crew(*KEEP, "--max", "2", "--within", "1", "--", "gate", "--exit-when-idle", "1")
     keep.wait_for("no task is left: 0 workers wanted, 0 started, 0 in the queue")
     ventilator = farm.ventilator("gate:wait", "--range", "6", "--batch", "1", "--job", "j")
-    keep.wait_for(r"6 tasks left.*: 1 worker wanted, 0 started, 0 in the queue; starting 1")
-    keep.wait_for(r"6 tasks left, about .* each: 2 workers wanted.*, 2 started, 0 in the queue")
     farm.sink.wait_for(r"(?s)(worker slurm-\d+_1\.\S+ at \S+ joined.*){2}")
     (farm.pipeline.folder / "open").touch()
     assert ventilator.wait() == 0, ventilator.err
-    keep.wait_for(r"(?s)2 started.*no task is left: 0 workers wanted, 0 started, 0 in the queue")
-    assert len(farm.jobs()) == 2
-    assert "WARNING" not in keep.err
+    keep.wait_for("(?s)starting.*no task is left: 0 workers wanted, 0 started, 0 in the queue")
+    assert farm.cluster.run("squeue", "--noheader", "--me") == ""
+    assert (
+        max(int(runs) + int(waits) for runs, waits in re.findall(r"(\d+) started, (\d+) in the queue", keep.err)) == 2
+    )
     keep.signal(signal.SIGTERM)
     assert keep.wait() == 0
 
@@ -140,5 +140,5 @@ def test_after_three_allocations_without_a_worker_no_more_are_started_and_their_
     keep.wait_for(r"(?s)third in a row: nothing is started for 1 min 00 s.*ends:\n.*module no_such_module not found")
     keep.signal(signal.SIGTERM)
     assert keep.wait() == 0
-    assert len(farm.jobs()) == 3
+    assert len(farm.jobs()) == keep.err.count("starting 1") >= 3
     assert "starting" not in keep.err[keep.err.index("third in a row") :]
