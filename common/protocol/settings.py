@@ -32,6 +32,12 @@ An enrolled peer that claims the id that libzmq gives next ends the process. It 
 for 10 s at most (the sink's `GREETING_S`), and with this bound it must try for about 18 days without a pause to meet
 one.
 """
+CUT_CONNECTION_S = 60 / (HANDSHAKES_A_MINUTE_MAX / 2)
+"""After workers' connections were cut, how long none are cut again, for each worker that lives.
+
+Each of them connects anew. On a machine that is too busy many workers miss some beats, and if all connected anew each
+time, they would do nothing else. The larger the crew, the less a stopped worker gets.
+"""
 
 
 def what_serves(function: str) -> str:

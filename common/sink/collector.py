@@ -161,7 +161,7 @@ class Collector:
         outputs = self.flush(now)
         workers, open_jobs = self._registry.silent(now)
         self._forget_silent_peers(now)
-        quiet = dict.fromkeys(worker.address for worker in self._registry.fallen_quiet(now))
+        quiet = self._registry.to_cut_off(now)
         for worker in workers:
             text = f"worker {worker.name} is silent: its batches are pushed again"
             outputs += self._lines.say(now, worker.user, "warning", text)
@@ -172,9 +172,7 @@ class Collector:
             outputs += self._lines.say(now, open_job.user, "warning", text)
             self._peers.pop(open_job.peer, None)
             outputs += self._jobs.end(open_job)
-        if quiet:
-            living = self._registry.living()
-            outputs += [CutOff(address, living[address]) for address in quiet]
+        outputs += [CutOff(address, living) for address, living in quiet]
         outputs += self._explanations.tick(now, self._is_stuck)
         return outputs + self._jobs.tick(now) + self._asks.tick(now) + self._reads.tick(now)
 

@@ -21,6 +21,7 @@ from ..protocol.messages import (
     WorkerReport,
 )
 from ..protocol.reports import LONGEST_MAX, WORKER_JOBS_MAX
+from ..protocol.settings import CUT_CONNECTION_S
 from ..protocol.users import User
 from .settings import CollectorSettings
 from .store import Job
@@ -121,6 +122,9 @@ class Registry:
         """How many workers have each key."""
         self._keys_changed = False
         """A key was added or is gone since this was asked last."""
+        self._with_quiet: dict[str, None] = {}
+        """Addresses of workers of relayed jobs that miss their beats, and whose connections are not cut yet."""
+        self._cut_again_at = float("-inf")
 
     def join(self, now: float, worker: BeatingWorker) -> None:
         """Add a worker that was not known."""
@@ -201,7 +205,7 @@ class Registry:
     def _exposing_any(self, functions: set[str]) -> list[BeatingWorker]:
         return [worker for worker in self.workers.values() if not worker.functions.isdisjoint(functions)]
 
-    def fallen_quiet(self, now: float) -> list[BeatingWorker]:
+    def _fallen_quiet(self, now: float) -> list[BeatingWorker]:
         """Workers of relayed jobs that begin to miss their beats; looked for together with the silent ones."""
         if self._looked_at != now:
             return []
@@ -209,6 +213,17 @@ class Registry:
         found = [each for each in self._relayed_to() if each.heard_at < quiet_at and not each.quiet]
         for worker in found:
             worker.quiet = True
+        return found
+
+    def to_cut_off(self, now: float) -> list[tuple[str, int]]:
+        """Where connections to the relay are to be cut now, because a worker there misses its beats; how many live."""
+        self._with_quiet.update(dict.fromkeys(worker.address for worker in self._fallen_quiet(now)))
+        if not self._with_quiet or now < self._cut_again_at:
+            return []
+        living = self.living()
+        found = [(address, living[address]) for address in self._with_quiet]
+        self._with_quiet.clear()
+        self._cut_again_at = now + CUT_CONNECTION_S * sum(count for _, count in found)
         return found
 
     def living(self) -> Counter[str]:

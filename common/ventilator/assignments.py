@@ -5,6 +5,7 @@ from typing import TypeGuard
 
 from ..protocol.codec import slice_arguments
 from ..protocol.messages import BatchName, FromSink, Member, Message, Quarantine, Returned
+from ..protocol.settings import CUT_CONNECTION_S
 from ..task_ranges import TaskRanges
 from .admission import Admission, CutLinks
 from .earlier_run import EarlierRun
@@ -40,6 +41,9 @@ class Assignments:
         self._parted_at: float | None = None
         """When a worker has left last, while leases are to be shortened because of that."""
         self._shortened_at = float("-inf")
+        self._cuts = False
+        """A worker misses its beats or was lost, and the connections are not cut yet."""
+        self._cut_again_at = float("-inf")
         self._quiet_at = float("-inf")
         """When workers were found last that miss their beats. Of a crew of thousands many may, one after another."""
 
@@ -101,25 +105,33 @@ class Assignments:
             self._shorten_unnamed(now)
         return cuts
 
-    def look_for_quiet(self, now: float) -> list[Message | CutLinks]:
+    def look_for_quiet(self, now: float) -> None:
         """Once the sink is heard: shorten the leases of what may have gone to workers that now miss their beats."""
         if now < self._quiet_at + self._timing.beat_soon_s:
-            return []
+            return
         if not self._crew.fall_quiet(now - self._timing.silence_s):
-            return []
+            return
         self._quiet_at = now
         self._shorten_unnamed(now)
-        return [self._cut()]
+        self._cuts = True
+
+    def cuts(self, now: float) -> list[CutLinks]:
+        """After each message: cut the connections of workers that miss their beats or were lost, but not too often."""
+        if not self._cuts or now < self._cut_again_at:
+            return []
+        cut = self._cut()
+        self._cuts, self._cut_again_at = False, now + CUT_CONNECTION_S * cut.living
+        return [cut]
 
     def sink_was_slow(self, now: float) -> None:
         """It may have beats that it has not passed on: the silence of all workers counts from now."""
         self._crew.excuse(now)
 
-    def part_with(self, now: float, workers: Sequence[str], lost: bool) -> list[Message | CutLinks]:
+    def part_with(self, now: float, workers: Sequence[str], lost: bool) -> list[Message]:
         """Take back the batches of workers that left or were lost."""
-        beat_until_now = lost and any(worker not in self._crew.quiet for worker in workers if worker in self._crew)
+        self._cuts |= lost and any(worker not in self._crew.quiet for worker in workers if worker in self._crew)
         members = [member for worker in workers if (member := self._crew.gone(worker)) is not None]
-        outputs: list[Message | CutLinks] = [self._cut()] if beat_until_now else []
+        outputs: list[Message] = []
         for member in members:
             outputs += self._take_back_all(now, member, lost)
         if members:

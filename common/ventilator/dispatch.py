@@ -283,9 +283,11 @@ class Dispatch:
         """Take a message of the sink; the answer is what to send to it, and whether to cut the tasks link."""
         self._hear(now)
         cuts = self._assignments.admit(now, message)
-        return [*cuts, *self._take(now, message), *self._assignments.look_for_quiet(now)]
+        outputs = self._take(now, message)
+        self._assignments.look_for_quiet(now)
+        return [*cuts, *outputs, *self._assignments.cuts(now)]
 
-    def _take(self, now: float, message: FromSink) -> Sequence[Message | CutLinks]:
+    def _take(self, now: float, message: FromSink) -> Sequence[Message]:
         if isinstance(message, Receipts):
             return self._receive_receipts(now, message)
         if isinstance(message, Crew):
@@ -410,7 +412,7 @@ class Dispatch:
                 self._end_gathering(now)
         return [self._cursor.ask(now, self.scarce)]
 
-    def _receive_crew(self, now: float, crew: Crew) -> list[Message | CutLinks]:
+    def _receive_crew(self, now: float, crew: Crew) -> list[Message]:
         self.others_count = crew.others
         for member in crew.members:
             self._assignments.named_no_more(self._crew.heard(now, member))

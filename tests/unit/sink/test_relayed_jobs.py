@@ -1,13 +1,31 @@
 """Jobs whose tasks come through the relay: where workers find them, which workers hear of them, who is cut off."""
 
+import itertools
+
 import msgspec
 import pytest
 
 from common.protocol.messages import Ask, Goodbye, Place, Places
+from common.protocol.settings import CUT_CONNECTION_S
 from common.protocol.users import User
 from common.sink.outputs import Admit, CutOff, Output
 from common.sink.registry import BeatingWorker, OpenJob
-from tests.unit.sink.scene import ADA, BEAT, BOB, CUBE, OPEN, SETTINGS, SQUARE, TIMING, VERA, VITO, Scene, of, said
+from tests.unit.sink.scene import (
+    ADA,
+    BEAT,
+    BOB,
+    CUBE,
+    OPEN,
+    ROSTER,
+    SETTINGS,
+    SQUARE,
+    TIMING,
+    VERA,
+    VITO,
+    Scene,
+    of,
+    said,
+)
 
 
 def relayed(scene: Scene, user: User, job: str, function: str, **more: bool) -> list[Output]:
@@ -87,6 +105,21 @@ def test_one_that_beats_again_may_be_cut_off_again(scene: Scene) -> None:
     for _ in range(2):
         assert cuts(scene.pass_time(TIMING.silence_s + TIMING.beat_s, BOB, VERA)) == [CutOff("10.0.0.1", 1)]
         scene.send(ADA, BEAT)
+
+
+def test_a_large_crew_is_not_cut_off_all_the_time(scene: Scene) -> None:
+    """Where the machine is too busy some workers miss their beats at any time; that all connect anew makes it worse."""
+    users = [User("worker", f"w{number}", f"{number:040}") for number in range(100)]
+    scene.sink.roster_changed(scene.now, ROSTER | {user.key: user for user in users})
+    for user in users:
+        scene.worker(user)
+    relayed(scene, VERA, "job", SQUARE)
+    # Each second another one has beaten for the last time.
+    turns = (scene.pass_time(TIMING.beat_s, VERA, *users[at:]) for at in range(30))
+    cut_at = [scene.now for outputs in turns if any(each.address for each in cuts(outputs))]
+    assert len(cut_at) >= 4, "none is forgotten"
+    for before, after in itertools.pairwise(cut_at):
+        assert after - before >= 70 * CUT_CONNECTION_S
 
 
 @pytest.mark.parametrize("function", [SQUARE, CUBE])
