@@ -17,6 +17,8 @@ from tests.simulation.world import CALM, Broken, Channel, World
 CONVERGE_S = 900.0
 """Within so much virtual time after the faults all must be done."""
 IDLE_S = 3.0
+ASKS_S = 5.0
+"""How long an operator waits for an answer."""
 
 
 class Farm:
@@ -37,7 +39,8 @@ class Farm:
         self.receipts_page, self.trickle_per_s = self.plan.receipts_page, self.plan.trickle_per_s
         self.dice = self.world.dice("faults")
         self._haste = self.world.dice("haste")
-        self.disk = Disk(self.world, self.jobs, path)
+        self.disk = Disk(self.world, self.jobs, path, self.plan.disk_s)
+        self.disk.kill = self.kill_sink
         self.ventilator_users = {
             job.name: User(VENTILATOR, f"v-{job.name}", f"{number}" * 40) for number, job in enumerate(self.jobs)
         }
@@ -109,7 +112,7 @@ class Farm:
             # Who was stalled takes what waits for it at the instant of the calm.
             and self.world.now > max(self.world.late_at, self.calm_at or 0.0)
             and self.sink is not None
-            and not self.sink.rules.inspect().pending_count
+            and self.sink.rules.inspect().is_idle
             and not self.disk.untidy
             and all(worker.rules.empty and not worker.liar for worker in self.workers.values())
         )
@@ -120,7 +123,7 @@ class Farm:
         world.note("world", "is calm")
         self.calm_at = world.now
         world.weather = CALM
-        self.disk.full_until, self.disk.crash = 0.0, None
+        self.disk.hurry()
         for client in self._clients():
             client.darken(world.now)
             client.stall(world.now)
@@ -200,6 +203,7 @@ class Farm:
             return
         self.world.note(sink.name, "is killed")
         sink.alive = False
+        self.disk.lose_sink()
         self._listening.pop(Relay.port)
         sink.relay.kill()
         for client in self._clients():
@@ -447,6 +451,7 @@ class Farm:
             (4, self._cut_somebody),
             (3, self._darken_somebody),
             (2, self._fill_disk),
+            (2, self._slow_disk),
             (2, self._crash_commit),
             (1, self._slow_somebody),
             (2, self._reboot_machine),
@@ -524,6 +529,10 @@ class Farm:
         self.disk.full_until = self.world.now + self.dice.uniform(0.1, 5)
         self.world.note("disk", "is full", f"until {self.disk.full_until:.3f}")
 
+    def _slow_disk(self) -> None:
+        self.disk.slow_until = self.world.now + self.dice.uniform(0.1, 10)
+        self.world.note("disk", "is slow", f"until {self.disk.slow_until:.3f}")
+
     def _crash_commit(self) -> None:
         self.disk.crash = self.dice.choice(["before", "after"])
 
@@ -546,9 +555,13 @@ class Farm:
 
     def _ask(self, who: str, name: str, question: Cancel | Forget) -> None:
         peer = f"{who}.{name}#{self.world.event_count}".encode()
-        for message in (Hello(PROTOCOL_VERSION, VENTILATOR, who), question, Goodbye()):
-            if self.sink is not None:
-                self.sink.happen(self.sink.control, peer, encode(message), None)
+        for message in (Hello(PROTOCOL_VERSION, VENTILATOR, who), question):
+            self._say(peer, message)
+        self.world.after(ASKS_S, self._say, peer, Goodbye())
+
+    def _say(self, peer: bytes, message: Hello | Cancel | Forget | Goodbye) -> None:
+        if self.sink is not None:
+            self.sink.happen(self.sink.control, peer, encode(message), None)
 
     def _cancel_unheard(self) -> None:
         """All that runs is cancelled, and the ventilators' links break at that moment."""

@@ -59,6 +59,8 @@ class Plan:
     """The share of workers that expose one of two functions; through the relay they get batches of the other one."""
     leavers: float = 0.0
     """The share of workers that were told when to leave: when idle, or after some time."""
+    disk_s: float = 0.0
+    """How long the sink's disk takes for a write, about."""
 
     @classmethod
     def of(cls, world: World) -> "Plan":
@@ -102,6 +104,7 @@ class Plan:
             crew_at=inputs.choice([5.0, 20.0]) if inputs.random() < 0.05 else 0.0,
             specialists=ways.choice([0.0, 0.5]),
             leavers=world.dice("leavers").choice([0.0, 0.0, 0.0, 0.7]),
+            disk_s=world.dice("disk's pace").choice([0.0, 0.0005, 0.005, 0.05]),
         )
 
 

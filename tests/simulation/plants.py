@@ -15,9 +15,13 @@ from common.protocol.codec import slice_arguments
 from common.protocol.messages import Cancel, Halt, Mark
 from common.sink import job_rules, sqlite_writes
 from common.sink.collector import Collector
+from common.sink.commits import Commits, Progress
 from common.sink.jobs import Jobs
 from common.sink.registry import OpenJob, Registry
+from common.sink.sqlite_ledger import Ledger
 from common.sink.sqlite_writes import SqliteWrites
+from common.sink.turns import Turns
+from common.sink.writes import Writes
 from common.ventilator import session, speculation, summary
 from common.ventilator.admission import Admission
 from common.ventilator.assignments import Assignments
@@ -109,6 +113,11 @@ def forgetting(plan: Plan) -> Plan:
     jobs = [replace(job, anew=1) for job in plan.jobs]
     weather = Weather(delay_s=(0.001, 0.05), straggler=0.2, straggler_s=4.0, duplication=0.5)
     return replace(plan, jobs=jobs, weather=weather, faults_s=20.0)
+
+
+def forgetting_on_a_slow_disk(plan: Plan) -> Plan:
+    """The same, and forgetting takes its time."""
+    return replace(forgetting(plan), disk_s=1.0)
 
 
 def bad_first_line(plan: Plan) -> Plan:
@@ -274,6 +283,67 @@ def receipts_although_the_disk_is_full(patch: Patch) -> None:
         return outputs
 
     patch.setattr(Collector, "flush", forgetful)
+
+
+@plant("a receipt before its commit")
+def receipts_when_the_write_is_begun(patch: Patch) -> None:
+    """Receipts come after the end of the write."""
+    flush = Collector.flush
+
+    def hasty(sink: Any, now: float) -> Any:
+        outputs = flush(sink, now)
+        if sink.is_writing and sink._commits._begun is not None:
+            outputs += sink._commits.receipts(sink._commits._begun)
+        return outputs
+
+    patch.setattr(Collector, "flush", hasty)
+
+
+@plant("a job is opened before the results that came first are recorded")
+def a_job_is_opened_while_its_results_wait(patch: Patch) -> None:
+    """The attempts of a new run count from the failures among them."""
+    patch.setattr(Commits, "needed", lambda commits: Progress())
+
+
+@plant("a second write is begun")
+def two_writes_at_once(patch: Patch) -> None:
+    """One write is in flight."""
+    patch.setattr(Writes, "is_free", property(lambda writes: True))
+
+
+@plant("it does not converge")
+def a_refused_write_is_forgotten(patch: Patch) -> None:
+    """What the ledger has refused is submitted again."""
+    completed = Turns._completed
+
+    def forgetful(turns: Any, now: float, completion: Any) -> Any:
+        outputs = completed(turns, now, completion)
+        if completion.stuck is not None:
+            turns._commits._begun = None
+        return outputs
+
+    patch.setattr(Turns, "_completed", forgetful)
+
+
+@plant("AssertionError", forgetting_on_a_slow_disk)
+def late_results_of_a_forgotten_job_stay(patch: Patch) -> None:
+    """Results that come while their job is forgotten are refused."""
+    patch.setattr(Commits, "forgotten", lambda commits, name: [])
+
+
+@plant("counts failures of other runs")
+def receipts_ahead_of_the_counts(patch: Patch) -> None:
+    """A ventilator takes the difference of receipts and counts for failures."""
+    receipts = Ledger.receipts
+
+    def unbounded(ledger: Ledger, *question: Any) -> Any:
+        bound, ledger._position_max = ledger._position_max, 2**63 - 1
+        try:
+            return receipts(ledger, *question)
+        finally:
+            ledger._position_max = bound
+
+    patch.setattr(Ledger, "receipts", unbounded)
 
 
 @plant("counts on workers that are long gone")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import ProtocolError
 from common.protocol.codec import decode_outcomes, decode_results, decode_to_sink, encode, ticket
-from common.protocol.messages import Beat, Crew, Message, Open, Opened, Recall, Receipts, Recorded
+from common.protocol.messages import Beat, Crew, Message, Open, Opened, Recall, Receipts, Recorded, Results
 from common.sink.collector import Collector
 from common.sink.crew_news import joined
 from common.sink.outputs import Admit, CutOff, Output, Send
 from common.sink.settings import CollectorSettings
 from tests.simulation.relay_role import Relay
 from tests.simulation.role import Connection, Role
-from tests.simulation.truth import Crash, Disk
+from tests.simulation.truth import Disk
 
 if TYPE_CHECKING:
     from tests.simulation.farm import Farm
@@ -36,6 +36,9 @@ class Sink(Role):
         """What this poll's messages are answered with, at its end."""
         self._beats: dict[str, Any] = {}
         self._came: dict[tuple[str, int], Any] = {}
+        self._opens: dict[tuple[bytes, str], tuple[Open, dict[int, Results]]] = {}
+        """Who wants to open which job, and the results that had come before."""
+        self.disk.wake = lambda: self.happen(_nothing)
 
     def control(self, peer: bytes, frame: bytes, label: Any) -> None:
         """A frame of the control link."""
@@ -44,13 +47,11 @@ class Sink(Role):
         if isinstance(message, Beat):
             self._beats[label[0]] = label[1]
         user = connection.client.user if connection else self.farm.user_of(peer.decode().rpartition("#")[0])
-        was_cancelled = isinstance(message, Open) and self._is_cancelled(message.job)
-        outputs = self.rules.receive(self.world.now, peer, user, "10.0.0.1", message)
-        self._answers += outputs
         if isinstance(message, Open):
-            self._check_recalled(message, outputs)
-        if isinstance(message, Open) and was_cancelled and not self._is_cancelled(message.job):
-            self.farm.check_reopened(message.job, peer)
+            # What came before the first of several counts.
+            _, before = self._opens.get((peer, message.job), (message, self._uncommitted(message.job)))
+            self._opens[peer, message.job] = message, before
+        self._answers += self._checked(self.rules.receive(self.world.now, peer, user, "10.0.0.1", message))
 
     def results(self, frame: bytes, label: Any) -> None:
         """A frame of the results link."""
@@ -73,7 +74,7 @@ class Sink(Role):
 
     def take(self, action: Callable[..., None], *arguments: Any) -> None:
         """Messages are taken together for a moment, as a poll that finds several."""
-        self._guard(action, *arguments)
+        action(*arguments)
         if self._turn_at is None and self.alive:
             self._turn_at = self.world.now + self.dice.uniform(0, 0.001)
             self.world.at(self._turn_at, self._end_of_poll)
@@ -91,25 +92,27 @@ class Sink(Role):
 
     def _answer(self) -> None:
         answers, self._answers = self._answers, []
-        self.perform(joined(answers))
+        self._send(joined(answers))
 
     def turn(self) -> None:
         """Commit and answer."""
-        self._guard(lambda: self.perform(joined(self.rules.tick(self.world.now))))
-
-    def _guard(self, action: Callable[..., None], *arguments: Any) -> None:
-        try:
-            action(*arguments)
-        except Crash:
-            self.disk.crash = None
-            self.farm.kill_sink()
+        self._send(joined(self._checked(self.rules.tick(self.world.now))))
 
     def deadline(self) -> float | None:
         """When the machine has something to do."""
         return self.rules.deadline()
 
     def perform(self, outputs: Iterable[Output]) -> None:
-        """Send and check."""
+        """Check and send."""
+        self._send(self._checked(outputs))
+
+    def _checked(self, outputs: Iterable[Output]) -> list[Output]:
+        """The same, looked at as the rules have given it: before several messages are one."""
+        outputs = list(outputs)
+        self._check_opened([output for output in outputs if isinstance(output, Send)])
+        return outputs
+
+    def _send(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             if isinstance(output, CutOff):
                 self.relay.cut(output.living)
@@ -150,23 +153,35 @@ class Sink(Role):
                 for task in range(first, first + count):
                     require(disk.is_recorded(message.job, task), "a receipt before its commit:", (message.job, task))
 
-    def _check_recalled(self, message: Open, outputs: list[Output]) -> None:
-        """A new run of a job has handed back what has not started; a run that opens it again has not."""
-        sent = [output.message for output in outputs if isinstance(output, Send)]
-        recalled = sum(isinstance(each, Recall) for each in sent)
-        for opened in [each for each in sent if isinstance(each, Opened)]:
-            crew = self.rules._registry.crew_of(self.rules._registry.open_jobs[message.job])
+    def _check_opened(self, sent: list[Send]) -> None:
+        """When a job is opened, and whose batches are recalled.
+
+        A new run of a job has handed back what has not started; a run that opens it again has not.
+        """
+        require = self.world.require
+        for peer, opened in [(each.peer, each.message) for each in sent if isinstance(each.message, Opened)]:
+            message, before = self._opens.pop((peer, opened.job))
+            late = [before[each] for each in before.keys() & self._uncommitted(opened.job).keys()]
+            require(not late, "a job is opened before the results that came first are recorded:", (opened.job, late))
+            recalled = sum(isinstance(each.message, Recall) and each.message.job == opened.job for each in sent)
+            crew = self.rules._registry.crew_of(self.rules._registry.open_jobs[opened.job])
             wanted = len(crew) if opened.resumed and not message.reopens else 0
-            self.world.require(recalled == wanted, "recalled from another crew than the job's:", (recalled, wanted))
+            require(recalled == wanted, "recalled from another crew than the job's:", (recalled, wanted))
+            if opened.job in self.disk.reopened:
+                self.disk.reopened.discard(opened.job)
+                self.farm.check_reopened(opened.job, peer)
+
+    def _uncommitted(self, name: str) -> dict[int, Results]:
+        """The results of the job that have come and are not committed, each by which object it is: some are resent."""
+        commits = self.rules._commits
+        groups = [commits._pending, *([commits._begun] if commits._begun else [])]
+        found = [each.results for group in groups for each in group.recordings.values()]
+        return {id(each): each for each in found if each.job == name}
 
     def _is_of_the_forgotten(self, results: Any) -> bool:
         """True for a result of a job that was forgotten; its name may have another one."""
         job = self.disk.job(results.job)
         return job is None or results.ticket != ticket(job.ticket_key, *results.batch, results.attempt)
-
-    def _is_cancelled(self, name: str) -> bool:
-        job = self.disk.job(name)
-        return job is not None and job.state == "cancelled"
 
     def _is_dealt_with(self, results: Any) -> bool:
         outcomes = decode_outcomes(results)

@@ -1,12 +1,13 @@
 """What the simulation knows and the machines do not: what each task does, and what the ledger may hold."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from common.protocol.codec import origin
-from common.sink.sqlite_ledger import Ledger
+from common.sink.sqlite_ledger import _NO_BOUND, Ledger
 from common.sink.store import (
     Completion,
     DigestPage,
@@ -18,6 +19,7 @@ from common.sink.store import (
     Recording,
     Tidying,
     Write,
+    jobs_of,
 )
 from common.sink.whole_write import write_and_wait
 from common.ventilator.settings import RelayUse
@@ -175,18 +177,29 @@ def _task(dice: Random, mean_s: float, troubles: dict[str, float]) -> Task:
     return Task(seconds, kills_worker=True)
 
 
-class Crash(Exception):
-    """The sink is killed in the middle of a commit."""
-
-
 class Disk:
-    """The ledger under the sink: full now and then, watched always."""
+    """The ledger under the sink: slow at times, full now and then, watched always."""
 
-    def __init__(self, world: World, jobs: list[JobTruth], path: str) -> None:
+    def __init__(self, world: World, jobs: list[JobTruth], path: str, pace_s: float) -> None:
         self.commit_count = 0
         self.full_until = 0.0
+        self.slow_until = 0.0
         self.crash: str | None = None
-        """Kill the sink at the next commit: `before` or `after` it takes effect."""
+        """Kill the sink at the next write: `before` or `after` it takes effect."""
+        self.kill: Callable[[], None] = _nothing
+        self.wake: Callable[[], None] = _nothing
+        """Tell the sink's loop that a write has ended."""
+        self.dice = world.dice("disk")
+        self._pace_s = pace_s
+        self._write: Write | None = None
+        """It is in flight."""
+        self._made: Completion | None = None
+        """What has become of it, before the sink is told."""
+        self._write_count = 0
+        self._before: dict[str, Job | None] = {}
+        """The jobs that a write has changed, as they were before: so the sink sees them until it is told."""
+        self.reopened: set[str] = set()
+        """Jobs that were cancelled, and are opened again by whoever is told next that it is open."""
         self.rows: dict[tuple[str, int], tuple[Any, ...]] = {}
         """The committed rows as they were first seen."""
         self.failed_counts: Counter[str] = Counter()
@@ -203,9 +216,26 @@ class Disk:
         self._ended: Completion | None = None
         self.ledger = Ledger(path)
 
+    def lose_sink(self) -> None:
+        """The sink is dead: the write in flight is made all the same, or it is not."""
+        if self._write is not None and self._made is None and self.dice.random() < 0.5:
+            self._world.note("disk", "writes what nobody waits for", type(self._write).__name__)
+            self._make_it()
+        self._write = self._made = self._ended = None
+        self._before.clear()
+        self.ledger._position_max = _NO_BOUND
+        self.reopened.clear()
+
+    def hurry(self) -> None:
+        """All is well with it from now on."""
+        self.full_until = self.slow_until = 0.0
+        self.crash = None
+        if self._write is not None:
+            self._make(self._write_count)
+            self._tell(self._write_count)
+
     def restart(self) -> None:
         """A new sink opens what the old one had committed; in memory it just stays there."""
-        self._ended = None
         if self._path != ":memory:":
             self.ledger.close()
             self.ledger = Ledger(self._path)
@@ -213,26 +243,64 @@ class Disk:
     # -- what Collector needs ----------------------------------------------------------------------------------
 
     def submit(self, write: Write) -> None:
-        """Begin a write."""
-        self._world.require(self._ended is None, "a second write is begun:", write)
-        if self._world.now < self.full_until:
-            self._ended = Completion(write, stuck="database or disk is full")
+        """Begin a write. It takes effect at some instant, and the sink is told later."""
+        is_first = self._write is None and self._ended is None
+        self._world.require(is_first, "a second write is begun:", (self._write, write))
+        self._write_count += 1
+        self._write = write
+        seconds = self.dice.expovariate(1 / self._pace_s) if self._pace_s and self.dice.random() < 0.8 else 0.0
+        if self._world.now < self.slow_until:
+            seconds = self.dice.choice([0.1, 1.5, 12.0]) * self.dice.random()
+        if not seconds and self.crash is None:
+            self._make_it()
+            self._write, self._ended, self._made = None, self._made, None
             return
+        self._world.after(self.dice.random() * seconds, self._make, self._write_count)
+        self._world.after(seconds, self._tell, self._write_count)
+
+    def _make(self, number: int) -> None:
+        if number != self._write_count or self._write is None or self._made is not None:
+            return
+        crash, self.crash = self.crash, None
+        if crash == "before":
+            self.kill()
+            return
+        self._make_it()
+        if crash == "after":
+            self.kill()
+
+    def _tell(self, number: int) -> None:
+        if number == self._write_count and self._write is not None:
+            self._write, self._ended, self._made = None, self._made, None
+            self.wake()
+
+    def _make_it(self) -> None:
+        write = self._write
+        assert write is not None
+        if self._world.now < self.full_until:
+            self._made = Completion(write, stuck="database or disk is full")
+            return
+        self._before = {name: self.ledger.job(name) for name in jobs_of(write)}
+        position = self._position
         match write:
             case Recording():
-                self._ended = self._record(write)
+                self._made = self._record(write)
             case Opening():
-                self._ended = self._open(write)
+                self._made = self._open(write)
             case Ending():
-                self._ended = self._end(write)
+                self._made = self._end(write)
             case Forgetting():
-                self._ended = self._forget(write)
+                self._made = self._forget(write)
             case Tidying():
-                self._ended = self._tidy(write)
+                self._made = self._tidy(write)
+        self.ledger._position_max = position
 
     def completed(self) -> Completion | None:
         """What has become of the write."""
         ended, self._ended = self._ended, None
+        if ended is not None:
+            self._before.clear()
+            self.ledger._position_max = _NO_BOUND
         return ended
 
     def fileno(self) -> None:
@@ -267,8 +335,8 @@ class Disk:
         return self.ledger.id
 
     def job(self, name: str) -> Job | None:
-        """The job's row."""
-        return self.ledger.job(name)
+        """The job as it was before the write in flight."""
+        return self._before[name] if name in self._before else self.ledger.job(name)
 
     def _open(self, write: Opening) -> Completion:
         """Make or find the job's row."""
@@ -278,6 +346,9 @@ class Disk:
             known = len(self._receipted[name])
             self._world.require(known in whole, "appends to a job with tasks that are not recorded:", (name, known))
             truth.append()
+        known = self.ledger.job(name)
+        if known is not None and known.state == "cancelled":
+            self.reopened.add(name)
         job = write_and_wait(self.ledger, write)
         assert isinstance(job, Job)
         truth.bases.add(job.attempts)
@@ -305,15 +376,11 @@ class Disk:
 
     def _record(self, write: Recording) -> Completion:
         """Commit, and look at what is there afterwards."""
-        if self.crash == "before":
-            raise Crash
         written = write_and_wait(self.ledger, write)
         self.commit_count += 1
         for each in write.row_sets:
             self._look(each.results.job, each.results.first, each.results.count)
         self._look_at_receipts()
-        if self.crash == "after":
-            raise Crash
         return Completion(write, written)
 
     def size_bytes(self) -> int:
@@ -390,3 +457,7 @@ class Disk:
             self._world.require(rows == count, "not every task is recorded:", (name, rows, count))
             counts = (job.done, job.failed, job.total, job.state)
             self._world.require(counts == (rows, failed, count, "done"), "the job's counts are wrong:", (name, counts))
+
+
+def _nothing() -> None:
+    """Nobody is there."""

@@ -476,6 +476,8 @@ class Ventilator(Client):
                 continue
             for held in said.held.values():
                 still = worker.rules._held.get(self.job.name, {}).get(held.batch.first) is held
+                # What is left of a job that was forgotten is nothing of the one that has its name now.
+                still = still and held.batch.origin in (b"", self.job.origins[-1])
                 its = range(held.batch.first, held.batch.first + held.batch.count)
                 may = _name(held.batch) in self._contested or (name, _name(held.batch)) in self._other_bounds
                 may = may and _name(held.batch) != _name(batch)
