@@ -13,12 +13,13 @@ pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 import psycopg
 
+from common.errors import OperatorError
 from common.sink import postgres_ledger
 from common.sink.ledgers import open_care
 from common.sink.postgres_ledger import PostgresLedger
 from common.sink.postgres_place import with_site
 from common.sink.postgres_standby import SilentHolder
-from common.sink.store import LedgerHeld, LedgerLost
+from common.sink.store import LedgerAway, LedgerHeld, LedgerLost
 from common.transport.key_folder import KeyFolder
 from common.transport.sockets import listener
 from tests.conftest import Pipeline, Process, wait_until
@@ -247,3 +248,21 @@ def test_a_site_with_a_long_name_finds_its_standby_too(server: Server) -> None:
             wait_until(lambda: ledger.completed() is None and ledger._has_standby, "it sees the standby")
     finally:
         ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("postgresql://me@127.0.0.1:9/farm", LedgerAway),
+        ("postgresql://me@nosuchhost.invalid/farm", LedgerAway),
+        ("{server}/nosuch", OperatorError),
+    ],
+    ids=["nobody listens", "no such name", "no such database"],
+)
+def test_a_server_that_is_away_is_told_from_one_that_refuses(
+    server: Server, address: str, kind: type[OperatorError]
+) -> None:
+    place = server.address("nosuch") if "{server}" in address else address
+    with pytest.raises(OperatorError) as refused:
+        PostgresLedger(place, lambda: KEY)
+    assert type(refused.value) is kind

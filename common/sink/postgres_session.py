@@ -177,8 +177,17 @@ def here() -> str:
 
 _PASSING = ("40", "53", "55", "57", "58")
 """Classes of errors that may pass: conflicts, no room or memory or connection, locks, interventions, the disk."""
+_COMING = ("starting up", "shutting down", "recovery")
+"""What a server that will soon take connections says to whoever connects."""
 _ENDING = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.ReadOnlySqlTransaction)
 """Errors after which another session, perhaps at another server, is needed."""
+
+
+def is_away(error: Exception) -> bool:
+    """True when no server was reached, or one that is starting or leaving."""
+    text = str(error)
+    refuses = "FATAL" in text and not any(words in text for words in _COMING)
+    return isinstance(error, Unanswered) or (isinstance(error, psycopg.OperationalError) and not refuses)
 
 
 def is_lost(error: Exception, session: Session) -> bool:

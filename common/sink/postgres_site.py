@@ -18,7 +18,7 @@ from ..errors import OperatorError
 from ..transport import clock
 from .postgres_place import PostgresPlace
 from .postgres_schema import SCHEMA_VERSION, VERSIONS
-from .postgres_session import Session, Unanswered, here, is_lost, judged, said, unusable
+from .postgres_session import Session, Unanswered, here, is_away, is_lost, judged, said, unusable
 from .postgres_standby import SilentHolder, name_of_sink, name_of_standby
 from .store import LedgerAway, LedgerHeld, LedgerLost, LedgerStuck
 
@@ -72,8 +72,7 @@ class Site:
             self.number, self.id = self._found(session)
         except (psycopg.Error, Unanswered) as error:
             self.close()
-            kind = LedgerAway if isinstance(error, psycopg.OperationalError | Unanswered) else OperatorError
-            raise kind(unusable(place, error)) from None
+            raise (LedgerAway if is_away(error) else OperatorError)(unusable(place, error)) from None
         except BaseException:
             self.close()
             raise

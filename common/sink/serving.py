@@ -21,19 +21,17 @@ def serve(options: SinkOptions) -> None:
 
     No port is open while another sink writes the ledger: whoever knocks there is refused at once, and goes to that one.
     """
-    has_had_it = False
-    while (ledger := _opened(options, has_had_it)) is not None:
+    while (ledger := _opened(options)) is not None:
         try:
             Sink(options, ledger).run()
             return
         except LedgerLost as lost:
-            has_had_it = True
             log.error("%s; standing by", lost)
         finally:
             ledger.close()
 
 
-def _opened(options: SinkOptions, may_be_away: bool) -> Store | None:
+def _opened(options: SinkOptions) -> Store | None:
     """The ledger once it is this sink's, or None when a signal came first. Raises OperatorError."""
     signals: polling.Signals | None = None
     said = ""
@@ -41,14 +39,12 @@ def _opened(options: SinkOptions, may_be_away: bool) -> Store | None:
         try:
             return open_ledger(options.ledger, lambda: KeyFolder(options.keys).prepare().public)
         except LedgerHeld as held:
-            may_be_away = True
-            if _own_key(options) != held.sink_key:
+            # A command that holds it has no key.
+            if held.sink_key and _own_key(options) != held.sink_key:
                 raise OperatorError(_other_key(options, held)) from None
             text, pause_s = f"standby: {held.holder} holds the ledger {held.ledger}; taking over when it ends", 0.0
         except LedgerAway as away:
-            if not may_be_away:
-                raise
-            text, pause_s = f"standby: {away}; still trying", _AGAIN_S
+            text, pause_s = f"{away}; still trying", _AGAIN_S
         if text != said:
             log.info("%s", text)
             said = text
