@@ -51,6 +51,10 @@ class Farm:
         if self.plan.cancels_at is not None:
             self.world.at(self.plan.cancels_at, self._cancel_unheard)
         self.sink: Sink | None = None
+        self._replaced: list[Sink] = []
+        """Sinks that another one has replaced, and that do not know it yet."""
+        self._place = 0
+        """At which address the next sink listens."""
         self.workers: dict[str, Worker] = {}
         """Those that live."""
         self.ventilators: dict[str, Ventilator] = {}
@@ -77,6 +81,9 @@ class Farm:
             self.world.after(self.dice.uniform(0, 1), self._start_stranger)
         for _ in range(self.plan.worker_count):
             self.world.after(self.plan.crew_at + self.dice.uniform(0, 1), self.start_worker)
+        if self.plan.has_standby:
+            self._failures = self.world.dice("sinks fail")
+            self.world.after(self._failures.uniform(1, 8), self._fail_over_now_and_then)
         if self.plan.interrupts_per_s:
             self.world.after(self.dice.expovariate(self.plan.interrupts_per_s), self._interrupt_now_and_then)
         if self.plan.drain_at is not None:
@@ -131,7 +138,8 @@ class Farm:
         if self.sink is None:
             self.start_sink()
         assert self.sink is not None
-        self.sink.stall(world.now)
+        for sink in (self.sink, *self._replaced):
+            sink.stall(world.now)
         for worker in list(self.workers.values()):
             worker.slowness = 1.0
             if worker.user.key not in self.roster:
@@ -186,13 +194,16 @@ class Farm:
             return
         self._started += 1
         self.disk.restart()
-        self.sink = Sink(self, f"sink{self._started}")
+        self.sink = Sink(self, f"sink{self._started}", self._place)
+        if self.sink.site is not None:
+            self.sink.site.hold()
         self._listening[Relay.port] = self.sink.relay
         self.world.note(self.sink.name, "starts")
         for client in self._clients():
             client.call()
         for worker in self.workers.values():
-            self.world.after(worker.dice.uniform(0.01, 0.6), worker.call_results)
+            if not self.plan.has_standby:
+                self.world.after(worker.dice.uniform(0.01, 0.6), worker.call_results)
             if worker.wants(Relay.port):
                 self.connect_tasks(worker, Relay.port)
 
@@ -202,15 +213,61 @@ class Farm:
         if sink is None:
             return
         self.world.note(sink.name, "is killed")
-        sink.alive = False
         self.disk.lose_sink()
         self._listening.pop(Relay.port)
         sink.relay.kill()
+        self._end_sink(sink)
+        after_s = self.dice.choice([0.1, 1.0, 4.0, 24.0]) * self.dice.uniform(0.5, 1)
+        if self.plan.has_standby:
+            # The other one, or itself, if that is started again at once.
+            self._place, after_s = self._failures.choice([sink.place, 1 - sink.place]), min(after_s, 1.0)
+        self.world.after(after_s, self.start_sink)
+
+    def _end_sink(self, sink: Sink) -> None:
+        sink.alive = False
         for client in self._clients():
-            client.cut(lose=True)
+            if client.connection is not None and client.connection.sink is sink:
+                client.cut(lose=True)
         for worker in self.workers.values():
-            worker.results_cut()
-        self.world.after(self.dice.choice([0.1, 1.0, 4.0, 24.0]) * self.dice.uniform(0.5, 1), self.start_sink)
+            if worker.results_sink is sink:
+                worker.results_cut()
+
+    def sink_at(self, place: int) -> Sink | None:
+        """Who listens at this address: the one that serves, or one that was replaced and does not know it."""
+        sinks = [*([self.sink] if self.sink else []), *self._replaced]
+        return next((each for each in sinks if each.place == place and each.alive), None)
+
+    def _fail_over_now_and_then(self) -> None:
+        """The sink that serves is stopped, or loses its session at the server; its standby takes over."""
+        if self.calm_at is not None:
+            return
+        dice, sink = self._failures, self.sink
+        if sink is not None:
+            if dice.random() < 0.5:
+                sink.stall(self.world.now + dice.uniform(3, 20))
+                self.world.note(sink.name, "is stopped", f"until {sink.stalled_until:.3f}")
+            self.world.after(dice.uniform(0.1, 6), self._replace, sink)
+        self.world.after(dice.uniform(3, 15), self._fail_over_now_and_then)
+
+    def _replace(self, sink: Sink) -> None:
+        if self.sink is not sink or self.calm_at is not None or self.sink_at(1 - sink.place) is not None:
+            return
+        self.world.note(sink.name, "is replaced")
+        # Who holds the site has it from when the write of the one before is made or undone.
+        self.disk.lose_sink()
+        self.sink = None
+        self._replaced.append(sink)
+        self._listening.pop(Relay.port)
+        sink.relay.kill()
+        self._place = 1 - sink.place
+        self.start_sink()
+
+    def sink_was_replaced(self, sink: Sink) -> None:
+        """It has noticed, and ends all its connections to stand by."""
+        self.world.require(sink in self._replaced, f"{sink.name} gives up, and was not replaced")
+        self.world.note(sink.name, "stands by")
+        self._replaced.remove(sink)
+        self._end_sink(sink)
 
     def start_ventilator(self, job: JobTruth) -> None:
         """The operator runs the job (again)."""

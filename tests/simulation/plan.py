@@ -57,6 +57,8 @@ class Plan:
     """When the workers are started, if one was there before them that exposes another function."""
     specialists: float = 0.0
     """The share of workers that expose one of two functions; through the relay they get batches of the other one."""
+    has_standby: bool = False
+    """The site has two sinks, one of which serves."""
     leavers: float = 0.0
     """The share of workers that were told when to leave: when idle, or after some time."""
     disk_s: float = 0.0
@@ -103,6 +105,7 @@ class Plan:
             mistakes=0.05,
             crew_at=inputs.choice([5.0, 20.0]) if inputs.random() < 0.05 else 0.0,
             specialists=ways.choice([0.0, 0.5]),
+            has_standby=world.dice("standby").random() < 0.15,
             leavers=world.dice("leavers").choice([0.0, 0.0, 0.0, 0.7]),
             disk_s=world.dice("disk's pace").choice([0.0, 0.0005, 0.005, 0.05]),
         )

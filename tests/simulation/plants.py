@@ -13,6 +13,7 @@ from msgspec.structs import replace as replace_fields
 from common.errors import ExitCode
 from common.protocol.codec import slice_arguments
 from common.protocol.messages import Cancel, Halt, Mark
+from common.protocol.sink_turns import SinkTurns
 from common.sink import job_rules, sqlite_writes
 from common.sink.collector import Collector
 from common.sink.commits import Commits, Progress
@@ -20,7 +21,9 @@ from common.sink.jobs import Jobs
 from common.sink.registry import OpenJob, Registry
 from common.sink.sqlite_ledger import Ledger
 from common.sink.sqlite_writes import SqliteWrites
+from common.sink.store import Recording
 from common.sink.turns import Turns
+from common.sink.whole_write import write_and_wait
 from common.sink.writes import Writes
 from common.ventilator import session, speculation, summary
 from common.ventilator.admission import Admission
@@ -43,7 +46,8 @@ from common.worker.session import Disconnect, WorkerSession
 from common.worker.slot_events import Outcome
 from common.worker.unacked import Unacked
 from tests.simulation.plan import Plan
-from tests.simulation.truth import FINAL, Task
+from tests.simulation.site import HeldDisk
+from tests.simulation.truth import FINAL, Disk, Task
 from tests.simulation.world import Weather
 
 Patch = pytest.MonkeyPatch
@@ -56,6 +60,17 @@ Focus = Callable[[Plan], Plan]
 def any_plan(plan: Plan) -> Plan:
     """As the seed says."""
     return plan
+
+
+def with_standby(plan: Plan) -> Plan:
+    """The site has two sinks, one of which serves."""
+    return replace(plan, has_standby=True)
+
+
+def replaced_on_a_slow_disk(plan: Plan) -> Plan:
+    """One of two sinks is replaced by the other while its ledger writes."""
+    jobs = [replace(job, tasks=[Task(0.3)] * 60, batch_tasks=1) for job in plan.jobs]
+    return replace(plan, has_standby=True, disk_s=0.3, jobs=jobs, faults_s=30.0)
 
 
 def lasting_crew(plan: Plan) -> Plan:
@@ -740,6 +755,75 @@ def workers_that_are_there_are_missed(patch: Patch) -> None:
         speak(session, now, sink_away)
 
     patch.setattr(VentilatorSession, "_speak", early)
+
+
+# -- two sinks --------------------------------------------------------------------------------------------------
+
+
+@plant("a sink that was replaced writes", with_standby)
+def a_sink_that_was_replaced_goes_on_writing(patch: Patch) -> None:
+    """Only the sink that holds the site can write."""
+    patch.setattr(HeldDisk, "_is_ours", lambda _: True)
+
+
+@plant("a sink that was replaced writes", replaced_on_a_slow_disk)
+def the_write_in_flight_of_a_sink_that_was_replaced_is_made(patch: Patch) -> None:
+    """Whoever takes the site over has it from when the write of the one before is made or undone."""
+    patch.setattr(Disk, "lose_sink", lambda disk: None)
+
+
+@plant("it does not converge", replaced_on_a_slow_disk)
+def positions_are_drawn_before_the_lock(patch: Patch) -> None:
+    """Receipts are at positions above all earlier ones: whoever reads on from a position misses none."""
+    lose = Disk.lose_sink
+
+    def late(disk: Disk) -> None:
+        write = disk._write if disk._made is None else None
+        if not isinstance(write, Recording):
+            lose(disk)
+            return
+        disk._write = None
+        lose(disk)
+        db = disk.ledger._db
+        # The positions after the last one are taken; the next sink's are behind them.
+        drawn = disk._position + 1
+        db.execute("INSERT INTO receipts (position, job, first, count, seconds) VALUES (?, 0, 0, 0, 0)", (drawn + 99,))
+
+        def commit() -> None:
+            (last,) = db.execute("SELECT max(position) FROM receipts").fetchone()
+            write_and_wait(disk.ledger, write)
+            db.execute("UPDATE receipts SET position=position-? WHERE position>?", (last + 1 - drawn, last))
+            for each in write.row_sets:
+                disk._look(each.results.job, each.results.first, each.results.count)
+
+        disk._world.after(1.0, commit)
+
+    patch.setattr(Disk, "lose_sink", late)
+
+
+@plant("answers before it has the site", with_standby)
+def a_standby_answers_early(patch: Patch) -> None:
+    """A standby listens nowhere until it has the site."""
+    patch.setattr(HeldDisk, "hold", lambda _: None)
+
+
+@plant("it does not converge", with_standby)
+def a_refused_peer_keeps_its_address(patch: Patch) -> None:
+    """Who is refused at one address goes on to the next."""
+    patch.setattr(SinkTurns, "go_on", lambda turns, now: None)
+
+
+@plant("does not say its results again", with_standby)
+def results_stay_with_the_sink_that_was(patch: Patch) -> None:
+    """After a take-over the results link goes to the sink that has welcomed the worker."""
+    welcome = WorkerSession._receive_welcome
+
+    def as_before(session: WorkerSession, now: float, message: Any, sink_host: str) -> Any:
+        if session._sink_run is not None:
+            session._sink_run = message.run, sink_host
+        return welcome(session, now, message, sink_host)
+
+    patch.setattr(WorkerSession, "_receive_welcome", as_before)
 
 
 # -- the worker -------------------------------------------------------------------------------------------------

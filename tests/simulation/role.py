@@ -15,6 +15,7 @@ from tests.simulation.world import Channel
 
 if TYPE_CHECKING:
     from tests.simulation.farm import Farm
+    from tests.simulation.sink_role import Sink
 
 POLL_S = 1e-6
 """A poll ends so long after the deadline that it was given."""
@@ -125,6 +126,7 @@ class Connection:
 
     peer: bytes
     client: Client
+    sink: Sink
     up: Channel
     down: Channel
 
@@ -136,7 +138,11 @@ class Client(Role):
 
     def __init__(self, farm: Farm, name: str) -> None:
         super().__init__(farm, name)
-        self.joining = Handshake(farm.timing, self.role, name, ["tcp://sink:5559"], "key")
+        addresses = ["tcp://sink:5559", "tcp://sink2:5559"] if farm.plan.has_standby else ["tcp://sink:5559"]
+        self.joining = Handshake(farm.timing, self.role, name, addresses, "key")
+        self.place = 0
+        """Which of them it dials."""
+        self._dial_count = 0
         self.connection: Connection | None = None
         self._connected_count = 0
         self.dark_until = 0.0
@@ -145,10 +151,35 @@ class Client(Role):
 
     def call(self) -> None:
         """Connect to the sink when it is there."""
-        self.world.after(self.dice.uniform(0.002, 0.5), self._connect)
+        if not self.farm.plan.has_standby:
+            self.world.after(self.dice.uniform(0.002, 0.5), self._connect)
+            return
+        self._dial_count += 1
+        self.world.after(self.dice.uniform(0.002, 0.1), self._dial, self._dial_count)
+
+    def _dial(self, dial: int) -> None:
+        """Try the address whose turn it is, again and again, as libzmq does."""
+        if dial != self._dial_count or not self.alive or self.connection is not None:
+            return
+        sink = self.farm.sink_at(self.place)
+        if sink is None and self.world.now >= self.dark_until:
+            self.happen(self._event, LinkEvent.NOBODY)
+        elif sink is not None and self.world.now >= max(self.dark_until, sink.stalled_until):
+            self._connect()
+        self.world.after(self.dice.uniform(0.1, 0.8), self._dial, dial)
+
+    def _redial(self, place: int) -> None:
+        """Dial an address with a new socket."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.up.close(False)
+            connection.down.close(True)
+            connection.sink.connections.pop(connection.peer, None)
+        self.place = place
+        self.call()
 
     def _connect(self) -> None:
-        sink = self.farm.sink
+        sink = self.farm.sink_at(self.place) if self.farm.plan.has_standby else self.farm.sink
         if not self.alive or self.connection is not None or sink is None or not sink.alive:
             return
         if self.world.now < self.dark_until:
@@ -162,6 +193,7 @@ class Client(Role):
         self.connection = Connection(
             peer,
             self,
+            sink,
             Channel(
                 self.world, f"{peer!r} up", lambda frame, label: sink.happen(sink.control, peer, frame, label), False
             ),
@@ -177,8 +209,7 @@ class Client(Role):
             return
         connection.up.close(lose)
         connection.down.close(True)
-        if self.farm.sink is not None:
-            self.farm.sink.connections.pop(connection.peer, None)
+        connection.sink.connections.pop(connection.peer, None)
         if self.alive:
             self.happen(self._event, LinkEvent.CUT)
             self.call()
@@ -196,6 +227,7 @@ class Client(Role):
         if self.connection is not None:
             self.world.note(self.name, "-> sink", message)
             self.connection.up.send(encode(message), label)
+            self.joining.said(self.world.now)
 
     def receive(self, message: FromSink, label: Any) -> None:
         """Take what is not about joining only."""
@@ -219,6 +251,8 @@ class Client(Role):
         for output in outputs:
             if isinstance(output, Fail):
                 self.failed(output.text)
+            elif isinstance(output, Redial) and self.farm.plan.has_standby:
+                self._redial(output.place)
             elif not isinstance(output, LogLine | Redial):
                 self.send(output)
 

@@ -12,8 +12,10 @@ from common.sink.collector import Collector
 from common.sink.crew_news import joined
 from common.sink.outputs import Admit, CutOff, Output, Send
 from common.sink.settings import CollectorSettings
+from common.sink.store import LedgerLost
 from tests.simulation.relay_role import Relay
 from tests.simulation.role import Connection, Role
+from tests.simulation.site import HeldDisk
 from tests.simulation.truth import Disk
 
 if TYPE_CHECKING:
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
 class Sink(Role):
     """`sink.py`."""
 
-    def __init__(self, farm: Farm, name: str) -> None:
+    def __init__(self, farm: Farm, name: str, place: int = 0) -> None:
         super().__init__(farm, name)
+        self.place = place
+        """At which of the site's addresses it listens."""
         self.connections: dict[bytes, Connection] = {}
         self.disk: Disk = farm.disk
+        self.site = HeldDisk(self.disk, self) if farm.plan.has_standby else None
         settings = CollectorSettings(timing=farm.timing, receipts_page=farm.receipts_page)
-        self.rules = Collector(farm.world.now, settings, self.disk, name, farm.roster)
+        self.rules = Collector(farm.world.now, settings, self.site or self.disk, name, farm.roster)
         self._roster = farm.roster
         self.relay = Relay(farm, self)
         self._turn_at: float | None = None
@@ -74,7 +79,7 @@ class Sink(Role):
 
     def take(self, action: Callable[..., None], *arguments: Any) -> None:
         """Messages are taken together for a moment, as a poll that finds several."""
-        action(*arguments)
+        self._guard(action, *arguments)
         if self._turn_at is None and self.alive:
             self._turn_at = self.world.now + self.dice.uniform(0, 0.001)
             self.world.at(self._turn_at, self._end_of_poll)
@@ -96,11 +101,20 @@ class Sink(Role):
 
     def turn(self) -> None:
         """Commit and answer."""
-        self._send(joined(self._checked(self.rules.tick(self.world.now))))
+        self._guard(lambda: self._send(joined(self._checked(self.rules.tick(self.world.now)))))
+
+    def _guard(self, action: Callable[..., None], *arguments: Any) -> None:
+        try:
+            action(*arguments)
+        except LedgerLost:
+            self.farm.sink_was_replaced(self)
 
     def deadline(self) -> float | None:
         """When the machine has something to do."""
-        return self.rules.deadline()
+        at = self.rules.deadline()
+        if self.site is None:
+            return at
+        return self.site.look_at if at is None else min(at, self.site.look_at)
 
     def perform(self, outputs: Iterable[Output]) -> None:
         """Check and send."""
@@ -125,6 +139,8 @@ class Sink(Role):
                 continue
             self.sent_count += 1
             message = output.message
+            has_held = self.site is None or self.site.has_held
+            self.world.require(has_held, f"{self.name} answers before it has the site:", message)
             self._check(output.peer, message)
             label = None
             if isinstance(message, Crew):

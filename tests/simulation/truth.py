@@ -215,6 +215,8 @@ class Disk:
         """After this many times the rows of forgotten jobs are gone."""
         self._ended: Completion | None = None
         self.ledger = Ledger(path)
+        self.holder = self.writer = ""
+        """Where a site has two sinks: the one that may write, and the one that did so last."""
 
     def lose_sink(self) -> None:
         """The sink is dead: the write in flight is made all the same, or it is not."""
@@ -277,6 +279,7 @@ class Disk:
     def _make_it(self) -> None:
         write = self._write
         assert write is not None
+        self._world.require(self.writer == self.holder, "a sink that was replaced writes:", self.writer)
         if self._world.now < self.full_until:
             self._made = Completion(write, stuck="database or disk is full")
             return

@@ -48,6 +48,7 @@ from tests.simulation.world import Channel
 
 if TYPE_CHECKING:
     from tests.simulation.farm import Farm
+    from tests.simulation.sink_role import Sink
 
 FLUSH_S = 0.25
 """A child says its outcomes about so often."""
@@ -87,6 +88,8 @@ class Worker(Client):
         self.is_outside = farm.world.dice(f"{name} is outside").random() < 0.5
         """It cannot connect to ventilators behind a wall."""
         self._results: Channel | None = None
+        self.results_sink: Sink | None = None
+        """Where results go."""
         self._queue: list[bytes] = []
         self._unreceipted: dict[int, tuple[str, int]] = {}
         """By serial: the batches of results that were sent and have no receipt, unless they were returned."""
@@ -248,13 +251,17 @@ class Worker(Client):
         elif isinstance(message, Recorded):
             for serial in (*message.serials, *message.refused):
                 self._unreceipted.pop(serial, None)
-        elif isinstance(message, Welcome) and (message.run, "sink") != self.session._sink_run:
+        elif isinstance(message, Welcome) and (message.run, self._host) != self.session._sink_run:
             self._owed = set(self._unreceipted)
             self._sink_new_at = self.world.now
-        self._perform(self.session.receive(self.world.now, message, "sink"))
+        self._perform(self.session.receive(self.world.now, message, self._host))
         if isinstance(message, Places):
             named = {place.port for place in message.places}
             self.world.require(self._ports.keys() == named, f"{self.name} pulls from other places than these:", named)
+
+    @property
+    def _host(self) -> str:
+        return ("sink", "sink2")[self.place]
 
     def take_batch(self, frame: bytes, label: Any) -> None:
         """A frame of the tasks link."""
@@ -267,11 +274,12 @@ class Worker(Client):
 
     def call_results(self) -> None:
         """Connect the results link to the sink that is there, and send what has waited."""
-        sink = self.farm.sink
+        sink = self.farm.sink_at(self.place) if self.farm.plan.has_standby else self.farm.sink
         if not self.alive or sink is None or not sink.alive:
             return
         if self._results is not None:
             self._results.close(True)
+        self.results_sink = sink
 
         def arrive(frame: bytes, label: Any) -> None:
             for results in split_results(frame):
@@ -285,6 +293,7 @@ class Worker(Client):
 
     def results_cut(self) -> None:
         """The sink is gone: results wait."""
+        self.results_sink = None
         if self._results is not None:
             self._results.close(True)
             self._results = None
