@@ -123,9 +123,9 @@ class PostgresLedger:
         """At most `limit` receipts after `after`, without tasks that failed at an attempt up to `skipped_attempts`."""
         job = self._known(name).job
         rows = self._reads.ask(
-            "SELECT position, first, count, seconds FROM receipts WHERE job=%s AND position>%s ORDER BY position"
-            " LIMIT %s",
-            *(job, after, limit),
+            "SELECT position, first, count, seconds FROM receipts WHERE job=%s AND position>%s AND position<=%s"
+            " ORDER BY position LIMIT %s",
+            *(job, after, self._writer.position, limit),
         )
         runs = [(first, count) for _, first, count, _ in rows]
         return Page(

@@ -46,6 +46,8 @@ class Made:
     result: Written | Job | bool | None = None
     jobs: dict[str, KeptJob | None] = field(default_factory=dict)
     """Those that it changed; None for one that is no longer there."""
+    position: int | None = None
+    """That of the site's last receipt, if it has written any."""
 
 
 class PostgresWriter:
@@ -59,11 +61,14 @@ class PostgresWriter:
         self.id = self._site.id
         self.number = self._site.number
         self.jobs: dict[str, KeptJob] = {}
+        self.position = 0
+        """That of the site's last receipt. Those behind it are of the write in flight."""
         self.size_bytes = 0
         self._sized_at = float("-inf")
         self._is_tidy = False
         try:
-            self.jobs = {kept.job.name: kept for kept in self._load()}
+            kept_jobs, self.position = self._load()
+            self.jobs = {kept.job.name: kept for kept in kept_jobs}
         except BaseException:
             self._site.close()
             raise
@@ -78,14 +83,14 @@ class PostgresWriter:
         """The server's process that has the lock."""
         return self._site.pid
 
-    def _load(self) -> list[KeptJob]:
-        def read(site_write: SiteWrite) -> list[KeptJob]:
+    def _load(self) -> tuple[list[KeptJob], int]:
+        def read(site_write: SiteWrite) -> tuple[list[KeptJob], int]:
             rows = site_write.session.ask(
                 f"SELECT {_JOB_COLUMNS}, opened_at, ended_at FROM jobs JOIN ticket_keys USING (job) WHERE site=%s"
                 " ORDER BY job",
                 self.number,
             )
-            return [_kept(row) for row in rows]
+            return [_kept(row) for row in rows], site_write.position
 
         return self._site.write(read)
 
@@ -119,6 +124,7 @@ class PostgresWriter:
 
     def take(self, made: Made) -> None:
         """Put into memory what a write has changed."""
+        self.position = self.position if made.position is None else made.position
         for name, kept in made.jobs.items():
             if kept is None:
                 del self.jobs[name]
@@ -168,7 +174,7 @@ class PostgresWriter:
 
     def _recorded(self, recording: Recording) -> Made:
         began_at = clock.now()
-        changed = self._site.write(lambda site_write: self._commit(site_write, recording))
+        changed, position = self._site.write(lambda site_write: self._commit(site_write, recording))
         kept_jobs: dict[str, KeptJob | None] = {}
         rows = failed = 0
         for name, change in changed.items():
@@ -179,9 +185,9 @@ class PostgresWriter:
                 job = replace(job, mark_count=change.mark.count, mark_digest=change.mark.digest, total=total)
             kept_jobs[name] = replace(kept, job=job)
             rows, failed = rows + change.rows, failed + change.failed_rows
-        return Made(Written(rows, failed, clock.now() - began_at), kept_jobs)
+        return Made(Written(rows, failed, clock.now() - began_at), kept_jobs, position)
 
-    def _commit(self, site_write: SiteWrite, recording: Recording) -> "dict[str, _Change]":
+    def _commit(self, site_write: SiteWrite, recording: Recording) -> "tuple[dict[str, _Change], int]":
         changed: dict[str, _Change] = {}
         for wave in waves(recording.row_sets):
             plan, replaced = self._copied(site_write.session, wave)
@@ -194,7 +200,7 @@ class PostgresWriter:
             changed.setdefault(mark.job, _Change()).mark = mark
         self._receipted(site_write, changed)
         self._measured(site_write.session)
-        return changed
+        return changed, site_write.position
 
     def _copied(self, session: Session, wave: list[RowSet]) -> tuple[Plan, dict[str, int]]:
         """Write the rows of a wave as if none of its tasks had one; when one has, look which have and do it again.

@@ -7,6 +7,7 @@ import base64
 import itertools
 import json
 import math
+import select
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -21,7 +22,19 @@ from common.protocol.arguments import digest
 from common.protocol.messages import Mark
 from common.protocol.value_array import sent_value
 from common.sink.rows import as_json
-from common.sink.store import DigestPage, HistoryPage, Job, LedgerStuck, Page, Reader, Row, RowQuery, Store, ValuePage
+from common.sink.store import (
+    DigestPage,
+    HistoryPage,
+    Job,
+    LedgerStuck,
+    Page,
+    Reader,
+    Recording,
+    Row,
+    RowQuery,
+    Store,
+    ValuePage,
+)
 from tests.unit.builders import VALUES, record
 from tests.unit.writing import commit, end_job, forget, open_job, tidy
 
@@ -622,6 +635,19 @@ class StoreContract:
         assert (last.runs, last.more) == ([(0, 1)], False)
         assert at.receipts(last.position, limit=2) == Page(last.position, [], 0, 0.0, False)
         assert at.receipts(page.position, limit=2) == last, "the same question has the same answer"
+
+    def test_a_job_and_its_receipts_tell_of_the_same_writes_also_while_one_ends(self, at: At) -> None:
+        """A ventilator takes the difference of both for failures."""
+        at.commit(record([1]))
+        ledger, before = at.ledger, (at.job(), at.receipts())
+        ledger.submit(Recording([record([2], 1)]))
+        descriptor = ledger.fileno()
+        if descriptor is None:
+            pytest.skip("its writes end at once")
+        assert select.select([descriptor], [], [], 60)[0]
+        assert (at.job(), at.receipts()) == before, "the write is made, and its completion is not taken"
+        assert ledger.completed() is not None
+        assert (at.job().done, at.receipts().count) == (2, 2)
 
     def test_receipts_leave_out_what_failed_at_the_attempts_to_be_skipped(self, at: At) -> None:
         at.commit(record([None, "fine"], errors={0: "no"}), record([None], 2, attempt=3, errors={0: "no"}))
