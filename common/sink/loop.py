@@ -30,7 +30,7 @@ from .outputs import Admit, CutOff, Output
 from .relay import Relay
 from .roster_watch import RosterWatch
 from .settings import CollectorSettings
-from .store import Store
+from .store import LedgerLost, Store
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,11 @@ class Sink:
                 self._relay.gate.tick(clock.now())
                 self._relay.check()
             self._take_results()
-            self._finish_writing(signals)
+            try:
+                self._finish_writing(signals)
+            except LedgerLost as lost:
+                # It leaves all the same, and does not stand by.
+                log.warning("%s; what was not recorded is sent to that sink", lost)
             log.info("leaving; all recorded results are in the ledger")
         finally:
             self._relay.stop()

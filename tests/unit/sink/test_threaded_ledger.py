@@ -13,7 +13,7 @@ from common.errors import OperatorError
 from common.sink import loop
 from common.sink.collector import Collector
 from common.sink.sqlite_ledger import Ledger
-from common.sink.store import Completion, Forgetting, Job, Opening, Recording, RowQuery, Tidying, Written
+from common.sink.store import Completion, Forgetting, Job, LedgerLost, Opening, Recording, RowQuery, Tidying, Written
 from common.sink.store_thread import StoreThread
 from tests.unit.builders import record
 from tests.unit.sink.scene import ROSTER, SETTINGS, Scene
@@ -214,9 +214,9 @@ class OneSignal:
         return left
 
 
-def test_a_sink_that_leaves_writes_what_has_come_after_the_write_in_flight(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def leaving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Scene, Held, loop.Sink]:
+    """A sink that has been told to leave; its rules are the scene's."""
     path = str(tmp_path / "results.db")
     scene, held = Scene(str(tmp_path / "other.db")), Held(path)
     scene.ledger.close()
@@ -228,6 +228,13 @@ def test_a_sink_that_leaves_writes_what_has_come_after_the_write_in_flight(
     while not scene.sink.inspect().is_idle or scene.sink.is_writing:
         scene.sink.tick(scene.now)
     held.hold()
+    return scene, held, sink
+
+
+def test_a_sink_that_leaves_writes_what_has_come_after_the_write_in_flight(
+    leaving: tuple[Scene, Held, loop.Sink],
+) -> None:
+    scene, held, sink = leaving
     scene.deliver(scene.batch([1]))
     scene.sink.flush(scene.now)
     scene.deliver(scene.batch([2], 1))
@@ -235,4 +242,20 @@ def test_a_sink_that_leaves_writes_what_has_come_after_the_write_in_flight(
     sink.run()
     job = held.ledger.job("job")
     assert job is not None and job.done == 2
+    held.ledger.close()
+
+
+def test_a_sink_that_leaves_and_has_lost_its_ledger_does_not_stand_by(
+    leaving: tuple[Scene, Held, loop.Sink], caplog: pytest.LogCaptureFixture
+) -> None:
+    scene, held, sink = leaving
+
+    def lost() -> None:
+        raise LedgerLost("another sink has taken it over")
+
+    held.ledger.completed = lost  # type: ignore[method-assign, assignment]
+    scene.deliver(scene.batch([1]))
+    sink.run()
+    assert "another sink has taken it over; what was not recorded is sent to that sink" in caplog.text
+    held.let_go()
     held.ledger.close()
