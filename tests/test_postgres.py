@@ -294,6 +294,12 @@ def test_people_find_results_as_json_in_a_view(at: At, server: Server) -> None:
     ]
 
 
+def test_what_a_text_of_postgresql_cannot_hold_ends_no_sink(at: At) -> None:
+    job = open_job(at.ledger, "nul", "tasks:square", "a\x00b")
+    assert job.source == r"a\x00b"
+    assert open_job(at.ledger, "nul", "tasks:square", "a\x00b") == job
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     {
