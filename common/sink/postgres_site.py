@@ -32,6 +32,8 @@ _LOCK_AGAIN_S = 0.1
 _AGAIN_S = 0.25
 _AGAIN_MAX_S = 1.0
 """How long to wait before the next try to reach a server that is away."""
+SAVEPOINT = "rows"
+"""Stands at the beginning of each transaction, because setting it later would cost a round trip."""
 _LOCK = "hashtextextended('tradewind:' || %s, 0)"
 HOLDERS = (
     "SELECT pid FROM pg_locks WHERE locktype='advisory' AND granted AND database=(SELECT oid FROM pg_database WHERE"
@@ -139,7 +141,8 @@ class Site:
 
     def _attempt(self, session: Session, token: str, work: Callable[[SiteWrite], T], result: list[T]) -> bool:
         found = session.ask(
-            f"BEGIN; SELECT position, holder, written, pg_backend_pid() FROM sites WHERE site={self.number} FOR UPDATE"
+            f"BEGIN; SELECT position, holder, written, pg_backend_pid() FROM sites WHERE site={self.number} FOR UPDATE;"
+            f" SAVEPOINT {SAVEPOINT}"
         )
         if not found or found[0][1] != self._run:
             raise self._lost(session)

@@ -16,11 +16,11 @@ from .postgres_pages import iso
 from .postgres_place import PostgresPlace
 from .postgres_rows import Known, Plan, Receipt, merged, planned, waves
 from .postgres_session import Session
-from .postgres_site import Site, SiteWrite
+from .postgres_site import SAVEPOINT, Site, SiteWrite
 from .rows import RowSet
 from .store import Ending, Forgetting, Job, Opening, Recording, Tidying, Write, Written
 
-_PIECE_CHARACTERS = 256 * 1024
+_PIECE_CHARACTERS = 64 * 1024
 """Rows are sent in pieces of about this size, so that the server reads while the next ones are formatted."""
 _TIDIED_ROWS = 2_000
 _SIZED_S = 10.0
@@ -189,7 +189,9 @@ class PostgresWriter:
 
     def _commit(self, site_write: SiteWrite, recording: Recording) -> "tuple[dict[str, _Change], int]":
         changed: dict[str, _Change] = {}
-        for wave in waves(recording.row_sets):
+        for number, wave in enumerate(waves(recording.row_sets)):
+            if number:
+                site_write.session.ask(f"SAVEPOINT {SAVEPOINT}")
             plan, replaced = self._copied(site_write.session, wave)
             for name, count in replaced.items():
                 change = changed.setdefault(name, _Change())
@@ -205,17 +207,18 @@ class PostgresWriter:
     def _copied(self, session: Session, wave: list[RowSet]) -> tuple[Plan, dict[str, int]]:
         """Write the rows of a wave as if none of its tasks had one; when one has, look which have and do it again.
 
+        A savepoint stands before it.
+
         Returns what was written, and of how many tasks a failed row was replaced.
         """
         plan = planned(wave, {})
         if not plan.written:
             return plan, {}
-        session.ask("SAVEPOINT wave")
         try:
             self._copy(session, plan)
             return plan, {}
         except errors.UniqueViolation:
-            session.ask("ROLLBACK TO wave")
+            session.ask(f"ROLLBACK TO {SAVEPOINT}")
         plan = planned(wave, self._known(session, wave))
         replaced = {}
         for name, tasks in plan.replaced.items():
