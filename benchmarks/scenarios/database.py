@@ -1,6 +1,7 @@
 """Many tiny tasks with the ledger in PostgreSQL, on the same machine, beside a ledger in SQLite."""
 
 import subprocess
+from contextlib import suppress
 
 from benchmarks.farm import Farm, cpu_s, farm
 from benchmarks.measuring import OURS, RATE, Figure, Measure, Plan, Skipped, interleave
@@ -44,7 +45,11 @@ def _server_s(server: object) -> float:
     if server is None:
         return 0.0
     pids = subprocess.run(["pgrep", "-P", str(server.pid)], capture_output=True, text=True).stdout.split()  # type: ignore[attr-defined]
-    return sum(map(cpu_s, map(int, pids)))
+    found = 0.0
+    for pid in pids:
+        with suppress(FileNotFoundError):
+            found += cpu_s(int(pid))
+    return found
 
 
 def _skipped(plan: Plan, reason: str) -> list[Figure]:
