@@ -48,7 +48,7 @@ def _ledger(facts: Facts) -> Judged | None:
         if not server.is_made:
             return ok(f"{server.name} is not there yet: the sink's first start makes it")
         by = f", held by {server.sink}" if server.sink else ", held by no sink"
-        return ok(f"{server.name}: {server.size_bytes:,} bytes{by}")
+        return ok(f"{server.name}{by}; the tables of all sites have {server.size_bytes:,} bytes")
     ledger = facts.ledger
     if ledger is None:
         return None
