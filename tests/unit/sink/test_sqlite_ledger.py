@@ -293,6 +293,26 @@ def slow_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sqlite_ledger.clock, "now", lambda: next(instants) * 0.002)
 
 
+def log_pages(path: str) -> int:
+    """How many pages its log has: each was written once more, and is copied into the ledger later."""
+    log = Path(f"{path}-wal").read_bytes()
+    # The sizes of SQLite's file format: the head of the log, and that of each page.
+    return (len(log) - 32) // (24 + int.from_bytes(log[8:12]))
+
+
+def test_a_commit_writes_few_pages(ledger: Ledger, path: str) -> None:
+    """What one task costs the disk, and ten thousand together."""
+    open_one(ledger)
+    commit(ledger, [record([0], 0)])
+    before = log_pages(path)
+    for task in range(1, 11):
+        commit(ledger, [record([task], task)])
+    assert log_pages(path) - before <= 40, "four a commit"
+    before = log_pages(path)
+    commit(ledger, [record(list(range(first, first + 1_000)), first) for first in range(1_000, 11_000, 1_000)])
+    assert log_pages(path) - before <= 54
+
+
 def test_the_room_of_a_forgotten_job_is_given_back_in_small_parts(
     ledger: Ledger, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
