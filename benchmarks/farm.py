@@ -91,6 +91,13 @@ class Farm:
         wait_for(lambda: (self.folder / "keys" / "observer.key_secret").exists(), "the sink")
         return self.sink
 
+    def ports(self) -> tuple[str, str]:
+        """Where the sink listens: control and results."""
+        found = re.search(r"ports (\d+) and (\d+)|ports (\d+), (\d+)", self.said())
+        assert found is not None
+        control, results = (each for each in found.groups() if each is not None)
+        return control, results
+
     def start_worker(self, slots: int, *arguments: str, **env: str) -> None:
         """Start one more worker, which serves `benchmarks/work.py`."""
         self.workers.append(self._start("worker", "work", "--slots", str(slots), *arguments, **env))

@@ -1,0 +1,1 @@
+"""What a crew of thousands costs the sink."""
