@@ -3,8 +3,63 @@
 No socket, no clock; `now` is monotonic seconds.
 """
 
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
+
 from ..protocol.messages import BATCH_TASKS_MAX, BatchName, Opened
 from ..task_ranges import TaskRanges
+
+
+class _Names:
+    """Names of batches, in the order of their first tasks: a crew of 10,000 holds as many, and each read asks."""
+
+    def __init__(self) -> None:
+        self._by_first: dict[int, set[BatchName]] = {}
+        self._firsts: list[int] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, name: BatchName) -> bool:
+        return name in self._by_first.get(name[0], ())
+
+    def add(self, name: BatchName) -> None:
+        """One more, unless it is there."""
+        if name not in self:
+            if name[0] not in self._by_first:
+                insort(self._firsts, name[0])
+            self._by_first.setdefault(name[0], set()).add(name)
+            self._count += 1
+
+    def discard(self, name: BatchName) -> None:
+        """Without it, if it is there."""
+        if name in self:
+            self._by_first[name[0]].remove(name)
+            self._count -= 1
+            if not self._by_first[name[0]]:
+                del self._by_first[name[0]], self._firsts[bisect_left(self._firsts, name[0])]
+
+    def discard_before(self, task: int) -> None:
+        """Without those that begin before this task."""
+        end = bisect_left(self._firsts, task)
+        for first in self._firsts[:end]:
+            self._count -= len(self._by_first.pop(first))
+        del self._firsts[:end]
+
+    def at(self, task: int) -> set[BatchName]:
+        """Those that begin with this task."""
+        return self._by_first.get(task, set())
+
+    def between(self, first: int, end: int) -> Iterator[BatchName]:
+        """Those that begin after `first` and before `end`."""
+        for each in self._firsts[bisect_right(self._firsts, first) : bisect_left(self._firsts, end)]:
+            yield from self._by_first[each]
+
+    def next_first(self, task: int) -> int | None:
+        """Where the next one begins, after this task."""
+        place = bisect_right(self._firsts, task)
+        return self._firsts[place] if place < len(self._firsts) else None
 
 
 class EarlierRun:
@@ -24,7 +79,7 @@ class EarlierRun:
         """When the beats will have named all that workers hold; None: they have."""
         self._recorded = TaskRanges()
         """Tasks with receipts that this run has not come to yet."""
-        self._adoptable: set[BatchName] = set()
+        self._adoptable = _Names()
         """Batches that workers hold and that this run has not come to yet."""
 
     def opened(self, now: float, opened: Opened, gather_max_s: float) -> None:
@@ -41,8 +96,7 @@ class EarlierRun:
     def passed(self, first: int, count: int) -> None:
         """This run has read these tasks of the input, or skipped them."""
         self._recorded.discard(first, count)
-        if self._adoptable:
-            self._adoptable = {name for name in self._adoptable if name[0] >= first + count}
+        self._adoptable.discard_before(first + count)
 
     def goes_on(self, at: int) -> bool:
         """True when it had read this task or a later one, or such a one is recorded."""
@@ -65,17 +119,18 @@ class EarlierRun:
         Of several it is the one at the latest attempt, of these the longest. A batch at a later attempt that begins
         inside replaces it; and reading must stop where the earlier run had stopped, to compare the inputs.
         """
-        name = max((each for each in self._adoptable if each[0] == task), key=_newest, default=None)
+        name = max(self._adoptable.at(task), key=_newest, default=None)
         if name is None:
             return None
         first, end = name[0], name[0] + name[1]
-        is_replaced = any(first < each[0] < end and each[2] > name[2] for each in self._adoptable)
+        is_replaced = any(each[2] > name[2] for each in self._adoptable.between(first, end))
         return None if is_replaced or first < self.read_count < end else name
 
     def count_to_bound(self, at: int, count: int) -> int:
         """At most `count`: how many tasks may be read from here before a batch begins that a worker holds."""
-        stops = [first for first, _, _ in self._adoptable if first > at]
-        stops += [self.read_count] if at < self.read_count else []
+        stops = [self.read_count] if at < self.read_count else []
+        held_at = self._adoptable.next_first(at)
+        stops += [] if held_at is None else [held_at]
         return min([at + count, *stops]) - at
 
     def count_to_recorded(self, at: int, count: int) -> int:

@@ -1,9 +1,11 @@
 """What an earlier run has left, and how a resumed one reads its input because of that."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.protocol.messages import BatchName, Opened
-from common.ventilator.earlier_run import EarlierRun
+from common.ventilator.earlier_run import EarlierRun, _Names
 
 
 def earlier(*held: BatchName, mark: int = 0, resumed: bool = True) -> EarlierRun:
@@ -73,3 +75,32 @@ def test_nothing_is_adopted_for_a_new_job_or_behind_what_was_read() -> None:
 def test_a_new_job_does_not_wait_for_the_sink_to_know_its_workers() -> None:
     assert earlier(resumed=False).gathered_at is None
     assert earlier().gathered_at == 1.0, "nor does a resumed one wait for longer than the timing says"
+
+
+NAMES = st.tuples(st.integers(0, 12), st.integers(1, 3), st.integers(1, 2))
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), NAMES), st.tuples(st.just("discard"), NAMES), st.tuples(st.just("before"), NAMES)
+    )
+)
+
+
+@given(STEPS)
+def test_names_in_order_are_what_a_set_of_them_is(steps: list[tuple[str, BatchName]]) -> None:
+    names, plain = _Names(), set[BatchName]()
+    for step, name in steps:
+        if step == "add":
+            names.add(name)
+            plain.add(name)
+        elif step == "discard":
+            names.discard(name)
+            plain.discard(name)
+        else:
+            names.discard_before(name[0])
+            plain = {each for each in plain if each[0] >= name[0]}
+        assert len(names) == len(plain)
+        assert (name in names) == (name in plain)
+        for task in range(14):
+            assert names.at(task) == {each for each in plain if each[0] == task}
+            assert names.next_first(task) == min((each[0] for each in plain if each[0] > task), default=None)
+            assert set(names.between(task, task + 4)) == {each for each in plain if task < each[0] < task + 4}
