@@ -68,6 +68,23 @@ class Ventilator:
         return Cost("a push", count, time.process_time() - began)
 
 
+def resumed(workers: int) -> Cost:
+    """A job that is resumed reads what each worker holds of its earlier run."""
+    rules = Dispatch(DispatchSettings(batch_tasks=1), JOB, "work:square")
+    rules.receive(0.0, Opened(JOB, "ledger", b"k" * 32, 0, b"", None, 0, True, 0.0))
+    held: list[list[BatchName]] = [[(place, 1, 1)] for place in range(workers)]
+    members = [Member(f"w{place}", 1, 1, names, names) for place, names in enumerate(held)]
+    for at in range(0, workers, 200):
+        rules.receive(0.0, Crew(members[at : at + 200], [], [], 0))
+    rules.receive(0.0, Receipts(JOB, 0, 0, [], 0, 0.0, 0, 0, False))
+    argument, began = Raw(packed([0])), time.process_time()
+    for _ in range(workers):
+        order = rules.plan(0.0)
+        assert order is not None
+        rules.offer(0.0, 1, argument)
+    return Cost("a batch is read that a worker holds", workers, time.process_time() - began)
+
+
 def measure(workers: int, slots: int) -> Iterator[Cost]:
     """All kinds."""
     made = Ventilator(workers, slots)
@@ -101,3 +118,4 @@ def measure(workers: int, slots: int) -> Iterator[Cost]:
     )
     lost = made.names[half // 2 : half]
     yield made.timed("crew: a worker is lost, all in one message", len(lost), [encode(Crew([], [], lost, 0))])
+    yield resumed(workers)
