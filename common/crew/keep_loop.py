@@ -78,11 +78,13 @@ class KeepLoop:
 
     def _look(self) -> None:
         report = self._report()
+        # Of the report: Slurm may take a minute for the rest.
+        now = clock.now()
         try:
             seen: Mapping[str, Condition] | str = self._pool.conditions()
         except OperatorError as error:
             seen = str(error)
-        for output in self._keeper.look(clock.now(), seen, report):
+        for output in self._keeper.look(now, seen, report):
             self._perform(output)
 
     def _perform(self, output: Output) -> None:
