@@ -12,7 +12,7 @@ from .registry import Registry
 from .rows import RowSet, failing, quarantined, recording
 from .store import Job, Recording, Store, Written
 
-GROUP_ROWS_MAX = 30_000
+GROUP_ROWS_MAX = 10_000
 """How many rows a group has, unless one message has more. Executing them holds up the loop, some 300 for a millisecond;
 many small groups cost more than few large ones."""
 _GROUP_BYTES_MAX = 16 * 1024 * 1024
