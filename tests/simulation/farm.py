@@ -39,7 +39,7 @@ class Farm:
         self.receipts_page, self.trickle_per_s = self.plan.receipts_page, self.plan.trickle_per_s
         self.dice = self.world.dice("faults")
         self._haste = self.world.dice("haste")
-        self.disk = Disk(self.world, self.jobs, path, self.plan.disk_s)
+        self.disk = Disk(self.world, self.jobs, path, self.plan.disk_s, self.plan.disk_refuses)
         self.disk.kill = self.kill_sink
         self.ventilator_users = {
             job.name: User(VENTILATOR, f"v-{job.name}", f"{number}" * 40) for number, job in enumerate(self.jobs)

@@ -63,6 +63,8 @@ class Plan:
     """The share of workers that were told when to leave: when idle, or after some time."""
     disk_s: float = 0.0
     """How long the sink's disk takes for a write, about."""
+    disk_refuses: float = 0.0
+    """In this share of the writes it is full, beside the other faults."""
 
     @classmethod
     def of(cls, world: World) -> "Plan":

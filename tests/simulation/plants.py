@@ -130,6 +130,12 @@ def forgetting(plan: Plan) -> Plan:
     return replace(plan, jobs=jobs, weather=weather, faults_s=20.0)
 
 
+def on_a_disk_that_is_full_at_times(plan: Plan) -> Plan:
+    """The disk refuses writes, and nothing else goes wrong."""
+    jobs = [replace(job, tasks=[Task(0.1)] * 40, trickles=False, first_count=None) for job in plan.jobs]
+    return replace(plan, jobs=jobs, disk_refuses=0.3, faults_per_s=0.001, has_standby=False, faults_s=20.0)
+
+
 def forgetting_on_a_slow_disk(plan: Plan) -> Plan:
     """The same, and forgetting takes its time."""
     return replace(forgetting(plan), disk_s=1.0)
@@ -326,7 +332,7 @@ def two_writes_at_once(patch: Patch) -> None:
     patch.setattr(Writes, "is_free", property(lambda writes: True))
 
 
-@plant("it does not converge")
+@plant("it does not converge", on_a_disk_that_is_full_at_times)
 def a_refused_write_is_forgotten(patch: Patch) -> None:
     """What the ledger has refused is submitted again."""
     completed = Turns._completed

@@ -180,7 +180,7 @@ def _task(dice: Random, mean_s: float, troubles: dict[str, float]) -> Task:
 class Disk:
     """The ledger under the sink: slow at times, full now and then, watched always."""
 
-    def __init__(self, world: World, jobs: list[JobTruth], path: str, pace_s: float) -> None:
+    def __init__(self, world: World, jobs: list[JobTruth], path: str, pace_s: float, refuses: float) -> None:
         self.commit_count = 0
         self.full_until = 0.0
         self.slow_until = 0.0
@@ -191,6 +191,7 @@ class Disk:
         """Tell the sink's loop that a write has ended."""
         self.dice = world.dice("disk")
         self._pace_s = pace_s
+        self._refuses = refuses
         self._write: Write | None = None
         """It is in flight."""
         self._made: Completion | None = None
@@ -230,7 +231,7 @@ class Disk:
 
     def hurry(self) -> None:
         """All is well with it from now on."""
-        self.full_until = self.slow_until = 0.0
+        self.full_until = self.slow_until = self._refuses = 0.0
         self.crash = None
         if self._write is not None:
             self._make(self._write_count)
@@ -280,7 +281,7 @@ class Disk:
         write = self._write
         assert write is not None
         self._world.require(self.writer == self.holder, "a sink that was replaced writes:", self.writer)
-        if self._world.now < self.full_until:
+        if self._world.now < self.full_until or (self._refuses and self.dice.random() < self._refuses):
             self._made = Completion(write, stuck="database or disk is full")
             return
         self._before = {name: self.ledger.job(name) for name in jobs_of(write)}
