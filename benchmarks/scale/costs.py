@@ -136,7 +136,7 @@ class Sink:
     def settle(self, cost: Cost) -> None:
         """Let the ledger do what it was given."""
         self.send(cost, self.rules.tick(self.now))
-        while not self.rules.is_idle:
+        while not self.rules.inspect().is_idle:
             descriptor: int | None = self.ledger.fileno()
             select.select([] if descriptor is None else [descriptor], [], [], 0.01)
             self.send(cost, self.rules.tick(self.now))
