@@ -39,7 +39,8 @@ def transaction_rows(source: sqlite3.Connection, job: int) -> int:
 def _prepared(source: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     target = sqlite3.connect(path, isolation_level=None, cached_statements=512)
     target.execute(f"PRAGMA page_size={source.execute('PRAGMA page_size').fetchone()[0]}")
-    for pragma in re.findall(r"PRAGMA \w+=\w+", (TOP / "common" / "sink" / "sqlite_file.py").read_text()):
+    # Not that of the connection which only reads.
+    for pragma in re.findall(r"PRAGMA (?!query_only)\w+=\w+", (TOP / "common" / "sink" / "sqlite_file.py").read_text()):
         target.execute(pragma)
     for (statement,) in source.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"):
         target.execute(statement)

@@ -10,6 +10,7 @@ from benchmarks.farm import SQUARED, Farm
 from benchmarks.measuring import MEDIAN, OURS, Figure, Plan, Skipped, interleave, ratios
 from benchmarks.peers import sqlite_alone
 from benchmarks.report import ratio_of
+from benchmarks.scale import costs, ventilator
 from benchmarks.scenarios.tail import greedy
 from common import descriptors
 from common.protocol import settings
@@ -33,7 +34,7 @@ def farm(tmp_path: Path) -> Farm:
     ledger._db.execute(f"INSERT INTO receipts (job, first, count, seconds) VALUES (1, 0, {TASKS}, 1.0)")
     ledger.close()
     made = Farm.__new__(Farm)
-    made.ledger = tmp_path / "results.db"
+    made.ledger, made._database = tmp_path / "results.db", ""
     return made
 
 
@@ -140,3 +141,12 @@ def test_the_table_of_attacks_is_whole() -> None:
 def test_the_bounds_on_the_page_are_those_of_the_code(pattern: str, value: float) -> None:
     [said] = re.findall(pattern, siege.PAGE.read_text(encoding="utf-8"))
     assert float(said.replace(",", "")) == value
+
+
+def test_the_costs_of_a_crew_are_of_what_the_sink_really_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs.gc, "collect", lambda: 0)
+    found = {cost.what: cost for cost in costs.measure(200, 2, 200, (0, 2))}
+    assert found["beat, 2 batches of each job"].sent == {"Heard": 200, "Crew": 2 * 200 / costs.TOGETHER}
+    assert found["results, 1 tasks, and their receipts"].sent["Recorded"] == 200
+    assert found["scarce, told to the crew"].sent["Places"] == 200
+    assert all(cost.seconds > 0 for cost in (*found.values(), *ventilator.measure(50, 2)))
