@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -175,17 +176,20 @@ class Sink(Role):
         A new run of a job has handed back what has not started; a run that opens it again has not.
         """
         require = self.world.require
+        # In one turn a job may be opened twice: by a run, and by one that took its place.
+        wanted: Counter[str] = Counter()
         for peer, opened in [(each.peer, each.message) for each in sent if isinstance(each.message, Opened)]:
             message, before = self._opens.pop((peer, opened.job))
             late = [before[each] for each in before.keys() & self._uncommitted(opened.job).keys()]
             require(not late, "a job is opened before the results that came first are recorded:", (opened.job, late))
-            recalled = sum(isinstance(each.message, Recall) and each.message.job == opened.job for each in sent)
             crew = self.rules._registry.crew_of(self.rules._registry.open_jobs[opened.job])
-            wanted = len(crew) if opened.resumed and not message.reopens else 0
-            require(recalled == wanted, "recalled from another crew than the job's:", (recalled, wanted))
+            wanted[opened.job] += len(crew) if opened.resumed and not message.reopens else 0
             if opened.job in self.disk.reopened:
                 self.disk.reopened.discard(opened.job)
                 self.farm.check_reopened(opened.job, peer)
+        recalled = Counter(each.message.job for each in sent if isinstance(each.message, Recall))
+        for job, count in wanted.items():
+            require(recalled[job] == count, "recalled from another crew than the job's:", (recalled[job], count))
 
     def _uncommitted(self, name: str) -> dict[int, Results]:
         """The results of the job that have come and are not committed, each by which object it is: some are resent."""
