@@ -399,6 +399,29 @@ def keeps(siege: Siege) -> None:
             tasks.recv()
 
 
+def _hoard(siege: Siege, slots: int, prefetch: int) -> None:
+    peer = eve(siege)
+    tasks = peer.pull()
+    held: list[list[int]] = []
+    most = 64 * (slots + prefetch)
+    for _ in siege.turns(0.25):
+        peer.beat(slots=slots, prefetch=prefetch, held={"siege": held[:most]}, started={"siege": held[:slots]})
+        peer.drop()
+        while tasks.poll(0):
+            batch = msgpack.decode(tasks.recv())
+            held.append([batch["first"], batch["count"], batch["attempt"]])
+
+
+def hoards(siege: Siege) -> None:
+    """joins, pulls tasks, and keeps them in its beats, all of them"""
+    _hoard(siege, 1, 100)
+
+
+def hoards_large(siege: Siege) -> None:
+    """joins with 1,000 slots and as much prefetch, pulls tasks, and keeps all of them in its beats"""
+    _hoard(siege, 1_000, 1_000)
+
+
 def bad_results(siege: Siege) -> None:
     """pulls tasks, and answers with values that nobody can decode"""
     peer = eve(siege)
@@ -514,12 +537,14 @@ ENROLLED: dict[str, dict[str, Callable[[Siege], None]]] = {
         each.__name__: each
         for each in (
             *(claims, storm, names, parts, large_parts, noise, noise_control, bombs, tagged_bombs, beats, large_beats),
-            *(claimed_batches, pulls, keeps, bad_results, heavy_results),
+            *(claimed_batches, pulls, keeps, hoards, hoards_large, bad_results, heavy_results),
         )
     },
     "ventilator's key": {each.__name__: each for each in (jobs, foreign)},
     "observer's key": {each.__name__: each for each in (queries, queries_unread, observers_claims)},
 }
+SENTENCED = ("keeps", "hoards", "hoards_large")
+"""After these the sink gives the attacker's key no tasks."""
 
 
 def main() -> None:

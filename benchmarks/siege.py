@@ -196,6 +196,10 @@ def measured(names: Iterable[str], seconds: float) -> Iterator[Cost]:
             while left and not watched.ended() and memory_bytes(running.sink.pid) < 2 * size:
                 name = left.pop(0)
                 yield measure(watched, name, known[name], seconds)
+                if name in attacks.SENTENCED:
+                    # Its key gets no tasks for a while.
+                    watched.ventilator.kill()
+                    break
                 if name not in attacks.STRANGERS:
                     # Until the sink has forgotten the peers of this attack.
                     time.sleep(Timing().gone_s + 1)

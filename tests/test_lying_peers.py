@@ -272,6 +272,27 @@ def test_batches_of_others_may_be_returned_and_named_without_end(farm: Farm) -> 
         farm.let_go()
 
 
+def test_whoever_takes_batches_and_keeps_them_is_found_and_gets_no_more(farm: Farm) -> None:
+    with farm.liar("worker", "eve") as liar, farm.liar("worker", "bob", "bob.1") as other:
+        for each in (other, liar):
+            (place,) = join_crew(each).places
+        tasks = liar.tasks(place.key)
+        tasks.connect(f"tcp://127.0.0.1:{place.port}")
+        assert tasks.poll(60_000)
+        (farm.pipeline.folder / "open").touch()
+
+        def ended() -> bool:
+            for each in (other, liar):
+                each.say(Beat(1, 1, 0, {}, {}))
+            while tasks.poll(100):
+                tasks.recv()
+            return farm.ventilator.popen.poll() is not None
+
+        wait_until(ended, "the job ends")
+        once(farm.sink, "no worker names them: workers with key eve get no tasks of it for a moment")
+    farm.let_go()
+
+
 def test_a_ventilators_key_cannot_break_a_worker(farm: Farm) -> None:
     with farm.liar("ventilator", "mallory") as liar:
         liar.greet("ventilator")

@@ -32,8 +32,10 @@ BatchName = tuple[Index, BatchCount, Attempt]
 """What a batch is called within its job: its first task's index, how many tasks it has, and the attempt at them."""
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
-Slots = Annotated[int, Meta(ge=1, le=10_000)]
-Prefetch = Annotated[int, Meta(ge=0, le=10_000)]
+ROOM_MAX = 1_000
+"""At most how many slots, and how much prefetch, a worker has. A ventilator has that many batches ready for it."""
+Slots = Annotated[int, Meta(ge=1, le=ROOM_MAX)]
+Prefetch = Annotated[int, Meta(ge=0, le=ROOM_MAX)]
 Text = Annotated[str, Meta(max_length=100_000)]
 Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:%_-]*\Z", max_length=255)]
 """A name or an address, an IPv6 address without brackets."""
@@ -46,7 +48,7 @@ ArgumentForm = Literal["", "text", "json"]
 
 HELD_MAX = 20_000
 BatchNames = Annotated[list[BatchName], Meta(max_length=HELD_MAX)]
-"""Batches of one job that a worker names: as many as its slots and prefetch may be, and few enough to pass on."""
+"""Batches of one job that a worker names: more than its slots and prefetch, and few enough to pass on."""
 HELD_FACTOR = 64
 """How many times its slots and prefetch a worker may name of one job: results without a receipt are no load."""
 JOBS_HELD_MAX = 1_000

@@ -41,7 +41,7 @@ from .fields import (
     UNUSABLE as UNUSABLE,
     Z85Key,
 )
-from .gate import Present as Present, Roster as Roster
+from .gate import Missing as Missing, Present as Present, Roster as Roster
 from .reading import Digests as Digests, List as List, Listing, Read as Read, Rows, Seen as Seen, Values
 from .reports import (
     Counters as Counters,
@@ -401,6 +401,7 @@ ToSink = (
     | Seen
     | Mark
     | Quarantine
+    | Missing
     | Close
     | Halt
     | Cancel

@@ -27,6 +27,7 @@ from ..protocol.messages import (
     Hello,
     List,
     Mark,
+    Missing,
     Offer,
     Open,
     Quarantine,
@@ -45,6 +46,7 @@ from .asks import Asks
 from .commits import Commits
 from .explanations import Explanations
 from .jobs import Jobs, Request
+from .keepers import Keepers
 from .outputs import CutOff, LogLimiter, Output, Send, refusal
 from .reads import Reads
 from .registry import WORKERS_MAX, BeatingWorker, Peer, Registry
@@ -86,6 +88,7 @@ class Collector:
         self._asks = Asks(settings, ledger, self._registry)
         self._reads = Reads(settings, ledger)
         self._explanations = Explanations(settings, ledger, self._registry)
+        self._keepers = Keepers(settings.timing, self._registry, self._lines)
         self._jobs = Jobs(now, settings, ledger, self._registry, self._lines, roster)
         rules = self._commits, self._asks, self._jobs, self._reads
         self._turns = Turns(now, settings, ledger, rules, self._is_here)
@@ -120,7 +123,7 @@ class Collector:
         if user.role == WORKER and isinstance(message, Offer | Beat | Returned | Unreachable):
             return self._receive_of_worker(now, peer, known, message)
         if user.role == VENTILATOR and isinstance(
-            message, Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel | Forget | Account
+            message, Open | Ask | Seen | Mark | Quarantine | Missing | Close | Halt | Cancel | Forget | Account
         ):
             return self._receive_of_ventilator(now, peer, known, message)
         if user.role != WORKER and isinstance(message, Explain):
@@ -173,7 +176,7 @@ class Collector:
             self._peers.pop(open_job.peer, None)
             outputs += self._jobs.end(open_job)
         outputs += [CutOff(address, living) for address, living in quiet]
-        outputs += self._explanations.tick(now, self._is_stuck)
+        outputs += [*self._explanations.tick(now, self._is_stuck), *self._keepers.tick(now)]
         return outputs + self._jobs.tick(now) + self._asks.tick(now) + self._reads.tick(now)
 
     def deadline(self) -> float | None:
@@ -300,11 +303,12 @@ class Collector:
         # Late messages of its earlier connection may have arrived after the hello on this one.
         worker.peer = peer
         self._registry.beat(now, worker, message)
+        judged = self._keepers.beat(now, worker, self._is_stuck)
         crews = [
             Send(open_job.peer, Crew([worker.member(open_job.job)], [], [], self._registry.others(open_job)))
             for open_job in self._registry.open_jobs_for(worker)
         ]
-        return [Send(peer, Heard(message.serial)), *self._jobs.still_held(peer, message.held), *crews]
+        return [Send(peer, Heard(message.serial)), *self._jobs.still_held(peer, message.held), *judged, *crews]
 
     def _part_with_worker(self, worker: BeatingWorker, in_order: bool) -> list[Output]:
         open_jobs = self._registry.open_jobs_for(worker)
@@ -322,7 +326,7 @@ class Collector:
         now: float,
         peer: bytes,
         known: Peer,
-        message: Open | Ask | Seen | Mark | Quarantine | Close | Halt | Cancel | Forget | Account,
+        message: Open | Ask | Seen | Mark | Quarantine | Missing | Close | Halt | Cancel | Forget | Account,
     ) -> list[Output]:
         if isinstance(message, Open | Cancel | Forget):
             return self._turns.ask(now, Request(peer, known, message))
@@ -337,6 +341,8 @@ class Collector:
             return []
         if isinstance(message, Quarantine):
             return self._commits.quarantine(now, known.user, message)
+        if isinstance(message, Missing):
+            return self._keepers.missing(now, open_job, message)
         if isinstance(message, Close):
             return self._turns.ask(now, Request(peer, known, message))
         if isinstance(message, Halt):

@@ -91,8 +91,8 @@ class Jobs:
         """When keys that have come or gone are told."""
         self._present_again_at = float("-inf")
         """Not before then."""
-        self._leftovers_at: float | None = None
-        """When whoever still pulls from the relay with a key whose workers have left is cut off."""
+        self._leftovers_at: dict[str, float] = {}
+        """By key whose workers have left: when whoever still pulls from the relay with it is cut off."""
         self._cancelled: dict[str, tuple[str, str]] = {}
         """By job: name and key of the ventilator that ran it when it was cancelled."""
 
@@ -204,16 +204,16 @@ class Jobs:
         if self._registry.keys_changed() and self._present_at is None:
             self._present_at = self._present_again_at
         if self._present_at is not None and now >= self._present_at:
-            present = self._registry.present()
-            self._present_at, self._present_again_at = None, now + len(present.keys) * _PRESENT_KEY_S
-            before, self._present = self._present, frozenset(present.keys)
-            outputs += [Send(open_job.peer, present) for open_job in self._registry.open_jobs.values()]
+            before, self._present = self._present, self._registry.pulling()
+            self._present_at, self._present_again_at = None, now + len(self._present) * _PRESENT_KEY_S
+            open_jobs = self._registry.open_jobs.values()
+            outputs += [Send(open_job.peer, self._registry.present(open_job)) for open_job in open_jobs]
             outputs.append(Admit(self._present))
-            if before - self._present:
-                # By then the connections of those that left have ended.
-                self._leftovers_at = now + 2 * self._timing.beat_s
-        if self._leftovers_at is not None and now >= self._leftovers_at:
-            self._leftovers_at = None
+            # By then the connections of those that left have ended.
+            self._leftovers_at |= dict.fromkeys(before - self._present, now + 2 * self._timing.beat_s)
+            self._leftovers_at = {key: at for key, at in self._leftovers_at.items() if key not in self._present}
+        if any(now >= at for at in self._leftovers_at.values()):
+            self._leftovers_at = {key: at for key, at in self._leftovers_at.items() if now < at}
             outputs.append(CutOff(None, self._registry.living().total()))
         return outputs
 
@@ -311,7 +311,7 @@ class Jobs:
         others = self._registry.others(open_job)
         members = [worker.member(open_job.job) for worker in self._registry.crew_of(open_job)]
         crews = [Crew(page, [], [], others) for page in pages(members)]
-        present = self._registry.present()
+        present = self._registry.present(open_job)
         return [Send(open_job.peer, message) for message in (self._worker_keys, present, opened, *crews)]
 
     def _tell_places(self, workers: Iterable[BeatingWorker]) -> list[Output]:

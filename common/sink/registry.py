@@ -64,6 +64,8 @@ class BeatingWorker:
     """When a beat first named a batch as started; of as many as it has slots."""
     quiet: bool = False
     """It misses its beats."""
+    surplus: dict[str, tuple[float, set[BatchName]]] = field(default_factory=dict)
+    """By job: which batches it has named in each beat since when, all of them with more than it has room for."""
 
     def member(self, job: str) -> Member:
         """The worker as a job's ventilator sees it."""
@@ -98,6 +100,10 @@ class OpenJob:
     """By key: when each other ventilator first asked for this job."""
     unreachable: dict[str, Unreachable] = field(default_factory=dict)
     """By worker: that it could not connect to the ventilator, when it said so last."""
+    barred: set[str] = field(default_factory=set)
+    """Keys whose workers get none of its tasks at present."""
+    left_out: set[str] = field(default_factory=set)
+    """Those of them whose workers are not in its crew either."""
 
     def place(self, settings: CollectorSettings) -> Place:
         """Where workers find this job's tasks; a ventilator beside the sink is found where the sink is."""
@@ -161,9 +167,17 @@ class Registry:
             del self._keys[worker.user.key]
             self._keys_changed = True
 
-    def present(self) -> Present:
-        """Which keys workers are here with."""
-        return Present(list(self._keys))
+    def present(self, open_job: OpenJob) -> Present:
+        """Which keys workers are here with, that may have tasks of this job."""
+        return Present([key for key in self._keys if key not in open_job.barred])
+
+    def pulling(self) -> frozenset[str]:
+        """Which keys workers are here with, that may pull from the relay."""
+        return frozenset(self._keys) - self._barred_from_relay()
+
+    def touch_keys(self) -> None:
+        """Jobs let other keys in than before."""
+        self._keys_changed = True
 
     def keys_changed(self) -> bool:
         """Whether they are others than when this was asked last."""
@@ -171,12 +185,16 @@ class Registry:
         return changed
 
     def open_jobs_for(self, worker: BeatingWorker) -> list[OpenJob]:
-        """The running jobs whose function the worker exposes."""
-        return [open_job for open_job in self.open_jobs.values() if open_job.function in worker.functions]
+        """The running jobs in whose crews the worker is: it exposes their functions."""
+        key, functions = worker.user.key, worker.functions
+        found = [open_job for open_job in self.open_jobs.values() if open_job.function in functions]
+        return [open_job for open_job in found if key not in open_job.left_out]
 
     def crew_of(self, open_job: OpenJob) -> list[BeatingWorker]:
         """The workers that expose the job's function and have told their capacity."""
-        return [worker for worker in self.workers.values() if worker.slots and open_job.function in worker.functions]
+        found = [each for each in self.workers.values() if each.slots and open_job.function in each.functions]
+        left_out = open_job.left_out
+        return [each for each in found if each.user.key not in left_out] if left_out else found
 
     def others(self, open_job: OpenJob) -> int:
         """How many workers do not expose the job's function."""
@@ -184,7 +202,7 @@ class Registry:
 
     def places(self, worker: BeatingWorker) -> Places:
         """Where the worker finds tasks, and what else comes to it through the relay."""
-        mine = self.open_jobs_for(worker)
+        mine = [open_job for open_job in self.open_jobs_for(worker) if worker.user.key not in open_job.barred]
         if any(open_job.relayed for open_job in mine):
             mine += [each for each in self.open_jobs.values() if each.relayed and each.function not in worker.functions]
         return Places([open_job.place(self._settings) for open_job in mine])
@@ -201,6 +219,9 @@ class Registry:
 
     def _relayed_functions(self) -> set[str]:
         return {open_job.function for open_job in self.open_jobs.values() if open_job.relayed}
+
+    def _barred_from_relay(self) -> set[str]:
+        return {key for open_job in self.open_jobs.values() if open_job.relayed for key in open_job.barred}
 
     def _exposing_any(self, functions: set[str]) -> list[BeatingWorker]:
         return [worker for worker in self.workers.values() if not worker.functions.isdisjoint(functions)]
@@ -228,7 +249,10 @@ class Registry:
 
     def living(self) -> Counter[str]:
         """How many workers of relayed jobs do not miss their beats, by address."""
-        return Counter(worker.address for worker in self._relayed_to() if not worker.quiet)
+        barred = self._barred_from_relay()
+        return Counter(
+            worker.address for worker in self._relayed_to() if not worker.quiet and worker.user.key not in barred
+        )
 
     def silent(self, now: float) -> tuple[list[BeatingWorker], list[OpenJob]]:
         """Workers and jobs whose peers have been silent too long; looked for once a beat.

@@ -31,6 +31,8 @@ class Admission:
         self._enrolled: frozenset[str] | None = None
         """None until the sink has said so."""
         self._present: frozenset[str] = frozenset()
+        self._cuts_until = float("-inf")
+        """Batches are missing: whoever the sink leaves out until then may have them, and is cut off at once."""
         self._due_at: dict[str, float] = {}
         """By key whose workers have left: when their connections must have ended."""
         self._next_at = float("inf")
@@ -42,6 +44,10 @@ class Admission:
             return True
         return None if self._enrolled is None or key in self._enrolled else False
 
+    def batches_are_missing(self, now: float) -> None:
+        """The sink was told that somebody keeps batches; it may now leave out the key of whoever does."""
+        self._cuts_until = now + self._ends_s
+
     def receive(self, now: float, message: FromSink, living: int) -> list[CutLinks]:
         """Take any message of the sink. `living` workers of the crew are not missing their beats."""
         if isinstance(message, Roster):
@@ -51,6 +57,8 @@ class Admission:
                 return [CutLinks(0)]
         elif isinstance(message, Present):
             before, self._present = self._present, frozenset(message.keys)
+            if now < self._cuts_until and before - self._present:
+                return [CutLinks(0)]
             self._due_at |= dict.fromkeys(before - self._present, now + self._ends_s)
             self._due(self._due_at)
         elif isinstance(message, Opened):

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import TypeGuard
 
 from ..protocol.codec import slice_arguments
-from ..protocol.messages import BatchName, FromSink, Member, Message, Quarantine, Returned
+from ..protocol.messages import BatchName, FromSink, Member, Message, Missing, Quarantine, Returned
 from ..protocol.settings import CUT_CONNECTION_S
 from ..task_ranges import TaskRanges
 from .admission import Admission, CutLinks
 from .earlier_run import EarlierRun
 from .flights import Flight, Flights, State
 from .holders import Holders
+from .missing import MissingBatches
 from .settings import DispatchSettings
 from .speculation import Speculation
 
@@ -36,6 +37,7 @@ class Assignments:
         self._crew = crew
         self._speculation = speculation
         self._earlier = earlier
+        self._missing = MissingBatches(settings.timing, flights, crew)
         self._named_no_more: set[BatchName] = set()
         """What was adopted, or is to be, and beats have stopped naming since all receipts were read."""
         self._parted_at: float | None = None
@@ -102,6 +104,7 @@ class Assignments:
         """Once the sink is heard: see who may be connected, and shorten the leases of what may have gone to others."""
         cuts = self.admission.receive(now, message, self._cut().living)
         if cuts:
+            self._missing.rest(now)
             self._shorten_unnamed(now)
         return cuts
 
@@ -112,25 +115,38 @@ class Assignments:
         if not self._crew.fall_quiet(now - self._timing.silence_s):
             return
         self._quiet_at = now
+        self._missing.rest(now)
         self._shorten_unnamed(now)
         self._cuts = True
+
+    def look_for_missing(self, now: float) -> list[Missing]:
+        """Once the sink is heard: say when batches are missing."""
+        missing_count = self._missing.look(now)
+        if not missing_count:
+            return []
+        self.admission.batches_are_missing(now)
+        return [Missing(self._job, missing_count)]
 
     def cuts(self, now: float) -> list[CutLinks]:
         """After each message: cut the connections of workers that miss their beats or were lost, but not too often."""
         if not self._cuts or now < self._cut_again_at:
             return []
+        self._missing.rest(now)
         cut = self._cut()
         self._cuts, self._cut_again_at = False, now + CUT_CONNECTION_S * cut.living
         return [cut]
 
     def sink_was_slow(self, now: float) -> None:
         """It may have beats that it has not passed on: the silence of all workers counts from now."""
+        self._missing.rest(now)
         self._crew.excuse(now)
 
     def part_with(self, now: float, workers: Sequence[str], lost: bool) -> list[Message]:
         """Take back the batches of workers that left or were lost."""
         self._cuts |= lost and any(worker not in self._crew.quiet for worker in workers if worker in self._crew)
         members = [member for worker in workers if (member := self._crew.gone(worker)) is not None]
+        if members and lost:
+            self._missing.rest(now)
         outputs: list[Message] = []
         for member in members:
             outputs += self._take_back_all(now, member, lost)
@@ -191,6 +207,7 @@ class Assignments:
 
     def sink_is_back(self, now: float) -> None:
         """The sink was away, and nobody could name a batch: every lease begins anew."""
+        self._missing.rest(now)
         for flight in self._flights:
             if flight.state is State.PUSHED:
                 self._flights.lease(flight, max(flight.due_at, now + self._timing.lease_s))

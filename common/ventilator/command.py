@@ -68,7 +68,7 @@ Cancelled = Annotated[
 Local = Annotated[
     int | None,
     options.option(
-        RUN, None, "SLOTS", "Also start a private sink and a worker with this many slots.", min=1, max=10_000
+        RUN, None, "SLOTS", "Also start a private sink and a worker with this many slots.", min=1, max=1_000
     ),
 ]
 LocalCommand = Annotated[

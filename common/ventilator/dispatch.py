@@ -285,7 +285,7 @@ class Dispatch:
         cuts = self._assignments.admit(now, message)
         outputs = self._take(now, message)
         self._assignments.look_for_quiet(now)
-        return [*cuts, *outputs, *self._assignments.cuts(now)]
+        return [*cuts, *outputs, *self._assignments.look_for_missing(now), *self._assignments.cuts(now)]
 
     def _take(self, now: float, message: FromSink) -> Sequence[Message]:
         if isinstance(message, Receipts):

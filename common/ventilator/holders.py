@@ -75,6 +75,11 @@ class Holders:
         """True when the last beat of some worker names this batch."""
         return name in self._holders
 
+    @property
+    def all_heard_at(self) -> float | None:
+        """Each worker that does not miss its beats was heard then or later; None when there is no such worker."""
+        return next(iter(self._heard_at.values()), None)
+
     # -- who misses its beats -----------------------------------------------------------------------------------
 
     def excuse(self, now: float) -> None:

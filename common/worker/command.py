@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 app = console.application()
 DEFAULT_KEY = key_file(WORKER)
-COUNT_MAX = 10_000
+COUNT_MAX = 1_000
 
 Modules = Annotated[
     list[str] | None,

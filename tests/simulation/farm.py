@@ -7,7 +7,7 @@ from common.protocol.messages import PROTOCOL_VERSION, Cancel, Forget, Goodbye, 
 from common.protocol.users import VENTILATOR, User
 from tests.simulation.plan import STORMS, Plan
 from tests.simulation.relay_role import Relay
-from tests.simulation.role import SPINS_MAX, STRUCK, WORKERS, Client
+from tests.simulation.role import KEEPER, SPINS_MAX, STRUCK, WORKERS, Client
 from tests.simulation.sink_role import Sink
 from tests.simulation.truth import SLOWNESS_MAX, Disk, JobTruth
 from tests.simulation.ventilator_role import Ventilator
@@ -39,12 +39,15 @@ class Farm:
         self.receipts_page, self.trickle_per_s = self.plan.receipts_page, self.plan.trickle_per_s
         self.dice = self.world.dice("faults")
         self._haste = self.world.dice("haste")
+        self._keepers = self.world.dice("who keeps")
         self.disk = Disk(self.world, self.jobs, path, self.plan.disk_s, self.plan.disk_refuses)
         self.disk.kill = self.kill_sink
         self.ventilator_users = {
             job.name: User(VENTILATOR, f"v-{job.name}", f"{number}" * 40) for number, job in enumerate(self.jobs)
         }
         self.roster = {user.key: user for user in (WORKERS, *self.ventilator_users.values())}
+        if self.plan.keepers:
+            self.roster[KEEPER.key] = KEEPER
         if self.plan.revokes_at is not None:
             self.roster[STRUCK.key] = STRUCK
             self.world.at(self.plan.revokes_at, self._revoke)
@@ -121,7 +124,7 @@ class Farm:
             and self.sink is not None
             and self.sink.rules.inspect().is_idle
             and not self.disk.untidy
-            and all(worker.rules.empty and not worker.liar for worker in self.workers.values())
+            and all(worker.rules.empty and not worker.lies for worker in self.workers.values())
         )
 
     def calm(self) -> None:
@@ -144,7 +147,7 @@ class Farm:
             worker.slowness = 1.0
             if worker.user.key not in self.roster:
                 self.kill_worker(worker)
-            elif worker.liar or worker.name in self._specialists:
+            elif worker.lies or worker.name in self._specialists:
                 worker.happen(worker.leave, 1.0)
         for job in self.jobs:
             if job.name not in self.ventilators:
@@ -362,6 +365,13 @@ class Farm:
         self.workers[worker.name] = self._everyone[worker.name] = worker
         worker.call()
 
+    def start_keeper(self, keeps: str) -> None:
+        """A thief, whose worker takes batches and keeps them."""
+        self.start_worker()
+        worker = next(reversed(self.workers.values()))
+        worker.user, worker.keeps = KEEPER, keeps
+        self.world.note(worker.name, "keeps what it gets", keeps)
+
     def _start_stranger(self) -> None:
         """A worker that exposes what nobody asks for."""
         self.start_worker()
@@ -384,12 +394,12 @@ class Farm:
             # An unplugged worker is missed late: until then batches go into the void.
             late_s = self.dice.choice([0.0, 0.0, 2.0])
             self._drop_puller(worker, port, late_s)
-        if self.calm_at is not None and not worker.liar:
+        if self.calm_at is not None and not worker.lies:
             self.world.after(2.0, self._keep_crew)
 
     def _keep_crew(self) -> None:
         others = self._strangers | self._specialists
-        useful = [worker for worker in self.workers.values() if not worker.liar and worker.name not in others]
+        useful = [worker for worker in self.workers.values() if not worker.lies and worker.name not in others]
         for _ in range(self.plan.worker_count - len(useful)):
             self.start_worker()
 
@@ -559,7 +569,11 @@ class Farm:
 
     def _let_somebody_join(self) -> None:
         if len(self.workers) < 2 * self.plan.worker_count + 1:
-            self.start_worker(liar=self.dice.random() < 0.15)
+            liar = self.dice.random() < 0.15
+            if self.plan.keepers and self._keepers.random() < 0.5:
+                self.start_keeper(self._keepers.choice(["silent", "named"]))
+            else:
+                self.start_worker(liar)
 
     def _stall_somebody(self) -> None:
         roles = [*self._clients(), *([self.sink] if self.sink else [])]

@@ -65,6 +65,8 @@ class Plan:
     """How long the sink's disk takes for a write, about."""
     disk_refuses: float = 0.0
     """In this share of the writes it is full, beside the other faults."""
+    keepers: bool = False
+    """Some of those that join take batches, and neither run nor return them."""
 
     @classmethod
     def of(cls, world: World) -> "Plan":
@@ -110,6 +112,7 @@ class Plan:
             has_standby=world.dice("standby").random() < 0.15,
             leavers=world.dice("leavers").choice([0.0, 0.0, 0.0, 0.7]),
             disk_s=world.dice("disk's pace").choice([0.0, 0.0005, 0.005, 0.05]),
+            keepers=world.dice("keepers").random() < 0.1,
         )
 
 

@@ -27,6 +27,9 @@ WORKERS = User(WORKER, "workers", "w" * 40)
 STRUCK = User(WORKER, "struck", "s" * 40)
 """But some have this one where a key is to be revoked."""
 
+KEEPER = User(WORKER, "keeper", "k" * 40)
+"""And this one is a thief's, who takes batches and keeps them."""
+
 
 class Role:
     """A process: it may be stalled (SIGSTOP), and it may be killed."""

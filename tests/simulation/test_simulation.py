@@ -101,6 +101,36 @@ def slow_down(farm: Farm) -> None:
     next(iter(farm.workers.values())).slowness = 300.0
 
 
+@pytest.mark.parametrize(("keeps", "longest_s"), [("silent", 8.0), ("named", 15.0)])
+def test_whoever_keeps_batches_costs_a_job_some_seconds_and_nobody_runs_a_task_twice(
+    keeps: str, longest_s: float
+) -> None:
+    tasks = [Task(0.1)] * 800
+    for seed in range(5):
+        farm = Farm(f"{keeps} {seed}", plan(tasks, worker_count=3, slots_max=2, keepers=True, faults_s=100.0))
+        farm.world.after(3.0, farm.start_keeper, keeps)
+        silences = watched(farm)
+        assert farm.world.run(100.0, farm._all_closed), "the job does not end"
+        assert max(silences) < longest_s, "the job stands still"
+        assert farm.disk.rows.keys() == {("job0", task) for task in range(800)}
+        assert set(farm.jobs[0].executions.values()) == {1}
+
+
+def watched(farm: Farm) -> list[float]:
+    """How long it takes until the next row is there, looked at each half second."""
+    found = [0.0]
+    seen = {"count": 0, "at": 0.0}
+
+    def look() -> None:
+        if len(farm.disk.rows) > seen["count"]:
+            seen.update(count=len(farm.disk.rows), at=farm.world.now)
+        found.append(farm.world.now - seen["at"])
+        farm.world.after(0.5, look)
+
+    farm.world.after(0.5, look)
+    return found
+
+
 def test_a_poison_task_is_quarantined_and_its_mates_are_not() -> None:
     poisoned = [Task(0.05)] * 20 + [Task(0.05, kills_worker=True)] + [Task(0.05)] * 20
     for batch_tasks in (1, 7, None):

@@ -175,6 +175,8 @@ class Said:
     capacity: int
     held: dict[tuple[str, int], HeldBatch]
     at: float
+    names: list[BatchName]
+    """As the beat names them. Whoever keeps batches names what its session does not know."""
 
 
 class Ventilator(Client):
@@ -370,12 +372,12 @@ class Ventilator(Client):
         if isinstance(message, Crew):
             for member in message.members:
                 capacity = member.slots + member.prefetch
-                said = Said(capacity, label[member.worker] or {}, now)
+                said = Said(capacity, label[member.worker] or {}, now, member.held)
                 self._note_other_bounds(member.worker, self._crew.get(member.worker), said)
                 self._crew[member.worker] = said
             popped = {worker: self._crew.pop(worker, None) for worker in (*message.left, *message.lost)}
-            for held in [held for said in popped.values() if said is not None for held in said.held.values()]:
-                self._copied_at.pop(_name(held.batch), None)
+            for name in [name for said in popped.values() if said is not None for name in said.names]:
+                self._copied_at.pop(name, None)
             named = self._named_since_opened
             self._gone += [said for worker, said in popped.items() if said is not None and worker in named]
             named |= {member.worker for member in message.members}

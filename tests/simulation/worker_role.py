@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from msgspec.msgpack import encode as packed
+from msgspec.structs import replace as replace_fields
 
 from common.log_line import LogLine
 from common.protocol.codec import decode_batch, encode, split_results
 from common.protocol.handshake import Fail, LinkEvent
 from common.protocol.messages import (
+    BatchName,
     Beat,
     Dropped,
     FromSink,
@@ -73,6 +75,9 @@ class Worker(Client):
         self.liar = liar
         self.thief = False
         """It has a stolen key, and does not stop when that is revoked: not before all is calm."""
+        self.keeps: str | None = None
+        """It keeps all batches that it gets, and is "silent" about them, or has them all "named" in its beats."""
+        self._kept: dict[str, list[BatchName]] = {}
         self._leaving_dice = farm.world.dice(f"{name} leaves")
         self._edit_dice = farm.world.dice(f"{name} is edited")
         self._tries = False
@@ -121,6 +126,11 @@ class Worker(Client):
         self._began_at = self._busy_at = self.world.now
         self._perform(self.session.begin())
         self.arm()
+
+    @property
+    def lies(self) -> bool:
+        """It runs nothing."""
+        return self.liar or self.keeps is not None
 
     def _drawn_settings(self) -> SessionSettings:
         """Some were told when to leave; not those that are to finish what the faults have left."""
@@ -265,7 +275,11 @@ class Worker(Client):
 
     def take_batch(self, frame: bytes, label: Any) -> None:
         """A frame of the tasks link."""
-        self._perform(self.session.take(self.world.now, [decode_batch(frame)]))
+        batch = decode_batch(frame)
+        if self.keeps is not None:
+            self._kept.setdefault(batch.job, []).append((batch.first, batch.count, batch.attempt))
+            return
+        self._perform(self.session.take(self.world.now, [batch]))
 
     def tasks_connected(self, port: int) -> None:
         """The monitor of the tasks socket has seen the ventilator that listens there."""
@@ -320,6 +334,8 @@ class Worker(Client):
                 self._send_results(output)
             elif isinstance(output, Beat):
                 self._check_beat(output)
+                if self.keeps == "named":
+                    output = replace_fields(output, held={**self._kept})
                 self.send(output, (self.name, self._named()))
             elif isinstance(output, Returned):
                 # Their order is that of a set, which is another one in each process.

@@ -77,7 +77,7 @@ def test_the_package_run_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("worker squares --slots 0", "worker: --slots (or TRADEWIND_SLOTS): give a whole number from 1 to 10000; "),
+        ("worker squares --slots 0", "worker: --slots (or TRADEWIND_SLOTS): give a whole number from 1 to 1000; "),
         ("worker squares --grace long", "worker: --grace (or TRADEWIND_GRACE): give a number of seconds, at least 0; "),
         (
             "worker squares --max-tasks-per-child 1.5",
@@ -90,7 +90,7 @@ def test_the_package_run_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("ventilator m:f --timeout nan", "give a number of seconds from 0.001 to 1000000000; "),
         ("ventilator m:f --timeout 1000000001", "give a number of seconds from 0.001 to 1000000000; "),
-        ("ventilator m:f --local x", "ventilator: --local: give a whole number from 1 to 10000; "),
+        ("ventilator m:f --local x", "ventilator: --local: give a whole number from 1 to 1000; "),
         ("sink results --format xml", "sink: --format: give jsonl, csv, values, text or parquet; "),
         ("sink cancel", "sink: Missing argument 'JOB'; `tradewind sink cancel --help` says more"),
         ("sink reslts", "sink: No such command 'reslts'. Did you mean 'results'? `tradewind sink --help` says more"),

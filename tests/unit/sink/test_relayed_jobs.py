@@ -27,6 +27,8 @@ from tests.unit.sink.scene import (
     said,
 )
 
+MAURA = User("worker", "maura", "M" * 40)
+
 
 def relayed(scene: Scene, user: User, job: str, function: str, **more: bool) -> list[Output]:
     scene.hello(user)
@@ -164,3 +166,20 @@ def test_who_still_pulls_with_a_key_whose_workers_have_left_is_cut_off(scene: Sc
     assert cuts(turn(scene)) == []
     assert cuts(scene.pass_time(2 * TIMING.beat_s, ADA, VERA)) == [CutOff(None, 1)]
     assert cuts(scene.pass_time(TIMING.gone_s, ADA, VERA)) == []
+
+
+def test_keys_that_come_and_go_put_nothing_off(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever pulls with the key of a worker that has left is cut off, whatever others do."""
+    monkeypatch.setitem(ROSTER, MAURA.key, MAURA)
+    scene.worker(ADA, (SQUARE,))
+    relayed(scene, VERA, "job", SQUARE)
+    scene.worker(BOB, (SQUARE,))
+    scene.sink.tick(scene.now)
+    scene.send(BOB, Goodbye())
+    found: list[CutOff] = []
+    for _ in range(3):
+        found += cuts(scene.pass_time(TIMING.beat_s, ADA, VERA))
+        scene.worker(MAURA, (SQUARE,))
+        found += cuts(scene.sink.tick(scene.now))
+        scene.send(MAURA, Goodbye())
+    assert found == [CutOff(None, 1)]

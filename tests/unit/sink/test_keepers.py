@@ -1,0 +1,162 @@
+"""Workers that keep batches: which key gets no more of them, and for how long."""
+
+from typing import Any
+
+import pytest
+
+from common.protocol.messages import Ask, Beat, Crew, Goodbye, Hello, Missing, Offer, Places, Present
+from common.protocol.users import User
+from common.sink import keepers
+from common.sink.outputs import Admit
+from tests.unit.sink.scene import ADA, BOB, ROSTER, SQUARE, TIMING, VERA, Scene, of, said, to
+from tests.unit.sink.test_relayed_jobs import relayed
+
+EVE = User("worker", "eve", "E" * 40)
+TRIES_S = 8 * TIMING.beat_s
+MISSING = Missing("job", 5)
+
+
+@pytest.fixture
+def scene(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """Ada, Bob and Eve, who joined in this order, and Vera's job."""
+    monkeypatch.setitem(ROSTER, EVE.key, EVE)
+    made = Scene(str(tmp_path / "results.db"))
+    for user in (ADA, BOB, EVE):
+        made.worker(user)
+    made.ventilator(VERA)
+    made.sink.tick(made.now)
+    return made
+
+
+def keys(outputs: list[Any]) -> list[set[str]]:
+    """Which keys Vera is told to let in."""
+    return [set(message.keys) for message in to(VERA, outputs) if isinstance(message, Present)]
+
+
+def misses(scene: Scene) -> list[Any]:
+    outputs = scene.send(VERA, MISSING)
+    scene.now += 0.1
+    return [*outputs, *scene.sink.tick(scene.now)]
+
+
+def test_the_key_that_came_last_gets_no_tasks_for_a_moment_and_stays_in_the_crew(scene: Scene) -> None:
+    outputs = misses(scene)
+    assert keys(outputs) == [{ADA.key, BOB.key}]
+    assert [(peer, told.places) for peer, told in of(Places, outputs)] == [(b"eve", [])]
+    assert of(Crew, outputs) == [], "what it names is its own until this is clear"
+    assert of(Crew, scene.send(EVE, Beat(4, 2, 1, {"job": [(0, 1, 1)]}, {}))) != []
+    assert "5 batches went to a worker, and no worker names them: workers with key eve get no tasks" in said(outputs)[0]
+
+
+def test_when_nothing_is_missing_without_it_it_is_left_out_for_longer_each_time(scene: Scene) -> None:
+    for seconds in (30, 120, 480, 1_920, 3_600, 3_600):
+        misses(scene)
+        outputs = scene.pass_time(TRIES_S, ADA, BOB, EVE, VERA)
+        assert f"workers with key eve keep its batches: they get no tasks of it for {seconds:,} s" in said(outputs)[-1]
+        assert [each.left for _, each in of(Crew, outputs) if each.left] == [["eve"]]  # type: ignore[attr-defined]
+        assert of(Crew, scene.send(EVE, Beat(4, 2, 1, {}, {}))) == []
+        scene.now += seconds - TIMING.beat_s - 0.1
+        assert keys(scene.pass_time(TIMING.beat_s, ADA, BOB, EVE, VERA)) == []
+        outputs = scene.pass_time(0.2, ADA, BOB, EVE, VERA)
+        assert keys(outputs) == [{ADA.key, BOB.key, EVE.key}]
+        assert [len(told.places) for peer, told in of(Places, outputs) if peer == b"eve"] == [1]
+        assert of(Crew, scene.send(EVE, Beat(4, 2, 1, {}, {}))) != []
+
+
+def test_when_more_is_missing_the_key_before_it_is_tried_and_the_innocent_one_is_let_in(scene: Scene) -> None:
+    misses(scene)
+    assert keys(misses(scene)) == [], "the ventilator had not heard of it"
+    scene.pass_time(4.0, ADA, BOB, EVE, VERA)
+    assert keys(misses(scene)) == [{ADA.key}]
+    outputs = scene.pass_time(TRIES_S, ADA, BOB, EVE, VERA)
+    assert keys(outputs) == [{ADA.key, EVE.key}]
+    assert "workers with key bob keep its batches" in said(outputs)[-1]
+
+
+def test_the_last_key_is_left_in_and_all_are_let_in_again(scene: Scene) -> None:
+    for _ in range(2):
+        misses(scene)
+        scene.pass_time(4.0, ADA, BOB, EVE, VERA)
+    outputs = misses(scene)
+    assert keys(outputs) == [{ADA.key, BOB.key, EVE.key}]
+    assert "it cannot be told which worker keeps them" in said(outputs)[0]
+    scene.pass_time(keepers.UNCLEAR_S - 1, ADA, BOB, EVE, VERA)
+    assert misses(scene) == [], "nothing came of it"
+
+
+def test_who_was_left_out_before_is_tried_first(scene: Scene) -> None:
+    misses(scene)
+    scene.pass_time(TRIES_S + keepers.SENTENCE_S + TIMING.beat_s, ADA, BOB, EVE, VERA)
+    scene.send(BOB, Goodbye())
+    scene.worker(BOB)
+    assert keys(misses(scene))[-1] == {ADA.key, BOB.key}
+
+
+def test_another_name_does_not_help(scene: Scene) -> None:
+    misses(scene)
+    scene.send(EVE, Goodbye())
+    scene.send(EVE, Hello(2, "worker", "eve.2"), b"again")
+    outputs = scene.send(EVE, Offer([SQUARE]), b"again")
+    assert [told.places for _, told in of(Places, outputs)] == [[]]
+    assert all(EVE.key not in each for each in keys(scene.sink.tick(scene.now)))
+
+
+def test_who_names_more_than_it_has_room_for_is_left_out_after_a_lease(scene: Scene) -> None:
+    beat = Beat(4, 2, 1, {"job": [(task, 1, 1) for task in range(9)]}, {})
+    for _ in range(int(TIMING.lease_s)):
+        assert of(Crew, scene.send(EVE, beat)) != []
+        scene.pass_time(TIMING.beat_s, ADA, BOB, VERA)
+    outputs = [*scene.send(EVE, beat), *scene.sink.tick(scene.now)]
+    assert "worker eve holds 9 batches for long, and has room for 3 batches" in said(outputs)[0]
+    assert keys(outputs) == [{ADA.key, BOB.key}]
+    assert [each.left for _, each in of(Crew, outputs)] == [["eve"]]
+
+
+def test_results_that_get_their_receipts_are_no_surplus(scene: Scene) -> None:
+    for number in range(30):
+        names = [(task, 1, 1) for task in range(number * 4, number * 4 + 9)]
+        assert of(Crew, scene.send(EVE, Beat(4, 2, 1, {"job": names}, {}))) != []
+        scene.pass_time(TIMING.beat_s, ADA, BOB, VERA)
+
+
+def test_while_the_ledger_is_stuck_nobody_holds_too_much(scene: Scene) -> None:
+    scene.fill_disk()
+    scene.deliver(scene.batch(["x" * 10_000] * 2))
+    beat = Beat(4, 2, 1, {"job": [(task, 1, 1) for task in range(9)]}, {})
+    for _ in range(20):
+        assert of(Crew, scene.send(EVE, beat)) != []
+        scene.pass_time(TIMING.beat_s, ADA, BOB, VERA)
+
+
+def test_a_sole_key_that_holds_too_much_is_named_and_stays(scene: Scene) -> None:
+    scene.send(ADA, Goodbye())
+    scene.send(BOB, Goodbye())
+    scene.pass_time(0.1, EVE, VERA)
+    beat = Beat(4, 2, 1, {"job": [(task, 1, 1) for task in range(9)]}, {})
+    lines: list[str] = []
+    for _ in range(12):
+        lines += said(scene.send(EVE, beat))
+        assert keys(scene.pass_time(TIMING.beat_s, VERA)) == []
+    assert ["worker eve holds 9 batches" in line for line in lines] == [True]
+
+
+def test_another_jobs_ventilator_cannot_speak_for_it(scene: Scene) -> None:
+    scene.send(VERA, Ask("job", 0, False))
+    assert scene.send(BOB, MISSING) != []
+    assert keys(scene.sink.tick(scene.now)) == []
+
+
+def test_through_the_relay_it_gets_none_either(scene: Scene) -> None:
+    scene.send(VERA, Goodbye())
+    relayed(scene, VERA, "job", SQUARE)
+    scene.pass_time(0.1, ADA, BOB, EVE, VERA)
+    outputs = misses(scene)
+    assert [each for each in outputs if isinstance(each, Admit)] == [Admit(frozenset({ADA.key, BOB.key}))]
+
+
+def test_a_job_that_is_opened_again_begins_anew(scene: Scene) -> None:
+    misses(scene)
+    scene.send(VERA, Goodbye())
+    assert keys(scene.ventilator(VERA)) == [{ADA.key, BOB.key, EVE.key}]
+    assert scene.pass_time(TRIES_S, ADA, BOB, EVE, VERA) != []
+    assert not any("keep its batches" in line for line in said(scene.pass_time(TRIES_S, ADA, BOB, EVE, VERA)))
