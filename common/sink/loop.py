@@ -70,11 +70,11 @@ class Sink:
         self._gate = ZapHandler(self._context, self._judge, self._log_refused)
         self._control = sockets.control_server(self._context, pair)
         self._results = sockets.results_server(self._context, pair)
-        self._control_inbox = sockets.Inbox(self._control, _CONTROL_FRAMES_A_TURN)
+        self._given_ids = GivenIds(sockets.next_routing_id(self._context, self._control))
+        self._control_inbox = sockets.Inbox(self._control, _CONTROL_FRAMES_A_TURN, self._given_ids.include)
         self._results_inbox = sockets.Inbox(self._results, _RESULTS_FRAMES_A_TURN)
         self._relay = Relay(pair, Timing(), self._judge, self._log_refused)
         self._door = Door(descriptors_max, self._control, self._results, self._relay.incoming, self._relay.outgoing)
-        self._given_ids = GivenIds(sockets.next_routing_id(self._context, self._control))
         if options.listener is None:
             control_port = sockets.bind(self._control, options.listen, options.control_port, "--control-port")
         else:

@@ -8,6 +8,7 @@ import zmq
 
 from common.protocol.settings import ENVELOPE_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX
 from common.transport import sockets
+from common.transport.doorstep import GivenIds
 from common.transport.zap import ADMITTED, ZapHandler
 from tests.unit.transport.test_zap import PATIENCE_MS, pair
 
@@ -22,12 +23,15 @@ class Link:
         self.gate = ZapHandler(self.context, lambda *_: ADMITTED, lambda *_: None)
         server_pair = pair()
         self.server: zmq.Socket[bytes] = getattr(sockets, f"{name}_server")(self.context, server_pair)
-        self.inbox = sockets.Inbox(self.server, 200)
+        ids = GivenIds(sockets.next_routing_id(self.context, self.server)) if name == "control" else None
+        self.inbox = sockets.Inbox(self.server, 200, ids and ids.include)
         port = sockets.bind(self.server, "127.0.0.1", 0, "--port")
         self.clients = []
         for _ in range(2):
             made = getattr(sockets, f"{name}_client")(self.context, replace(pair(), sink_key=server_pair.public))
             made.connect(sockets.endpoint("127.0.0.1", port))
+            if ids is not None:
+                ids.one_more()
             assert self.gate.socket.poll(PATIENCE_MS)
             self.gate.answer()
             assert made.poll(PATIENCE_MS, zmq.POLLOUT)
@@ -94,6 +98,26 @@ def test_one_that_is_too_large_is_malformed_and_the_next_is_not(
     least = read_count / 200 + (len(frames) - read_count) / 5_000
     assert turns >= least, "a turn is bounded"
     assert turns <= least + 2 or len(frames[0]) > 1, "what is skipped takes few turns"
+
+
+def test_what_comes_behind_a_message_that_is_too_large_is_whose_it_is(link: Link) -> None:
+    """Also when the message looks as if it ended before, and when there is nothing behind it."""
+    sockets.send(link.clients[1], b"before")
+    [before] = link.next()[1]
+    for _ in range(3):
+        link.clients[0].send_multipart([b"\0abcd", b"", b"x"] * 5_000)
+        assert contents(link.next()[1]) == [b""]
+        link.clients[0].send_multipart([b"x"] * 5_000)
+        sockets.send(link.clients[0], b"own")
+        found: list[sockets.Arrived] = []
+        while len(found) < 2:
+            found += link.next()[1]
+        assert contents(found) == [b"", b"own"]
+        assert found[0].peer == found[1].peer
+        assert sockets.user_id(found[0].frame) == sockets.user_id(found[1].frame) != sockets.user_id(before.frame)
+    sockets.send(link.clients[1], b"x" * FRAME_BYTES_MAX * 3)
+    [after] = link.next()[1]
+    assert (after.peer, len(after.content)) == (before.peer, 3 * FRAME_BYTES_MAX)
 
 
 def test_a_turn_ends_after_its_bytes(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
