@@ -19,7 +19,7 @@ from ..default_files import key_file
 from ..errors import OperatorError
 from ..help_page import CONNECTION, LEAVING, RUN, TUNING
 from ..log_writer import LogFormat
-from ..protocol.settings import COMMAND
+from ..protocol.settings import COMMAND, SECONDS_MAX
 from ..protocol.users import WORKER
 from .settings import HoldingSettings
 
@@ -59,15 +59,21 @@ Name = Annotated[
     options.option(CONNECTION, "TRADEWIND_NAME", "NAME", "The name of the worker.", default="the name of the host"),
 ]
 ExitWhenIdle = Annotated[
-    float | None, options.seconds(LEAVING, "TRADEWIND_EXIT_WHEN_IDLE", "Leave after this long without a task.")
+    float | None,
+    options.seconds(LEAVING, "TRADEWIND_EXIT_WHEN_IDLE", "Leave after this long without a task.", most=SECONDS_MAX),
 ]
-StopAfter = Annotated[float | None, options.seconds(LEAVING, "TRADEWIND_STOP_AFTER", "Leave after this long.")]
+StopAfter = Annotated[
+    float | None, options.seconds(LEAVING, "TRADEWIND_STOP_AFTER", "Leave after this long.", most=SECONDS_MAX)
+]
 StopWithStdin = Annotated[
     bool,
     options.flag(LEAVING, None, "Leave when standard input ends, as with the connection of ssh.", "--stop-with-stdin"),
 ]
 Grace = Annotated[
-    float, options.seconds(LEAVING, "TRADEWIND_GRACE", "How long running tasks may go on when the worker leaves.")
+    float,
+    options.seconds(
+        LEAVING, "TRADEWIND_GRACE", "How long running tasks may go on when the worker leaves.", most=SECONDS_MAX
+    ),
 ]
 Slots = Annotated[
     int | None,

@@ -78,7 +78,13 @@ def test_the_package_run_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
     ("typed", "said"),
     [
         ("worker squares --slots 0", "worker: --slots (or TRADEWIND_SLOTS): give a whole number from 1 to 1000; "),
-        ("worker squares --grace long", "worker: --grace (or TRADEWIND_GRACE): give a number of seconds, at least 0; "),
+        (
+            "worker squares --grace long",
+            "--grace (or TRADEWIND_GRACE): give a number of seconds from 0 to 1000000000; ",
+        ),
+        ("worker squares --grace inf", "--grace (or TRADEWIND_GRACE): give a number of seconds from 0 to 1000000000; "),
+        ("worker squares --stop-after inf", "give a number of seconds from 0 to 1000000000; "),
+        ("worker squares --exit-when-idle inf", "give a number of seconds from 0 to 1000000000; "),
         (
             "worker squares --max-tasks-per-child 1.5",
             "TASKS_PER_CHILD): give a whole number, at least 1; ",
