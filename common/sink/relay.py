@@ -4,6 +4,7 @@ A thread of its own passes them on, so that a flood of tasks and the sink's comm
 connect is decided in the sink's thread, like on its other links.
 """
 
+import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from ..transport.door import Door
 from ..transport.key_files import Certificate
 from ..transport.zap import ZapHandler
 from .relay_queue import RelayQueue
+
+log = logging.getLogger(__name__)
 
 _FRAMES_A_TURN = 1_000
 _SENT_A_TURN = 1_000
@@ -120,6 +123,8 @@ class Relay:
         while not self._stops:
             poll.wait(self._queue.deadline())
             blocked = self._give()
+            if words := self._queue.words(clock.now()):
+                log.warning("%s", words)
             if blocked != waits:
                 waits = blocked
                 if blocked:

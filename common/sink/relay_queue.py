@@ -2,6 +2,8 @@
 
 from collections import deque
 
+from ..plain_text import counted
+
 
 class RelayQueue:
     """Batches that no worker's connection has room for, of each ventilator's key in turn.
@@ -12,6 +14,8 @@ class RelayQueue:
 
     def __init__(self, age_max_s: float, bytes_max: int) -> None:
         self.dropped_count = 0
+        self._said_count = 0
+        self._says_at = float("-inf")
         self._age_max_s = age_max_s
         self._bytes_max = bytes_max
         self._held: dict[str, deque[tuple[float, bytes]]] = {}
@@ -50,7 +54,18 @@ class RelayQueue:
         else:
             del self._bytes[key]
 
+    def words(self, now: float) -> str | None:
+        """What to log of batches that were dropped: one line a minute."""
+        count = self.dropped_count - self._said_count
+        if not count or now < self._says_at:
+            return None
+        self._said_count, self._says_at = self.dropped_count, now + 60
+        batches = counted(count, "batch", "batches")
+        return f"the relay dropped {batches} that no worker had room for; their ventilators push them again"
+
     def deadline(self) -> float | None:
-        """When `next` is to be asked again, so that what is too old takes no memory."""
-        oldest = min((waiting[0][0] for waiting in self._held.values()), default=None)
-        return None if oldest is None else oldest + self._age_max_s
+        """When `next` is to be asked again, so that what is too old takes no memory, or `words`."""
+        instants = [waiting[0][0] + self._age_max_s for waiting in self._held.values()]
+        if self.dropped_count > self._said_count:
+            instants.append(self._says_at)
+        return min(instants, default=None)

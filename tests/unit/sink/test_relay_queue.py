@@ -52,3 +52,18 @@ def test_what_was_pushed_again_meanwhile_is_dropped() -> None:
     assert queue.deadline() == AGE_S
     assert given(queue, AGE_S) == [b"new", b"newer"]
     assert queue.dropped_count == 1
+
+
+def test_what_was_dropped_is_said_once_a_minute() -> None:
+    queue = RelayQueue(AGE_S, 1)
+    assert (queue.words(0.0), queue.deadline()) == (None, None)
+    queue.put(0.0, "v", b"12")
+    assert queue.deadline() is not None
+    assert (
+        queue.words(0.0) == "the relay dropped 1 batch that no worker had room for; their ventilators push them again"
+    )
+    assert (queue.words(0.0), queue.deadline()) == (None, None)
+    for _ in range(3):
+        queue.put(1.0, "v", b"12")
+    assert (queue.words(59.0), queue.deadline()) == (None, 60.0)
+    assert "dropped 3 batches" in (queue.words(60.0) or "")
