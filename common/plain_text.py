@@ -45,6 +45,11 @@ def signal_text(number: int) -> str:
         return str(number)
 
 
+def how_ended(code: int) -> str:
+    """How a process has ended whose return code this is."""
+    return f"killed by signal {signal_text(-code)}" if code < 0 else f"exit code {code}"
+
+
 def in_json(text: str) -> str:
     """JSON with the same value, whose strings have escapes of JSON for such characters."""
     return _harmless(text, _escape_in_json)

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
-from ..plain_text import signal_text
+from ..plain_text import how_ended
 from ..protocol.users import VENTILATOR, WORKER
 from ..ventilator.local_farm import PrivateKeys, end, ended, spawn
 
@@ -81,7 +81,7 @@ class PrivateFarm:
         """Raise OperatorError when the sink has ended, and WorkerEnded when only the worker that exposes this has."""
         for role, process in (("sink", self._sink), ("worker", self._worker(spec))):
             if process is not None and process.poll() is not None:
-                why = self._last_words.get(process.pid) or _how_ended(process.returncode)
+                why = self._last_words.get(process.pid) or how_ended(process.returncode)
                 raise ended(role, f"the {role} of this farm has ended: {why}")
 
     def _worker(self, spec: str) -> subprocess.Popen[bytes] | None:
@@ -127,10 +127,6 @@ class PrivateFarm:
                 if level == logging.ERROR:
                     self._last_words[pid] = text.splitlines()[-1]
                 its_log.log(level, "%s", text)
-
-
-def _how_ended(code: int) -> str:
-    return f"killed by signal {signal_text(-code)}" if code < 0 else f"exit code {code}"
 
 
 def _module_path(script: str | None) -> str:

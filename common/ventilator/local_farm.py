@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import OperatorError, WorkerEnded
+from ..plain_text import how_ended
 from ..protocol.users import VENTILATOR, WORKER
 from ..transport import sockets
 from ..transport.key_folder import KeyFolder
@@ -59,7 +60,7 @@ class LocalFarm:
         """Raise OperatorError when the sink has ended, and WorkerEnded when only the worker has."""
         for role, process in self._processes:
             if process.poll() is not None:
-                raise ended(role, f"the {role} of --local ended with exit code {process.returncode}: see above")
+                raise ended(role, f"the {role} of --local has ended ({how_ended(process.returncode)}): see above")
 
     @property
     def pids(self) -> list[int]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.plain_text import ascii_json, in_json, indented, one_line
+from common.plain_text import ascii_json, how_ended, in_json, indented, one_line
 
 HARMFUL = ["\x1b[2J\x1b]0;owned\x07", "\x9b31m", "\x9d0;title\x9c", "\rforged", "\u202egnp.exe", "a\x85b", "a\u2028b",
            "sq\u200buare", "\x7f", "\0", "\ud800", "\ufeff", "\U000e0041", "\t"]  # fmt: skip
@@ -55,3 +55,11 @@ def test_json_keeps_its_value(text: str) -> None:
         assert json.loads(escaped) == {text: text}
         assert is_harmless(escaped)
     assert ascii_json(encoded).isascii()
+
+
+def test_how_a_process_has_ended() -> None:
+    assert [how_ended(code) for code in (3, -9, -60)] == [
+        "exit code 3",
+        "killed by signal 9 (SIGKILL)",
+        "killed by signal 60",
+    ]
