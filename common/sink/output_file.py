@@ -11,14 +11,19 @@ from typing import TextIO
 from .. import console
 from ..errors import OperatorError
 
+_STANDARD_OUTPUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+"""Opened by its name, a file that the shell appends to would be begun anew, and a pipe has no name beside it."""
 _SQLITE = b"SQLite format 3\0"
 """What the files of SQLite begin with."""
 
 
 @contextmanager
 def opened(path: Path | None) -> Iterator[TextIO]:
-    """The file, which takes its name only when it is whole; None and `-` are standard output. Raises OperatorError."""
-    if path is None or str(path) == "-":
+    """The file, which takes its name only when it is whole; None, `-` and `/dev/stdout` are standard output.
+
+    Raises OperatorError.
+    """
+    if path is None or str(path) in _STANDARD_OUTPUT:
         with console.pipe_may_close():
             yield sys.stdout
         return

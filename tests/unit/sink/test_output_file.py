@@ -83,7 +83,8 @@ def test_a_ledger_is_not_replaced(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_hyphen_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    with opened(Path("-")) as out:
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_standard_output_may_be_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with opened(Path(name)) as out:
         out.write("new")
     assert capsys.readouterr().out == "new"
