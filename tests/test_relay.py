@@ -85,7 +85,7 @@ def test_a_ventilators_key_cannot_push_into_the_job_of_another_one(pipeline: Pip
         for noise in NOISE:
             sockets.send(tasks, noise)
         once(worker, "a batch of job j that another ventilator has pushed is dropped")
-        worker.wait_for("sent an invalid batch")
+        worker.wait_for("an invalid batch came from")
         (pipeline.folder / "open").touch()
         assert ventilator.wait() == 0, ventilator.err
         liar.say(Goodbye())

@@ -226,11 +226,11 @@ class WorkerSession:
         return [*self._links.event(now, (host, port), event)]
 
     def malformed(self, address: str, error: ProtocolError) -> list[SessionOutput]:
-        """A ventilator at this address sent an invalid batch."""
+        """An invalid batch came from this address: from a ventilator there, or through the relay."""
         if address in self._complained:
             return []
         self._complained.add(address)
-        return [LogLine("warning", f"a ventilator at {address} sent an invalid batch: {error} (logged once)")]
+        return [LogLine("warning", f"an invalid batch came from {address}: {error} (logged once)")]
 
     # -- slots --------------------------------------------------------------------------------------------------
 
