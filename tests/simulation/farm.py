@@ -40,6 +40,9 @@ class Farm:
         self.dice = self.world.dice("faults")
         self._haste = self.world.dice("haste")
         self._keepers = self.world.dice("who keeps")
+        self._late = self.world.dice("late results")
+        self.last_results: dict[str, bytes] = {}
+        """By job: what has come last for it."""
         self.disk = Disk(self.world, self.jobs, path, self.plan.disk_s, self.plan.disk_refuses)
         self.disk.kill = self.kill_sink
         self.ventilator_users = {
@@ -335,8 +338,15 @@ class Farm:
             self.world.note("somebody", "has forgotten", job.name)
             self._unforgotten.discard(job.name)
             self.start_ventilator(job)
+            if (frame := self.last_results.pop(job.name, None)) is not None:
+                self.world.after(self._late.uniform(0.1, 2.0), self._come_late, frame)
         else:
             self._forget(job)
+
+    def _come_late(self, frame: bytes) -> None:
+        """Results of a job that was forgotten come a second time, over a link that was dark."""
+        if self.sink is not None:
+            self.sink.happen(self.sink.results, frame, None)
 
     def _unlisten(self, ventilator: Ventilator) -> None:
         self.peak_flights = max(self.peak_flights, ventilator.flights_max)

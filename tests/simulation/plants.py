@@ -14,7 +14,7 @@ from common.errors import ExitCode
 from common.protocol.codec import slice_arguments
 from common.protocol.messages import Cancel, Halt, Mark
 from common.protocol.sink_turns import SinkTurns
-from common.sink import job_rules, sqlite_writes
+from common.sink import commits, job_rules, sqlite_writes
 from common.sink.collector import Collector
 from common.sink.commits import Commits, Progress
 from common.sink.jobs import Jobs
@@ -1119,3 +1119,21 @@ def the_way_is_changed_in_silence(patch: Patch) -> None:
 def a_job_gets_the_number_of_a_forgotten_one(patch: Patch) -> None:
     """A job has a number that no row of a forgotten one has."""
     patch.setattr(sqlite_writes, "_NEXT_JOB", "(SELECT coalesce(max(job), 0) + 1 FROM jobs)")
+
+
+class AnyTicket(bytes):
+    """It is equal to each other one."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = bytes.__hash__
+
+
+@plant("results of a forgotten job are taken", forgetting)
+def results_of_any_run_of_a_name_are_taken(patch: Patch) -> None:
+    """Results for a job that was forgotten are not recorded for another one of its name."""
+    patch.setattr(commits, "ticket", lambda *_: AnyTicket())

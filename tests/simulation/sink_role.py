@@ -63,13 +63,16 @@ class Sink(Role):
         """A frame of the results link."""
         results = decode_results(frame)
         self._came[results.worker, results.serial] = results
+        self.farm.last_results[results.job] = frame
         user, before = self.farm.user_of(results.worker), self.rules.inspect().pending_count
         try:
             self.perform(self.rules.results(user, results))
         except ProtocolError as error:
             self.perform(self.rules.malformed(user, "results", error))
-        taken = self.rules.inspect().pending_count > before and user.key not in self._roster
-        self.world.require(not taken, "results of a key that was revoked are taken:", results.worker)
+        taken, require = self.rules.inspect().pending_count > before, self.world.require
+        require(not taken or user.key in self._roster, "results of a key that was revoked are taken:", results.worker)
+        # Its tasks have the same values in the new job, so the rows do not tell.
+        require(not taken or not self._is_of_the_forgotten(results), "results of a forgotten job are taken:", results)
 
     def roster_changed(self) -> None:
         """The key folder has changed, and it has looked."""
