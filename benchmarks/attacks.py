@@ -456,7 +456,7 @@ def answer(peer: Peer, batch: dict[str, Any], value: bytes, serial: int) -> byte
     outcomes = b"\x83\xa6values\xdd" + count.to_bytes(4) + value + b"\xc0" * (count - 1)
     outcomes += b"\xa7seconds" + msgpack.encode([0.0] * count) + b"\xa6errors\x90"
     head = {"type": "results", "job": batch["job"], "worker": peer.name, "serial": serial, "first": batch["first"]}
-    head |= {"count": count, "attempt": batch["attempt"], "batch": [batch["first"], count], "ticket": batch["ticket"]}
+    head |= {"count": count, "batch": [batch["first"], count, batch["attempt"]], "ticket": batch["ticket"]}
     return msgpack.encode([head | {"outcomes": outcomes}])
 
 

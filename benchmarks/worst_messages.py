@@ -51,7 +51,7 @@ class Message:
         seconds = encode([0.1] * count)
         outcomes = b"\x84\xa6values" + values + b"\xa7seconds" + seconds + b"\xa6errors" + errors + b"\xa5exact" + exact
         seal = ticket(self._key, first, count, 1)
-        return encode_message(Results("job", "ada", first, first, count, 1, (first, count), seal, outcomes))
+        return encode_message(Results("job", "ada", first, first, count, (first, count, 1), seal, outcomes))
 
     def with_equal_keys(self) -> bytes:
         fields = self.item(b"\x91\x01", 1, 0)

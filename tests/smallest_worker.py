@@ -161,7 +161,7 @@ class Worker:
         held.outcomes, held.bytes, self.serial = [], 0, self.serial + 1
         message = {"type": "results", "job": held.job, "worker": self.name, "serial": self.serial}
         message |= {"first": batch["first"] + batch["count"] - len(held.left) - len(outcomes), "count": len(outcomes)}
-        message |= {"batch": held.name[:2], "attempt": batch["attempt"], "ticket": batch["ticket"]}
+        message |= {"batch": held.name, "ticket": batch["ticket"]}
         made = {
             "values": [Raw(value) for value, _, _ in outcomes],
             "seconds": [seconds for _, seconds, _ in outcomes],

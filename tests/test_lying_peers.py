@@ -98,8 +98,8 @@ def once(process: Process, pattern: str) -> None:
 
 def result(liar: Liar, job: str, batch: tuple[int, int], ticket: bytes, values: list, **fields: object) -> bytes:
     outcomes = bytes(packed(Outcomes(values, [1e9] * len(values), [])))
-    said = {"worker": liar.name, "serial": 1, "first": batch[0], "count": len(values), "attempt": 1} | fields
-    made = Results(job=job, batch=batch, ticket=ticket, outcomes=outcomes, **said)  # type: ignore[arg-type]
+    said = {"worker": liar.name, "serial": 1, "first": batch[0], "count": len(values)} | fields
+    made = Results(job=job, batch=(*batch, 1), ticket=ticket, outcomes=outcomes, **said)  # type: ignore[arg-type]
     return join_results([encode(made)])
 
 
@@ -237,8 +237,8 @@ def test_what_cannot_be_read_fails_its_tasks_and_gets_its_receipt(farm: Farm) ->
         for serial, values in enumerate(bad, 1):
             batch = liar.pull(place.port, place.key)
             outcomes = b"\x83\xa6values" + values + b"\xa7seconds" + bytes(packed([0.0, 0.0])) + b"\xa6errors\x90"
-            said = {"worker": liar.name, "serial": serial, "first": batch.first, "count": 2, "attempt": 1}
-            made = Results(job="j", batch=(batch.first, 2), ticket=batch.ticket, outcomes=outcomes, **said)
+            said = {"worker": liar.name, "serial": serial, "first": batch.first, "count": 2}
+            made = Results(job="j", batch=(batch.first, 2, 1), ticket=batch.ticket, outcomes=outcomes, **said)
             sockets.send(liar.results, join_results([encode(made)]))
             assert liar.hear(Recorded).serials == [serial]
             tasks |= {batch.first, batch.first + 1}

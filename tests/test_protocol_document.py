@@ -292,7 +292,7 @@ def curve_pair() -> Certificate:
 def recorded(value: bytes) -> str:
     """What the sink makes of a task's encoded value: recorded, or failed; or its worker's outcomes are lost."""
     outcomes = b"\x83\xa6values\x91" + value + b"\xa7seconds\x91\x00\xa6errors\x90"
-    results = Results("j", "w", 1, 0, 1, 1, (0, 1), bytes(16), outcomes)
+    results = Results("j", "w", 1, 0, 1, (0, 1, 1), bytes(16), outcomes)
     [decoded] = codec.split_results(codec.join_results([codec.encode(results)]))
     assert isinstance(decoded, Results)
     try:

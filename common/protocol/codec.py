@@ -97,7 +97,7 @@ def _array_count(encoded: memoryview) -> int | None:
 def decode_results(frame: bytes | memoryview | Raw) -> Results:
     """One message of the results link, its outcomes still encoded. Raises ProtocolError."""
     results = _decoded(_results, frame)
-    first, count = results.batch
+    first, count, _ = results.batch
     if results.first < first or results.first + results.count > first + count:
         raise ProtocolError("results lie outside their batch")
     return results

@@ -20,8 +20,6 @@ Count = Annotated[int, Meta(ge=0, le=TASK_MAX)]
 BatchCount = Annotated[int, Meta(ge=1, le=BATCH_TASKS_MAX)]
 TaskRange = tuple[Index, Annotated[int, Meta(ge=1, le=TASK_MAX)]]
 """Consecutive tasks: the first task's index, and how many."""
-BatchRange = tuple[Index, BatchCount]
-"""A batch: its first task's index, and how many tasks it has."""
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=100)]
 Function = Annotated[str, Meta(pattern=r"^[^\s:\x00-\x1f\x7f]+:[^\s:\x00-\x1f\x7f]+\Z", max_length=300)]
 Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]

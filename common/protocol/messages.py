@@ -16,7 +16,6 @@ from .fields import (
     BatchCount,
     BatchName as BatchName,
     BatchNames,
-    BatchRange,
     Count,
     Digest,
     Function,
@@ -92,13 +91,17 @@ class Results(Message, frozen=True):
     serial: Index
     first: Index
     count: BatchCount
-    attempt: Attempt
-    batch: BatchRange
+    batch: BatchName
     ticket: Digest
     outcomes: bytes
     """Encoded `Outcomes`: whose they are is known before they are read."""
     arguments: bytes | None = None
     cuts: tuple[tuple[Index, Digest, Text], ...] = ()
+
+    @property
+    def attempt(self) -> int:
+        """The attempt at these tasks, which is the batch's."""
+        return self.batch[2]
 
 
 # -- the control link, to the sink ------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class Commits:
         job = self._ledger.job(results.job)
         if job is None:
             return self._refuse(user, results, "results for a job that this ledger does not have", results.job)
-        if results.ticket != ticket(job.ticket_key, *results.batch, results.attempt):
+        if results.ticket != ticket(job.ticket_key, *results.batch):
             return self._refuse(user, results, "results for a batch that was never pushed", f"job {results.job}")
         key = results.worker, results.serial
         if self._begun is not None and key in self._begun.recordings:

@@ -169,8 +169,7 @@ def quarantined(quarantine: Quarantine, attempts_before: int = 0, form: str = ""
         serial=0,
         first=task,
         count=1,
-        attempt=quarantine.attempt,
-        batch=(task, 1),
+        batch=(task, 1, quarantine.attempt),
         ticket=bytes(16),
         outcomes=b"",
     )

@@ -126,7 +126,7 @@ class SinkShell:
         self.sent.clear()
         two = msgspec.msgpack.encode(Outcomes([1, 2], [0.1, 0.1], []))
         right = self.ticket((0, 2), 1, "honest")
-        self.results(worker, encode(Results("honest", "honest.1", 7, 0, 2, 1, (0, 2), right, two)))
+        self.results(worker, encode(Results("honest", "honest.1", 7, 0, 2, (0, 2, 1), right, two)))
         self.pass_time(0.0)
         say(b"v", ventilator, encode(Ask("honest", 0, False)))
         self.pass_time(0.0)
@@ -168,8 +168,7 @@ def results_frame(draw: Draw, shell: SinkShell) -> bytes:
         serial=draw.below(4),
         first=first,
         count=count,
-        attempt=attempt,
-        batch=batch,
+        batch=(*batch, attempt),
         ticket=shell.ticket(batch, attempt, job) if draw.often() else draw.taken(16),
         outcomes=outcomes(draw, count),
     )
@@ -199,7 +198,7 @@ def _record(draw: Draw, shell: SinkShell) -> None:
     """Results of two tasks as they should be, but for their values and times; then the ventilator asks."""
     run = (2 * draw.below(20), 2)
     proof = shell.ticket(run, 1, "job")
-    said = Results("job", "ada", draw.below(4), run[0], 2, 1, run, proof, outcomes(draw, 2))
+    said = Results("job", "ada", draw.below(4), run[0], 2, (*run, 1), proof, outcomes(draw, 2))
     shell.results(USERS[0], encode(said))
     shell.pass_time(0.0)
     shell.control(b"2", USERS[2], encode(Ask("job", 0, False)))

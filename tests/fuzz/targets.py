@@ -69,7 +69,7 @@ def batch(source: bytes) -> None:
 def results(source: bytes) -> None:
     """Results that were taken are rows: numbers, text, bytes or NULL, and show as JSON."""
     draw = Draw(source)
-    made = message_of(draw, Results, count=2, batch=(0, 50), outcomes=sink_targets.outcomes(draw, 2))
+    made = message_of(draw, Results, count=2, batch=(0, 50, 1), outcomes=sink_targets.outcomes(draw, 2))
     for frame in (source, encode(made), frame_of(draw, (Results,))):
         message = _tried(decode_results, frame)
         if not isinstance(message, Results):

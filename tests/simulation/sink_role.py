@@ -204,7 +204,7 @@ class Sink(Role):
     def _is_of_the_forgotten(self, results: Any) -> bool:
         """True for a result of a job that was forgotten; its name may have another one."""
         job = self.disk.job(results.job)
-        return job is None or results.ticket != ticket(job.ticket_key, *results.batch, results.attempt)
+        return job is None or results.ticket != ticket(job.ticket_key, *results.batch)
 
     def _is_dealt_with(self, results: Any) -> bool:
         outcomes = decode_outcomes(results)

@@ -52,7 +52,7 @@ def only_protocol_errors(frame: bytes) -> None:
 
 
 def within_batch(message: Results) -> Results:
-    return msgspec.structs.replace(message, batch=(message.first, message.count))
+    return msgspec.structs.replace(message, batch=(message.first, message.count, 1))
 
 
 def whole(message: Batch) -> Batch:
@@ -192,10 +192,12 @@ def test_a_batch_out_of_bounds_is_refused(field: dict[str, Any]) -> None:
         {"first": 4},
         {"first": 6},
         {"count": 4},
-        {"batch": [5, 2]},
-        {"batch": [6, 3]},
-        {"batch": [5, 0]},
-        {"batch": [-1, 9]},
+        {"batch": [5, 2, 1]},
+        {"batch": [6, 3, 1]},
+        {"batch": [5, 0, 1]},
+        {"batch": [-1, 9, 1]},
+        {"batch": [5, 3]},
+        {"batch": [5, 3, 0]},
         {"serial": -1},
         {"worker": "a b"},
         {"worker": "o'neil"},
@@ -211,7 +213,7 @@ def test_results_outside_of_their_batch_or_bounds_are_refused(field: dict[str, A
 
 def test_results_may_be_a_part_of_their_batch() -> None:
     message = results([1, 2], first=7, batch=(5, 10))
-    assert decode_results(encode(message)).batch == (5, 10)
+    assert decode_results(encode(message)).batch == (5, 10, 1)
 
 
 @pytest.mark.parametrize(

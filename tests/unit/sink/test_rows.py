@@ -75,7 +75,7 @@ def test_a_failure_of_an_earlier_run_is_tried_again_whatever_it_says(
     attempt: int, again: bool | None, final: bool
 ) -> None:
     outcomes = {"values": [None], "seconds": [0.0], "errors": [[0, "ValueError: no", final]]}
-    message = msgspec.structs.replace(results([None]), attempt=attempt, outcomes=msgspec.msgpack.encode(outcomes))
+    message = msgspec.structs.replace(results([None], attempt=attempt), outcomes=msgspec.msgpack.encode(outcomes))
     made = recording(message, attempts_before=2, attempts_max=4)
     assert bool(made.again) is (not final if again is None else again)
     assert made.again ^ made.errors.keys() == {0}

@@ -210,8 +210,8 @@ def test_results_say_of_which_batch_they_are_and_no_two_have_the_same_serial() -
     sent = made.outcomes(0.0, 0, 4, 2, 1.0, DONE) + made.outcomes(0.0, 0, 6, 4, 1.0, DONE)
     parts = [decode_results(each.frame) for each in sent if isinstance(each, Submit)]
     assert [(each.first, each.count, each.batch, each.attempt) for each in parts] == [
-        (4, 2, (4, 6), 3),
-        (6, 4, (4, 6), 3),
+        (4, 2, (4, 6, 3), 3),
+        (6, 4, (4, 6, 3), 3),
     ]
     assert parts[0].serial != parts[1].serial
 
