@@ -137,8 +137,11 @@ def on_a_disk_that_is_full_at_times(plan: Plan) -> Plan:
 
 
 def forgetting_on_a_slow_disk(plan: Plan) -> Plan:
-    """The same, and forgetting takes its time."""
-    return replace(forgetting(plan), disk_s=1.0)
+    """Short jobs that are forgotten while many of their results still come late, over a disk that takes its time."""
+    short = forgetting(plan)
+    jobs = [replace(job, tasks=[Task(0.01)] * 40, batch_tasks=1, anew=3, trickles=False) for job in short.jobs]
+    weather = Weather(delay_s=(0.001, 0.05), straggler=0.5, straggler_s=6.0, duplication=0.5)
+    return replace(short, jobs=jobs, weather=weather, disk_s=1.0, faults_per_s=0.05, has_standby=False)
 
 
 def bad_first_line(plan: Plan) -> Plan:
