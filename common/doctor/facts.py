@@ -160,6 +160,8 @@ class LedgerServer:
     size_bytes: int = 0
     sink: str = ""
     """Who holds the site as its sink."""
+    sink_is_here: bool = False
+    """It runs on this machine."""
 
 
 @dataclass(frozen=True, slots=True)

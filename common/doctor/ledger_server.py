@@ -1,5 +1,7 @@
 """Finds out how a ledger in PostgreSQL is: whether its server answers, what it promises, and who holds the site."""
 
+import socket
+
 from ..errors import OperatorError
 from ..sink.ledgers import shown
 from ..transport import clock
@@ -26,4 +28,5 @@ def ledger_server(place: str) -> LedgerServer:
         is_durable=found.is_durable,
         size_bytes=found.size_bytes,
         sink=found.held_by,
+        sink_is_here=found.held_by.endswith(f" on {socket.gethostname()}"),
     )

@@ -133,13 +133,16 @@ def _own_port(facts: Facts) -> Judged | None:
     key, port = facts.key, facts.control
     if key is None or port is None:
         return None
-    runs = facts.ledger is not None and facts.ledger.sink is not None
+    server = facts.server
+    runs = (facts.ledger is not None and facts.ledger.sink is not None) or (server is not None and server.sink_is_here)
     if port.is_foreign:
         return _another_program(key.address)
     if port.state == "open":
         return ok(f"{host_port(port.host, port.port)} takes connections")
     if runs:
         return "FAIL", *unheard(port, "the sink runs, and is not reached", key.role)
+    if server is not None and server.sink and port.state == "refused":
+        return ok(f"{host_port(port.host, port.port)} is closed, as a standby's is: {server.sink} serves the site")
     detail = "connection refused" if port.state == "refused" else port.reason
     return said("warn", causes.no_sink(key.address, is_here(key.address), detail))
 

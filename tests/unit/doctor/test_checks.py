@@ -406,3 +406,23 @@ def test_doctor_has_the_words_of_the_waits() -> None:
 def test_a_standby_that_refuses_is_as_it_should_be() -> None:
     facts = replace(FACTS, others=[(ResolvedName("b", ("10.0.0.8",), False), Port("b", 5559, "refused"))])
     assert {verdict.state for verdict in examine(facts, OF_ROLE[WORKER])} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("server", "state", "words"),
+    [
+        (
+            LedgerServer("pg", sink="process 7 on one"),
+            "ok",
+            "closed, as a standby's is: process 7 on one serves the site",
+        ),
+        (LedgerServer("pg", sink="process 7 on here", sink_is_here=True), "FAIL", "the sink runs, and is not reached"),
+        (LedgerServer("pg"), "warn", "no sink answers"),
+    ],
+    ids=["stands by", "runs here", "runs nowhere"],
+)
+def test_a_closed_port_on_the_machine_of_a_standby(server: LedgerServer, state: str, words: str) -> None:
+    facts = replace(no_sink_facts(), ledger=None, server=server)
+    [verdict] = [each for each in examine(facts, OF_SINK) if each.check == "sink's port"]
+    assert verdict.state == state
+    assert words in verdict.what
