@@ -45,6 +45,7 @@ FOREIGN = {
         "pip",
         "python",
         "scp",
+        "rsync",
         "find",
         "head",
         "mkfifo",

@@ -123,6 +123,19 @@ def test_the_table_of_attacks_is_whole() -> None:
     assert rows[2:] == list(siege.titles().values())
 
 
+def test_the_table_of_take_overs_is_whole_and_without_a_fault() -> None:
+    """`python -m benchmarks.takeover --write` wrote all of it."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    from benchmarks import takeover
+
+    found = takeover.TABLE.search(takeover.PAGE.read_text(encoding="utf-8"))
+    assert found
+    rows = [line.strip("|").split("|") for line in found[0].splitlines() if line.startswith("| ")]
+    assert [row[0].strip() for row in rows[2:]] == [loss.name for loss in takeover.losses()]
+    for row in rows[2:]:
+        assert (int(row[1]) >= 30, float(row[2].split()[0]) < 15, int(row[4])) == (True, True, 0)
+
+
 @pytest.mark.parametrize(
     ("pattern", "value"),
     [
