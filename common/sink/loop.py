@@ -104,9 +104,9 @@ class Sink:
             "listening at %s, ports %d and %d, relay at %d and %d; ledger %s", where, *ports, shown(options.ledger)
         )
 
-    def run(self) -> None:
+    def run(self, signals: polling.StopSource) -> None:
         """Serve until SIGTERM or Ctrl-C."""
-        poll, signals = polling.Poll(), polling.Signals()
+        poll = polling.Poll()
         parent = Parent(poll)
         poll.register(signals, lambda: None)
         for gate in (self._gate, self._relay.gate):
@@ -143,7 +143,7 @@ class Sink:
             self._context.term()
             parent.clean_up()
 
-    def _finish_writing(self, signals: polling.Signals) -> None:
+    def _finish_writing(self, signals: polling.StopSource) -> None:
         """Commit what has come, as far as the ledger accepts it. Another signal ends the wait for a slow one."""
         poll, ends_at = polling.Poll(), clock.now() + _LEAVING_S
         poll.register(signals, lambda: None)

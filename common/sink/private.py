@@ -16,6 +16,7 @@ def main() -> None:
 
 
 def _serve() -> ExitCode:
+    from ..transport.polling import Signals
     from ..transport.sockets import LOOPBACK
     from .ledgers import open_ledger
     from .loop import Sink, SinkOptions
@@ -25,7 +26,7 @@ def _serve() -> ExitCode:
     try:
         free = dict.fromkeys(("control_port", "results_port", "relay_port", "tasks_port"), 0)
         keys, listener = Path(given["--keys"]), int(given["--listener"])
-        Sink(SinkOptions(given["--ledger"], keys, LOOPBACK, **free, listener=listener), opened).run()
+        Sink(SinkOptions(given["--ledger"], keys, LOOPBACK, **free, listener=listener), opened).run(Signals())
     finally:
         opened.close()
     return ExitCode.OK

@@ -21,9 +21,15 @@ def serve(options: SinkOptions) -> None:
 
     No port is open while another sink writes the ledger: whoever knocks there is refused at once, and goes to that one.
     """
-    while (ledger := _opened(options)) is not None:
+    signals: polling.Signals | None = None
+    while True:
+        ledger, signals = _opened(options, signals)
+        if ledger is None:
+            return
         try:
-            Sink(options, ledger).run()
+            # The same ones from the first wait on: one that comes in between is not lost.
+            signals = signals or polling.Signals()
+            Sink(options, ledger).run(signals)
             return
         except LedgerLost as lost:
             log.error("%s; standing by", lost)
@@ -31,13 +37,15 @@ def serve(options: SinkOptions) -> None:
             ledger.close()
 
 
-def _opened(options: SinkOptions) -> Store | None:
-    """The ledger once it is this sink's, or None when a signal came first. Raises OperatorError."""
-    signals: polling.Signals | None = None
+def _opened(options: SinkOptions, signals: polling.Signals | None) -> tuple[Store | None, polling.Signals | None]:
+    """The ledger once it is this sink's, or None when a signal came first; and the signals. Raises OperatorError.
+
+    There are none before the first wait: until then Ctrl-C ends the command at once.
+    """
     said = ""
     while True:
         try:
-            return open_ledger(options.ledger, lambda: KeyFolder(options.keys).prepare().public)
+            return open_ledger(options.ledger, lambda: KeyFolder(options.keys).prepare().public), signals
         except LedgerHeld as held:
             # A command that holds it has no key.
             if held.sink_key and _own_key(options) != held.sink_key:
@@ -50,7 +58,7 @@ def _opened(options: SinkOptions) -> Store | None:
             said = text
         signals = signals or polling.Signals()
         if signals.pending(pause_s):
-            return None
+            return None, signals
 
 
 def _own_key(options: SinkOptions) -> str:

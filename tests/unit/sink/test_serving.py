@@ -14,6 +14,7 @@ from common.sink import serving
 from common.sink.loop import SinkOptions
 from common.sink.store import LedgerAway, LedgerHeld, LedgerLost
 from common.transport.key_folder import KeyFolder
+from common.transport.polling import Signals
 
 
 class Ledger:
@@ -33,6 +34,8 @@ class Stage:
         self.options = SinkOptions("postgresql:///farm", folder / "keys", "*", 0, 0)
         self.key = KeyFolder(self.options.keys).prepare().public
         self.served: list[Ledger] = []
+        self.signalled: list[bool] = []
+        """Whether a signal was there when the sink began to serve."""
         self._opens: Iterator[Any] = iter(())
         self._runs: Iterator[Exception | None] = iter(())
         patch.setattr(serving, "open_ledger", self._open)
@@ -51,10 +54,11 @@ class Stage:
 
     def _sink(self, options: SinkOptions, ledger: Ledger) -> Any:
         self.served.append(ledger)
-        error = next(self._runs)
+        error, signalled = next(self._runs), self.signalled
 
         class Served:
-            def run(self) -> None:
+            def run(self, signals: Signals) -> None:
+                signalled.append(signals.pending(0.0))
                 if error is not None:
                     raise error
 
@@ -123,6 +127,16 @@ def test_a_command_that_holds_the_ledger_is_waited_for(stage: Stage) -> None:
 def test_a_signal_ends_the_wait(stage: Stage) -> None:
     stage.serve([stage.held(), lambda: os.kill(os.getpid(), signal.SIGTERM), stage.held()], [])
     assert stage.served == []
+
+
+def test_a_signal_that_comes_when_the_ledger_is_freed_is_not_lost(stage: Stage) -> None:
+    stage.serve([stage.held(), lambda: os.kill(os.getpid(), signal.SIGTERM), None], [None])
+    assert stage.signalled == [True]
+
+
+def test_a_signal_that_comes_after_the_ledger_was_lost_is_not_lost(stage: Stage) -> None:
+    stage.serve([None, lambda: os.kill(os.getpid(), signal.SIGTERM), stage.held()], [LOST])
+    assert stage.signalled == [False]
 
 
 def test_an_error_of_another_kind_ends_it_and_frees_the_ledger(stage: Stage) -> None:

@@ -215,13 +215,12 @@ class OneSignal:
 
 
 @pytest.fixture
-def leaving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Scene, Held, loop.Sink]:
+def leaving(tmp_path: Path) -> tuple[Scene, Held, loop.Sink]:
     """A sink that has been told to leave; its rules are the scene's."""
     path = str(tmp_path / "results.db")
     scene, held = Scene(str(tmp_path / "other.db")), Held(path)
     scene.ledger.close()
     scene.ledger = held.ledger
-    monkeypatch.setattr(loop.polling, "Signals", OneSignal)
     ports = 0, 0, 0, 0
     sink = loop.Sink(loop.SinkOptions(path, tmp_path / "keys", "127.0.0.1", *ports), held.ledger)
     sink._rules = scene.sink = Collector(0.0, SETTINGS, held.ledger, "run", ROSTER)
@@ -239,7 +238,7 @@ def test_a_sink_that_leaves_writes_what_has_come_after_the_write_in_flight(
     scene.sink.flush(scene.now)
     scene.deliver(scene.batch([2], 1))
     threading.Timer(0.05, held.let_go).start()
-    sink.run()
+    sink.run(OneSignal())
     job = held.ledger.job("job")
     assert job is not None and job.done == 2
     held.ledger.close()
@@ -255,7 +254,7 @@ def test_a_sink_that_leaves_and_has_lost_its_ledger_does_not_stand_by(
 
     held.ledger.completed = lost  # type: ignore[method-assign, assignment]
     scene.deliver(scene.batch([1]))
-    sink.run()
+    sink.run(OneSignal())
     assert "another sink has taken it over; what was not recorded is sent to that sink" in caplog.text
     held.let_go()
     held.ledger.close()
