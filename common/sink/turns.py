@@ -110,8 +110,7 @@ class Turns:
 
     def _take_turn(self, now: float, outputs: list[Output]) -> bool:
         """Do what the first request asks for that may be next."""
-        ready = (key for key, waiting in self._waiting.items() if self._commits.committed.reaches(waiting.after))
-        key = next(ready, None)
+        key = next((key for key, waiting in self._waiting.items() if self._is_ready(waiting)), None)
         if key is None:
             return False
         request = self._waiting.pop(key).request
@@ -125,6 +124,12 @@ class Turns:
         else:
             outputs += change
         return True
+
+    def _is_ready(self, waiting: _Queued) -> bool:
+        if self.writes.is_stuck and isinstance(waiting.request.message, Forget):
+            # What the ledger has refused may have results of this job, and is submitted as it was.
+            return False
+        return self._commits.committed.reaches(waiting.after)
 
     def _completed(self, now: float, completion: Completion) -> list[Output]:
         if isinstance(completion.write, Tidying):

@@ -250,6 +250,28 @@ def test_a_job_is_forgotten_when_all_of_it_is_recorded_and_what_comes_later_is_r
     assert slow.sink.inspect().is_idle
 
 
+def test_a_job_is_not_forgotten_while_results_of_it_wait_for_a_full_disk(slow: SlowScene) -> None:
+    """They would be written once more for a job that is no longer there."""
+    slow.deliver(slow.batch([1]))
+    slow.send(VERA, Goodbye())
+    slow.sink.tick(slow.now)
+    slow.send(VITO, Open("other", SQUARE, "lines of text", 5557, 0, False, False))
+    slow.send(VITO, Forget("job"))
+    late = slow.batch(["x" * 100_000], 1)
+    slow.deliver(late)
+    slow.finish()
+    slow.finish()
+    slow.fill_disk()
+    [(peer, refused)] = of(Refused, slow.finish())
+    assert peer == b"vito"
+    assert isinstance(refused, Refused) and "try again" in refused.reason
+    slow.free_disk()
+    slow.now += SETTINGS.retry_commit_s
+    slow.sink.tick(slow.now)
+    assert to(ADA, slow.finish()) == [Recorded([late.serial], [])]
+    assert slow.ledger.submitted == [Recording, Opening, Recording, Recording]
+
+
 def test_a_write_that_takes_long_is_said_and_again_when_it_has_ended(slow: SlowScene) -> None:
     slow.hello(OLGA)
     slow.deliver(slow.batch([1]))
