@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import OperatorError
 from .recipes import AFTER_GRACE_S
 
 LEAVES_BEFORE_S = 90
@@ -34,7 +35,7 @@ _OURS = {
 """Arguments of sbatch that the script sets, and what sets them here."""
 
 
-class ScriptError(Exception):
+class ScriptError(OperatorError):
     """What was asked for cannot be in a script; one line for the operator."""
 
 

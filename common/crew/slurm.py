@@ -79,7 +79,7 @@ def ordered(
     from ..transport.key_files import is_name, load_pair
     from ..transport.sink_link import sink_addresses
     from ..transport.sockets import endpoint
-    from .job_script import JobOrder, ScriptError, job_name, limit_s, refused_words, sbatch_words
+    from .job_script import JobOrder, job_name, limit_s, refused_words, sbatch_words
 
     if refused := refused_words(line.typed, line.grace_s):
         raise OperatorError(refused)
@@ -92,21 +92,18 @@ def ordered(
             f"{key} says that the sink is at {here[0]}, which on a node is the node itself: "
             f"run `python sink.py enrol {WORKER} NAME`, and give the file that it writes with --key"
         )
-    try:
-        limit_s(time)
-        return JobOrder(
-            name=name or job_name(certificate.sink_key),
-            limit=time,
-            cpus=cpus or line.slots or 1,
-            folder=str(Path.cwd()),
-            key=str(key.absolute()),
-            program=program(),
-            words=line.words,
-            typed=line.typed,
-            extra=sbatch_words(sbatch),
-        )
-    except ScriptError as error:
-        raise OperatorError(str(error)) from None
+    limit_s(time)
+    return JobOrder(
+        name=name or job_name(certificate.sink_key),
+        limit=time,
+        cpus=cpus or line.slots or 1,
+        folder=str(Path.cwd()),
+        key=str(key.absolute()),
+        program=program(),
+        words=line.words,
+        typed=line.typed,
+        extra=sbatch_words(sbatch),
+    )
 
 
 def program() -> list[str]:

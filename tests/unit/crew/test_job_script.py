@@ -8,6 +8,7 @@ import pytest
 from common.crew import job_script
 from common.crew.allocations import Condition, of_squeue
 from common.crew.job_script import JobOrder, ScriptError, limit_s, refused_words, sbatch_words, script
+from common.errors import OperatorError
 
 ORDER = JobOrder(
     name="tradewind-1a2b3c",
@@ -120,6 +121,11 @@ def test_what_the_rules_rely_on_cannot_be_said_to_sbatch_too(text: str, said: st
 @pytest.mark.parametrize("text", ["--time-min=5", "--open-mode=truncate", "--array-x", "--nice", "--mem=4G", "-A x"])
 def test_other_arguments_pass(text: str) -> None:
     assert sbatch_words([text]) == text.split()
+
+
+def test_what_cannot_be_in_a_script_is_said_in_one_line() -> None:
+    """Also by what prints the script: a folder whose name has a line break gave a traceback."""
+    assert issubclass(ScriptError, OperatorError)
 
 
 @pytest.mark.parametrize("field", ["folder", "key"])
