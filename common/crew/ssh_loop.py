@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 
 from .. import console
 from ..errors import ExitCode
@@ -49,7 +50,7 @@ class SshCrew:
         if self._leaves.is_set():
             log.warning("%s again: leaving at once, without waiting for %s", name, workers)
             for process in self._running:
-                process.kill()
+                _kill(process)
             return
         log.info("%s: waiting for %s to finish what runs; again to leave at once", name, workers)
         self._leaves.set()
@@ -57,7 +58,7 @@ class SshCrew:
             _close(process)
             if not host.is_up:
                 # Nothing runs there yet.
-                process.kill()
+                _kill(process)
 
     async def _serve(self, host: CrewHost) -> None:
         while not self._leaves.is_set():
@@ -127,6 +128,12 @@ def _close(process: asyncio.subprocess.Process) -> None:
     """End the standard input of the worker, which then leaves."""
     if process.stdin is not None:
         process.stdin.close()
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    # It may have ended a moment ago.
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
