@@ -1,4 +1,4 @@
-"""The ledger in SQLite, the only writer of results. The first one wins by primary key (job, task)."""
+"""The ledger in SQLite as the sink has it: one writer, and reads beside it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The statements of each write to an SQLite ledger. Whoever calls them has begun a transaction, and ends it."""
+"""The statements of each write to an SQLite ledger. The first result of a task wins by primary key (job, task).
+
+The caller has begun a transaction, and ends it.
+"""
 
 import secrets
 import sqlite3
