@@ -98,7 +98,6 @@ class TrickleInput(SimulatedInput):
         self.source = "trickle"
         self.expected = None  # type: ignore[assignment]
         self._world, self._began_at, self._per_s = world, world.now, tasks_per_s
-        self._known_end = False
 
     @property
     def _here(self) -> int:
