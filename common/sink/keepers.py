@@ -95,6 +95,9 @@ class Keepers:
         for job, case in list(self._cases.items()):
             if self._registry.open_jobs.get(job) is not case.open_job:
                 del self._cases[job]
+                if case.open_job.barred:
+                    # The relay lets them in again, for other jobs.
+                    self._registry.touch_keys()
                 continue
             if case.judged_at is not None and now >= case.judged_at:
                 *others, key = case.tried

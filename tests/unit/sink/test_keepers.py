@@ -154,6 +154,15 @@ def test_through_the_relay_it_gets_none_either(scene: Scene) -> None:
     assert [each for each in outputs if isinstance(each, Admit)] == [Admit(frozenset({ADA.key, BOB.key}))]
 
 
+def test_when_that_job_ends_the_relay_lets_its_key_in_again(scene: Scene) -> None:
+    scene.send(VERA, Goodbye())
+    relayed(scene, VERA, "job", SQUARE)
+    scene.pass_time(0.1, ADA, BOB, EVE, VERA)
+    misses(scene)
+    outputs = [*scene.send(VERA, Goodbye()), *scene.pass_time(0.2, ADA, BOB, EVE)]
+    assert [each for each in outputs if isinstance(each, Admit)] == [Admit(frozenset({ADA.key, BOB.key, EVE.key}))]
+
+
 def test_a_job_that_is_opened_again_begins_anew(scene: Scene) -> None:
     misses(scene)
     scene.send(VERA, Goodbye())
