@@ -11,7 +11,8 @@ from typing import Any
 
 from ..default_files import DEFAULT_LEDGER
 from ..errors import EmptyLedger, OperatorError
-from .sqlite_file import OF_RANGE, RECEIPT_TASKS_MAX, unusable
+from .rows import RECEIPT_TASKS_MAX
+from .sqlite_file import OF_RANGE, unusable
 from .sqlite_pages import COLUMNS
 from .store import HistoryPage, JobSummary, Row, weight
 

@@ -6,10 +6,7 @@ Like the ledger in SQLite: the first row of a task stays, but a failed one of an
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from .rows import RowSet
-
-_RECEIPT_TASKS_MAX = 1_000_000
-"""A receipt covers at most this many tasks."""
+from .rows import RECEIPT_TASKS_MAX, RowSet
 
 Known = dict[str, dict[int, tuple[bool, int]]]
 """By job and task: whether the row there is a failed one, and its attempt."""
@@ -126,7 +123,7 @@ def merged(receipts: Iterable[Receipt]) -> list[Receipt]:
     found: list[Receipt] = []
     for each in sorted(receipts, key=lambda receipt: receipt.first):
         last = found[-1] if found else None
-        if last and last.first + last.count == each.first and last.count + each.count <= _RECEIPT_TASKS_MAX:
+        if last and last.first + last.count == each.first and last.count + each.count <= RECEIPT_TASKS_MAX:
             sums = last.seconds + each.seconds, last.failed + each.failed
             found[-1] = Receipt(last.first, last.count + each.count, *sums)
         else:

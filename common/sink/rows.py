@@ -20,6 +20,8 @@ from ..protocol.messages import Quarantine, Results
 from ..protocol.values import JSON_EXT
 from .arguments import from_results, of_one
 
+RECEIPT_TASKS_MAX = 1_000_000
+"""A receipt covers at most this many tasks: so those that reach behind a task are found by their first one."""
 _INTEGER_MAX = 2**63 - 1
 _json = msgspec.json.Decoder(Raw)
 """Checks JSON and makes nothing of it: 16 MiB of brackets would take a gigabyte."""

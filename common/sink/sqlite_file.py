@@ -32,8 +32,6 @@ _LOG_BYTES = 4 * 1024 * 1024
 """At this size the write-ahead log is copied into the ledger and restarted: the larger it is, the slower a sync."""
 _LOG_BYTES_KEPT = 4 * _LOG_BYTES
 """A log that grew larger, because somebody read for long, is cut to this size when it is restarted."""
-RECEIPT_TASKS_MAX = 1_000_000
-"""A receipt covers at most this many tasks: so those that reach behind a task are found by their first one."""
 _PASSING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 """I/O errors that a disk quota causes too; nothing of the transaction is written."""
 

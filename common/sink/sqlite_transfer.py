@@ -11,12 +11,11 @@ from .. import folders
 from ..default_files import ledger_file
 from ..errors import OperatorError
 from .sqlite_file import SCHEMA_VERSION, SqliteFile, unusable
+from .sqlite_writes import LARGE_BYTES
 from .transfer import MovedJob, MovedReceipt, MovedRow, Origin, next_id
 
 T = TypeVar("T")
 _AT_ONCE = 5_000
-_LARGE_BYTES = 1_800
-"""A larger value stands in a table of its own, as a sink writes it."""
 _JOB_COLUMNS = (
     "job, name, function, source, state, total, done, failed, opened_at, ended_at, mark_count, mark_digest, ticket_key,"
     " retries, attempts, arguments, base"
@@ -123,7 +122,7 @@ def _columns(db: sqlite3.Connection, row: MovedRow) -> tuple[object, ...]:
     """The columns of a row; a large value stands apart."""
     *others, failed = row
     status = "failed" if failed else "ok"
-    is_large = any(isinstance(each, str | bytes) and len(each) > _LARGE_BYTES for each in (row.value, row.exact))
+    is_large = any(isinstance(each, str | bytes) and len(each) > LARGE_BYTES for each in (row.value, row.exact))
     if not is_large:
         return *others, status, None
     insertion = "INSERT INTO large_values (value, exact) VALUES (?, ?)"

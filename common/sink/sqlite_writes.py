@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from ..transport import clock
-from .rows import RowSet
-from .sqlite_file import RECEIPT_TASKS_MAX
+from .rows import RECEIPT_TASKS_MAX, RowSet
 from .store import Ending, Forgetting, Job, Opening, Recording, Tidying, Write
 
-_LARGE_BYTES = 1_800
+LARGE_BYTES = 1_800
 """A larger value is kept apart from its row, which then fits into a page (SQLite gives it a quarter of one)."""
 _TEXTS = frozenset((str, bytes))
 _TOGETHER_MIN = 4
@@ -252,13 +251,13 @@ class SqliteWrites:
 
 def _large(row_set: RowSet, low: int, high: int) -> set[int]:
     """The offsets of the values that get no place among the rows."""
-    if len(row_set.results.outcomes) <= _LARGE_BYTES:
+    if len(row_set.results.outcomes) <= LARGE_BYTES:
         return set()
-    large = {at for at, exact in row_set.exact.items() if low <= at < high and len(exact) > _LARGE_BYTES}
+    large = {at for at, exact in row_set.exact.items() if low <= at < high and len(exact) > LARGE_BYTES}
     # Without forms they are all of one type.
     if row_set.has_forms or type(row_set.stored[0]) in _TEXTS:
         texts = ((at, row_set.stored[at]) for at in range(low, high))
-        large |= {at for at, text in texts if type(text) in _TEXTS and len(text) > _LARGE_BYTES}
+        large |= {at for at, text in texts if type(text) in _TEXTS and len(text) > LARGE_BYTES}
     return large
 
 

@@ -68,7 +68,7 @@ def test_the_bounds_of_what_attacks_cost(row: str, numbers: list[float]) -> None
 @pytest.mark.parametrize(
     ("page", "pattern", "number"),
     [
-        ("results.md", r"values of more than ([\d,]+) bytes\s+in `large_values`", sqlite_writes._LARGE_BYTES),
+        ("results.md", r"values of more than ([\d,]+) bytes\s+in `large_values`", sqlite_writes.LARGE_BYTES),
         ("OPERATIONS.md", r"reads all of a ledger up to (\d+) MB", sqlite_file._CHECKED_BYTES / 1024**2),
         ("OPERATIONS.md", r"about (\d+) MB is kept; what comes after that", log_writer.WAITING_BYTES_MAX / 1e6),
         ("OPERATIONS.md", r"can\s+cause at most (\d+) lines a minute", outputs.LogLimiter.A_MINUTE_MAX),
