@@ -105,7 +105,7 @@ class Site:
         sink.process = self._run(sink.host, "sink", "--ledger", self.ledger)
 
     def await_sink(self, sink: Sink, words: str, count: int = 1) -> None:
-        """Wait until it has said this so often."""
+        """Wait until it has logged this `count` times."""
         wait_for(lambda: sink.log.count(words) >= count, f"{sink.host}: {words}")
 
     def serving(self) -> Sink:

@@ -113,7 +113,7 @@ def postgres() -> Iterator[Server]:
 
 
 class HarmedServer:
-    """`with` it: a server of one's own."""
+    """`with` it: a server for one test alone."""
 
     def __init__(self, inside: Sequence[str] = (), listen: str = "") -> None:
         self._inside = inside

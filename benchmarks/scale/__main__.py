@@ -2,7 +2,7 @@
 
 python -m benchmarks.scale                  what each kind of message costs the rules, and through real sockets
 python -m benchmarks.scale --simulate       messages and processor time a second, counted by the simulator
-python -m benchmarks.scale --join 1000      so many real links join, do a job, and join again
+python -m benchmarks.scale --join 1000      this many real links join, do a job, and join again
 """
 
 import argparse
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=10_000, help="workers of the crew (default: 10,000)")
     parser.add_argument("--jobs", type=int, default=4, help="jobs that all of them serve (default: 4)")
     parser.add_argument("--simulate", action="store_true", help="also what they are a second")
-    parser.add_argument("--join", type=int, metavar="WORKERS", help="only let so many workers really join")
+    parser.add_argument("--join", type=int, metavar="WORKERS", help="only let this many workers really join")
     parser.add_argument("--task-s", type=float, default=1.0, help="with --join: how long a task takes (default: 1)")
     options = parser.parse_args()
     if options.join:

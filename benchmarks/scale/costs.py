@@ -180,7 +180,7 @@ def _encoded(message: Message, count: int) -> list[bytes]:
 
 
 def measure(workers: int, jobs: int, keys: int, names: Iterable[int]) -> list[Cost]:
-    """All kinds, at a sink with this many workers, all of whom serve this many jobs."""
+    """All kinds, at a sink with this many workers, which all serve this many jobs."""
     with tempfile.TemporaryDirectory(prefix="tradewind-scale-") as folder:
         sink = Sink(folder, workers, jobs, keys)
         try:

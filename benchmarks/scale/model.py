@@ -39,7 +39,7 @@ def beat_micros(costs: dict[str, float], names: float) -> float:
 
 
 def loads(rates: Rates, workers: int, costs: dict[str, float], a_message: float) -> list[Load]:
-    """What so many workers are to a sink, where each is like those of the simulation."""
+    """What this many workers are to a sink, where each is like those of the simulation."""
 
     def per_s(count: int) -> float:
         return rates.per_worker(count) * workers

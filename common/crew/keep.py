@@ -42,7 +42,7 @@ Backlog = Annotated[
     int, options.option(TUNING, None, "N", "How many workers may wait in Slurm's queue.", min=1, max=WORKERS_MAX)
 ]
 Within = Annotated[
-    float, options.option(TUNING, None, "SECONDS", "Have as many workers as finish what is left in this time.", min=1)
+    float, options.option(TUNING, None, "SECONDS", "Start enough workers to finish what is left in this time.", min=1)
 ]
 Every = Annotated[
     float | None,

@@ -152,9 +152,9 @@ class Keeper:
         if now < self._broken.until:
             return []
         self._broken.pause(now)
-        so_many = f"{text}, the {_ordinal(self._broken_count)} in a row"
+        in_a_row = f"{text}, the {_ordinal(self._broken_count)} in a row"
         then = f"nothing is started for {duration(self._broken.pause_s)}, then one to see whether that was put right"
-        return [Blame("error", f"{so_many}: {then}", name)]
+        return [Blame("error", f"{in_a_row}: {then}", name)]
 
     # -- how many are wanted ------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9@/:=,.+_-]+")
 AFTER_GRACE_S = 15
 """How long a worker may take after its grace until its results are recorded."""
 USER = 10_001
-"""Who the worker is in a container: nobody whom the machine knows."""
+"""The user that the worker has in a container: one that the machine does not know."""
 _KEY = "/run/tradewind/key"
 
 

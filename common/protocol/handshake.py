@@ -234,8 +234,8 @@ class Handshake:
     def _fail(self, now: float, cause: Cause, is_from_sink: bool = True) -> list[Output]:
         """Waiting does not help at this address. It is the end unless another one may do better.
 
-        What the site's sink says counts, if it is the one that we know. One that has taken over may not have the keys
-        yet that were enrolled of late.
+        What the site's sink says counts, if it is the one that we know. One that has taken over may not have the
+        latest keys yet.
         """
         is_authority = is_from_sink and (self.welcome is None or self._turns.address == self._welcomer)
         if self._turns.fails(cause) or is_authority:

@@ -1,4 +1,4 @@
-"""A session with PostgreSQL: time limits at both ends, and errors in words. Nothing here waits for ever unheard."""
+"""A session with PostgreSQL: time limits at both ends, and errors in words. Each wait has an end or is said."""
 
 import os
 import socket

@@ -44,7 +44,7 @@ class Alone(CalmFarm):
         sink.rules.receive, sink.rules.results, sink._check = counted, counted_results, counted_check  # type: ignore[assignment,method-assign]
 
     def done(self, count: int) -> None:
-        """Let time pass until so many tasks are recorded and their ventilator knows it."""
+        """Let time pass until this many tasks are recorded and their ventilator knows it."""
         assert self.world.run(1_000.0, lambda: self.ventilators["job0"].rules.done_count >= count)
 
 
