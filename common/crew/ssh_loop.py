@@ -13,6 +13,7 @@ from ..plain_text import counted, one_line
 from ..transport import clock
 from .host import CrewHost
 from .remote import Way
+from .why import SSH_FAILED
 
 log = logging.getLogger(__name__)
 
@@ -77,16 +78,13 @@ class SshCrew:
         try:
             if self._leaves.is_set():
                 return None
-            process = await asyncio.create_subprocess_exec(
-                *self._way.command(host.name, "worker", self._words),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=_LINE_BYTES_MAX,
-                # Ctrl-C on this terminal is for us alone.
-                start_new_session=True,
-            )
             host.began()
+            try:
+                process = await self._started(host)
+            except OSError as error:
+                # This machine may have no process or descriptor left for a moment.
+                host.line(f"it cannot be started here: {error.strerror}")
+                return SSH_FAILED
             self._running[process] = host
             try:
                 return await self._follow(host, process, is_up)
@@ -95,6 +93,17 @@ class SshCrew:
         finally:
             is_up.set()
             await room
+
+    async def _started(self, host: CrewHost) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._way.command(host.name, "worker", self._words),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_LINE_BYTES_MAX,
+            # Ctrl-C on this terminal is for us alone.
+            start_new_session=True,
+        )
 
     async def _hold_room(self, is_up: asyncio.Event) -> None:
         await _wait(is_up, _STARTING_S)
