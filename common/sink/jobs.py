@@ -262,6 +262,7 @@ class Jobs:
         )
 
     def _was_forgotten(self, now: float, peer: bytes, user: User, job: Job) -> list[Output]:
+        self._cancelled.pop(job.name, None)
         results, dropped = counted(job.done, "result"), Dropped(job.name)
         return [
             *self._lines.say(now, user, "info", f"job {job.name} with {results} was forgotten by {user.name}"),
