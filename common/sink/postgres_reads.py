@@ -62,9 +62,16 @@ class PostgresReads:
                 self._session = self._opened()
             except (psycopg.Error, Unanswered, OperatorError):
                 self._stop.wait(_READ_S)
+        if self._stop.is_set():
+            # It was closed meanwhile.
+            self._end()
 
     def close(self) -> None:
         """Close the session."""
         self._stop.set()
-        if self._session is not None:
-            self._session.close()
+        self._end()
+
+    def _end(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
