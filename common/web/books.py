@@ -1,4 +1,4 @@
-"""What the page reads of a ledger: from its file, which costs the sink nothing, or through the sink."""
+"""What the page reads of a ledger: from the ledger itself, which costs the sink nothing, or through the sink."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Protocol
 from ..protocol.reading import Rows
 from ..protocol.row_reading import RowReading
 from ..protocol.users import READERS
-from ..sink.ledgers import open_reader
+from ..sink.ledgers import open_reader, shown
 from ..sink.remote_reader import RemoteReader, shown_row
 from ..sink.store import HistoryPage, JobSummary, Reader, Row
 from ..transport import clock
@@ -39,7 +39,7 @@ class Books(Protocol):
 
 
 class FileBooks:
-    """The ledger's file, opened for each look: a look that is over holds nothing up.
+    """The ledger itself, opened for each look: a look that is over holds nothing up.
 
     It also has the history, which is not worth a turn of the sink.
     """
@@ -58,11 +58,12 @@ class FileBooks:
             return reader.jobs()
 
     def stranger(self, ledger: str) -> str | None:
-        """Why the file is not the ledger with this id; None when it is."""
+        """Why this is not the ledger with this id; None when it is."""
         with self._opened() as reader:
             if not ledger or reader.id == ledger:
                 return None
-        return f"{self._ledger} is another sink's: give this sink's own with --ledger, or --key FILE to ask the sink"
+        name = shown(self._ledger)
+        return f"{name} is another sink's: give this sink's own with --ledger, or --key FILE to ask the sink"
 
     def failures(self, job: str, after: int, limit: int) -> list[Row]:
         """Failed rows of tasks after this one."""
