@@ -4,6 +4,7 @@ Results are recorded in groups: one group is in flight while the next one gather
 of jobs, each when all that came before it is written, and a part of the tidying when it is time.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,10 @@ from .store import Completion, Forgetting, Job, Opening, Recording, Store, Tidyi
 from .writes import Writes
 
 _WAITING_MAX = 1_000
-"""At most how many requests wait for their turn. Others are passed over: whoever gets no answer asks again."""
+"""At most how many requests wait for their turn. Others are passed over: whoever gets no answer asks again.
+
+The key that has most of them gives way to the others.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,11 @@ class _Queued:
     request: Request
     after: Progress
     """It is next when this is committed."""
+
+    @property
+    def user_key(self) -> str:
+        """Whose it is."""
+        return self.request.known.user.key
 
 
 class Turns:
@@ -48,6 +57,8 @@ class Turns:
         self._housekeeping = Housekeeping(now)
         self._is_here = is_here
         self._waiting: dict[tuple[bytes, type, str], _Queued] = {}
+        self._counts: Counter[str] = Counter()
+        """By key, how many of them are its own."""
         self._change: tuple[Request, Change] | None = None
         """The change that is in flight."""
         self._recorded_last = True
@@ -65,11 +76,30 @@ class Turns:
         if known is not None:
             # It is resent.
             self._waiting[key] = replace(known, request=request)
-        elif (self._change is None or self._change[0].key != key) and len(self._waiting) < _WAITING_MAX:
+        elif (self._change is None or self._change[0].key != key) and self._has_room(request):
             # Whoever cancels a job does not care for what it has recorded.
             after = Progress() if isinstance(request.message, Cancel) else self._commits.needed()
             self._waiting[key] = _Queued(request, after)
+            self._counts[request.known.user.key] += 1
         return self.go_on(now)
+
+    def _has_room(self, request: Request) -> bool:
+        """Whether a request may wait; for that the last one of the key that has most may go."""
+        if len(self._waiting) < _WAITING_MAX:
+            return True
+        [(most, count)] = self._counts.most_common(1)
+        if self._counts[request.known.user.key] + 1 >= count:
+            return False
+        self._taken(next(key for key, each in reversed(self._waiting.items()) if each.user_key == most))
+        return True
+
+    def _taken(self, key: tuple[bytes, type, str]) -> Request:
+        """This request, which waits no longer."""
+        queued = self._waiting.pop(key)
+        self._counts[queued.user_key] -= 1
+        if not self._counts[queued.user_key]:
+            del self._counts[queued.user_key]
+        return queued.request
 
     def go_on(self, now: float) -> list[Output]:
         """Take the end of the write in flight, and begin the next ones, as far as the ledger ends them at once."""
@@ -113,7 +143,7 @@ class Turns:
         key = next((key for key, waiting in self._waiting.items() if self._is_ready(waiting)), None)
         if key is None:
             return False
-        request = self._waiting.pop(key).request
+        request = self._taken(key)
         if not self._is_here(request.peer, request.known):
             return True
         change = self._jobs.turn(now, request)
@@ -163,6 +193,6 @@ class Turns:
         """Whoever cancels or forgets a job is told when that may take long; the others ask again and again."""
         refused = [key for key, each in self._waiting.items() if isinstance(each.request.message, Cancel | Forget)]
         for key in refused:
-            del self._waiting[key]
+            self._taken(key)
         reason = "the ledger accepts no change at the moment: try again"
         return [Send(peer, refusal(reason)) for peer, _, _ in refused]

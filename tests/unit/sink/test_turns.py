@@ -352,3 +352,16 @@ def test_what_a_long_write_has_piled_up_is_written_in_groups_and_a_request_waits
     assert closed.done == 1 + 5 * half
     slow.finish()
     assert slow.sink.inspect().is_idle
+
+
+def test_a_key_that_asks_for_very_much_does_not_keep_the_requests_of_others_from_their_turn(slow: SlowScene) -> None:
+    slow.deliver(slow.batch([1]))
+    slow.sink.tick(slow.now)
+    for number in range(2_000):
+        slow.send(VITO, Open(f"flood{number}", SQUARE, "lines of text", 5557, 0, False, False))
+    slow.send(VERA, Close("job", 1, False))
+    slow.send(VITO, Open("late", SQUARE, "lines of text", 5557, 0, False, False))
+    slow.ledger.is_slow = False
+    outputs = slow.finish()
+    assert [peer for peer, _ in of(Closed, outputs)] == [VERA.name.encode()]
+    assert len(of(Opened, outputs)) == 999
