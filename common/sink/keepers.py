@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ..plain_text import counted
 from ..protocol.messages import Crew, Missing
 from ..protocol.settings import Timing
+from ..protocol.users import User
 from .outputs import LogLimiter, Output, Send
 from .registry import BeatingWorker, OpenJob, Registry
 
@@ -76,18 +77,19 @@ class Keepers:
         if now < case.rests_until or (tries and now < case.tried_at + self._hears_s):
             return []
         suspects = self._suspects(case)
-        user = suspects[-1].user if suspects else open_job.user
         batches = counted(message.batches, "batch", "batches")
         text = f"job {open_job.job}: {batches} went to a worker, and no worker names them"
         if len(suspects) < 2:
             case.rests_until, case.judged_at = now + UNCLEAR_S, None
             outputs = self._let_in(case, case.tried)
             case.tried = []
-            return outputs + self._lines.say(now, user, "warning", f"{text}: it cannot be told which worker keeps them")
+            text = f"{text}: it cannot be told which worker keeps them"
+            return outputs + self._lines.say(now, open_job.user, "warning", text)
+        user = suspects[-1].user
         case.tried.append(user.key)
         case.tried_at, case.judged_at = now, now + self._tries_s
         text = f"{text}: workers with key {user.name} get no tasks of it for a moment, to see whether they keep them"
-        return [*self._lines.say(now, user, "warning", text), *self._bar(open_job, user.key)]
+        return [*self._lines.say(now, open_job.user, "warning", text), *self._bar(open_job, user.key)]
 
     def tick(self, now: float) -> list[Output]:
         """Judge what was tried, and let in those whose time is over."""
@@ -102,7 +104,7 @@ class Keepers:
             if case.judged_at is not None and now >= case.judged_at:
                 *others, key = case.tried
                 case.tried, case.judged_at = [], None
-                outputs += [*self._let_in(case, others), *self._leave_out(now, case, key)]
+                outputs += [*self._let_in(case, others), *self._leave_out(now, case, key, case.open_job.user)]
             over = [key for key, at in case.released_at.items() if now >= at]
             outputs += self._let_in(case, over)
         return outputs
@@ -128,11 +130,14 @@ class Keepers:
         outputs = self._lines.say(now, worker.user, "warning", text)
         case = self._case(open_job)
         if {each.user.key for each in self._suspects(case)} - {worker.user.key}:
-            outputs += self._leave_out(now, case, worker.user.key)
+            outputs += self._leave_out(now, case, worker.user.key, worker.user)
         return outputs
 
-    def _leave_out(self, now: float, case: _Case, key: str) -> list[Output]:
-        """The job goes on as if workers with this key were not here: what they hold is pushed to others."""
+    def _leave_out(self, now: float, case: _Case, key: str, cause: User) -> list[Output]:
+        """The job goes on as if workers with this key were not here: what they hold is pushed to others.
+
+        `cause` is whose message has led to it.
+        """
         open_job, count = case.open_job, case.count[key]
         case.count[key] += 1
         seconds = min(SENTENCE_S * 4**count, SENTENCE_MAX_S)
@@ -146,7 +151,7 @@ class Keepers:
                 f" for {seconds:,.0f} s; see to their network, or revoke the key"
             )
             left = Crew([], [each.name for each in crew], [], self._registry.others(open_job))
-            outputs += [*self._lines.say(now, crew[0].user, "warning", text), Send(open_job.peer, left)]
+            outputs += [*self._lines.say(now, cause, "warning", text), Send(open_job.peer, left)]
         return outputs
 
     def _bar(self, open_job: OpenJob, key: str) -> list[Output]:

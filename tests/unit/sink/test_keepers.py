@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from common.protocol.messages import Ask, Beat, Crew, Goodbye, Hello, Missing, Offer, Places, Present
+from common.protocol.messages import Ask, Beat, Crew, Goodbye, Hello, Missing, Offer, Open, Places, Present
 from common.protocol.users import User
 from common.sink import keepers
-from common.sink.outputs import Admit
+from common.sink.outputs import Admit, LogLimiter
 from tests.unit.sink.scene import ADA, BOB, ROSTER, SQUARE, TIMING, VERA, Scene, of, said, to
 from tests.unit.sink.test_relayed_jobs import relayed
 
@@ -169,3 +169,11 @@ def test_a_job_that_is_opened_again_begins_anew(scene: Scene) -> None:
     assert keys(scene.ventilator(VERA)) == [{ADA.key, BOB.key, EVE.key}]
     assert scene.pass_time(TRIES_S, ADA, BOB, EVE, VERA) != []
     assert not any("keep its batches" in line for line in said(scene.pass_time(TRIES_S, ADA, BOB, EVE, VERA)))
+
+
+def test_a_ventilator_that_misses_batches_all_the_time_does_not_use_up_the_lines_of_workers(scene: Scene) -> None:
+    for number in range(LogLimiter.A_MINUTE_MAX):
+        job = f"other{number}"
+        scene.send(VERA, Open(job, SQUARE, "lines of text", 5557, 0, False, False))
+        scene.send(VERA, Missing(job, 5))
+    assert "worker eve has left" in said(scene.send(EVE, Goodbye()))
