@@ -61,7 +61,11 @@ def parsed(ledger: str) -> PostgresPlace:
         raise OperatorError(
             f"cannot use the ledger {shown}: its address cannot be read ({kind}): write postgresql://USER@HOST/DATABASE"
         ) from None
-    if found := [name for name in _SECRETS if given.get(name)]:
+    found = [name for name in _SECRETS if given.get(name)]
+    if "@" in address.partition("?")[0].partition("://")[2].partition("/")[2]:
+        # libpq ends a password at a /, and would say the rest of it as the name of the database.
+        found.append("password")
+    if found:
         raise OperatorError(
             f"the ledger {shown} has a {found[0]} in its address, which ps shows to everybody: put it into ~/.pgpass,"
             " or into a file that PGPASSFILE names"
@@ -72,9 +76,11 @@ def parsed(ledger: str) -> PostgresPlace:
 def _shown(address: str) -> str:
     """The address without what may be a password, and without parameters other than that of a service."""
     scheme, _, rest = address.partition("://")
-    # A password may have any character, an @ too.
-    before, at, place = rest.partition("?")[0].rpartition("@")
-    user = before.partition(":")[0] + at
+    # A password may have any character, an @, a / and a ? too: libpq takes a ? before an @ for a part of it.
+    head, slash, tail = rest.partition("/")
+    before, at, host = head.rpartition("@")
+    more, also, place = f"{host}{slash}{tail}".partition("?")[0].rpartition("@")
+    user = (before if at else more).partition(":")[0] + (at or also)
     services = [value for key, value in parse_qsl(address.partition("?")[2]) if key == "service"]
     return f"{scheme}://{user}{place}" + (f"?service={services[0]}" if services else "")
 

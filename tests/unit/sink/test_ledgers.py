@@ -8,7 +8,7 @@ import pytest
 from common.errors import OperatorError
 from common.sink.ledger_reader import LedgerReader
 from common.sink.ledgers import open_care, open_ledger, open_reader
-from common.sink.postgres_place import with_site
+from common.sink.postgres_place import _shown, parsed, with_site
 from common.sink.sqlite_ledger import Ledger
 
 
@@ -49,3 +49,13 @@ def test_a_site_is_one_of_a_database() -> None:
     assert with_site("postgresql://host/db", "night") == "postgresql://host/db?site=night"
     with pytest.raises(OperatorError, match="--site is for a ledger in PostgreSQL"):
         with_site("results.db", "night")
+
+
+@pytest.mark.parametrize(
+    "place", ["postgresql://me:w?o@host:5/db", "postgresql://me:w?o@r/d@host:5/db", "postgresql://me:5/o@host:5/db"]
+)
+def test_a_password_is_seen_and_not_shown_wherever_it_ends_for_libpq(place: str) -> None:
+    assert _shown(place) == "postgresql://me@host:5/db"
+    pytest.importorskip("psycopg")
+    with pytest.raises(OperatorError, match="the ledger postgresql://me@host:5/db has a password in its address"):
+        parsed(place)
