@@ -68,6 +68,8 @@ def manifest(
     """A Deployment, and its Secret if that is given."""
     # A container without a CPU limit has all cores of its node, so the number of slots is always said.
     args = ["worker", *words, *([] if slots else ["--slots", "1"]), "--key", _KEY]
+    # Kubernetes would expand $(NAME), and make one $ of two.
+    args = [each.replace("$", "$$") for each in args]
     first = _made_by_hand(name) if secret is None else _secret(name, secret)
     return f"""\
 {first}apiVersion: apps/v1

@@ -85,6 +85,13 @@ def test_kubernetes_takes_the_manifest(folder: KeyFolder, capsys: pytest.Capture
     assert subprocess.run([*check[:-1], "bad.yaml"], capture_output=True).returncode == 1
 
 
+def test_kubernetes_expands_nothing_in_the_workers_words(capsys: pytest.CaptureFixture[str]) -> None:
+    word = "odd=sh -c 'echo $(KUBERNETES_SERVICE_HOST) $$ $HOME'"
+    text = printed(capsys, "kubernetes", "--image", "farm", "--", "--command", word)
+    [said] = re.findall(r"^ +args: (.*)$", text, re.MULTILINE)
+    assert json.loads(said)[2] == "odd=sh -c 'echo $$(KUBERNETES_SERVICE_HOST) $$$$ $$HOME'"
+
+
 def test_a_pod_asks_for_as_many_cores_as_it_has_slots(capsys: pytest.CaptureFixture[str]) -> None:
     for words, args, cores in (
         (["work", "--slots", "4", "--grace", "7.5"], ["work", "--slots", "4", "--grace", "7.5"], 4),
