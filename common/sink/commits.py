@@ -1,5 +1,6 @@
 """From results to receipts: what has arrived, the commit that writes it, and which peers are told."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from ..errors import ProtocolError
@@ -16,6 +17,10 @@ GROUP_ROWS_MAX = 10_000
 """How many rows a group has, unless one message has more. Executing them holds up the loop, some 300 for a millisecond;
 many small groups cost more than few large ones."""
 _GROUP_BYTES_MAX = 16 * 1024 * 1024
+WAITING_BYTES_MAX = 128 * 1024 * 1024
+"""How much that is not committed may have come with one key. What is beyond gets no receipt, so it is sent again."""
+_MESSAGE_BYTES = 1_000
+"""What a message takes beside its content."""
 
 
 @dataclass(slots=True)
@@ -73,6 +78,10 @@ class Commits:
         self._taken_count = 0
         """How many results messages have come."""
         self._pending = Pending()
+        self._sizes: dict[object, tuple[str, int]] = {}
+        """Of each message that is not committed: with whose key it came, and its bytes."""
+        self._bytes: Counter[str] = Counter()
+        """By key, their sum."""
         self._begun: Pending | None = None
         """What the ledger was given to write, until it is written."""
         self._ledger = ledger
@@ -105,6 +114,9 @@ class Commits:
         if self._begun is not None and key in self._begun.recordings:
             # It is resent: the receipt follows.
             return []
+        size = len(results.outcomes) + len(results.arguments or b"") + sum(len(start) for _, _, start in results.cuts)
+        if not self._has_room(user, key, size):
+            return self._too_much(user)
         self._taken_count += key not in self._pending.recordings
         self._pending.recordings[key], fault = _judged(results, job)
         return self._lines.complain(user, "outcomes that cannot be read", fault) if fault else []
@@ -114,13 +126,37 @@ class Commits:
         try:
             job = self._ledger.job(message.job)
             assert job is not None
-            self._pending.quarantined.append(quarantined(message, job.attempts, job.arguments))
+            row_set = quarantined(message, job.attempts, job.arguments)
         except ProtocolError as error:
             return self._lines.complain(user, "malformed quarantine", str(error))
+        if not self._has_room(user, id(row_set), len(bytes(message.argument))):
+            return self._too_much(user)
+        self._pending.quarantined.append(row_set)
         text = (
             f"task {message.task} of job {message.job} is quarantined: {message.lost_count} workers died while it ran"
         )
         return self._lines.say(now, user, "warning", text)
+
+    def _has_room(self, user: User, what: object, size: int) -> bool:
+        """Whether this message, whose content is so long, may wait for its commit."""
+        size += _MESSAGE_BYTES
+        _, before = self._sizes.get(what, ("", 0))
+        if self._bytes[user.key] - before + size > WAITING_BYTES_MAX:
+            return False
+        self._gone(what)
+        self._sizes[what] = user.key, size
+        self._bytes[user.key] += size
+        return True
+
+    def _gone(self, what: object) -> None:
+        """It waits no longer."""
+        key, size = self._sizes.pop(what, ("", 0))
+        self._bytes[key] -= size
+        if not self._bytes[key]:
+            del self._bytes[key]
+
+    def _too_much(self, user: User) -> list[Output]:
+        return self._lines.complain(user, "more than the ledger can record is sent: the rest must be sent again later")
 
     def mark(self, message: Mark) -> None:
         """Take a mark of a job from its ventilator."""
@@ -143,6 +179,8 @@ class Commits:
         """What was begun is committed."""
         assert self._begun is not None
         written, self._begun = self._begun, None
+        for what in (*written.recordings, *map(id, written.quarantined)):
+            self._gone(what)
         self._commit_of(1, len(written.recordings))
         self._count(written, result)
         return written
@@ -160,6 +198,7 @@ class Commits:
         late = [key for key, row_set in self._pending.recordings.items() if row_set.results.job == name]
         for key in late:
             del self._pending.recordings[key]
+            self._gone(key)
         self._commit_of(0, len(late))
         return [output for worker, serial in late for output in self._tell(worker, [], [serial])]
 

@@ -17,6 +17,7 @@ from common.protocol.messages import (
     Open,
     Opened,
     Outcomes,
+    Quarantine,
     Receipts,
     Recorded,
     Refused,
@@ -268,3 +269,27 @@ def test_a_worker_whose_results_came_before_it_joined_gets_its_receipt_when_it_r
     scene.deliver(batch)
     assert of(Recorded, scene.sink.flush(scene.now)) == [(b"ada", Recorded([batch.serial], []))]
     assert scene.row_count() == 1
+
+
+def test_what_one_key_may_have_waiting_for_the_ledger_has_a_bound(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results come faster than a slow ledger writes them; whoever gets no receipt sends them again."""
+    monkeypatch.setattr("common.sink.commits.WAITING_BYTES_MAX", 30_000)
+    scene.worker()
+    scene.worker(BOB)
+    scene.ventilator()
+    batches = [scene.batch(["x" * 5_000], 0) for _ in range(10)]
+    outputs = scene.deliver(*batches)
+    assert [text for text in said(outputs) if "the rest must be sent again later" in text] != []
+    scene.deliver(batches[0])
+    assert scene.sink.inspect().pending_count == 4
+    scene.deliver(scene.batch([1], 1, worker="bob"), user=BOB)
+    lost = Quarantine("job", 2, 1, "ada", 2, msgspec.Raw(msgspec.msgpack.encode(["y" * 10_000])))
+    for _ in range(5):
+        scene.send(VERA, lost)
+    assert scene.sink.inspect().pending_count == 4 + 1 + 2
+    scene.sink.flush(scene.now)
+    scene.deliver(*batches[4:])
+    scene.send(VERA, lost)
+    assert scene.sink.inspect().pending_count == 4 + 1
