@@ -22,6 +22,8 @@ def why_not_open(job: Job | None, message: Open) -> str | None:
         return (
             f"job {job.name} was started on another input ({job.source}, now {message.source}): give another --job name"
         )
+    if job.arguments and message.arguments and job.arguments != message.arguments:
+        return f"the ledger has the arguments of job {job.name} in another form: give another --job name"
     if message.append:
         return _why_not_append(job, message.retry_failed)
     if job.base is not None:

@@ -50,6 +50,7 @@ def opening(
         (APPENDED, opening(), "its last input begins at task 7: give that input with --append"),
         (APPENDED, opening(retry_failed=True), "its last input begins at task 7: give that input with --append"),
         (JOB, opening(source="range 0:5"), "another input (lines of text, now range 0:5): give another --job"),
+        (replace(JOB, arguments="json"), opening(), "has the arguments of job job in another form: give another --job"),
     ],
 )
 def test_a_job_cannot_be_opened_for_another_function_or_input_or_for_failures_it_cannot_have(
