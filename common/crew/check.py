@@ -15,6 +15,8 @@ from .worker_line import WorkerLine
 
 _HOST_S = 90.0
 """How long a host may take: its modules have a minute to be imported."""
+_SAID_BYTES = 1024 * 1024
+"""How much of what a host says is kept: the last of it."""
 
 
 async def examine(hosts: Sequence[str], way: Way, line: WorkerLine, key: str) -> ExitCode:
@@ -35,11 +37,13 @@ async def examine(hosts: Sequence[str], way: Way, line: WorkerLine, key: str) ->
 async def _report(host: str, way: Way, command: Sequence[str], key: bytes) -> HostReport:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
-    try:
-        out, err = await asyncio.wait_for(process.communicate(key), _HOST_S)
-    except TimeoutError:
+    assert process.stdin and process.stdout and process.stderr
+    process.stdin.write(key)
+    process.stdin.close()
+    reads = [asyncio.create_task(_last_of(stream)) for stream in (process.stdout, process.stderr)]
+    if (await asyncio.wait(reads, timeout=_HOST_S))[1]:
         process.kill()
-        out, err = await process.communicate()
+    out, err = [await read for read in reads]
     printed, errors = (text.decode(errors="replace").splitlines() for text in (out, err))
     said = host_table.read(printed)
     if said is not None:
@@ -47,3 +51,11 @@ async def _report(host: str, way: Way, command: Sequence[str], key: bytes) -> Ho
     code = await process.wait()
     cause = why(host, way.program, way.folder, code, errors, False)
     return HostReport(host, cause, is_connected=code not in (SSH_FAILED, -9))
+
+
+async def _last_of(stream: asyncio.StreamReader) -> bytes:
+    """The last of what comes until its end."""
+    content = b""
+    while piece := await stream.read(64 * 1024):
+        content = (content + piece)[-_SAID_BYTES:]
+    return content
