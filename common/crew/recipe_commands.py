@@ -47,7 +47,10 @@ def systemd(
 ) -> None:
     """Print a unit for systemd, as /etc/systemd/system/tradewind-worker.service may have it."""
     line = worker_line(context)
-    _print(recipes.unit(shlex.split(program), line.words, key, folder, line.grace_s))
+    for option, path in (("--cwd", folder), ("--key", key)):
+        if not path.startswith("/"):
+            raise OperatorError(f"{option} {path}: systemd takes only a path that begins with /")
+    _print(recipes.unit(_program_words(program), line.words, key, folder, line.grace_s))
 
 
 def kubernetes(
@@ -59,6 +62,7 @@ def kubernetes(
 ) -> None:
     """Print a Deployment for Kubernetes, which takes as many cores for each worker as this has slots."""
     line = worker_line(context)
+    _check_image("--image", image)
     if not _LABEL.fullmatch(name):
         raise OperatorError(f"--name {name}: use small letters, digits and dashes, at most 52")
     secret = None if key is None else _secret(key, line.sink)
@@ -72,7 +76,25 @@ def container(
 ) -> None:
     """Print a Containerfile, for podman, buildah or docker. The modules are those of this folder."""
     line = worker_line(context)
+    _check_image("--from", base)
     _print(recipes.containerfile(base, wheel, [_source(module) for module in line.modules], line.words))
+
+
+def _program_words(text: str) -> list[str]:
+    """What to type for `tradewind`. Raises OperatorError for what systemd would not start."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise OperatorError(f"--program {text}: {str(error).lower()}") from None
+    if not words or ("/" in words[0] and not words[0].startswith("/")):
+        raise OperatorError(f"--program {text}: systemd takes only a path that begins with /, or a name without /")
+    return words
+
+
+def _check_image(option: str, image: str) -> None:
+    """Refuse what is no image's name. Raises OperatorError."""
+    if not re.fullmatch(r"[^\s-]\S*", image):
+        raise OperatorError(f"{option} {image!r}: give the name of an image, like registry.example/farm:1")
 
 
 def _secret(path: Path, sink: str | None) -> str:

@@ -60,6 +60,22 @@ def test_systemd_has_nothing_to_say_about_a_unit(tmp_path: Path, capsys: pytest.
     assert " -m tradewind worker work " in path.read_text()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--program", "/opt/tradewind'", "no closing quotation"),
+        ("--program", "", "a path that begins with /, or a name"),
+        ("--program", "~/venv/bin/tradewind", "a path that begins with /, or a name"),
+        ("--cwd", "farm", "a path that begins with /"),
+        ("--key", "worker.key_secret", "a path that begins with /"),
+    ],
+)
+def test_what_systemd_would_refuse(option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OperatorError, match=f"^{option} {value}: .*{said}"):
+        printed(capsys, "systemd", f"{option}={value}", "--", "work")
+    assert "ExecStart=tradewind worker" in printed(capsys, "systemd", "--program", "tradewind", "--", "work")
+
+
 # -- Kubernetes ---------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +142,13 @@ def test_the_secret_is_printed_only_when_its_file_is_named(
 def test_a_name_that_kubernetes_would_refuse(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(OperatorError, match="--name"):
         printed(capsys, "kubernetes", "--image", "farm", f"--name={name}", "--", "work")
+
+
+@pytest.mark.parametrize("image", ["", " ", "a b", "-a"])
+def test_what_is_no_image(image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command, option in (("kubernetes", "--image"), ("container", "--from")):
+        with pytest.raises(OperatorError, match=f"^{option} '{image}': give the name of an image"):
+            printed(capsys, command, f"{option}={image}", "--", "work")
 
 
 # -- containers ---------------------------------------------------------------------------------------------------
