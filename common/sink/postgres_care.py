@@ -7,6 +7,7 @@ import psycopg
 
 from ..errors import OperatorError
 from .postgres_place import parsed
+from .postgres_schema import SITES
 from .postgres_session import Session, Unanswered, unusable
 
 _ANSWER_S = 24 * 3600.0
@@ -60,7 +61,7 @@ class PostgresCare:
                 session.ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 site = session.ask("SELECT site FROM sites WHERE name=%s", self._place.site)
                 if not site:
-                    raise OperatorError(f"there is no site {self._place.site} in {self._place.shown}")
+                    raise OperatorError(self._place.no_site(name for (name,) in session.ask(SITES)))
                 return [
                     words.format(*row)
                     for words, query in _CHECKS.items()

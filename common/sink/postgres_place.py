@@ -1,6 +1,7 @@
 """Where a ledger in PostgreSQL is: its address, its site, and what may be shown of both. psycopg is an extra."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
@@ -28,6 +29,11 @@ class PostgresPlace:
     site: str
     shown: str
     """For messages: user, host and database, and nothing else of the address."""
+
+    def no_site(self, sites: Iterable[str]) -> str:
+        """What to say when the database has these sites and not this one."""
+        database = self.shown.removesuffix(_site_shown(self.site))
+        return f"there is no site {self.site} in {database}: it has {', '.join(sites) or 'none yet'}"
 
 
 def with_site(ledger: str, site: str | None) -> str:
@@ -70,7 +76,11 @@ def parsed(ledger: str) -> PostgresPlace:
             f"the ledger {shown} has a {found[0]} in its address, which ps shows to everybody: put it into ~/.pgpass,"
             " or into a file that PGPASSFILE names"
         )
-    return PostgresPlace(address, site, shown + ("" if site == DEFAULT_SITE else f", site {site}"))
+    return PostgresPlace(address, site, shown + _site_shown(site))
+
+
+def _site_shown(site: str) -> str:
+    return "" if site == DEFAULT_SITE else f", site {site}"
 
 
 def _shown(address: str) -> str:

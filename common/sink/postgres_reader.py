@@ -9,7 +9,7 @@ import psycopg
 from ..errors import EmptyLedger, OperatorError
 from .postgres_pages import JobRows, Run, iso
 from .postgres_place import DEFAULT_SITE, parsed
-from .postgres_schema import SCHEMA_VERSION
+from .postgres_schema import SCHEMA_VERSION, SITES
 from .postgres_session import Session, Unanswered, unusable
 from .postgres_site import check_version, version_of
 from .store import HistoryPage, JobSummary, Row
@@ -38,8 +38,7 @@ class PostgresReader:
                 raise EmptyLedger(f"there is no ledger in {place.shown}: start the sink there, or name another one")
             found = self._query("SELECT site, ledger FROM sites WHERE name=%s", place.site)
             if not found:
-                sites = ", ".join(name for (name,) in self._query("SELECT name FROM sites ORDER BY site"))
-                raise EmptyLedger(f"there is no site {place.site} in {place.shown}: it has {sites or 'none yet'}")
+                raise EmptyLedger(place.no_site(name for (name,) in self._query(SITES)))
         except BaseException:
             self._session.close()
             raise

@@ -11,7 +11,7 @@ from ..errors import OperatorError
 from .postgres_copy import ALL_COLUMNS, line
 from .postgres_pages import JobRows, Run, iso
 from .postgres_place import parsed
-from .postgres_schema import SCHEMA_VERSION
+from .postgres_schema import SCHEMA_VERSION, SITES
 from .postgres_session import Session, Unanswered, unusable
 from .postgres_site import Site, SiteWrite, check_version, version_of
 from .store import LedgerStuck
@@ -36,7 +36,7 @@ class PostgresOrigin:
             self._session.ask(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_UNLIMITED}")
             found = self._session.ask("SELECT site, ledger, position FROM sites WHERE name=%s", place.site)
             if not found:
-                raise OperatorError(f"there is no site {place.site} in {place.shown}")
+                raise OperatorError(place.no_site(name for (name,) in self._session.ask(SITES)))
             self._site, self.id, self.position = found[0]
             rows = self._session.ask(
                 "SELECT job, name, function, source, state, total, done, failed, opened_at, ended_at, mark_count,"

@@ -8,7 +8,7 @@ import pytest
 from common.errors import OperatorError
 from common.sink.ledger_reader import LedgerReader
 from common.sink.ledgers import open_care, open_ledger, open_reader
-from common.sink.postgres_place import _shown, parsed, with_site
+from common.sink.postgres_place import PostgresPlace, _shown, parsed, with_site
 from common.sink.sqlite_ledger import Ledger
 
 
@@ -59,3 +59,10 @@ def test_a_password_is_seen_and_not_shown_wherever_it_ends_for_libpq(place: str)
     pytest.importorskip("psycopg")
     with pytest.raises(OperatorError, match="the ledger postgresql://me@host:5/db has a password in its address"):
         parsed(place)
+
+
+def test_a_missing_site_names_those_that_there_are() -> None:
+    address = "postgresql://me@host/farm"
+    place = PostgresPlace(address, "tow", f"{address}, site tow")
+    assert place.no_site(["main", "two"]) == f"there is no site tow in {address}: it has main, two"
+    assert PostgresPlace(address, "main", address).no_site([]) == f"there is no site main in {address}: it has none yet"
