@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import OperatorError
 from .allocations import Condition, of_squeue
-from .job_script import JobOrder, allocation_of, errors_of, log_name, script, worker_name
+from .job_script import JobOrder, allocation_of, errors_of, log_name, refusal, script, worker_name
 
 _CALL_S = 60
 """How long a command of Slurm may take."""
@@ -23,13 +23,13 @@ class Cluster:
         """Ask whether Slurm would take an array of workers. Raises OperatorError when it would not."""
         ended = _call(["sbatch", "--test-only"], script(self._order, workers))
         if ended.returncode:
-            raise OperatorError(f"Slurm refuses the job: {errors_of(ended.stderr)}; see --time, --cpus and --sbatch")
+            raise OperatorError(refusal(ended.stderr, "; see --time, --cpus and --sbatch"))
 
     def submit(self, workers: int) -> str:
         """Submit an array of workers; the number of the job. Raises OperatorError."""
         ended = _call(["sbatch", "--parsable"], script(self._order, workers))
         if ended.returncode:
-            raise OperatorError(f"Slurm refuses the job: {errors_of(ended.stderr)}")
+            raise OperatorError(refusal(ended.stderr))
         return ended.stdout.strip().partition(";")[0]
 
     def log_of(self, allocation: str) -> Path:

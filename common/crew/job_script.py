@@ -195,7 +195,19 @@ def refused_words(typed: frozenset[str], grace_s: float) -> str | None:
     return None
 
 
+_UNREACHED = ("contact slurm controller", "establish a configuration source")
+"""What sbatch says when it has asked nobody."""
+
+
 def errors_of(stderr: str) -> str:
     """What sbatch or squeue has to say against something, in one line."""
     lines = [re.sub(r"^\w+: (error|fatal): ", "", line).strip() for line in stderr.splitlines()]
     return "; ".join(dict.fromkeys(line for line in lines if line)) or "it says nothing"
+
+
+def refusal(stderr: str, advice: str = "") -> str:
+    """Why sbatch has not taken a job: Slurm was not reached, or it refuses the job."""
+    said = errors_of(stderr)
+    if any(words in said for words in _UNREACHED):
+        return f"Slurm cannot be reached from here: {said}; try `sinfo`, or go to a login node"
+    return f"Slurm refuses the job: {said}{advice}"

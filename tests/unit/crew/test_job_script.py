@@ -7,7 +7,7 @@ import pytest
 
 from common.crew import job_script
 from common.crew.allocations import Condition, of_squeue
-from common.crew.job_script import JobOrder, ScriptError, limit_s, refused_words, sbatch_words, script
+from common.crew.job_script import JobOrder, ScriptError, limit_s, refusal, refused_words, sbatch_words, script
 from common.errors import OperatorError
 
 ORDER = JobOrder(
@@ -195,3 +195,17 @@ def test_errors_of_slurm_are_one_line(stderr: str, said: str) -> None:
 
 def _fields() -> dict:
     return {name: getattr(ORDER, name) for name in JobOrder.__slots__}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Batch job submission failed: Unable to contact slurm controller (connect failure)",
+        "Could not establish a configuration source",
+    ],
+)
+def test_a_slurm_that_is_not_reached_refuses_nothing(said: str) -> None:
+    text = refusal(f"sbatch: error: {said}\n", "; see --time")
+    assert text == f"Slurm cannot be reached from here: {said}; try `sinfo`, or go to a login node"
+    refused = refusal("sbatch: error: Invalid qos specification\n", "; see --time")
+    assert refused == "Slurm refuses the job: Invalid qos specification; see --time"
