@@ -21,12 +21,12 @@ def scheme_of(ledger: str) -> str:
 def ledger_file(ledger: str, option: str) -> Path:
     """The file that this ledger is. Raises OperatorError, which names the option, for one that is none."""
     if scheme_of(ledger):
-        raise no_file(ledger, option)
+        raise no_file(ledger, f"a file with {option}")
     return Path(ledger)
 
 
-def no_file(ledger: str, option: str) -> OperatorError:
-    """This ledger cannot be used; what may be a user, a password or parameters is not shown."""
+def no_file(ledger: str, what: str) -> OperatorError:
+    """This ledger cannot be used, give this; what may be a user, a password or parameters is not shown."""
     scheme, _, rest = ledger.partition("://")
     place = rest.rpartition("@")[2].partition("?")[0]
-    return OperatorError(f"cannot use the ledger {scheme}://{place}: it is no file; give a file with {option}")
+    return OperatorError(f"cannot use the ledger {scheme}://{place}: it is no file; give {what}")

@@ -57,5 +57,5 @@ def _is_postgres(place: str) -> bool:
         driver()
         return True
     if scheme:
-        raise no_file(place, "--ledger")
+        raise no_file(place, "a file or postgresql://USER@HOST/DATABASE with --ledger")
     return False
