@@ -391,7 +391,13 @@ def test_the_rights_that_the_page_lists_are_enough_and_not_too_many(server: Serv
         ledger = open_ledger(as_user(server, "farm"))
         open_job(ledger, "job", "tasks:square", "lines of text")
         commit(ledger, [record([1])])
-        for statement in of_reader.split(";")[:-1]:
+        role, *grants = of_reader.split(";")[:-1]
+        ask(server, role)
+        reads = as_user(server, "reader")
+        for look in (open_reader, lambda place: open_care(place).faults()):
+            with pytest.raises(OperatorError, match=r"permission denied for schema tradewind; give the role"):
+                look(reads)
+        for statement in grants:
             ask(server, statement)
         reads = as_user(server, "reader")
         with closing(open_reader(reads)) as reader:

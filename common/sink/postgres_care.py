@@ -9,6 +9,7 @@ from ..errors import OperatorError
 from .postgres_place import parsed
 from .postgres_schema import SITES
 from .postgres_session import Session, Unanswered, unusable
+from .postgres_site import version_of
 
 _ANSWER_S = 24 * 3600.0
 _FAULTS_MAX = 20
@@ -59,6 +60,9 @@ class PostgresCare:
             with closing(Session(self._place, "verify", False, _ANSWER_S)) as session:
                 # One look at all of it, while a sink writes or not.
                 session.ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                # A role that may not look into the schema finds no table there.
+                if version_of(session) is None:
+                    raise OperatorError(self._place.no_ledger())
                 site = session.ask("SELECT site FROM sites WHERE name=%s", self._place.site)
                 if not site:
                     raise OperatorError(self._place.no_site(name for (name,) in session.ask(SITES)))

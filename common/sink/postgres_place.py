@@ -30,6 +30,10 @@ class PostgresPlace:
     shown: str
     """For messages: user, host and database, and nothing else of the address."""
 
+    def no_ledger(self) -> str:
+        """What to say when the database has no tables of ours."""
+        return f"there is no ledger in {self.shown}: start the sink there, or name another one"
+
     def no_site(self, sites: Iterable[str]) -> str:
         """What to say when the database has these sites and not this one."""
         database = self.shown.removesuffix(_site_shown(self.site))

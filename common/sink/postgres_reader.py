@@ -32,10 +32,10 @@ class PostgresReader:
         except (psycopg.Error, Unanswered) as error:
             raise OperatorError(unusable(place, error)) from None
         try:
-            version = version_of(self._session)
+            version = self._version()
             check_version(place, version or SCHEMA_VERSION)
             if version is None:
-                raise EmptyLedger(f"there is no ledger in {place.shown}: start the sink there, or name another one")
+                raise EmptyLedger(place.no_ledger())
             found = self._query("SELECT site, ledger FROM sites WHERE name=%s", place.site)
             if not found:
                 raise EmptyLedger(place.no_site(name for (name,) in self._query(SITES)))
@@ -171,6 +171,12 @@ class PostgresReader:
             if not found:
                 return
             first = found[-1][1] + 1
+
+    def _version(self) -> int | None:
+        try:
+            return version_of(self._session)
+        except (psycopg.Error, Unanswered) as error:
+            raise OperatorError(unusable(self._place, error)) from None
 
     def _query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         try:
