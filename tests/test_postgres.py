@@ -23,7 +23,8 @@ from common.protocol.messages import Mark
 from common.sink.copy_command import copied
 from common.sink.ledgers import open_care, open_ledger, open_reader
 from common.sink.postgres_ledger import PostgresLedger
-from common.sink.postgres_place import parsed, with_site
+from common.sink.postgres_place import PostgresPlace, parsed, with_site
+from common.sink.postgres_session import unusable
 from common.sink.postgres_transfer import PostgresOrigin
 from common.sink.store import LedgerLost, LedgerStuck
 from tests.conftest import TOP, wait_until
@@ -348,6 +349,14 @@ def test_an_address_where_no_ledger_is_fails_in_one_line(
     with pytest.raises(OperatorError, match=words) as refused:
         opener(address)
     assert "\n" not in str(refused.value)
+
+
+def test_a_missing_certificate_is_no_missing_database() -> None:
+    libpq = 'root certificate file "ca.pem" does not exist\nEither provide the file, or change sslmode.\n'
+    assert unusable(PostgresPlace("", "main", "postgresql://host/db"), psycopg.OperationalError(libpq)) == (
+        'cannot use the ledger postgresql://host/db: root certificate file "ca.pem" does not exist; Either provide the'
+        " file, or change sslmode; start the server, or mend the address"
+    )
 
 
 def test_a_database_that_cannot_be_used_says_why(server: Server) -> None:

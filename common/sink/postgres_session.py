@@ -1,6 +1,7 @@
 """A session with PostgreSQL: time limits at both ends, and errors in words. Each wait has an end or is said."""
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -207,7 +208,7 @@ def said(error: Exception) -> str:
     """What PostgreSQL, or libpq, says, on one line."""
     found = getattr(error, "diag", None)
     text = (found and found.message_primary) or str(error)
-    return one_line(" ".join(text.split()))
+    return one_line("; ".join(" ".join(line.split()).rstrip(".") for line in text.splitlines() if line.strip()))
 
 
 _ADVICE: list[tuple[tuple[str, ...], str]] = [
@@ -228,7 +229,7 @@ def unusable(place: PostgresPlace, error: Exception) -> str:
         text = str(error)
         if "password" in text:
             advice = "put the password into ~/.pgpass, or into a file that PGPASSFILE names"
-        elif "does not exist" in text:
+        elif re.search(r'(database|role) ".*" does not exist', text):
             advice = "make the database with createdb, the role with createuser, or name others"
         else:
             advice = "start the server, or mend the address"
