@@ -371,7 +371,7 @@ def test_a_child_that_is_no_longer_needed_ends_like_any_program(pipeline: Pipeli
     )
     pipeline.sink()
     worker = pipeline.worker("atexits", "--slots", "2", "--max-tasks-per-child", "3")
-    assert pipeline.ventilator("atexits:task", "--range", "12", "--batch", "1").wait() == 0
+    assert pipeline.ventilator("atexits:task", "--range", "13", "--batch", "1").wait() == 0
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
     began, ended = (sorted((pipeline.folder / name).read_text().split()) for name in ("began", "ended"))
