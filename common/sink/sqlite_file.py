@@ -188,6 +188,8 @@ class SqliteFile:
         """To read with while `commit` uses `db`: it sees whole commits only."""
         connection = _connected(self._path)
         connection.execute("PRAGMA query_only=1")
+        # The first read opens the write-ahead log: later there may be no descriptor for it.
+        connection.execute("SELECT count(*) FROM meta").fetchone()
         return connection
 
     def size_bytes(self) -> int:
