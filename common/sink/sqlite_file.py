@@ -147,9 +147,7 @@ class SqliteFile:
             if path != ":memory:" and not Path(path).exists():
                 # It holds the jobs' ticket keys.
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-            self.db = sqlite3.connect(
-                path, timeout=_BUSY_S, isolation_level=None, cached_statements=512, check_same_thread=False
-            )
+            self.db = _connected(path)
             self.id = self._prepare()
         except sqlite3.Error as error:
             self._unlock()

@@ -130,6 +130,13 @@ def test_a_job_is_there_until_it_is_forgotten(held: Held) -> None:
     assert held.ledger.job("job") is None
 
 
+def test_the_second_connection_needs_no_descriptor_for_its_first_read(held: Held) -> None:
+    held.ledger.submit(Recording([record([1, 2])]))
+    before = len(list(Path("/dev/fd").iterdir()))
+    held.ledger.listed(0, 10)
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
 def test_a_commit_that_is_refused_is_told_and_undone(held: Held) -> None:
     ledger = held.ledger
 
