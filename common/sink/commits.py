@@ -11,7 +11,7 @@ from .job_rules import next_mark
 from .outputs import LogLimiter, Output, Send
 from .registry import Registry
 from .rows import RowSet, failing, quarantined, recording
-from .store import Job, Recording, Store, Written
+from .store import Job, LedgerStuck, Recording, Store, Written
 
 GROUP_ROWS_MAX = 10_000
 """How many rows a group has, unless one message has more. Executing them holds up the loop, some 300 for a millisecond;
@@ -105,7 +105,11 @@ class Commits:
             return self._lines.complain(user, "results in the name of another worker are not recorded", results.worker)
         if isinstance(results, BadResults):
             return self._refuse(user, results, "malformed results", results.reason)
-        job = self._ledger.job(results.job)
+        try:
+            job = self._ledger.job(results.job)
+        except LedgerStuck:
+            # Without a receipt they are sent again.
+            return []
         if job is None:
             return self._refuse(user, results, "results for a job that this ledger does not have", results.job)
         if results.ticket != ticket(job.ticket_key, *results.batch):

@@ -67,7 +67,11 @@ class Explanations:
     def _answer(
         self, now: float, peer: bytes, question: Explain, account: Account | None, is_stuck: bool
     ) -> list[Output]:
-        job = self._ledger.job(question.job)
+        try:
+            job = self._ledger.job(question.job)
+        except LedgerStuck:
+            # It is asked again.
+            return []
         if job is None:
             return [Send(peer, refusal(no_job(question.job)))]
         return [Send(peer, self._explanation(now, question, job, account, is_stuck))]

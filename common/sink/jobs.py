@@ -272,9 +272,12 @@ class Jobs:
 
     def still_held(self, peer: bytes, jobs: Iterable[str]) -> list[Output]:
         """Tell a worker that holds batches of cancelled or forgotten jobs: it was away when the others were told."""
-        asked = {
-            name: self._ledger.job(name) for name in islice(jobs, _HELD_MAX) if name not in self._registry.open_jobs
-        }
+        names = islice(jobs, _HELD_MAX)
+        try:
+            asked = {name: self._ledger.job(name) for name in names if name not in self._registry.open_jobs}
+        except LedgerStuck:
+            # Its next beat names them again.
+            return []
         return [Send(peer, Dropped(name)) for name, job in asked.items() if job is None or job.state == "cancelled"]
 
     def end(self, open_job: OpenJob) -> list[Output]:

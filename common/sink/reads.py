@@ -53,7 +53,11 @@ class Reads:
     def read(self, now: float, peer: bytes, message: Read) -> list[Output]:
         """Take a request, which replaces an earlier one of this peer."""
         self._readers.pop(peer, None)
-        if self._ledger.job(message.job) is None:
+        try:
+            job = self._ledger.job(message.job)
+        except LedgerStuck:
+            return _UNANSWERED
+        if job is None:
             return [Send(peer, refusal(no_job(message.job)))]
         self._readers[peer] = _Reader(message, now, message.after)
         return []

@@ -267,14 +267,18 @@ class SqliteFile:
             )
 
     def _undone(self, error: sqlite3.DatabaseError) -> Exception:
-        """Undo the transaction; what its error means.
+        """Undo the transaction; what its error means."""
+        # SQLite has rolled back by itself after some errors (disk full, I/O) and not after others.
+        if self.db.in_transaction:
+            self.db.execute("ROLLBACK")
+        return self.judged(error)
+
+    def judged(self, error: sqlite3.DatabaseError) -> Exception:
+        """LedgerStuck for an error that may pass.
 
         A damaged file or an I/O error is an OperatorError: after a failed fsync nobody knows what the disk holds, and
         the sink must be started again (https://www.sqlite.org/atomiccommit.html).
         """
-        # SQLite has rolled back by itself after some errors (disk full, I/O) and not after others.
-        if self.db.in_transaction:
-            self.db.execute("ROLLBACK")
         passes = isinstance(error, sqlite3.OperationalError)
         code = getattr(error, "sqlite_errorcode", 0)
         if passes and (code & 0xFF != sqlite3.SQLITE_IOERR or code in _PASSING):

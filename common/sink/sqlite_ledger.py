@@ -1,8 +1,9 @@
 """The ledger in SQLite as the sink has it: one writer, and reads beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from sqlite3 import Connection
+from sqlite3 import Connection, DatabaseError
 from typing import Any
 
 from ..errors import OperatorError
@@ -49,6 +50,8 @@ class _Begun:
     write: Write
     began_at: float
     result: Any
+    jobs: dict[str, Job | None]
+    """Those that it changes, as they are after it."""
 
 
 class Ledger:
@@ -67,7 +70,7 @@ class Ledger:
         self._thread = thread
         self._second = None if thread is None else self._file.second_connection()
         self._jobs: dict[str, Job | None] = {}
-        """As they were before the write in flight. Those that it changes are all here, None if they are new."""
+        """Those that were told of, without the write in flight. All that it changes are here, None if they are new."""
         self._committing: _Begun | None = None
         """What the thread commits."""
         self._position_max = _NO_BOUND
@@ -83,16 +86,18 @@ class Ledger:
         if isinstance(write, Tidying) and self._is_tidy:
             self._ended = Completion(write, False)
             return
-        for name in jobs_of(write):
-            self._jobs[name] = self.job(name)
         began_at = clock.now()
         try:
+            for name in jobs_of(write):
+                self._jobs[name] = self.job(name)
             if isinstance(write, Tidying):
                 self._file.wait_for_disk(False)
             with self._file.transaction():
                 if self._thread is not None:
                     ((self._position_max,),) = self._db.execute("SELECT coalesce(max(position), 0) FROM receipts")
-                begun = _Begun(write, began_at, self._writes.make(write))
+                result = self._writes.make(write)
+                after = {name: _stored(self._db, name) for name in jobs_of(write)}
+                begun = _Begun(write, began_at, result, after)
         except (LedgerStuck, OperatorError) as error:
             self._end(write, error)
             return
@@ -136,13 +141,12 @@ class Ledger:
             self._end(begun.write, error)
             return
         write, result = begun.write, begun.result
-        for name in jobs_of(write):
-            del self._jobs[name]
+        self._jobs |= begun.jobs
         if isinstance(write, Recording):
             rows, failed = result
             result = Written(rows, failed, done_at - begun.began_at)
         elif isinstance(write, Opening):
-            result = self.job(write.name)
+            result = begun.jobs[write.name]
         elif isinstance(write, Tidying):
             self._is_tidy = not result
         elif isinstance(write, Forgetting):
@@ -155,24 +159,32 @@ class Ledger:
             self._file.wait_for_disk(True)
         for name in jobs_of(write):
             if self._jobs.get(name, ...) is None:
-                # Only while it may be made in this very moment is a job known to be none.
+                # Only while it may be made or removed in this very moment is a job known to be none.
                 del self._jobs[name]
         self._ended = Completion(write, stuck=str(ended)) if isinstance(ended, LedgerStuck) else ended
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    @property
-    def _reading(self) -> Connection:
-        """The connection to read with. The first one has in its memory what it has just written."""
-        return self._db if self._committing is None or self._second is None else self._second
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """The connection to read with. The first one has in its memory what it has just written. Raises LedgerStuck."""
+        try:
+            yield self._db if self._committing is None or self._second is None else self._second
+        except DatabaseError as error:
+            raise self._file.judged(error) from None
+
+    def _ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._reading() as db:
+            return db.execute(sql, values).fetchall()
 
     def job(self, name: str) -> Job | None:
         """The job, or None."""
         if name not in self._jobs:
-            row = self._reading.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE name=?", (name,)).fetchone()
-            if row is None:
+            with self._reading() as db:
+                job = _stored(db, name)
+            if job is None:
                 return None
-            self._jobs[name] = Job(*row)
+            self._jobs[name] = job
         return self._jobs[name]
 
     def _known(self, name: str) -> Job:
@@ -183,11 +195,11 @@ class Ledger:
     def receipts(self, name: str, after: int, limit: int, skipped_attempts: int = 0) -> Page:
         """At most `limit` receipts after `after`, without tasks that failed at an attempt up to `skipped_attempts`."""
         job = self._known(name)
-        rows = self._reading.execute(
+        rows = self._ask(
             "SELECT position, first, count, seconds FROM receipts WHERE job=? AND position>? AND position<=?"
             " ORDER BY position LIMIT ?",
-            (job.job, after, self._position_max, limit),
-        ).fetchall()
+            *(job.job, after, self._position_max, limit),
+        )
         runs = [(first, count) for _, first, count, _ in rows]
         return Page(
             position=rows[-1][0] if rows else after,
@@ -200,9 +212,9 @@ class Ledger:
     def _without_failed(self, job: Job, runs: list[tuple[int, int]], attempts: int) -> list[tuple[int, int]]:
         left = TaskRanges(runs)
         for first, count in runs:
-            failed = self._reading.execute(
+            failed = self._ask(
                 "SELECT task FROM task_rows WHERE job=? AND task>=? AND task<? AND status='failed' AND attempt<=?",
-                (job.job, first, first + count, attempts),
+                *(job.job, first, first + count, attempts),
             )
             for (task,) in failed:
                 left.discard(task, 1)
@@ -211,18 +223,18 @@ class Ledger:
     def failed_attempts(self, name: str) -> int:
         """The highest attempt of the job's failed rows."""
         query = "SELECT max(attempt) FROM task_rows WHERE job=? AND status='failed'"
-        return self._reading.execute(query, (self._known(name).job,)).fetchone()[0] or 0
+        return self._ask(query, self._known(name).job)[0][0] or 0
 
     def failures(self, name: str, limit: int) -> list[tuple[int, str, str | bytes | None]]:
         """The first failed tasks of a job, each with its error and its argument."""
         query = "SELECT task, error, argument FROM task_rows WHERE job=? AND status='failed' ORDER BY task LIMIT ?"
-        return self._reading.execute(query, (self._known(name).job, limit)).fetchall()
+        return self._ask(query, self._known(name).job, limit)
 
     def listed(self, after: int, limit: int) -> list[ListedJob]:
         """The first jobs with a number above `after`."""
         columns = "job, name, function, state, total, done, failed, opened_at, ended_at"
         query = f"SELECT {columns} FROM jobs WHERE job>? ORDER BY job LIMIT ?"
-        return [ListedJob(*row) for row in self._reading.execute(query, (after, limit))]
+        return [ListedJob(*row) for row in self._ask(query, after, limit)]
 
     def size_bytes(self) -> int:
         """The size of the file and of its log."""
@@ -230,20 +242,22 @@ class Ledger:
 
     def read(self, name: str, query: RowQuery) -> RowPage:
         """Rows of the job."""
-        return RowReader(self._reading, self._known(name).job, query).page()
+        with self._reading() as db:
+            return RowReader(db, self._known(name).job, query).page()
 
     def values(self, name: str, query: RowQuery) -> ValuePage:
         """Values of the job."""
-        return ValueReader(self._reading, self._known(name).job, query).page()
+        with self._reading() as db:
+            return ValueReader(db, self._known(name).job, query).page()
 
     def digests(self, name: str, first: int, limit: int) -> DigestPage:
         """The digests of arguments before the job's base, from this task on."""
         job = self._known(name)
-        rows = self._reading.execute(
+        rows = self._ask(
             "SELECT task, argument, argument_digest FROM task_rows WHERE job=? AND task>=? AND task<?"
             " ORDER BY task LIMIT ?",
-            (job.job, first, job.base or 0, limit),
-        ).fetchall()
+            *(job.job, first, job.base or 0, limit),
+        )
         found = [digest_of(argument, seal, job.arguments) for _, argument, seal in rows]
         known = [each for each in found if each is not None]
         next_task = rows[-1][0] + 1 if rows else max(first, job.base or 0)
@@ -251,7 +265,7 @@ class Ledger:
 
     def inspect(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that a query finds, for tests."""
-        return self._reading.execute(query, values).fetchall()
+        return self._ask(query, *values)
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
@@ -261,3 +275,8 @@ class Ledger:
         if self._second is not None:
             self._second.close()
         self._file.close()
+
+
+def _stored(db: Connection, name: str) -> Job | None:
+    row = db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE name=?", (name,)).fetchone()
+    return None if row is None else Job(*row)

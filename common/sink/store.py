@@ -211,8 +211,8 @@ class Store(Protocol):
     Names given to all methods but `job`, and in all writes but an Opening, are those of jobs that exist.
 
     `job` and `receipts` tell of the writes that have completed and of no other, so that the counts of a job are those
-    of its receipts. All other reads see whole writes, and perhaps the one in flight too. One that cannot be answered at
-    the moment raises LedgerStuck.
+    of its receipts. All other reads see whole writes, and perhaps the one in flight too. A read that cannot be answered
+    at the moment raises LedgerStuck, `job` only when it has not told of the job before.
     """
 
     id: str

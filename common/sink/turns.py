@@ -17,7 +17,7 @@ from .outputs import Output, Send, refusal
 from .reads import Reads
 from .registry import Peer
 from .settings import CollectorSettings
-from .store import Completion, Forgetting, Job, Opening, Recording, Store, Tidying, Written
+from .store import Completion, Forgetting, Job, LedgerStuck, Opening, Recording, Store, Tidying, Written
 from .writes import Writes
 
 _WAITING_MAX = 1_000
@@ -146,7 +146,11 @@ class Turns:
         request = self._taken(key)
         if not self._is_here(request.peer, request.known):
             return True
-        change = self._jobs.turn(now, request)
+        try:
+            change = self._jobs.turn(now, request)
+        except LedgerStuck:
+            # Whoever gets no answer asks again.
+            return True
         if isinstance(change, Change):
             self._change = request, change
             self._recorded_last = False

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from common.log_line import LogLine
 from common.protocol.messages import (
@@ -15,6 +16,7 @@ from common.protocol.messages import (
     Close,
     Crew,
     Explain,
+    Forget,
     Goodbye,
     Halt,
     Heard,
@@ -23,6 +25,7 @@ from common.protocol.messages import (
     Offer,
     Open,
     Places,
+    Read,
     Recorded,
     Refused,
     Returned,
@@ -34,7 +37,7 @@ from common.protocol.messages import (
 )
 from common.protocol.users import User
 from common.sink.outputs import Send
-from common.sink.store import Job
+from common.sink.store import Job, LedgerStuck
 from tests.unit.sink.scene import (
     ADA,
     BEAT,
@@ -232,3 +235,31 @@ def test_a_key_enrolled_in_another_role_is_no_longer_what_it_was(scene: Scene) -
     scene.worker()
     scene.sink.roster_changed(scene.now, ROSTER | {ADA.key: replace(ADA, role="observer")})
     assert [type(message) for message in to(ADA, scene.send(ADA, BEAT))] == [Refused]
+
+
+def test_whoever_names_a_job_that_cannot_be_looked_up_at_the_moment_gets_no_answer_to_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it asks again."""
+
+    def refuse(_: str) -> None:
+        raise LedgerStuck("unable to open database file")
+
+    for user in (VERA, OLGA):
+        scene.hello(user)
+    scene.worker(ADA)
+    scene.ventilator(VITO)
+    batch = scene.batch([1])
+    monkeypatch.setattr(scene.ledger, "job", refuse)
+    held = structs.replace(BEAT, held={"other": [(0, 1, 1)]})
+    assert to(ADA, scene.send(ADA, held)) == [Heard(BEAT.serial)]
+    assert scene.deliver(batch) == []
+    for user, message in (
+        (OLGA, Explain("other", None)),
+        (OLGA, Read("other", "task", (0, 0), False)),
+        (VERA, Open("other", SQUARE, "lines of text", 5557, 0, False, False)),
+        (VERA, Cancel("other")),
+        (VERA, Forget("other")),
+    ):
+        assert scene.send(user, message) == []
+    assert scene.sink.inspect().is_idle

@@ -4,7 +4,7 @@ import select
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,18 @@ from common.errors import OperatorError
 from common.sink import loop
 from common.sink.collector import Collector
 from common.sink.sqlite_ledger import Ledger
-from common.sink.store import Completion, Forgetting, Job, LedgerLost, Opening, Recording, RowQuery, Tidying, Written
+from common.sink.store import (
+    Completion,
+    Forgetting,
+    Job,
+    LedgerLost,
+    LedgerStuck,
+    Opening,
+    Recording,
+    RowQuery,
+    Tidying,
+    Written,
+)
 from common.sink.store_thread import StoreThread
 from tests.unit.builders import record
 from tests.unit.sink.scene import ROSTER, SETTINGS, Scene
@@ -128,6 +139,54 @@ def test_a_job_is_there_until_it_is_forgotten(held: Held) -> None:
     assert held.ledger.job("job") is not None
     held.end()
     assert held.ledger.job("job") is None
+
+
+READS: dict[str, Callable[[Ledger], object]] = {
+    "receipts": lambda ledger: ledger.receipts("job", 0, 10, 1),
+    "read": lambda ledger: ledger.read("job", EVERYTHING),
+    "values": lambda ledger: ledger.values("job", EVERYTHING),
+    "failures": lambda ledger: ledger.failures("job", 5),
+    "failed_attempts": lambda ledger: ledger.failed_attempts("job"),
+    "listed": lambda ledger: ledger.listed(0, 10),
+    "digests": lambda ledger: ledger.digests("job", 0, 10),
+    "another job": lambda ledger: ledger.job("nosuch"),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_read_that_fails_for_a_reason_that_may_pass_is_to_be_tried_again(
+    held: Held, read: Callable[[Ledger], object]
+) -> None:
+    held.ledger.submit(Recording([record([1, 2])]))
+    second = held.ledger._second
+    assert second is not None
+    second.set_progress_handler(lambda: 1, 1)
+    with pytest.raises(LedgerStuck, match="interrupted"):
+        read(held.ledger)
+    second.set_progress_handler(None, 1)
+    read(held.ledger)
+
+
+def test_a_read_that_fails_for_any_other_reason_ends_the_sink_in_one_line(held: Held) -> None:
+    held.ledger.submit(Recording([record([1, 2])]))
+    second = held.ledger._second
+    assert second is not None
+    second.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+    with pytest.raises(OperatorError, match="cannot use the ledger"):
+        held.ledger.listed(0, 10)
+
+
+def test_a_job_that_was_told_of_is_known_without_a_read(held: Held) -> None:
+    """Also one that the last write has changed: each message asks for its job, and timers do."""
+    second = held.ledger._second
+    assert second is not None
+    second.set_progress_handler(lambda: 1, 1)
+    held.ledger.submit(Recording([record([1, 2])]))
+    held.end()
+    held.hold()
+    held.ledger.submit(Opening("other", "m:f", "lines of text"))
+    job = held.ledger.job("job")
+    assert job is not None and job.done == 2
 
 
 def test_the_second_connection_needs_no_descriptor_for_its_first_read(held: Held) -> None:
