@@ -190,12 +190,14 @@ class Commits:
         return written
 
     def reopened(self, job: Job) -> None:
-        """Results that came while the job was opened again are judged by what its new run wants."""
-        # A mark of the run before means nothing to this one.
-        self._pending.marks.pop(job.name, None)
-        for key, row_set in self._pending.recordings.items():
-            if row_set.results.job == job.name:
-                self._pending.recordings[key], _ = _judged(row_set.results, job)
+        """Results that came before the job was opened again are judged by what its new run wants."""
+        # What was begun, and is not written, the ledger has refused.
+        for waiting in (self._pending, self._begun or Pending()):
+            # A mark of the run before means nothing to this one.
+            waiting.marks.pop(job.name, None)
+            for key, row_set in waiting.recordings.items():
+                if row_set.results.job == job.name:
+                    waiting.recordings[key], _ = _judged(row_set.results, job)
 
     def forgotten(self, name: str) -> list[Output]:
         """Results that came while their job was forgotten are refused."""

@@ -166,6 +166,29 @@ def test_results_that_come_while_a_job_is_opened_are_judged_by_its_new_run(slow:
     assert slow.ledger.inspect("SELECT task FROM results") == [(0,)]
 
 
+def test_refused_results_that_wait_while_their_job_is_opened_are_judged_by_its_new_run_too(slow: SlowScene) -> None:
+    slow.deliver(slow.batch([None], errors={0: "no"}))
+    slow.sink.tick(slow.now)
+    slow.send(VITO, Open("other", SQUARE, "lines of text", 5557, 0, False, False))
+    slow.send(VERA, RETRY_FAILED)
+    slow.finish()
+    slow.deliver(slow.batch([None], 1, errors={0: "x" * 100_000}))
+    slow.send(VERA, Mark("job", 2, b"old", 2))
+    slow.finish()
+    assert isinstance(slow.ledger.held, Recording)
+    slow.fill_disk()
+    slow.finish()
+    assert isinstance(slow.ledger.held, Opening)
+    assert of(Opened, slow.finish())
+    slow.free_disk()
+    slow.now += SETTINGS.retry_commit_s
+    slow.sink.tick(slow.now)
+    assert to(VERA, slow.finish())[0] == Failed("job", 1, [1])
+    assert slow.ledger.inspect("SELECT task FROM results") == [(0,)]
+    assert slow.ledger.inspect("SELECT mark_count FROM jobs WHERE name='job'") == [(0,)]
+    assert slow.sink.inspect().is_idle
+
+
 def test_a_mark_of_the_run_before_is_not_taken_for_one_of_the_run_that_appends(slow: SlowScene) -> None:
     keeps = msgspec.structs.replace(OPEN, job="kept", arguments="text")
     slow.ledger.is_slow = False
