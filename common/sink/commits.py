@@ -142,7 +142,7 @@ class Commits:
         return self._lines.say(now, user, "warning", text)
 
     def _has_room(self, user: User, what: object, size: int) -> bool:
-        """Whether this message, whose content is so long, may wait for its commit."""
+        """Whether this message may wait for its commit; `size` is that of its content."""
         size += _MESSAGE_BYTES
         _, before = self._sizes.get(what, ("", 0))
         if self._bytes[user.key] - before + size > WAITING_BYTES_MAX:
