@@ -50,7 +50,7 @@ class Writes:
             self.retry_at = None if completion.stuck is None else now + self._retry_s
         if completion.stuck is not None and isinstance(completion.write, Recording):
             return completion, self._say(f"{completion.stuck}; no receipts are sent; retrying every second")
-        if self._is_said and not self.is_stuck:
+        if self._is_said and not self.is_stuck and completion.stuck is None:
             self._is_said = self._is_reason_said = False
             return completion, [LogLine("info", "the ledger accepts results again")]
         return completion, []

@@ -326,6 +326,18 @@ def test_what_a_late_write_waits_for_is_said_once_it_is_known(slow: SlowScene) -
     assert said(slow.finish()) == ["the ledger accepts results again"]
 
 
+def test_a_late_change_that_the_ledger_refuses_is_no_sign_that_it_accepts_results_again(slow: SlowScene) -> None:
+    slow.send(VITO, Open("other", SQUARE, "lines of text", 5557, 0, False, False))
+    slow.now += 1.0
+    assert "a write takes longer than a second" in said(slow.sink.tick(slow.now))[0]
+    slow.ledger._db.execute("PRAGMA query_only=1")
+    assert "again" not in " ".join(said(slow.finish()))
+    slow.ledger._db.execute("PRAGMA query_only=0")
+    slow.deliver(slow.batch([1]))
+    slow.sink.tick(slow.now)
+    assert said(slow.finish()) == ["the ledger accepts results again"]
+
+
 @pytest.mark.parametrize("message", [Forget("job"), Cancel("job")])
 def test_whoever_changes_a_job_while_a_write_takes_long_is_told(slow: SlowScene, message: Forget | Cancel) -> None:
     slow.deliver(slow.batch([1]))
