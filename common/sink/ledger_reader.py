@@ -3,7 +3,6 @@
 import os
 import shlex
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from ..default_files import DEFAULT_LEDGER
 from ..errors import EmptyLedger, OperatorError
+from .following import followed
 from .rows import RECEIPT_TASKS_MAX
 from .sqlite_file import OF_RANGE, unusable
 from .sqlite_pages import COLUMNS
@@ -24,7 +24,6 @@ class LedgerReader:
 
     _PAGE = 5_000
     _PAGE_BYTES = 16 * 1024 * 1024
-    _FOLLOW_S = 0.2
     _COLUMNS_OF_1 = (
         f"task, status, value, results.json, error, attempt, worker, seconds, NULL, CASE {OF_RANGE} END, NULL, NULL"
     )
@@ -143,17 +142,7 @@ class LedgerReader:
 
     def follow(self, job: int, failed: bool) -> Iterator[Row | None]:
         """Rows in order of commit as they come, until the job has ended; None now and then while none comes."""
-        position = 0
-        while True:
-            ended = self.ended(job)
-            for at, arrived in self.rows_after(job, position, failed):
-                if arrived is not None:
-                    yield arrived
-                position = at
-            if ended:
-                return
-            yield None
-            time.sleep(self._FOLLOW_S)
+        return followed(self, job, failed)
 
     def page(self, job: int, after: int, limit: int, failed: bool) -> list[Row]:
         """Some rows of the tasks after this one."""

@@ -1,12 +1,12 @@
 """Reads a ledger in PostgreSQL from any process, also while a sink writes it."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 
 from ..errors import EmptyLedger, OperatorError
+from .following import followed
 from .postgres_pages import JobRows, Run, iso
 from .postgres_place import DEFAULT_SITE, parsed
 from .postgres_schema import SCHEMA_VERSION, SITES
@@ -22,7 +22,6 @@ class PostgresReader:
 
     _PAGE = 5_000
     _PAGE_BYTES = 16 * 1024 * 1024
-    _FOLLOW_S = 0.2
 
     def __init__(self, ledger: str) -> None:
         self._ledger = ledger
@@ -96,17 +95,7 @@ class PostgresReader:
 
     def follow(self, job: int, failed: bool) -> Iterator[Row | None]:
         """Rows in order of commit as they come, until the job has ended; None now and then while none comes."""
-        position = 0
-        while True:
-            ended = self.ended(job)
-            for at, arrived in self.rows_after(job, position, failed):
-                if arrived is not None:
-                    yield arrived
-                position = at
-            if ended:
-                return
-            yield None
-            time.sleep(self._FOLLOW_S)
+        return followed(self, job, failed)
 
     def page(self, job: int, after: int, limit: int, failed: bool) -> list[Row]:
         """Some rows of the tasks after this one."""

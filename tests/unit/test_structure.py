@@ -84,6 +84,7 @@ SHELL = {
             "sqlite_writes",
             "whole_write",
             "store_thread",
+            "following",
             "ledger_reader",
             "remote_reader",
             "parquet",
