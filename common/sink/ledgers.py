@@ -21,7 +21,7 @@ def open_ledger(place: str, sink_key: Callable[[], str] | None = None) -> Store:
         from .postgres_ledger import PostgresLedger
 
         return PostgresLedger(place, sink_key)
-    return Ledger(place, StoreThread())
+    return Ledger(place, None if place == ":memory:" else StoreThread())
 
 
 def open_reader(place: str) -> Reader:

@@ -10,6 +10,7 @@ from common.sink.ledger_reader import LedgerReader
 from common.sink.ledgers import open_care, open_ledger, open_reader
 from common.sink.postgres_place import PostgresPlace, _shown, parsed, with_site
 from common.sink.sqlite_ledger import Ledger
+from common.sink.store import Opening
 
 
 @pytest.mark.parametrize("name", ["results.db", "a name: with/colons.db", "no.suffix:"])
@@ -20,6 +21,15 @@ def test_a_file_is_a_ledger_of_sqlite(tmp_path: Path, name: str) -> None:
     assert (type(ledger), type(reader)) == (Ledger, LedgerReader)
     ledger.close()
     reader.close()
+
+
+def test_a_ledger_in_memory_is_read_where_it_is_written() -> None:
+    """A second connection would have another, empty database."""
+    ledger = open_ledger(":memory:")
+    ledger.submit(Opening("job", "m:f", "lines of text"))
+    assert [each.job for each in ledger.listed(0, 10)] == ["job"]
+    assert ledger.fileno() is None
+    ledger.close()
 
 
 @pytest.mark.parametrize("opener", [open_ledger, open_reader])
