@@ -292,7 +292,7 @@ class Jobs:
     def _opening(self, job: Job | None, message: Open) -> Opening:
         """How the job is opened, with the retries and attempts of this run. Raises LedgerStuck."""
         attempts = 0 if job is None else job.attempts
-        if message.retry_failed:
+        if message.retry_failed and job is not None and job.failed:
             # Attempts count on from the failed rows, so that new rows replace these.
             attempts = self._ledger.failed_attempts(message.job) or attempts
         appends = job is not None and begins_to_append(job, message)

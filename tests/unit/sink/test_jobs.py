@@ -73,6 +73,18 @@ def test_failures_that_wait_for_their_commit_are_run_again_too(scene: Scene) -> 
     assert opened.attempts == 1
 
 
+def test_the_failures_of_a_job_without_any_are_not_looked_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That would read all of its rows."""
+    asked: list[str] = []
+    monkeypatch.setattr(scene.ledger, "failed_attempts", asked.append)
+    scene.ventilator()
+    scene.worker()
+    scene.deliver(scene.batch([1]))
+    scene.sink.flush(scene.now)
+    assert of(Opened, scene.send(VERA, Open("job", SQUARE, "lines of text", 5557, 0, True, False)))
+    assert asked == []
+
+
 def test_a_second_ventilator_for_a_running_job_is_refused(scene: Scene) -> None:
     scene.ventilator(VERA)
     outputs = scene.ventilator(VITO)
