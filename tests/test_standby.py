@@ -18,6 +18,7 @@ from common.sink import postgres_ledger
 from common.sink.ledgers import open_care
 from common.sink.postgres_ledger import PostgresLedger
 from common.sink.postgres_place import with_site
+from common.sink.postgres_session import is_away
 from common.sink.postgres_standby import SilentHolder
 from common.sink.store import LedgerAway, LedgerHeld, LedgerLost
 from common.transport.key_folder import KeyFolder
@@ -256,8 +257,10 @@ def test_a_site_with_a_long_name_finds_its_standby_too(server: Server) -> None:
         ("postgresql://me@127.0.0.1:9/farm", LedgerAway),
         ("postgresql://me@nosuchhost.invalid/farm", LedgerAway),
         ("{server}/nosuch", OperatorError),
+        ("postgresql:///?service=none-of-this-name", OperatorError),
+        ("postgresql://me@127.0.0.1:99999/farm", OperatorError),
     ],
-    ids=["nobody listens", "no such name", "no such database"],
+    ids=["nobody listens", "no such name", "no such database", "no such service", "no such port"],
 )
 def test_a_server_that_is_away_is_told_from_one_that_refuses(
     server: Server, address: str, kind: type[OperatorError]
@@ -266,3 +269,41 @@ def test_a_server_that_is_away_is_told_from_one_that_refuses(
     with pytest.raises(OperatorError) as refused:
         PostgresLedger(place, lambda: KEY)
     assert type(refused.value) is kind
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "server does not support SSL, but SSL was required",
+        'root certificate file "/nosuch" does not exist\nEither provide the file, or change sslmode.',
+        'server certificate for "other" does not match host name "db"',
+        "SSL error: certificate verify failed",
+        'private key file "/k" has group or world access; file must have permissions u=rw (0600) or less',
+        "fe_sendauth: no password supplied",
+        'FATAL:  password authentication failed for user "pw"',
+        'invalid sslmode value: "nonsense"',
+        'invalid integer value "abc" for connection option "tcp_user_timeout"',
+        "channel binding required, but server authenticated client without channel binding",
+        'authentication method requirement "scram-sha-256" failed: server did not complete authentication',
+    ],
+)
+def test_what_no_waiting_changes_is_no_server_that_is_away(said: str) -> None:
+    at = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: '
+    assert not is_away(psycopg.OperationalError(at + said))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?",
+        "server closed the connection unexpectedly",
+        "session is read-only",
+        "FATAL:  the database system is starting up",
+        "SSL SYSCALL error: EOF detected",
+        "received invalid response to SSL negotiation: H",
+    ],
+)
+def test_what_may_pass_is_a_server_that_is_away(said: str) -> None:
+    """Whatever the server is called."""
+    at = 'connection failed: connection to server at "certificate-service.password", port 5432 failed: '
+    assert is_away(psycopg.OperationalError(at + said))

@@ -178,6 +178,11 @@ def here() -> str:
 
 _PASSING = ("40", "53", "55", "57", "58")
 """Classes of errors that may pass: conflicts, no room or memory or connection, locks, interventions, the disk."""
+_REFUSING = re.compile(
+    r"FATAL|certificate (file|for|verify)|private key file|SSL was required|encryption required|no password supplied"
+    r"|channel binding required|authentication method|definition of service|invalid ([\w\"]+ value|port number)"
+)
+"""What libpq says when a server, or libpq itself, will say no next time too."""
 _COMING = ("starting up", "shutting down", "recovery")
 """What a server that will soon take connections says to whoever connects."""
 _ENDING = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.ReadOnlySqlTransaction)
@@ -185,9 +190,9 @@ _ENDING = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, 
 
 
 def is_away(error: Exception) -> bool:
-    """True when no server was reached, or one that is starting or leaving."""
+    """True when no server was reached, or one that is starting or leaving: it is worth waiting for."""
     text = str(error)
-    refuses = "FATAL" in text and not any(words in text for words in _COMING)
+    refuses = _REFUSING.search(text) and not any(words in text for words in _COMING)
     return isinstance(error, Unanswered) or (isinstance(error, psycopg.OperationalError) and not refuses)
 
 
