@@ -337,7 +337,7 @@ def test_a_password_in_an_address_is_refused_and_not_shown(secret: str) -> None:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("postgresql://me@127.0.0.1:9/db?connect_timeout=2", "refused.*; start the server, or mend the address"),
+        ("postgresql://me@127.0.0.1:9/db?connect_timeout=2", "refused.*; start the server, or correct the address"),
         ("postgresql://host/db?nonsense=1", "its address cannot be read"),
         ("postgresql:///?service=none-of-this-name", "none-of-this-name"),
     ],
@@ -355,7 +355,7 @@ def test_a_missing_certificate_is_no_missing_database() -> None:
     libpq = 'root certificate file "ca.pem" does not exist\nEither provide the file, or change sslmode.\n'
     assert unusable(PostgresPlace("", "main", "postgresql://host/db"), psycopg.OperationalError(libpq)) == (
         'cannot use the ledger postgresql://host/db: root certificate file "ca.pem" does not exist; Either provide the'
-        " file, or change sslmode; start the server, or mend the address"
+        " file, or change sslmode; start the server, or correct the address"
     )
 
 

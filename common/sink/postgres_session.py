@@ -218,7 +218,7 @@ def said(error: Exception) -> str:
 
 _ADVICE: list[tuple[tuple[str, ...], str]] = [
     (("42501",), "give the role of the address the rights that docs/CLUSTERS.md lists"),
-    (("28",), "mend the user, or the password in ~/.pgpass"),
+    (("28",), "correct the user, or the password in ~/.pgpass"),
     (("3D000",), "make it with createdb, or name another database"),
     (("42P01", "3F000", "42703"), "start a sink there first, or name another database"),
     (("53300",), "let the server accept more connections"),
@@ -237,5 +237,5 @@ def unusable(place: PostgresPlace, error: Exception) -> str:
         elif re.search(r'(database|role) ".*" does not exist', text):
             advice = "make the database with createdb, the role with createuser, or name others"
         else:
-            advice = "start the server, or mend the address"
+            advice = "start the server, or correct the address"
     return f"cannot use the ledger {place.shown}: {said(error)}" + (f"; {advice}" if advice else "")
