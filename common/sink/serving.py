@@ -58,6 +58,7 @@ def _opened(options: SinkOptions, signals: polling.Signals | None) -> tuple[Stor
             said = text
         signals = signals or polling.Signals()
         if signals.pending(pause_s):
+            log.info("leaving; this sink was not serving")
             return None, signals
 
 

@@ -124,9 +124,11 @@ def test_a_command_that_holds_the_ledger_is_waited_for(stage: Stage) -> None:
     stage.serve([LedgerHeld("postgresql:///farm", "main", "process 7 on a", ""), None], [None])
 
 
-def test_a_signal_ends_the_wait(stage: Stage) -> None:
+def test_a_signal_ends_the_wait(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     stage.serve([stage.held(), lambda: os.kill(os.getpid(), signal.SIGTERM), stage.held()], [])
     assert stage.served == []
+    assert caplog.messages[1:] == ["leaving; this sink was not serving"]
 
 
 def test_a_signal_that_comes_when_the_ledger_is_freed_is_not_lost(stage: Stage) -> None:
