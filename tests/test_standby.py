@@ -1,5 +1,7 @@
 """Two sinks of one site: the one that stands by takes over when the other is killed or stopped, in mid-job."""
 
+import logging
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -229,6 +231,20 @@ def test_a_sink_that_cannot_reach_the_server_leaves_the_site_to_its_standby(
             wait_until(at.ledger.completed, "it leaves")
     finally:
         server.signal(signal.SIGCONT)
+
+
+def test_an_idle_sink_says_when_the_server_is_away_and_when_it_is_back(
+    at: At, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    server.stop("immediate")
+    try:
+        wait_until(lambda: at.ledger.completed() or len(caplog.messages) == 1, "it says so")
+        assert re.fullmatch(r"the database server is away \(.*\); nothing can be recorded", caplog.messages[0])
+    finally:
+        server.start()
+    wait_until(lambda: at.ledger.completed() or len(caplog.messages) > 1, "it says that too")
+    assert caplog.messages[1:] == ["the database server answers again"]
 
 
 def test_a_sink_without_a_standby_waits_for_the_server(at: At, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The ledger in PostgreSQL as the sink has it: one writer, and reads beside it."""
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -18,8 +19,12 @@ from .postgres_writer import KeptJob, Made, PostgresWriter
 from .store import Completion, DigestPage, Job, LedgerLost, LedgerStuck, Page, RowPage, RowQuery, ValuePage, Write
 from .store_thread import StoreThread
 
+log = logging.getLogger(__name__)
+
 _PING_S = 1.0
 """How long the server may hear nothing of a sink that serves. A standby ends the session of one that is silent."""
+_LATE_S = 1.0
+"""From when on the log says that nobody answers a sink that has nothing to write; of a write it is said elsewhere."""
 _LEAVES_S = 10.0
 """How long a sink that has a standby waits for the server."""
 _WRITTEN_S, _END_S = 2.0, 1.0
@@ -40,6 +45,8 @@ class PostgresLedger:
         self._begun_at = clock.now()
         self._has_standby = False
         """A standby was there when the server answered last."""
+        self._is_said = False
+        """The log says that the server is away."""
         try:
             self._reads = PostgresReads(place)
         except (psycopg.Error, Unanswered) as error:
@@ -75,6 +82,7 @@ class PostgresLedger:
         if write is None and not self._is_pinging:
             self._ping()
         if not self._thread.ended():
+            self._say_if_away()
             self._leave_to_standby()
             return None
         self._ping_at = clock.now() + _PING_S
@@ -82,6 +90,9 @@ class PostgresLedger:
             self._is_pinging = False
             with suppress(LedgerStuck):
                 self._has_standby = self._thread.result()
+                if self._is_said:
+                    self._is_said = False
+                    log.info("the database server answers again")
             if write is not None:
                 self._begin(lambda: self._writer.make(write))
             return None
@@ -93,6 +104,12 @@ class PostgresLedger:
         assert isinstance(made, Made)
         self._writer.take(made)
         return Completion(write, made.result)
+
+    def _say_if_away(self) -> None:
+        is_idle = self._is_pinging and self._write is None
+        if is_idle and not self._is_said and self._writer.waits_for and clock.now() > self._begun_at + _LATE_S:
+            self._is_said = True
+            log.warning("%s; nothing can be recorded", self._writer.waits_for)
 
     def _leave_to_standby(self) -> None:
         """Whoever cannot reach the server cannot record; peers that reach this sink would stay with it all the same."""
