@@ -147,12 +147,9 @@ class Site:
         holder, _ = self.recorded(job)
         loss.lose(self, lost)
         lost_at = time.monotonic()
-        taken, done = holder, 0
-        while taken == holder:
-            taken, done = self.recorded(job)
-            time.sleep(0.01)
-        while self.recorded(job)[1] <= done:
-            time.sleep(0.01)
+        wait_for(lambda: self.recorded(job)[0] != holder, "the take-over", look_s=0.01)
+        done = self.recorded(job)[1]
+        wait_for(lambda: self.recorded(job)[1] > done, "a result at the other sink", look_s=0.01)
         loss.seconds.append(time.monotonic() - lost_at)
         code = ventilator.wait(120)
         loss.restore(self, lost)
