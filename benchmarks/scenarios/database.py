@@ -1,10 +1,13 @@
 """Many tiny tasks with the ledger in PostgreSQL, on the same machine, beside a ledger in SQLite."""
 
-import subprocess
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from benchmarks.farm import Farm, cpu_s, farm
+from benchmarks.farm import Farm, children, cpu_s, farm
 from benchmarks.measuring import OURS, RATE, Figure, Measure, Plan, Skipped, interleave
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 TASKS = 1_000_000
 SINK = Measure("sink's processor time", "µs a task")
@@ -15,13 +18,13 @@ def measure(plan: Plan) -> list[Figure]:
     """Tasks per second, and what they cost sink and server."""
     try:
         # The server of the tests.
-        from tests.postgres import HarmedServer, Server, missing
+        from tests.postgres import HarmedServer, missing
     except ImportError as error:
         return _skipped(plan, str(error))
     if reason := missing():
         return _skipped(plan, reason)
 
-    def measured(running: Farm, server: Server | None) -> dict[Measure, float]:
+    def measured(running: Farm, server: "Server | None") -> dict[Measure, float]:
         count = plan.scaled(TASKS)
         before = cpu_s(running.sink.pid), _server_s(server)
         rate = count / running.squares(count).seconds
@@ -40,15 +43,14 @@ def measure(plan: Plan) -> list[Figure]:
         return interleave("database", plan.rounds, contenders)
 
 
-def _server_s(server: object) -> float:
+def _server_s(server: "Server | None") -> float:
     """Processor time of the processes that the server has now; a session that has ended is not among them."""
     if server is None:
         return 0.0
-    pids = subprocess.run(["pgrep", "-P", str(server.pid)], capture_output=True, text=True).stdout.split()  # type: ignore[attr-defined]
     found = 0.0
-    for pid in pids:
+    for pid in children(server.pid):
         with suppress(FileNotFoundError):
-            found += cpu_s(int(pid))
+            found += cpu_s(pid)
     return found
 
 
