@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
-
 from ..errors import EmptyLedger, OperatorError
 from .following import followed
 from .postgres_pages import JobRows, Run, iso
 from .postgres_place import DEFAULT_SITE, parsed
 from .postgres_schema import SCHEMA_VERSION, SITES
-from .postgres_session import Session, Unanswered, unusable
+from .postgres_session import Session, in_words
 from .postgres_site import check_version, version_of
 from .store import HistoryPage, JobSummary, Row
 
@@ -26,12 +24,11 @@ class PostgresReader:
     def __init__(self, ledger: str) -> None:
         self._ledger = ledger
         self._place = place = parsed(ledger)
-        try:
+        with in_words(place):
             self._session = Session(place, "reader", False, _ANSWER_S)
-        except (psycopg.Error, Unanswered) as error:
-            raise OperatorError(unusable(place, error)) from None
         try:
-            version = self._version()
+            with in_words(place):
+                version = version_of(self._session)
             check_version(place, version or SCHEMA_VERSION)
             if version is None:
                 raise EmptyLedger(place.no_ledger())
@@ -161,17 +158,9 @@ class PostgresReader:
                 return
             first = found[-1][1] + 1
 
-    def _version(self) -> int | None:
-        try:
-            return version_of(self._session)
-        except (psycopg.Error, Unanswered) as error:
-            raise OperatorError(unusable(self._place, error)) from None
-
     def _query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        try:
+        with in_words(self._place):
             return self._session.ask(sql, *values)
-        except (psycopg.Error, Unanswered) as error:
-            raise OperatorError(unusable(self._place, error)) from None
 
     def close(self) -> None:
         """End the session."""

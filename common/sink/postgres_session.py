@@ -5,8 +5,8 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Any, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import psycopg
 from psycopg import errors
@@ -18,7 +18,6 @@ from .postgres_place import PostgresPlace
 from .store import LedgerStuck
 
 Rows = list[tuple[Any, ...]]
-T = TypeVar("T")
 
 OLDEST_SERVER = 130_000
 """The first with `autovacuum_vacuum_insert_scale_factor`."""
@@ -239,3 +238,12 @@ def unusable(place: PostgresPlace, error: Exception) -> str:
         else:
             advice = "start the server, or correct the address"
     return f"cannot use the ledger {place.shown}: {said(error)}" + (f"; {advice}" if advice else "")
+
+
+@contextmanager
+def in_words(place: PostgresPlace) -> Iterator[None]:
+    """For whoever ends when the server does not answer as it should: what goes wrong inside raises OperatorError."""
+    try:
+        yield
+    except (psycopg.Error, Unanswered) as error:
+        raise OperatorError(unusable(place, error)) from None

@@ -5,14 +5,12 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
-
 from ..errors import OperatorError
 from .postgres_copy import ALL_COLUMNS, line
 from .postgres_pages import JobRows, Run, iso
 from .postgres_place import parsed
 from .postgres_schema import SCHEMA_VERSION, SITES
-from .postgres_session import Session, Unanswered, unusable
+from .postgres_session import Session, in_words
 from .postgres_site import Site, SiteWrite, check_version, version_of
 from .store import LedgerStuck
 from .transfer import MovedJob, MovedReceipt, MovedRow, Origin, next_id
@@ -30,7 +28,7 @@ class PostgresOrigin:
 
     def __init__(self, ledger: str) -> None:
         self._place = place = parsed(ledger)
-        try:
+        with in_words(place):
             self._session = Session(place, "copy-ledger", False, _ANSWER_S)
             check_version(place, version_of(self._session) or SCHEMA_VERSION)
             self._session.ask(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_UNLIMITED}")
@@ -44,8 +42,6 @@ class PostgresOrigin:
                 " WHERE site=%s ORDER BY job",
                 self._site,
             )
-        except (psycopg.Error, Unanswered) as error:
-            raise OperatorError(unusable(place, error)) from None
         self.jobs = []
         for row in rows:
             values: list[Any] = [iso(each) if isinstance(each, datetime) else each for each in row]
@@ -81,10 +77,8 @@ class PostgresOrigin:
             position = found[-1][0]
 
     def _ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        try:
+        with in_words(self._place):
             return self._session.ask(sql, *values)
-        except (psycopg.Error, Unanswered) as error:
-            raise OperatorError(unusable(self._place, error)) from None
 
     def close(self) -> None:
         """End the session."""
