@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import ipaddress
 import os
 import socket
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from ..errors import OperatorError, SinkGone
 from ..protocol.messages import Query, Report, Welcome
+from ..protocol.sink_addresses import is_loopback
 from ..protocol.users import ROLES
 from ..transport import clock, sockets
 from ..transport.key_files import Certificate, load, load_pair
@@ -69,11 +69,7 @@ def resolved(host: str) -> ResolvedName:
     except (OSError, UnicodeError):
         return ResolvedName(host, (), False)
     addresses = tuple(sorted(found))
-    return ResolvedName(host, addresses, all(_is_loopback(each) for each in addresses))
-
-
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    return ResolvedName(host, addresses, all(map(is_loopback, addresses)))
 
 
 def port(host: str, number: int) -> Port:

@@ -1,13 +1,15 @@
 """The addresses of a site's sinks, as key files and options name them: HOST[:PORT], separated by commas."""
 
 import re
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from .settings import CONTROL_PORT
 
 Address = tuple[str, int]
 """Host and control port."""
-_LOOPBACK = re.compile(r"tcp://(127\.|localhost:|\[::1\])")
+_LOOPBACK = re.compile(r"localhost|127(\.[0-9]+){1,3}")
+"""With the short forms that systems take, like 127.1."""
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:%_-]*")
 
 
@@ -24,8 +26,18 @@ def parsed(text: str, default: Address = ("127.0.0.1", CONTROL_PORT)) -> list[Ad
 
 
 def is_here(address: str) -> bool:
-    """Whether this address is one of the machine itself."""
-    return _LOOPBACK.match(address) is not None
+    """Whether this address, as sockets take it, is one of the machine itself."""
+    return is_loopback(urlsplit(address).hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this name or address of a host means, on each machine, the machine itself."""
+    if _LOOPBACK.fullmatch(host):
+        return True
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def _parsed(text: str, default: Address) -> Address:

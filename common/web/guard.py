@@ -4,7 +4,6 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 OPEN_PATHS = ("/healthz", "/readyz")
 """They say nothing, and whoever asks has neither a token nor the name of the host."""
@@ -25,16 +24,6 @@ HEADERS = {
 }
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-def is_loopback(listen: str) -> bool:
-    """Whether only this machine reaches this address."""
-    if listen == "localhost":
-        return True
-    try:
-        return ip_address(listen.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)

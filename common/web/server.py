@@ -15,8 +15,9 @@ import uvicorn
 
 from ..errors import OperatorError
 from ..plain_text import host_port
+from ..protocol.sink_addresses import is_loopback
 from .app import make_app
-from .guard import Guard, is_loopback
+from .guard import Guard
 from .observer import Observer
 from .token_file import kept_token, new_token
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.protocol.sink_addresses import parsed
+from common.protocol.sink_addresses import is_here, parsed
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,14 @@ def test_addresses(text: str, addresses: list[tuple[str, int]]) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError):
         parsed(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *((host, True) for host in ("127.0.0.1", "127.8.8.8", "127.1", "localhost", "[::1]", "[0:0::1]")),
+        *((host, False) for host in ("127.example.com", "localhost.example.com", "10.0.0.1", "[fe80::1%lo]")),
+    ],
+)
+def test_only_names_and_addresses_of_the_machine_itself_are_here(host: str, expected: bool) -> None:
+    assert is_here(f"tcp://{host}:5559") is expected

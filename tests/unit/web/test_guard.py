@@ -2,7 +2,8 @@
 
 import pytest
 
-from common.web.guard import HEADERS, OPEN_PATHS, Asked, Guard, bearer, is_loopback
+from common.protocol.sink_addresses import is_loopback
+from common.web.guard import HEADERS, OPEN_PATHS, Asked, Guard, bearer
 
 TOKEN = "a token that nobody guesses"
 GUARD = Guard(TOKEN, ["10.0.0.7", "Farm.example.org"])
