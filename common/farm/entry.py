@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..default_files import key_file, ledger_file
 from ..errors import OperatorError
+from ..protocol.settings import ROOM_MAX
 from ..protocol.users import VENTILATOR
 from ..transport.key_files import is_missing
 from .errors import JobRefused, for_program
@@ -63,7 +64,7 @@ def local(
     refuse_while_imported()
     if isinstance(modules, str):
         raise TypeError(f"modules={modules!r}: give a list of names, like [{modules!r}]")
-    between("slots", slots, 1, 10_000)
+    between("slots", slots, 1, ROOM_MAX)
     try:
         file = None if ledger is None else ledger_file(os.fspath(ledger), "ledger=")
         private = PrivateFarm(None if file is None else str(file.absolute()), slots)

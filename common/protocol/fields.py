@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from .settings import BATCH_TASKS_MAX as BATCH_TASKS_MAX
+from .settings import ROOM_MAX as ROOM_MAX
 from .settings import SECONDS_MAX as SECONDS_MAX
 
 PROTOCOL_VERSION = 2
@@ -30,8 +31,6 @@ BatchName = tuple[Index, BatchCount, Attempt]
 """What a batch is called within its job: its first task's index, how many tasks it has, and the attempt at them."""
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
-ROOM_MAX = 1_000
-"""At most how many slots, and how much prefetch, a worker has. A ventilator has that many batches ready for it."""
 Slots = Annotated[int, Meta(ge=1, le=ROOM_MAX)]
 Prefetch = Annotated[int, Meta(ge=0, le=ROOM_MAX)]
 Text = Annotated[str, Meta(max_length=100_000)]

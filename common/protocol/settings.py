@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 BATCH_TASKS_MAX = 100_000
 """At most how many tasks a batch has."""
+ROOM_MAX = 1_000
+"""At most how many slots, and how much prefetch, a worker has. A ventilator has that many batches ready for it."""
 SECONDS_MAX = 1e9
 """The longest time that a message can hold."""
 RELAYED_TASKS_PORT = 5555

@@ -16,7 +16,7 @@ from ..default_files import DEFAULT_LEDGER, key_file, ledger_file
 from ..errors import ExitCode, OperatorError
 from ..help_page import CONNECTION, FAILURES, RUN, TUNING
 from ..log_writer import LogFormat
-from ..protocol.settings import BATCH_TASKS_MAX, COMMAND, SECONDS_MAX
+from ..protocol.settings import BATCH_TASKS_MAX, COMMAND, ROOM_MAX, SECONDS_MAX
 from ..protocol.users import VENTILATOR
 from .settings import DispatchSettings, RelayUse
 
@@ -68,7 +68,7 @@ Cancelled = Annotated[
 Local = Annotated[
     int | None,
     options.option(
-        RUN, None, "SLOTS", "Also start a private sink and a worker with this many slots.", min=1, max=1_000
+        RUN, None, "SLOTS", "Also start a private sink and a worker with this many slots.", min=1, max=ROOM_MAX
     ),
 ]
 LocalCommand = Annotated[

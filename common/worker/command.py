@@ -19,7 +19,7 @@ from ..default_files import key_file
 from ..errors import OperatorError
 from ..help_page import CONNECTION, LEAVING, RUN, TUNING
 from ..log_writer import LogFormat
-from ..protocol.settings import COMMAND, SECONDS_MAX
+from ..protocol.settings import COMMAND, ROOM_MAX, SECONDS_MAX
 from ..protocol.users import WORKER
 from .settings import HoldingSettings
 
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 app = console.application()
 DEFAULT_KEY = key_file(WORKER)
-COUNT_MAX = 1_000
 
 Modules = Annotated[
     list[str] | None,
@@ -78,7 +77,7 @@ Grace = Annotated[
 Slots = Annotated[
     int | None,
     options.count(
-        TUNING, "TRADEWIND_SLOTS", "How many child processes run tasks.", 1, COUNT_MAX, default="the usable cores"
+        TUNING, "TRADEWIND_SLOTS", "How many child processes run tasks.", 1, ROOM_MAX, default="the usable cores"
     ),
 ]
 Prefetch = Annotated[
@@ -88,7 +87,7 @@ Prefetch = Annotated[
         "TRADEWIND_PREFETCH",
         "How many batches of each job to hold beyond the slots.",
         0,
-        COUNT_MAX,
+        ROOM_MAX,
         default="as many as slots",
     ),
 ]

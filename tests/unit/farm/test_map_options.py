@@ -38,8 +38,8 @@ def test_seconds_of_any_type_are_taken() -> None:
 
 
 def test_a_way_to_a_farm_is_checked_before_anything_starts() -> None:
-    for wrong in ({"slots": 0}, {"slots": "2"}, {"slots": 20_000}):
-        with pytest.raises((TypeError, ValueError), match=r"slots=.*: give a whole number from 1 to 10,000"):
+    for wrong in ({"slots": 0}, {"slots": "2"}, {"slots": 20_000}, {"slots": 1_001}):
+        with pytest.raises((TypeError, ValueError), match=r"slots=.*: give a whole number from 1 to 1,000"):
             common.local(**wrong)
     for wrong in ({"port": 99_999}, {"port": "5557"}, {"port": -1}):
         with pytest.raises((TypeError, ValueError), match=r"port=.*: give a whole number from 0 to 65,535"):
