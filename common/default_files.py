@@ -1,10 +1,13 @@
 """Where the sink's files are: by default, and what a ledger is called that is no file."""
 
+import re
 from pathlib import Path
 
 from .errors import OperatorError
 
 DEFAULT_LEDGER, DEFAULT_KEYS = Path("results.db"), Path("keys")
+
+_MEANT_FOR_LIBPQ = re.compile(r"postgres(ql)?(:(?!//)|//)|(.*\s)?(ssl)?password\s*=", re.IGNORECASE | re.DOTALL)
 
 
 def key_file(role: str, keys: Path = DEFAULT_KEYS) -> Path:
@@ -13,7 +16,16 @@ def key_file(role: str, keys: Path = DEFAULT_KEYS) -> Path:
 
 
 def scheme_of(ledger: str) -> str:
-    """What stands before :// in the name of a ledger; empty for a file."""
+    """What stands before :// in the name of a ledger; empty for a file.
+
+    Raises OperatorError for an address of a database that is not written as one: it would be taken for a file, whose
+    name is shown.
+    """
+    if _MEANT_FOR_LIBPQ.match(ledger):
+        raise OperatorError(
+            "cannot use the ledger: it seems to be an address (not shown, as it may have a password), but no"
+            " postgresql://USER@HOST/DATABASE: write it so"
+        )
     before, colon, _ = ledger.partition("://")
     return before if colon else ""
 

@@ -1,10 +1,12 @@
 """Which ledger is meant by `--ledger`."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from common.default_files import scheme_of
 from common.errors import OperatorError
 from common.sink.ledger_reader import LedgerReader
 from common.sink.ledgers import open_care, open_ledger, open_reader
@@ -44,6 +46,34 @@ def test_another_scheme_is_refused_in_one_line(opener: object) -> None:
 def test_a_password_in_the_name_of_a_ledger_is_not_shown(place: str) -> None:
     with pytest.raises(OperatorError, match="cannot use the ledger mysql://host/results: it is no file; give a file"):
         open_ledger(place)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(
+            "postgresql:me:word@host",
+            "postgres:/me:word@host/db",
+            "postgresql//me:word@host",
+            "PostgreSQL:me:word@host",
+        ),
+        *("host=h password=word", "password = word", "host=h\tsslpassword=word"),
+    ],
+)
+@pytest.mark.parametrize("opener", [open_ledger, open_reader, open_care])
+def test_an_address_that_is_none_makes_no_file_and_is_not_shown(
+    opener: Callable[[str], object], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OperatorError, match=r"it seems to be an address .* postgresql://USER@HOST/DATABASE") as refused:
+        opener(place)
+    assert "word@" not in str(refused.value) and "=word" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["postgresql/results.db", "my password.db", "postgres.db", "password/a=b.db"])
+def test_a_file_may_have_such_words_in_its_name(place: str) -> None:
+    assert scheme_of(place) == ""
 
 
 @pytest.mark.parametrize("opener", [open_ledger, open_reader, open_care])
