@@ -49,7 +49,7 @@ async def _report(host: str, way: Way, command: Sequence[str], key: bytes) -> Ho
     if said is not None:
         return HostReport(host, is_connected=True, said=said)
     code = await process.wait()
-    cause = why(host, way.program, way.folder, code, errors, False)
+    cause = why(host, way, code, errors, False)
     return HostReport(host, cause, is_connected=code not in (SSH_FAILED, -9))
 
 

@@ -20,7 +20,7 @@ class CrewHost:
         self.name = host
         self.retry_at: float | None = None
         self.has_failed = False
-        """Its worker ended by an error that starting it again does not mend."""
+        """Its worker ended by an error that would be the same if it were started again."""
         self._way = way
         self._is_up = False
         self._has_joined = False
@@ -50,7 +50,7 @@ class CrewHost:
         self.retry_at = None
         if code == ExitCode.OK and self._is_up:
             return LogLine("info", f"{self.name}: its worker has left")
-        cause = why(self.name, self._way.program, self._way.folder, code, self._lines, self._is_up)
+        cause = why(self.name, self._way, code, self._lines, self._is_up)
         if leaves:
             # Below 0 it was this command that has ended it.
             return LogLine("warning", str(cause)) if code >= 0 else None

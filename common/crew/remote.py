@@ -1,5 +1,6 @@
 """What is typed: the command line of ssh, and the one that the shell of the other machine gets."""
 
+import itertools
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,11 +31,24 @@ class Way:
 
     def command(self, host: str, role: str, words: Sequence[str]) -> list[str]:
         """Lets the host run this command of `tradewind`, which gets a key file through standard input."""
-        jump = ["-J", self.jump] if self.jump else []
         tunnel = ["-o", "ExitOnForwardFailure=yes"] if self.tunnel else []
         for port, to, to_port in self.tunnel:
             tunnel += ["-R", f"127.0.0.1:{port}:{f'[{to}]' if ':' in to else to}:{to_port}"]
-        return [*self.ssh, *_ALWAYS, *jump, *tunnel, "--", host, self._line(role, words)]
+        return [*self.ssh, *_ALWAYS, *self._jump, *tunnel, "--", host, self._line(role, words)]
+
+    def by_hand(self, host: str) -> str:
+        """What somebody types to see what ssh has to say."""
+        return shlex.join([*self.ssh, *self._jump, host])
+
+    @property
+    def config(self) -> str:
+        """The file in which this ssh looks for hosts."""
+        given = [next for word, next in itertools.pairwise(self.ssh) if word == "-F"]
+        return given[-1] if given else "~/.ssh/config"
+
+    @property
+    def _jump(self) -> list[str]:
+        return ["-J", self.jump] if self.jump else []
 
     def _line(self, role: str, words: Sequence[str]) -> str:
         # `exec`: nothing stands between sshd and the worker.

@@ -3,10 +3,11 @@
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..causes import Cause
 from ..plain_text import signal_text
-from .remote import NO_FOLDER
+from .remote import NO_FOLDER, Way
 
 SSH_FAILED = 255
 """ssh ends with it when it fails itself, and when a signal has ended what it ran."""
@@ -16,21 +17,21 @@ _NOT_FOUND, _NOT_RUN = 127, 126
 _SIGNALS = range(129, 193)
 
 
-def why(host: str, program: str, folder: str | None, code: int, lines: Sequence[str], was_up: bool) -> Cause:
+def why(host: str, way: Way, code: int, lines: Sequence[str], was_up: bool) -> Cause:
     """The cause; `lines` is what was said last, `was_up` whether the worker had begun."""
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     if code < 0 or code == SSH_FAILED:
         last = f"ssh was ended by signal {signal_text(-code)}" if code < 0 else "" if WORKERS_OWN.match(last) else last
-        return _of_connection(host, lines, last, was_up)
+        return _of_connection(host, way, lines, last, was_up)
     if code == NO_FOLDER and not was_up:
-        return Cause(f"{host} has no folder {folder}", "make it there, or name another one with --cwd")
+        return Cause(f"{host} has no folder {way.folder}", "make it there, or name another one with --cwd")
     if code == _NOT_FOUND:
         return Cause(
-            f"{host} does not find {program}{_said(last)}",
+            f"{host} does not find {way.program}{_said(last)}",
             "install Tradewind there, or say with --program where it is: a shell that ssh starts has a short PATH",
         )
     if code == _NOT_RUN:
-        return Cause(f"{host} cannot run {program}{_said(last)}", "see whether its Python is there")
+        return Cause(f"{host} cannot run {way.program}{_said(last)}", "see whether its Python is there")
     if "No module named" in last and not was_up:
         return Cause(f"the Python of {host} has no Tradewind{_said(last)}", "install it there with pip")
     if code in _SIGNALS:
@@ -42,45 +43,59 @@ def _said(last: str) -> str:
     return f" ({last})" if last else ""
 
 
-def _of_connection(host: str, lines: Sequence[str], last: str, was_up: bool) -> Cause:
+def _of_connection(host: str, way: Way, lines: Sequence[str], last: str, was_up: bool) -> Cause:
     text = "\n".join(line for line in lines if not WORKERS_OWN.match(line))
+    met, there, by_hand = host, host, way.by_hand(host)
+    if way.jump and _NO_WAY in text and "open failed" not in text:
+        hops = way.jump.split(",")
+        there = next((hop for hop in hops if _name(hop) in text), hops[0])
+        met = f"{there} (on the way to {host})"
+        by_hand = replace(way, jump=None).by_hand(f"ssh://{there}" if ":" in there else there)
     for pattern, what, advice in _OF_SSH:
         if found := re.search(pattern, text):
-            names = {"host": host, "quoted": shlex.quote(host), "found": found[found.lastindex or 0].strip()}
+            names = {"host": met, "name": shlex.quote(_name(there)), "ssh": by_hand, "config": way.config}
+            names["found"] = found[found.lastindex or 0].strip()
             return Cause(what.format(**names), advice.format(**names))
     if was_up:
         return Cause(
             f"the connection to {host} is lost{_said(last)}",
             "its worker leaves by itself; see whether the host is there",
         )
-    return Cause(f"ssh to {host} fails{_said(last)}", f"see what `ssh {shlex.quote(host)}` says")
+    return Cause(f"ssh to {host} fails{_said(last)}", f"see what `{by_hand}` says")
 
 
+def _name(hop: str) -> str:
+    """The name in USER@NAME:PORT."""
+    return re.sub(r"^([^:]+|\[.*\]):\d+$", r"\1", hop.rpartition("@")[2])
+
+
+_NO_WAY = "UNKNOWN port 65535"
+"""ssh says it when it has not come as far as the host; "open failed" is then from the last one on the way."""
 _OF_SSH = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "{host} has another host key than before",
-        "if that is right, run `ssh-keygen -R {quoted}`, then `ssh {quoted}` once, and compare the new key",
+        "if that is right, run `ssh-keygen -R {name}`, then `{ssh}` once, and compare the new key",
     ),
     (
         r"Host key verification failed|No \S+ host key is known",
         "the host key of {host} is not known here",
-        "run `ssh {quoted}` once, and compare the key that it shows",
+        "run `{ssh}` once, and compare the key that it shows",
     ),
     (
         r"Permission denied \((.*)\)|Too many authentication failures",
         "{host} refuses to let you in ({found})",
-        "make `ssh {quoted}` work without a password: with ssh-copy-id, or a key in ssh-agent",
+        "make `{ssh}` work without a password: with ssh-copy-id, or a key in ssh-agent",
     ),
     (
-        r"Could not resolve hostname (.*)",
+        r"Could not resolve hostname (.*)|open failed: connect failed: (Name or service not known)",
         "the name of {host} has no address ({found})",
-        "check the name, or give it an entry in ~/.ssh/config",
+        "check the name, or give it an entry in {config}",
     ),
     (
         r"(Connection refused)",
         "nobody listens for ssh at {host} ({found})",
-        "start sshd there, or name its port in ~/.ssh/config",
+        "start sshd there, or name its port in {config}",
     ),
     (
         r"(Connection timed out|Operation timed out|No route to host|Network is unreachable|timed out during banner.*)",
@@ -100,7 +115,7 @@ _OF_SSH = (
     (
         r"(Bad configuration option: .*|Can't open user config file .*|[Uu]nknown option.*)",
         "ssh here does not start ({found})",
-        "correct ~/.ssh/config, or what --ssh says",
+        "correct {config}, or what --ssh says",
     ),
 )
 """A pattern in what ssh says, and the cause: `found` is the first group, or all of it."""

@@ -2,8 +2,10 @@
 
 import pytest
 
+from common.crew.remote import Way
 from common.crew.why import SSH_FAILED, why
 
+WAY = Way(program="tw")
 CHANGED = """@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
 Host key for lab1 has changed and you have requested strict checking.
 Host key verification failed."""
@@ -57,24 +59,91 @@ Host key verification failed."""
     ],
 )
 def test_the_cause_and_what_to_do(code: int, said: str, what: str, do: str) -> None:
-    cause = why("lab1", "tw", "/farm", code, said.splitlines(), was_up=False)
+    cause = why("lab1", Way(program="tw", folder="/farm"), code, said.splitlines(), was_up=False)
     assert what in cause.what
     assert do in cause.do
 
 
 def test_a_connection_that_was_there_is_lost() -> None:
     lines = ["2026-11-26T06:40:34Z INFO worker: joined the sink", "Timeout, server lab1 not responding."]
-    cause = why("lab1", "tw", None, SSH_FAILED, lines, was_up=True)
+    cause = why("lab1", WAY, SSH_FAILED, lines, was_up=True)
     assert cause.what == "the connection to lab1 is lost (Timeout, server lab1 not responding.)"
-    assert why("lab1", "tw", None, SSH_FAILED, lines[:1], True).what == "the connection to lab1 is lost"
-    killed = why("lab1", "tw", None, -9, lines[:1], True).what
+    assert why("lab1", WAY, SSH_FAILED, lines[:1], True).what == "the connection to lab1 is lost"
+    killed = why("lab1", WAY, -9, lines[:1], True).what
     assert killed == "the connection to lab1 is lost (ssh was ended by signal 9 (SIGKILL))"
 
 
 def test_what_tasks_print_is_not_taken_for_words_of_ssh() -> None:
     lines = ["2026-11-26T06:40:34Z INFO worker: job j task 1: Connection refused"]
-    assert why("lab1", "tw", None, SSH_FAILED, lines, was_up=True).what == "the connection to lab1 is lost"
+    assert why("lab1", WAY, SSH_FAILED, lines, was_up=True).what == "the connection to lab1 is lost"
 
 
 def test_a_host_that_a_shell_would_take_apart_is_quoted() -> None:
-    assert "`ssh 'a b'`" in why("a b", "tw", None, SSH_FAILED, ["Host key verification failed."], False).do
+    assert "`ssh 'a b'`" in why("a b", WAY, SSH_FAILED, ["Host key verification failed."], False).do
+
+
+NO_WAY = "kex_exchange_identification: Connection closed by remote host\nConnection closed by UNKNOWN port 65535"
+
+
+@pytest.mark.parametrize(
+    ("jump", "said", "what", "do"),
+    [
+        (
+            "gate",
+            "ssh: Could not resolve hostname gate: Name or service not known",
+            "the name of gate (on the way to lab1) has no address (gate: Name or service not known)",
+            "check the name, or give it an entry in ~/.ssh/config",
+        ),
+        (
+            "first,ann@gate:22",
+            "ann@gate: Permission denied (publickey).",
+            "ann@gate:22 (on the way to lab1) refuses to let you in (publickey)",
+            "make `ssh ssh://ann@gate:22` work without a password: with ssh-copy-id, or a key in ssh-agent",
+        ),
+        (
+            "gate",
+            "Host key verification failed.",
+            "the host key of gate (on the way to lab1) is not known here",
+            "run `ssh gate` once, and compare the key that it shows",
+        ),
+        (
+            "gate",
+            "channel 0: open failed: connect failed: Name or service not known\nstdio forwarding failed",
+            "the name of lab1 has no address (Name or service not known)",
+            "check the name, or give it an entry in ~/.ssh/config",
+        ),
+        (
+            "gate",
+            "channel 0: open failed: connect failed: Connection refused\nstdio forwarding failed",
+            "nobody listens for ssh at lab1 (Connection refused)",
+            "start sshd there, or name its port in ~/.ssh/config",
+        ),
+    ],
+)
+def test_a_host_on_the_way_is_told_from_the_one_behind_it(jump: str, said: str, what: str, do: str) -> None:
+    cause = why("lab1", Way(jump=jump), SSH_FAILED, [*said.splitlines(), *NO_WAY.splitlines()], was_up=False)
+    assert (cause.what, cause.do) == (what, do)
+
+
+def test_behind_a_host_on_the_way_it_is_the_host_itself_that_refuses() -> None:
+    cause = why("lab1", Way(jump="gate"), SSH_FAILED, ["ann@gate: Permission denied (publickey)."], was_up=False)
+    assert cause.what == "lab1 refuses to let you in (publickey)"
+    assert "`ssh -J gate lab1`" in cause.do
+
+
+@pytest.mark.parametrize(
+    ("said", "do"),
+    [
+        ("Host key verification failed.", "run `ssh -F 'my file' lab1` once, and compare the key that it shows"),
+        ("something new", "see what `ssh -F 'my file' lab1` says"),
+        ("ssh: Could not resolve hostname lab1: x", "check the name, or give it an entry in my file"),
+        ("my file: line 3: Bad configuration option: hst", "correct my file, or what --ssh says"),
+    ],
+)
+def test_advice_names_the_ssh_and_the_file_that_were_given(said: str, do: str) -> None:
+    assert why("lab1", Way(("ssh", "-F", "my file")), SSH_FAILED, [said], was_up=False).do == do
+
+
+@pytest.mark.parametrize(("host", "name"), [("ann@lab1", "lab1"), ("::1", "::1"), ("ann@fe80::1%eth0", "fe80::1%eth0")])
+def test_the_old_host_key_is_that_of_the_host_whoever_goes_there(host: str, name: str) -> None:
+    assert f"run `ssh-keygen -R {name}`" in why(host, WAY, SSH_FAILED, CHANGED.splitlines(), was_up=False).do
