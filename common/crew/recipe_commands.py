@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from .. import __version__, console, options
 from ..errors import OperatorError
 from ..help_page import CONNECTION, PRINT
+from ..plain_text import one_line
 from . import recipes
 from .worker_line import worker_line
 
@@ -77,7 +79,15 @@ def container(
     """Print a Containerfile, for podman, buildah or docker. The modules are those of this folder."""
     line = worker_line(context)
     _check_image("--from", base)
-    _print(recipes.containerfile(base, wheel, [_source(module) for module in line.modules], line.words))
+    sources = [*dict.fromkeys(map(_source, line.modules))]
+    for source in sources:
+        if not Path(source).exists():
+            print(
+                f"crew: {one_line(source)} is not in this folder: build where it is, or take its COPY line out if the"
+                " module is an installed one",
+                file=sys.stderr,
+            )
+    _print(recipes.containerfile(base, wheel, sources, line.words))
 
 
 def _program_words(text: str) -> list[str]:

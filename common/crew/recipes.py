@@ -152,9 +152,7 @@ def _quoted(value: object) -> str:
 
 def containerfile(base: str, wheel: str, sources: Sequence[str], words: Sequence[str]) -> str:
     """A Containerfile. The worker is process 1, gets its signals, and takes its key from standard input."""
-    copies = "\n".join(
-        f"COPY {source} {'./' + source if source.endswith('/') else './'}" for source in dict.fromkeys(sources)
-    )
+    copies = "\n".join(f"COPY {source} {'./' + source if source.endswith('/') else './'}" for source in sources)
     file = wheel.rpartition("/")[2]
     return f"""\
 FROM {base}

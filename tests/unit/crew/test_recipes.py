@@ -171,3 +171,17 @@ def test_a_containerfile_has_the_modules_and_not_the_keys(
     assert json.loads(said)[:1] + json.loads(said)[-4:] == ["worker", "--slots", "2", "--key", "-"]
     assert not re.search(r"^(ADD|COPY \.)", text, re.MULTILINE)
     assert shlex.split(re.findall(r"^USER (.*)$", text, re.MULTILINE)[0]) == ["10001:10001"]
+
+
+def test_a_module_that_is_not_in_this_folder_is_a_warning(
+    folder: KeyFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("work.py").touch()
+    command: Any = typer.main.get_command(app)
+    command.main(["container", "--", "work", "json", "json:dumps"], prog_name="crew", standalone_mode=False)
+    shown = capsys.readouterr()
+    assert "COPY work.py ./\nCOPY json.py ./\n" in shown.out
+    assert shown.err == (
+        "crew: json.py is not in this folder: build where it is, or take its COPY line out if the module is an"
+        " installed one\n"
+    )
