@@ -88,7 +88,7 @@ class Keeper:
         self._broken = BackOff()
         self._refused = BackOff()
         self._said: dict[str, str] = {}
-        """The last line of each kind, which is said again only when it changes."""
+        """The last line of each kind. One that has not changed is not logged once more."""
 
     def look(self, now: float, seen: Mapping[str, Condition] | str, report: Report | str) -> list[Output]:
         """Take how the allocations stand, and what the sink reports; a text says why that is not known."""
