@@ -30,7 +30,7 @@ async def examine(hosts: Sequence[str], way: Way, line: WorkerLine, key: str) ->
 
     reports = await asyncio.gather(*(one(host) for host in hosts))
     with console.pipe_may_close():
-        print("\n".join(host_table.table(reports, __version__)))
+        print("\n".join(host_table.table(reports, __version__, line.slots)))
     return ExitCode.TASKS_FAILED if any(report.fails for report in reports) else ExitCode.OK
 
 

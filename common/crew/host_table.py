@@ -62,27 +62,31 @@ def read(lines: Sequence[str]) -> DoctorSaid | None:
     return None
 
 
-def table(reports: Sequence[HostReport], own_version: str) -> list[str]:
-    """The lines to print: a row for each host, then what is wrong, and what to do."""
-    rows = [HEADS, *(_row(report) for report in reports)]
+def table(reports: Sequence[HostReport], own_version: str, slots: int | None = None) -> list[str]:
+    """The lines to print: a row for each host, then what is wrong, and what to do.
+
+    `slots` is how many each worker is given; without that, as many as doctor has found.
+    """
+    rows = [HEADS, *(_row(report, slots) for report in reports)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(HEADS))]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     wrong = [line for report in reports for line in _wrong(report, own_version)]
     return [*lines, *([""] if wrong else []), *wrong]
 
 
-def _row(report: HostReport) -> tuple[str, ...]:
+def _row(report: HostReport, slots: int | None) -> tuple[str, ...]:
     ssh = "ok" if report.is_connected else "FAIL"
     if report.said is None:
         return (one_line(report.host), ssh, "", "FAIL" if report.is_connected else "", "", "", "", "")
     facts, states = report.said.facts, {each.check: each.state for each in report.said.checks}
+    slots = facts.slots if slots is None else slots
     ahead_s = facts.clock_ahead_s
     return (
         one_line(report.host),
         ssh,
         one_line(facts.versions.get("Python", "")),
         one_line(facts.versions.get("Tradewind", "")),
-        "" if facts.slots is None else str(facts.slots),
+        "" if slots is None else str(slots),
         # Of this machine's clock against the sink's.
         "" if ahead_s is None else f"{-ahead_s:+.1f} s",
         next((f"FAIL ({name})" for name in _WAY_TO_SINK if states.get(name) == "FAIL"), "ok"),

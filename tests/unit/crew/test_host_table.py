@@ -64,3 +64,8 @@ def test_another_version_is_a_warning() -> None:
 def test_what_is_no_report_is_none() -> None:
     assert read([]) is None
     assert read(["bash: tradewind: not found", "[]", '{"checks": 3}']) is None
+
+
+def test_slots_that_the_workers_are_given_are_shown_in_place_of_the_cores() -> None:
+    heads, row = table([said()], "0.2.0", 16)
+    assert row[heads.index("slots") :].split()[0] == "16"
