@@ -18,11 +18,11 @@ class Cause:
 # -- a role cannot join its sink ----------------------------------------------------------------------------------
 
 
-def no_such_name(address: str, key_file: str) -> Cause:
-    """The sink's name has no address on this machine."""
+def no_such_name(address: str, key_file: str | None) -> Cause:
+    """The sink's name, which this key file or else --sink gives, has no address on this machine."""
     return Cause(
         f"the name in {address} does not resolve to an address",
-        f"fix the sink's name with --sink or in {key_file}, or this machine's DNS",
+        f"fix the sink's name with --sink{f' or in {key_file}' if key_file else ''}, or this machine's DNS",
     )
 
 

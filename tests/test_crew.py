@@ -155,7 +155,7 @@ def test_what_a_host_lacks_is_said(pipeline: Pipeline, there: Sshd) -> None:
         "a does not find /nowhere/tradewind": ["--program", "/nowhere/tradewind"],
         "a has no folder /nowhere": ["--cwd", "/nowhere"],
         "the Python of a has no Tradewind": ["--program", other],
-        "sink's name: the sink's address in standard input is this machine itself": [],
+        "sink's name: the sink's address in --sink is this machine itself": [],
     }
     rest = ["--check", "--", "squares", "--sink", "127.0.0.1"]
     for said, found in [(said, crew(pipeline, there, "a", *more, *rest)) for said, more in lacks.items()]:

@@ -20,7 +20,7 @@ from ..protocol.settings import (
 )
 from ..protocol.sink_addresses import is_here
 from ..protocol.users import OBSERVER, VENTILATOR, WORKER
-from .facts import Facts, Port
+from .facts import Facts, KeyFile, Port
 
 State = Literal["ok", "warn", "FAIL", "unknown"]
 CLOCK_MAX_S = 2.0
@@ -192,18 +192,24 @@ def _key(facts: Facts) -> Judged | None:
     return ok(f"{key.path} is a {key.role}'s, for the sink at {key.address}")
 
 
+def _file_to_fix(key: KeyFile) -> str | None:
+    """The key file, if it is the one that says where the sink is."""
+    return key.path if key.gives_address else None
+
+
 def _name(facts: Facts) -> Judged | None:
     key, name = facts.key, facts.name
     if key is None or name is None:
         return None
     if not name.addresses:
-        return said("FAIL", causes.no_such_name(key.address, key.path))
+        return said("FAIL", causes.no_such_name(key.address, _file_to_fix(key)))
     text = name.host if name.addresses == (name.host,) else f"{name.host} is {', '.join(name.addresses)}"
     is_refused = facts.control is not None and facts.control.state == "refused"
     if name.is_loopback and not key.is_sinks_own and is_refused:
+        source = _file_to_fix(key) or "--sink"
         return (
             "FAIL",
-            f"the sink's address in {key.path} is this machine itself ({text}), where no sink listens",
+            f"the sink's address in {source} is this machine itself ({text}), where no sink listens",
             "name the sink's machine with --sink, or enrol again there with --address tcp://HOST:PORT; a name must"
             " resolve to that machine here (/etc/hosts, DNS)",
         )
@@ -248,7 +254,7 @@ def _others(facts: Facts) -> Judged | None:
         return None
     for name, port in facts.others:
         if port is None:
-            return said("warn", causes.no_such_name(name.host, facts.key.path))
+            return said("warn", causes.no_such_name(name.host, _file_to_fix(facts.key)))
         if port.is_foreign:
             return said("warn", causes.no_tradewind(host_port(port.host, port.port)))
         if port.state not in ("open", "refused"):

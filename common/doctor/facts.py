@@ -29,6 +29,8 @@ class KeyFile:
     """Of the sink, as sockets take it."""
     others: tuple[tuple[str, int], ...] = ()
     """Host and port of further sinks of the site."""
+    gives_address: bool = True
+    """False when --sink says where the sink is."""
     is_sinks_own: bool = False
     """It lies in the key folder of a sink on this machine."""
     standing: Literal["", "enrolled", "revoked", "unknown"] = ""

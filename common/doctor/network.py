@@ -14,7 +14,7 @@ from ..protocol.messages import Query, Report, Welcome
 from ..protocol.sink_addresses import is_loopback
 from ..protocol.users import ROLES
 from ..transport import clock, sockets
-from ..transport.key_files import Certificate, load, load_pair
+from ..transport.key_files import STDIN, Certificate, load, load_pair
 from ..transport.sink_link import sink_addresses
 from ..transport.sink_talk import SinkTalk
 from .facts import Joining, KeyFile, Port, PortState, ResolvedName
@@ -37,7 +37,9 @@ def key_file(path: Path, role: str, override: str | None) -> KeyFile:
     folder = path.parent
     is_sinks_own = (folder / "sink.key_secret").exists()
     address = sockets.endpoint(host, port)
-    found = KeyFile(str(certificate.path), "", role, certificate.name, host, port, address, tuple(others), is_sinks_own)
+    shown = "the key file" if path == STDIN else str(path)
+    names = shown, "", role, certificate.name
+    found = KeyFile(*names, host, port, address, tuple(others), not override, is_sinks_own)
     return found if not is_sinks_own else _with_standing(found, certificate, folder)
 
 
