@@ -2,12 +2,16 @@
 
 import os
 import subprocess
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import OperatorError
 from ..worker.start import default_name
 from .allocations import Condition
+
+LOGS_MAX = 100
+"""Of how many workers that have failed the logs are kept, the newest."""
 
 
 class LocalWorkers:
@@ -17,6 +21,8 @@ class LocalWorkers:
         self._command = command
         self._folder = folder
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._failed: deque[str] = deque()
+        """Those whose logs are kept."""
         self._count = 0
 
     def start(self, count: int) -> list[str]:
@@ -27,7 +33,12 @@ class LocalWorkers:
         self._count += 1
         name = f"{default_name()[:30]}-keep-{os.getpid()}-{self._count}"
         try:
-            with self.log(name).open("wb") as log:
+            while len(self._failed) > LOGS_MAX:
+                # Not when they end, because the last lines of each may be shown first.
+                self.log(self._failed.popleft()).unlink(missing_ok=True)
+            # Others can tell the name beforehand: a link that they have put there is not followed.
+            self.log(name).unlink(missing_ok=True)
+            with self.log(name).open("xb") as log:
                 # In a session of its own: Ctrl-C is for this process, which tells its workers.
                 self._processes[name] = subprocess.Popen(
                     [*self._command, "--name", name],
@@ -55,6 +66,8 @@ class LocalWorkers:
         if process.returncode == 0:
             # What it said is of no use any longer, and there may be many of them.
             self.log(name).unlink(missing_ok=True)
+        else:
+            self._failed.append(name)
 
     def log(self, worker: str) -> Path:
         """The file in which this worker logs."""
