@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import OperatorError
 from ..protocol.messages import Query, Report
 from ..protocol.settings import Timing
-from ..protocol.sink_addresses import is_here
+from ..protocol.sink_addresses import is_loopback
 from ..protocol.users import WORKER
 from ..transport import clock, sockets
 from ..transport.key_files import Certificate, as_text, load_pair
@@ -71,7 +71,7 @@ def at_own_machine(key: CrewKey, port: int) -> CrewKey:
 
 def check_address(key: CrewKey, advice: str) -> None:
     """Refuse an address of the sink that means another machine on each machine. Raises OperatorError."""
-    if any(is_here(sockets.endpoint(*address)) for address in sink_addresses(key.certificate, None)):
+    if any(is_loopback(host) for host, _ in sink_addresses(key.certificate, None)):
         raise OperatorError(
             f"the sink's address in {key.certificate.path} is {key.certificate.sink}, which is each machine itself:"
             f" {advice}, with the name or address by which the workers reach the sink's machine"

@@ -75,7 +75,7 @@ def ordered(
     line: WorkerLine, time: str, cpus: int | None, sbatch: list[str], name: str | None, key: Path
 ) -> "JobOrder":
     """What each allocation is and runs. Raises OperatorError."""
-    from ..protocol.sink_addresses import is_here
+    from ..protocol.sink_addresses import is_loopback
     from ..transport.key_files import is_name, load_pair
     from ..transport.sink_link import sink_addresses
     from ..transport.sockets import endpoint
@@ -86,7 +86,7 @@ def ordered(
     if name is not None and not is_name(name):
         raise OperatorError(f"--name {name}: use letters, digits, dot, dash and underscore, at most 60")
     certificate = load_pair(key, WORKER)
-    here = [each for each in (endpoint(*address) for address in sink_addresses(certificate, None)) if is_here(each)]
+    here = [endpoint(host, port) for host, port in sink_addresses(certificate, None) if is_loopback(host)]
     if here and "sink" not in line.typed:
         raise OperatorError(
             f"{key} says that the sink is at {here[0]}, which on a node is the node itself: "
