@@ -8,10 +8,9 @@ from pathlib import Path
 
 from ..errors import OperatorError
 from ..protocol.messages import Query, Report
-from ..protocol.settings import Timing
 from ..protocol.sink_addresses import is_loopback
 from ..protocol.users import WORKER
-from ..transport import clock, sockets
+from ..transport import sockets
 from ..transport.key_files import Certificate, as_text, load_pair
 from ..transport.key_folder import KeyFolder
 from ..transport.sink_link import sink_addresses
@@ -58,7 +57,7 @@ def tunnel(asker: Path) -> tuple[tuple[int, str, int], ...]:
     if others:
         raise OperatorError(f"--tunnel leads to one sink, and {asker} names several: leave --tunnel out")
     with closing(SinkTalk(asker, (WORKER,), None)) as talk:
-        talk.ask(Query(), Report, by=clock.now() + Timing().voice_s)
+        talk.ask_once(Query(), Report)
         assert talk.welcome is not None
         ports = (port, talk.welcome.results_port, talk.welcome.tasks_port)
     return tuple((each, host, each) for each in ports if each)

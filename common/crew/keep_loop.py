@@ -9,7 +9,6 @@ from ..errors import ExitCode, OperatorError
 from ..log_line import write
 from ..plain_text import one_line
 from ..protocol.messages import Query, Report
-from ..protocol.settings import Timing
 from ..protocol.users import WORKER
 from ..transport import clock, polling
 from ..transport.sink_talk import SinkTalk
@@ -102,12 +101,11 @@ class KeepLoop:
 
     def _report(self) -> Report | str:
         """What the sink reports, or why it does not."""
-        by = clock.now() + Timing().voice_s
         try:
             if self._talk is None:
                 self._talk = SinkTalk(self._key, (WORKER,), self._sink)
                 self._talk.watch(self._signals, self._stop)
-            return self._talk.ask(Query(), Report, by=by)
+            return self._talk.ask_once(Query(), Report)
         except OperatorError as error:
             self._hang_up()
             return str(error)

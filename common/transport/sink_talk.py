@@ -73,6 +73,10 @@ class SinkTalk:
             if clock.now() >= self._ask_at and not self._received:
                 self._send()
 
+    def ask_once(self, question: Message, kind: type[Answer]) -> Answer:
+        """The answer to the question. Raises OperatorError when none comes in 5 seconds."""
+        return self.ask(question, kind, by=clock.now() + self._timing.voice_s)
+
     def watch(self, what: Any, call: Callable[[], object]) -> None:
         """Call `call` when `what`, something with a `fileno`, is readable; `ask` raises what it raises."""
         self._poll.register(what, call)
@@ -102,6 +106,6 @@ def ask_sink(key: Path, roles: tuple[str, ...], override: str | None, question: 
     """Join the sink, ask one question and wait for its answer. Raises OperatorError when none comes in 5 seconds."""
     talk = SinkTalk(key, roles, override)
     try:
-        return talk.ask(question, kind, by=clock.now() + Timing().voice_s)
+        return talk.ask_once(question, kind)
     finally:
         talk.close()
