@@ -170,7 +170,7 @@ class Sink:
             seal = ticket(job.ticket_key, at, tasks, 1)
             name = self.names[place % len(self.names)]
             self.serials[name] += 1
-            message = Results(job.name, name, self.serials[name], at, tasks, 1, (at, tasks), seal, outcomes)
+            message = Results(job.name, name, self.serials[name], at, tasks, (at, tasks, 1), seal, outcomes)
             made.append(join_results([encode(message)]))
         return made
 

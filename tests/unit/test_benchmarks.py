@@ -161,5 +161,6 @@ def test_the_costs_of_a_crew_are_of_what_the_sink_really_answers(monkeypatch: py
     found = {cost.what: cost for cost in costs.measure(200, 2, 200, (0, 2))}
     assert found["beat, 2 batches of each job"].sent == {"Heard": 200, "Crew": 2 * 200 / costs.TOGETHER}
     assert found["results, 1 tasks, and their receipts"].sent["Recorded"] == 200
+    assert found["ask, and its receipts"].sent == {"Receipts": 1}, "the results were recorded"
     assert found["scarce, told to the crew"].sent["Places"] == 200
     assert all(cost.seconds > 0 for cost in (*found.values(), *ventilator.measure(50, 2)))
