@@ -1,6 +1,9 @@
 """Batches that somebody keeps: when their ventilator says that they are missing, and when not."""
 
+from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from common.protocol.messages import BatchName, Crew, Member, Missing, Present, Roster
 from common.protocol.settings import Timing
@@ -36,7 +39,8 @@ def test_batches_are_missing_when_every_worker_has_beaten_and_none_names_them() 
     both = member("ada", *NAMED), member("eve")
     assert said(scene.after(T.unnamed_s + 2 * T.beat_s - 0.1, *both)) == [], "the sink was not heard before"
     assert said(scene.after(1.1, *both)) == [Missing("job", 6)]
-    assert said(scene.after(4 * T.beat_s, *both)) == [], "it is not said again at once"
+    assert said(scene.after(4 * T.beat_s, *both)) == [], "it is not repeated at once"
+    assert said(scene.after(T.beat_s, *both)) == [Missing("job", 6)], "it is missing still"
 
 
 def test_whoever_names_what_it_has_keeps_nothing() -> None:
@@ -72,6 +76,49 @@ def test_after_a_worker_was_lost_there_is_another_reason() -> None:
     scene.after(2.0, member("ada", *NAMED), member("eve"))
     scene.rules.receive(scene.now, Crew([], [], ["eve"], 0))
     assert said(scene.after(T.unnamed_s + T.beat_s, member("ada", *NAMED))) == []
+
+
+def be_lost(scene: Scene) -> None:
+    scene.rules.receive(scene.now, Crew([], [], ["bob"], 0))
+
+
+def strike_out(scene: Scene) -> None:
+    assert scene.rules.receive(scene.now, Roster([EVE])) == [CutLinks(0)]
+
+
+def be_slow(scene: Scene) -> None:
+    scene.now += T.silence_s
+
+
+def be_away(scene: Scene) -> None:
+    scene.now += T.gone_s + T.beat_s
+
+
+@pytest.mark.parametrize("happens", [be_lost, strike_out, be_slow, be_away])
+def test_after_what_leaves_batches_unnamed_by_itself_none_is_missing_for_a_while(
+    happens: Callable[[Scene], None],
+) -> None:
+    scene = kept()
+    both = member("ada", *NAMED), member("eve")
+    assert said(scene.after(T.unnamed_s + 2 * T.beat_s - 0.1, *both, member("bob"))) == [], "they will be in a moment"
+    happens(scene)
+    assert said(scene.after(T.unnamed_s - 0.1, *both)) == []
+
+
+@pytest.mark.parametrize(("recorded", "says"), [(6, False), (5, True)])
+def test_one_that_is_missing_is_left_to_its_lease_and_two_are_not(recorded: int, says: bool) -> None:
+    scene = kept()
+    scene.receipts((1, recorded))
+    assert bool(said(scene.after(T.lease_s - 1, member("ada", NAMED[0]), member("eve")))) == says
+
+
+def test_a_key_that_goes_later_than_the_sink_would_answer_has_left_in_order() -> None:
+    scene = kept()
+    both = member("ada"), member("eve")
+    while not said(scene.after(0.5, *both)):
+        pass
+    scene.after(2 * T.beat_s, *both)
+    assert scene.rules.receive(scene.now, Present([ADA])) == []
 
 
 def test_the_key_that_the_sink_then_leaves_out_is_cut_off_at_once() -> None:
