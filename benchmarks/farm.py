@@ -93,10 +93,9 @@ class Farm:
 
     def ports(self) -> tuple[str, str]:
         """Where the sink listens: control and results."""
-        found = re.search(r"ports (\d+) and (\d+)|ports (\d+), (\d+)", self.said())
+        found = re.search(r"ports (\d+) and (\d+)", self.said())
         assert found is not None
-        control, results = (each for each in found.groups() if each is not None)
-        return control, results
+        return found[1], found[2]
 
     def start_worker(self, slots: int, *arguments: str, **env: str) -> None:
         """Start one more worker, which serves `benchmarks/work.py`."""

@@ -116,15 +116,16 @@ class Watched:
 
     def __init__(self, running: Farm) -> None:
         self.farm = running
-        self.control, results = map(int, re.findall(r"ports (\d+) and (\d+)", running.said())[0])
+        control, results = running.ports()
+        self.control = int(control)
         for role, name in (("worker", "eve"), ("ventilator", "mall"), ("observer", "peep")):
             command = [sys.executable, str(TOP / "sink.py"), "enrol", role, name]
-            command += ["--address", f"tcp://127.0.0.1:{self.control}"]
+            command += ["--address", f"tcp://127.0.0.1:{control}"]
             subprocess.run(command, cwd=running.folder, check=True, capture_output=True)
         self.ventilator: Running = running.start("work:square", "--range", "1000000000000", job=JOB)
         wait_for(lambda: running.has_job(JOB) and running.done_count(JOB) > 0, "the job")
         wait_for(lambda: self._tasks_port() is not None, "the tasks link")
-        ports = f"control={self.control}\nresults={results}\ntasks={self._tasks_port()}\n"
+        ports = f"control={control}\nresults={results}\ntasks={self._tasks_port()}\n"
         (running.folder / "ports").write_text(ports)
 
     def _tasks_port(self) -> str | None:

@@ -1,7 +1,6 @@
 """A sink whose ledger has 100,000,000 rows, and one whose ledger is empty: nothing may grow with what went before."""
 
 import os
-import re
 import sqlite3
 import subprocess
 import sys
@@ -58,7 +57,7 @@ def _restart(running: Farm) -> float:
     """Seconds from the start of the sink until it listens."""
     before, joined = running.said().count("listening at"), running.said().count(" joined with ")
     # A worker that has joined looks for its sink where it was.
-    ports = re.findall(r"ports (\d+) and (\d+)", running.said())[-1]
+    ports = running.ports()
     started_at = time.perf_counter()
     running.start_sink(*ports)
     wait_for(lambda: running.said().count("listening at") > before, "the sink", 600, look_s=0.005)

@@ -1,6 +1,5 @@
 """A large crew: 500 slots of one worker until all are busy, and 100 workers that join at once."""
 
-import re
 import time
 from pathlib import Path
 
@@ -56,14 +55,13 @@ def _workers(count: int) -> list[Figure]:
     who = f"{OURS}, {count} workers"
     with farm(slots=1, workers=()) as running:
         wait_for(lambda: "listening" in running.said(), "the sink")
-        ports = re.search(r"ports (\d+) and (\d+)", running.said())
-        assert ports is not None
+        ports = running.ports()
         running.sink.terminate()
         running.sink.wait()
         for _ in range(count):
             running.start_worker(1)
         wait_for(lambda: all(_has_child(worker.pid) for worker in running.workers), "the workers", PATIENCE_S)
-        running.start_sink(*ports.groups())
+        running.start_sink(*ports)
         wait_for(lambda: running.said().count("listening") == 2, "the sink", look_s=0.002)
         started_at = time.perf_counter()
         wait_for(lambda: " joined with " in running.said(), "the first worker", PATIENCE_S, 0.002)
