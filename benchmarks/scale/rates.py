@@ -3,10 +3,9 @@
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from common.protocol.codec import encode
-from common.protocol.messages import Beat
+from common.protocol.messages import Beat, Message
 from tests.simulation.balance import CREW_S, CalmFarm, Crew
 from tests.simulation.truth import JobTruth, Task
 
@@ -18,8 +17,6 @@ SECONDS = 4.0
 class Rates:
     """A second of one worker, whatever the size of its crew."""
 
-    slots: int
-    task_s: float
     jobs: int
     workers: int
     """Of the crew that was simulated."""
@@ -29,7 +26,6 @@ class Rates:
     sent_bytes: int = 0
     names: int = 0
     """Batches that its beats name."""
-    tasks: int = 0
 
     def per_worker(self, count: float) -> float:
         """What was counted, of one worker in a second."""
@@ -53,30 +49,20 @@ def measure(workers: int, slots: int, task_s: float, jobs: int) -> Rates:
         truths.append(JobTruth(f"job{number}", "work:alpha", [Task(each) for each in lengths], 0, 1, 3, False, False))
     farm = CalmFarm(f"scale {workers} {slots} {task_s}", Crew(workers, slots), truths)
     farm.world.run(CREW_S + WARM_S)
-    found = Rates(slots, task_s, jobs, workers)
-    sink = farm.sink
-    assert sink is not None
-    receive, results, check = sink.rules.receive, sink.rules.results, sink._check
+    found = Rates(jobs, workers)
 
-    def counted_receive(now: float, peer: bytes, user: Any, address: str, message: Any) -> Any:
+    def came(message: Message) -> None:
         found.received[type(message).__name__] += 1
         found.received_bytes += len(encode(message))
         if isinstance(message, Beat):
             found.names += sum(map(len, message.held.values()))
-        return receive(now, peer, user, address, message)
 
-    def counted_results(user: Any, message: Any) -> Any:
-        found.received["Results"] += 1
-        found.received_bytes += len(encode(message))
-        found.tasks += message.count
-        return results(user, message)
-
-    def counted_check(peer: bytes, message: Any) -> None:
+    def went(message: Message) -> None:
         found.sent[type(message).__name__] += 1
         found.sent_bytes += len(encode(message))
-        check(peer, message)
 
-    sink.rules.receive, sink.rules.results, sink._check = counted_receive, counted_results, counted_check  # type: ignore[assignment,method-assign]
+    assert farm.sink is not None
+    farm.sink.overhear(came, went)
     farm.world.run(farm.world.now + SECONDS)
     farm.disk.close()
     return found

@@ -103,6 +103,24 @@ class Sink(Role):
         answers, self._answers = self._answers, []
         self._send(joined(answers))
 
+    def overhear(self, came: Callable[[Message], None], went: Callable[[Message], None]) -> None:
+        """Tell of each message that comes from now on, and of each that is sent."""
+        receive, results, check = self.rules.receive, self.rules.results, self._check
+
+        def heard(now: float, peer: bytes, user: Any, address: str, message: Any) -> Any:
+            came(message)
+            return receive(now, peer, user, address, message)
+
+        def heard_results(user: Any, message: Any) -> Any:
+            came(message)
+            return results(user, message)
+
+        def checked(peer: bytes, message: Message) -> None:
+            went(message)
+            check(peer, message)
+
+        self.rules.receive, self.rules.results, self._check = heard, heard_results, checked  # type: ignore[assignment,method-assign]
+
     def turn(self) -> None:
         """Commit and answer."""
         self._guard(lambda: self._send(joined(self._checked(self.rules.tick(self.world.now)))))

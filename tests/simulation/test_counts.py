@@ -1,7 +1,6 @@
 """What one task costs when it comes alone: messages and turns of each role, in virtual time, counted."""
 
 from collections import Counter
-from typing import Any
 
 from common.protocol.messages import Message
 from tests.simulation.balance import CREW_S, CalmFarm, Crew
@@ -25,23 +24,8 @@ class Alone(CalmFarm):
 
     def watch(self) -> None:
         """Count from now on."""
-        sink = self.sink
-        assert sink is not None
-        receive, results, check = sink.rules.receive, sink.rules.results, sink._check
-
-        def counted(now: float, peer: bytes, user: Any, address: str, message: Any) -> Any:
-            self.count(message)
-            return receive(now, peer, user, address, message)
-
-        def counted_results(user: Any, message: Any) -> Any:
-            self.count(message)
-            return results(user, message)
-
-        def counted_check(peer: bytes, message: Message) -> None:
-            self.count(message)
-            check(peer, message)
-
-        sink.rules.receive, sink.rules.results, sink._check = counted, counted_results, counted_check  # type: ignore[assignment,method-assign]
+        assert self.sink is not None
+        self.sink.overhear(self.count, self.count)
 
     def done(self, count: int) -> None:
         """Let time pass until this many tasks are recorded and their ventilator knows it."""
