@@ -41,6 +41,7 @@ class Farm:
         self._haste = self.world.dice("haste")
         self._keepers = self.world.dice("who keeps")
         self._late = self.world.dice("late results")
+        self._failures = self.world.dice("sinks fail")
         self.last_results: dict[str, bytes] = {}
         """By job: what has come last for it."""
         self.disk = Disk(self.world, self.jobs, path, self.plan.disk_s, self.plan.disk_refuses)
@@ -88,7 +89,6 @@ class Farm:
         for _ in range(self.plan.worker_count):
             self.world.after(self.plan.crew_at + self.dice.uniform(0, 1), self.start_worker)
         if self.plan.has_standby:
-            self._failures = self.world.dice("sinks fail")
             self.world.after(self._failures.uniform(1, 8), self._fail_over_now_and_then)
         if self.plan.interrupts_per_s:
             self.world.after(self.dice.expovariate(self.plan.interrupts_per_s), self._interrupt_now_and_then)

@@ -182,8 +182,8 @@ class Client(Role):
         self.call()
 
     def _connect(self) -> None:
-        sink = self.farm.sink_at(self.place) if self.farm.plan.has_standby else self.farm.sink
-        if not self.alive or self.connection is not None or sink is None or not sink.alive:
+        sink = self.farm.sink_at(self.place)
+        if not self.alive or self.connection is not None or sink is None:
             return
         if self.world.now < self.dark_until:
             self.world.at(self.dark_until, self.call)

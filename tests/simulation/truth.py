@@ -350,8 +350,8 @@ class Disk:
             known = len(self._receipted[name])
             self._world.require(known in whole, "appends to a job with tasks that are not recorded:", (name, known))
             truth.append()
-        known = self.ledger.job(name)
-        if known is not None and known.state == "cancelled":
+        before = self.ledger.job(name)
+        if before is not None and before.state == "cancelled":
             self.reopened.add(name)
         job = write_and_wait(self.ledger, write)
         assert isinstance(job, Job)

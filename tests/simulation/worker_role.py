@@ -288,8 +288,8 @@ class Worker(Client):
 
     def call_results(self) -> None:
         """Connect the results link to the sink that is there, and send what has waited."""
-        sink = self.farm.sink_at(self.place) if self.farm.plan.has_standby else self.farm.sink
-        if not self.alive or sink is None or not sink.alive:
+        sink = self.farm.sink_at(self.place)
+        if not self.alive or sink is None:
             return
         if self._results is not None:
             self._results.close(True)
