@@ -1,6 +1,5 @@
 """The bench's own rules: what it calls a right ledger, a ratio, a lower bound."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,7 @@ from benchmarks.peers import sqlite_alone
 from benchmarks.report import ratio_of
 from benchmarks.scale import costs, ventilator
 from benchmarks.scenarios.tail import greedy
-from common import descriptors
-from common.protocol import settings
-from common.sink import roster_watch
-from common.sink.outputs import LogLimiter
 from common.sink.sqlite_ledger import Ledger
-from common.transport import doorstep
 from tests.unit.writing import open_job
 
 TASKS = 50
@@ -134,26 +128,6 @@ def test_the_table_of_take_overs_is_whole_and_without_a_fault() -> None:
     assert [row[0].strip() for row in rows[2:]] == [loss.name for loss in takeover.losses()]
     for row in rows[2:]:
         assert (int(row[1]) >= 30, float(row[2].split()[0]) < 15, int(row[4])) == (True, True, 0)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "value"),
-    [
-        (r"key is known \| (\d+) KiB", settings.FRAME_BYTES_MAX / 1024),
-        (r"time for a handshake \| (\d+) s", doorstep.HANDSHAKE_S),
-        (r"those beyond are hung up on \| (\d+), half", doorstep.WAITING_MAX),
-        (r"must say `hello` \| (\d+) s", doorstep.GREETING_S),
-        (r"on one link \| ([\d,]+) a minute", settings.HANDSHAKES_A_MINUTE_MAX),
-        (r"hung up on \| (\d+), 50 and 1 a minute", roster_watch._UNKNOWN_LINES_A_MINUTE),
-        (r"hung up on \| 10, (\d+) and 1 a minute", roster_watch._KNOWN_LINES_A_MINUTE),
-        (r"one enrolled key can cause \| (\d+) a minute", LogLimiter.A_MINUTE_MAX),
-        (r"up to ([\d,]+); \d+ of them are kept free", descriptors._WANTED),
-        (r"; (\d+) of them are kept free", doorstep.RESERVE),
-    ],
-)
-def test_the_bounds_on_the_page_are_those_of_the_code(pattern: str, value: float) -> None:
-    [said] = re.findall(pattern, siege.PAGE.read_text(encoding="utf-8"))
-    assert float(said.replace(",", "")) == value
 
 
 def test_the_costs_of_a_crew_are_of_what_the_sink_really_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from common import descriptors, log_writer
-from common.crew import job_script
-from common.protocol import settings
-from common.sink import outputs, relay, roster_watch, sqlite_file, sqlite_writes
+from common.crew import job_script, recipes, ssh_loop
+from common.protocol import fields, settings
+from common.sink import commits, keepers, outputs, relay, roster_watch, sqlite_file, sqlite_writes, turns
 from common.transport import doorstep
 from common.worker import command_run
 from tests.conftest import TOP
@@ -53,10 +53,13 @@ def test_more_ports_of_ventilators() -> None:
             [roster_watch._UNKNOWN_LINES_A_MINUTE, roster_watch._KNOWN_LINES_A_MINUTE, 1],
         ),
         ("lines in the sink's log that one enrolled key can cause", [outputs.LogLimiter.A_MINUTE_MAX]),
+        ("what waits for the ledger and came with one key", [commits.WAITING_BYTES_MAX // 1024**2]),
+        ("requests that wait for the ledger", [turns._WAITING_MAX]),
         (
             "what the relay holds of one ventilator's key",
             [relay.BYTES_OF_A_KEY_MAX // 1024**2, settings.Timing().lease_s],
         ),
+        ("batches that one worker is counted for", [2 * fields.ROOM_MAX, fields.ROOM_MAX, fields.ROOM_MAX]),
         ("descriptors", [descriptors._WANTED, doorstep.RESERVE]),
     ],
 )
@@ -77,6 +80,11 @@ def test_the_bounds_of_what_attacks_cost(row: str, numbers: list[float]) -> None
         ("CLUSTERS.md", r"has had no task for (\d+) minutes \(`--exit", job_script.IDLE_S / 60),
         ("CLUSTERS.md", r"and (\d+) s before its time is over", job_script.LEAVES_BEFORE_S),
         ("CLUSTERS.md", r"for up to (\d+) s \(`--grace`\)", job_script.GRACE_S),
+        ("CLUSTERS.md", r"\(`--signal=B:TERM@(\d+)`\)", job_script.SIGNAL_BEFORE_S),
+        ("CLUSTERS.md", r"At most (\d+) connections begin at a time", ssh_loop.STARTING_MAX),
+        ("CLUSTERS.md", r"worker's `--grace` and (\d+) s for its last results", recipes.AFTER_GRACE_S),
+        ("SECURITY.md", r"The key gets no tasks of that job for (\d+) s", keepers.SENTENCE_S),
+        ("PROTOCOL.md", r"gets none of that job for (\d+) s", keepers.SENTENCE_S),
         ("CLUSTERS.md", r"a limit of less than (\d+) minutes", job_script.LEAST_S / 60),
         ("your-functions.md", r"the last (\d+) lines of standard error", command_run._ERROR_LINES),
     ],
