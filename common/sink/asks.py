@@ -30,7 +30,10 @@ class Asks:
         outputs = [output for each in row_sets for output in self._tell_failed(each)]
         for job in {each.results.job for each in row_sets}:
             open_job = self._registry.open_jobs.get(job)
-            if open_job is not None and open_job.asked_after is not None:
+            if open_job is None:
+                continue
+            open_job.nothing_after = None
+            if open_job.asked_after is not None:
                 outputs += self._answer(open_job, even_if_none=False)
         return outputs
 
@@ -52,6 +55,9 @@ class Asks:
 
     def _answer(self, open_job: OpenJob, even_if_none: bool) -> list[Output]:
         assert open_job.asked_after is not None
+        if open_job.asked_after == open_job.nothing_after and open_job.answered and not even_if_none:
+            # A ventilator asks at once after each answer: the ledger need not be read to find nothing.
+            return []
         job = self._ledger.job(open_job.job)
         assert job is not None
         # Only the answers from before this run leave failed tasks out: what it does itself is done.
@@ -64,6 +70,7 @@ class Asks:
             return []
         if not page.count and not even_if_none and open_job.answered:
             return []
+        open_job.nothing_after = None if page.more else page.position
         open_job.caught_up = open_job.caught_up or not page.more
         receipts = Receipts(
             job=open_job.job,

@@ -89,6 +89,8 @@ class OpenJob:
     asked_after: int | None = None
     asked_at: float = 0.0
     answered: bool = False
+    nothing_after: int | None = None
+    """The position behind which there were no receipts; None once something was committed since."""
     caught_up: bool = False
     retry_failed: bool = False
     origin: bytes = b""

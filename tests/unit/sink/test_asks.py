@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from common.protocol.messages import (
     Ask,
     Goodbye,
@@ -9,6 +11,7 @@ from common.protocol.messages import (
     Receipts,
 )
 from common.sink.collector import Collector
+from common.sink.store import Page
 from tests.unit.sink.scene import (
     CUBE,
     ROSTER,
@@ -36,6 +39,27 @@ def test_a_parked_ask_is_answered_by_the_next_commit_of_its_job(scene: Scene) ->
         assert scene.send(user, Ask(job, 0, False)) == []
     scene.deliver(scene.batch([1]))
     assert [peer for peer, _ in of(Receipts, scene.sink.flush(scene.now))] == [b"vera"]
+
+
+def test_the_ledger_is_read_once_for_each_answer(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ventilator asks at once after each answer, when there is mostly nothing more."""
+    receipts, read = scene.ledger.receipts, list[int]()
+
+    def counted(name: str, after: int, limit: int, skipped: int) -> Page:
+        read.append(after)
+        return receipts(name, after, limit, skipped)
+
+    monkeypatch.setattr(scene.ledger, "receipts", counted)
+    scene.ventilator()
+    scene.send(VERA, Ask("job", 0, False))
+    position = 0
+    for task in range(5):
+        assert scene.send(VERA, Ask("job", position, False)) == []
+        scene.deliver(scene.batch([1], task))
+        ((_, receipt),) = of(Receipts, scene.sink.flush(scene.now))
+        assert isinstance(receipt, Receipts) and receipt.runs == [(task, 1)]
+        position = receipt.position
+    assert len(read) == 1 + 5
 
 
 def test_a_parked_ask_is_answered_after_ask_s_though_there_is_nothing(scene: Scene) -> None:
