@@ -15,6 +15,7 @@ SCENARIOS = (
     "many",
     "single",
     "roundtrip",
+    "trip",
     "stream",
     "tail",
     "slow",

@@ -215,10 +215,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def farm(slots: int, workers: Sequence[dict[str, str]] = ({},), database: str = "") -> Iterator[Farm]:
-    """Start a sink and one worker for each environment in `workers`; with a database its ledger is there."""
+def farm(
+    slots: int, workers: Sequence[dict[str, str]] = ({},), database: str = "", inside: str | None = None
+) -> Iterator[Farm]:
+    """Start a sink and one worker for each environment in `workers`; with a database its ledger is there.
+
+    Its folder is `inside` another one, or where the system has temporary ones.
+    """
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-bench-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-bench-", dir=inside)))
         shutil.copy(TOP / "benchmarks" / "work.py", folder)
         running = Farm(folder, stack, database)
         for env in workers:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.probe KEY JOB COUNT [RELAY]
 
-Prints the seconds of each round trip but the last as a JSON list.
+Prints as JSON the seconds of each round trip but the last, and the processor time of its process for a trip.
 A program of its own, so that nothing else runs in its process.
 """
 
@@ -33,6 +33,7 @@ class OneByOne:
         self.expected = count
         self.ventilator: Ventilator | None = None
         self.seconds: list[float] = []
+        self._began_s = 0.0
         self._taken = 0
         self._taken_at = 0.0
 
@@ -76,9 +77,15 @@ class OneByOne:
     def take(self, count: int, bytes_max: int) -> tuple[int, Raw]:
         """One task."""
         task = self._taken
+        if not task:
+            self._began_s = time.process_time()
         self._taken += 1
         self._taken_at = time.perf_counter()
         return 1, Raw(encoded([task]))
+
+    def processor_s(self) -> float:
+        """Processor time of a trip, all threads."""
+        return (time.process_time() - self._began_s) / max(1, self._taken)
 
     def mark(self) -> tuple[int, bytes]:
         """How many tasks were read."""
@@ -97,7 +104,7 @@ def main() -> None:
     pair, display = load_pair(Path(key), VENTILATOR), ProgressDisplay(job)
     one_by_one.ventilator = Ventilator(options, one_by_one, pair, poll, signals, None, display)
     code = one_by_one.ventilator.run().code
-    print(json.dumps(one_by_one.seconds))
+    print(json.dumps([one_by_one.seconds, one_by_one.processor_s()]))
     sys.exit(code)
 
 

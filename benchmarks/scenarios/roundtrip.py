@@ -10,13 +10,16 @@ from benchmarks.measuring import OURS, Figure, Measure, Plan, interleave, round_
 from benchmarks.peers import executor, managers, raw
 
 TASKS = 1_000
-
-
 WARM_UP = 50
 
 
 def ours(running: Farm, count: int, relay: str = "auto") -> list[float]:
     """Seconds of each round trip, measured in the ventilator's own loop (`benchmarks/probe.py`)."""
+    return trips(running, count, relay)[0]
+
+
+def trips(running: Farm, count: int, relay: str = "auto") -> tuple[list[float], float]:
+    """Seconds of each round trip, and the ventilator's processor time for one."""
     running.probes += 1
     job, tasks = f"probe-{running.probes}", count + WARM_UP + 1
     with (running.folder / "probe.log").open("w+") as log:
@@ -30,7 +33,8 @@ def ours(running: Farm, count: int, relay: str = "auto") -> list[float]:
         if done.returncode:
             sys.exit(f"the probe failed:\n{log.seek(0) or log.read()}")
     running.check(job, tasks, SQUARED)
-    return [float(each) for each in json.loads(done.stdout)][WARM_UP:]
+    seconds, processor_s = json.loads(done.stdout)
+    return seconds[WARM_UP:], processor_s
 
 
 def measure(plan: Plan) -> list[Figure]:
