@@ -25,6 +25,9 @@ class StoreThread:
 
     def ended(self) -> bool:
         """True once, when the call has ended; `result` is to be called then. Never waits."""
+        # A loop asks in each turn: an exception would say each time that it has not.
+        if self._ends.empty():
+            return False
         try:
             return bool(self._reader.recv(1))
         except BlockingIOError:

@@ -62,12 +62,14 @@ class Signals:
         self._ours.setblocking(False)
         theirs.setblocking(False)
         self._theirs = theirs
+        self._has_come = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._take)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        """The wake-up descriptor carries the number; there is nothing else to do here."""
+        """The wake-up descriptor carries the number, and has it already."""
+        self._has_come = True
 
     def fileno(self) -> int:
         """The descriptor to poll."""
@@ -79,6 +81,10 @@ class Signals:
 
     def received(self) -> list[signal.Signals]:
         """The signals since the last call."""
+        # A loop asks in each turn: an exception would say each time that there is none.
+        if not self._has_come:
+            return []
+        self._has_come = False
         try:
             return [signal.Signals(number) for number in self._ours.recv(64)]
         except BlockingIOError:
