@@ -76,12 +76,17 @@ class Turns:
         if known is not None:
             # It is resent.
             self._waiting[key] = replace(known, request=request)
-        elif (self._change is None or self._change[0].key != key) and self._has_room(request):
+        elif not self._is_in_flight(request) and self._has_room(request):
             # Whoever cancels a job does not care for what it has recorded.
             after = Progress() if isinstance(request.message, Cancel) else self._commits.needed()
             self._waiting[key] = _Queued(request, after)
             self._counts[request.known.user.key] += 1
         return self.go_on(now)
+
+    def _is_in_flight(self, request: Request) -> bool:
+        """Whether just this is being written. With other fields it is no repetition: a job may go another way."""
+        begun = None if self._change is None else self._change[0]
+        return begun is not None and (begun.key, begun.message) == (request.key, request.message)
 
     def _has_room(self, request: Request) -> bool:
         """Whether a request may wait; for that the last one of the key that has most may go."""

@@ -21,6 +21,7 @@ from common.protocol.messages import (
     Mark,
     Open,
     Opened,
+    Places,
     Query,
     Receipts,
     Recorded,
@@ -31,7 +32,22 @@ from common.sink.collector import Collector
 from common.sink.commits import GROUP_ROWS_MAX
 from common.sink.sqlite_ledger import Ledger
 from common.sink.store import Completion, Ending, Forgetting, Opening, Recording, Write
-from tests.unit.sink.scene import ADA, BEAT, OLGA, OPEN, ROSTER, SETTINGS, SQUARE, VERA, VITO, Scene, of, said, to
+from tests.unit.sink.scene import (
+    ADA,
+    BEAT,
+    OLGA,
+    OPEN,
+    REOPEN,
+    ROSTER,
+    SETTINGS,
+    SQUARE,
+    VERA,
+    VITO,
+    Scene,
+    of,
+    said,
+    to,
+)
 
 RETRY_FAILED = msgspec.structs.replace(OPEN, retry_failed=True)
 
@@ -214,6 +230,19 @@ def test_a_resent_request_is_answered_once(slow: SlowScene) -> None:
     assert of(Closed, outputs) == [(b"vera", Closed("job", 1, 0, []))]
     assert slow.sink.inspect().is_idle
     assert slow.ledger.submitted == [Recording, Ending]
+
+
+def test_a_job_that_goes_another_way_while_it_is_opened_is_opened_once_more(slow: SlowScene) -> None:
+    """Workers would else look for its tasks where there are none."""
+    slow.send(VERA, REOPEN)
+    slow.send(VERA, msgspec.structs.replace(REOPEN, port=5555, relay=True))
+    assert of(Opened, slow.finish())
+    outputs = slow.finish()
+    assert of(Opened, outputs)
+    [(_, places)] = of(Places, outputs)
+    assert isinstance(places, Places)
+    assert [place.port for place in places.places] == [SETTINGS.relayed_tasks_port]
+    assert slow.sink.inspect().is_idle
 
 
 def test_whoever_has_left_before_its_turn_opens_nothing(slow: SlowScene) -> None:
