@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ProtocolError
 from common.protocol.codec import decode_outcomes, decode_results, decode_to_sink, encode, ticket
-from common.protocol.messages import Beat, Crew, Message, Open, Opened, Recall, Receipts, Recorded, Results
+from common.protocol.messages import Beat, Crew, Heard, Message, Open, Opened, Recall, Receipts, Recorded, Results
 from common.sink.collector import Collector
 from common.sink.crew_news import joined
 from common.sink.outputs import Admit, CutOff, Output, Send
+from common.sink.registry import Peer
 from common.sink.settings import CollectorSettings
-from common.sink.store import LedgerLost
+from common.sink.store import Job, LedgerLost
 from tests.simulation.relay_role import Relay
 from tests.simulation.role import Connection, Role
 from tests.simulation.site import HeldDisk
@@ -21,6 +23,14 @@ from tests.simulation.truth import Disk
 
 if TYPE_CHECKING:
     from tests.simulation.farm import Farm
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Whose message the rules answer when they open a job, and how large the job's crew is then."""
+
+    message: Open
+    crew_count: int
 
 
 class Sink(Role):
@@ -41,23 +51,27 @@ class Sink(Role):
         self._answers: list[Output] = []
         """What this poll's messages are answered with, at its end."""
         self._beats: dict[str, Any] = {}
+        self._labels: dict[int, Any] = {}
+        """By which object a member of a crew is: the last beat at the time at which the rules have made it."""
         self._came: dict[tuple[str, int], Any] = {}
-        self._opens: dict[tuple[bytes, str], tuple[Open, dict[int, Results]]] = {}
-        """Who wants to open which job, and the results that had come before."""
+        self._opens: dict[tuple[bytes, str], list[tuple[Open, dict[int, Results]]]] = {}
+        """Who wants to open which job, each message with the results that had come before."""
+        self._openings: dict[tuple[bytes, str], list[Opener]] = {}
+        """For whom the rules have opened a job, until that is checked."""
+        self._watch_openings()
         self.disk.wake = lambda: self.happen(_nothing)
 
     def control(self, peer: bytes, frame: bytes, label: Any) -> None:
         """A frame of the control link."""
         connection = self.connections.get(peer)
         message = decode_to_sink(frame)
-        if isinstance(message, Beat):
-            self._beats[label[0]] = label[1]
         user = connection.client.user if connection else self.farm.user_of(peer.decode().rpartition("#")[0])
         if isinstance(message, Open):
-            # What came before the first of several counts.
-            _, before = self._opens.get((peer, message.job), (message, self._uncommitted(message.job)))
-            self._opens[peer, message.job] = message, before
-        self._answers += self._checked(self.rules.receive(self.world.now, peer, user, "10.0.0.1", message))
+            self._opens.setdefault((peer, message.job), []).append((message, self._uncommitted(message.job)))
+        answers = self.rules.receive(self.world.now, peer, user, "10.0.0.1", message)
+        if isinstance(message, Beat) and Send(peer, Heard(message.serial)) in answers:
+            self._beats[label[0]] = label[1]
+        self._answers += self._checked(answers)
 
     def results(self, frame: bytes, label: Any) -> None:
         """A frame of the results link."""
@@ -145,7 +159,10 @@ class Sink(Role):
     def _checked(self, outputs: Iterable[Output]) -> list[Output]:
         """The same, looked at as the rules have given it: before several messages are one."""
         outputs = list(outputs)
-        self._check_opened([output for output in outputs if isinstance(output, Send)])
+        sent = [output for output in outputs if isinstance(output, Send)]
+        self._check_opened(sent)
+        members = [member for each in sent if isinstance(each.message, Crew) for member in each.message.members]
+        self._labels |= {id(member): self._beats.get(member.worker) for member in members}
         return outputs
 
     def _send(self, outputs: Iterable[Output]) -> None:
@@ -166,7 +183,7 @@ class Sink(Role):
             self._check(output.peer, message)
             label = None
             if isinstance(message, Crew):
-                label = {member.worker: self._beats.get(member.worker) for member in message.members}
+                label = [self._labels.pop(id(member)) for member in message.members]
                 for worker in message.lost:
                     self.farm.lost(worker)
             connection = self.connections.get(output.peer)
@@ -200,17 +217,37 @@ class Sink(Role):
         # In one turn a job may be opened twice: by a run, and by one that took its place.
         wanted: Counter[str] = Counter()
         for peer, opened in [(each.peer, each.message) for each in sent if isinstance(each.message, Opened)]:
-            message, before = self._opens.pop((peer, opened.job))
+            opener = self._openings[peer, opened.job].pop(0)
+            before = self._came_before(peer, opener.message)
             late = [before[each] for each in before.keys() & self._uncommitted(opened.job).keys()]
             require(not late, "a job is opened before the results that came first are recorded:", (opened.job, late))
-            crew = self.rules._registry.crew_of(self.rules._registry.open_jobs[opened.job])
-            wanted[opened.job] += len(crew) if opened.resumed and not message.reopens else 0
+            wanted[opened.job] += opener.crew_count if opened.resumed and not opener.message.reopens else 0
             if opened.job in self.disk.reopened:
                 self.disk.reopened.discard(opened.job)
                 self.farm.check_reopened(opened.job, peer)
         recalled = Counter(each.message.job for each in sent if isinstance(each.message, Recall))
         for job, count in wanted.items():
             require(recalled[job] == count, "recalled from another crew than the job's:", (recalled[job], count))
+
+    def _watch_openings(self) -> None:
+        """Note which message the rules answer, and with which crew: at the end of the turn it may be another one."""
+        jobs, registry = self.rules._jobs, self.rules._registry
+        opened = jobs._opened
+
+        def watched(now: float, peer: bytes, known: Peer, message: Open, before: Job | None) -> list[Output]:
+            crew = [each for each in registry.workers.values() if each.slots and message.function in each.functions]
+            self._openings.setdefault((peer, message.job), []).append(Opener(message, len(crew)))
+            return opened(now, peer, known, message, before)
+
+        jobs._opened = watched  # type: ignore[method-assign]
+
+    def _came_before(self, peer: bytes, message: Open) -> dict[int, Results]:
+        """The results that came before this message, or before the first of those that it has taken the place of."""
+        opens = self._opens[peer, message.job]
+        end = next(place for place, (each, _) in enumerate(opens) if each is message)
+        before = opens[0][1]
+        del opens[: end + 1]
+        return before
 
     def _uncommitted(self, name: str) -> dict[int, Results]:
         """The results of the job that have come and are not committed, each by which object it is: some are resent."""

@@ -369,9 +369,9 @@ class Ventilator(Client):
                 said.at = now if said.at + self.farm.timing.lease_s > away_at else said.at
         self._heard_at = now
         if isinstance(message, Crew):
-            for member in message.members:
+            for member, held in zip(message.members, label, strict=True):
                 capacity = member.slots + member.prefetch
-                said = Said(capacity, label[member.worker] or {}, now, member.held)
+                said = Said(capacity, held or {}, now, member.held)
                 self._note_other_bounds(member.worker, self._crew.get(member.worker), said)
                 self._crew[member.worker] = said
             popped = {worker: self._crew.pop(worker, None) for worker in (*message.left, *message.lost)}
