@@ -25,6 +25,8 @@ from common.sink.whole_write import write_and_wait
 from common.ventilator.settings import RelayUse
 from tests.simulation.world import World
 
+HALTS_MAX = 5
+"""When a job was halted this many times, its operator allows it twice as many failures, and so each time after that."""
 SLOWNESS_MAX = 10.0
 """A slow worker takes up to this many times as long."""
 FINAL = 1_000_000
@@ -78,6 +80,8 @@ class JobTruth:
     """How many times the failed tasks of the appended input are run again when it is done."""
     max_fails: int | None = None
     """Each run of it is halted when this many tasks have failed in it."""
+    halts: int = 0
+    """How many times it was halted."""
     relay: RelayUse = RelayUse.never
     """When its tasks go through the sink's relay."""
     is_behind_wall: bool = False
@@ -107,6 +111,15 @@ class JobTruth:
         if not self.appends:
             self.appends, self.retries_failed, self.bad_at = True, False, None
             self.reruns = self.appended_reruns
+
+    def was_halted(self) -> None:
+        """The operator runs it again. With a limit that stays low, a large job would be halted a hundred times."""
+        self.halts += 1
+        if self.retries_failed:
+            # It begins with the tasks that have failed: with the same limit it would never come further.
+            self.max_fails = None
+        elif self.max_fails is not None and self.halts >= HALTS_MAX:
+            self.max_fails *= 2
 
     def begin_anew(self) -> None:
         """It was forgotten."""

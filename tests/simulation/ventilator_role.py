@@ -313,9 +313,8 @@ class Ventilator(Client):
             self.send(Goodbye())
         if isinstance(end.error, BadLine):
             self.job.bad_at = None
-        if self._halted_at is not None and self.job.retries_failed:
-            # It begins with the tasks that have failed: with the same limit it would never come further.
-            self.job.max_fails = None
+        if self._halted_at is not None:
+            self.job.was_halted()
         self.alive = False
         self.cut(lose=False)
         self.farm.ventilator_ended(self, is_done=end.error is None and self.session.inspect().is_closed)
