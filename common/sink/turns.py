@@ -25,6 +25,8 @@ _WAITING_MAX = 1_000
 
 The key that has most of them gives way to the others.
 """
+_ANSWERS_MAX = 100
+"""After how many outputs for requests that need no write others get their turn: one may be told to a whole crew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Turns:
         """By key, how many of them are its own."""
         self._change: tuple[Request, Change] | None = None
         """The change that is in flight."""
+        self._answer_count = 0
+        """How many outputs there were in this turn of the sink's loop for requests that need no write."""
         self._recorded_last = True
         """Results and changes take turns, so that neither can keep the other from the ledger."""
 
@@ -81,7 +85,7 @@ class Turns:
             after = Progress() if isinstance(request.message, Cancel) else self._commits.needed()
             self._waiting[key] = _Queued(request, after)
             self._counts[request.known.user.key] += 1
-        return self.go_on(now)
+        return self._go_on(now)
 
     def _is_in_flight(self, request: Request) -> bool:
         """Whether just this is being written. With other fields it is no repetition: a job may go another way."""
@@ -107,7 +111,14 @@ class Turns:
         return queued.request
 
     def go_on(self, now: float) -> list[Output]:
-        """Take the end of the write in flight, and begin the next ones, as far as the ledger ends them at once."""
+        """Take the end of the write in flight, and begin the next ones, as far as the ledger ends them at once.
+
+        It is called once in each turn of the sink's loop.
+        """
+        self._answer_count = 0
+        return self._go_on(now)
+
+    def _go_on(self, now: float) -> list[Output]:
         outputs: list[Output] = []
         while True:
             if not self.writes.is_free:
@@ -126,6 +137,8 @@ class Turns:
         instants = [self.writes.deadline()]
         if self.writes.is_free:
             instants.append(self._housekeeping.next_at)
+            if self._waiting and self._answer_count >= _ANSWERS_MAX:
+                return float("-inf")
         return min((instant for instant in instants if instant is not None), default=None)
 
     def _begin(self, now: float, outputs: list[Output]) -> bool:
@@ -146,7 +159,7 @@ class Turns:
     def _take_turn(self, now: float, outputs: list[Output]) -> bool:
         """Do what the first request asks for that may be next."""
         key = next((key for key, waiting in self._waiting.items() if self._is_ready(waiting)), None)
-        if key is None:
+        if key is None or self._answer_count >= _ANSWERS_MAX:
             return False
         request = self._taken(key)
         if not self._is_here(request.peer, request.known):
@@ -161,6 +174,7 @@ class Turns:
             self._recorded_last = False
             self.writes.begin(now, change.write)
         else:
+            self._answer_count += len(change)
             outputs += change
         return True
 

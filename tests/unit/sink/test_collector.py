@@ -24,6 +24,7 @@ from common.protocol.messages import (
     Mark,
     Offer,
     Open,
+    Opened,
     Places,
     Read,
     Recorded,
@@ -43,6 +44,7 @@ from tests.unit.sink.scene import (
     BEAT,
     BOB,
     OLGA,
+    OPEN,
     ROSTER,
     SETTINGS,
     SQUARE,
@@ -262,4 +264,23 @@ def test_whoever_names_a_job_that_cannot_be_looked_up_at_the_moment_gets_no_answ
         (VERA, Forget("other")),
     ):
         assert scene.send(user, message) == []
+    assert scene.sink.inspect().is_idle
+
+
+def test_answers_to_a_whole_crew_that_are_asked_for_again_and_again_are_given_a_few_at_each_turn(scene: Scene) -> None:
+    """Whoever opens a job that is done has each worker told of it; nothing of that waits for the ledger."""
+    crew = [b"worker%d" % number for number in range(60)]
+    for peer in crew:
+        scene.send(ADA, Hello(PROTOCOL_VERSION, "worker", peer.decode()), peer)
+        scene.send(ADA, Offer([SQUARE]), peer)
+    scene.ventilator(VERA)
+    scene.send(VERA, Close("job", 0, False))
+    runs = [b"run%d" % number for number in range(10)]
+    for peer in runs:
+        scene.hello(VERA, peer)
+    told = [of(Opened, scene.send(VERA, OPEN, peer)) for peer in runs]
+    assert [len(each) for each in told] == [1, 1] + [0] * 8
+    turns = [scene.sink.tick(scene.now) for _ in range(4)]
+    assert [len(of(Opened, outputs)) for outputs in turns] == [2] * 4
+    assert [len(of(Places, outputs)) for outputs in turns] == [2 * len(crew)] * 4
     assert scene.sink.inspect().is_idle

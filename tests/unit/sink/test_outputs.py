@@ -26,7 +26,7 @@ def open_again(scene: Scene) -> list[Output]:
 
 
 def close_again(scene: Scene) -> list[Output]:
-    return scene.send(VERA, Close("job", 0, False))
+    return [*scene.send(VERA, Close("job", 0, False)), *scene.sink.tick(scene.now)]
 
 
 def cancel_again(scene: Scene) -> list[Output]:

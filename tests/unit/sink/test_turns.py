@@ -418,6 +418,24 @@ def test_what_a_long_write_has_piled_up_is_written_in_groups_and_a_request_waits
     assert slow.sink.inspect().is_idle
 
 
+def test_requests_that_need_no_write_are_answered_in_parts_and_results_are_written_between(slow: SlowScene) -> None:
+    slow.deliver(slow.batch([1]))
+    slow.sink.tick(slow.now)
+    for number in range(250):
+        slow.send(VITO, Cancel(f"nosuch{number}"))
+    later = slow.batch([1], 1)
+    slow.deliver(later)
+    assert len(of(Refused, slow.finish())) == 100
+    assert isinstance(slow.ledger.held, Recording)
+    outputs = slow.finish()
+    assert to(ADA, outputs) == [Recorded([later.serial], [])]
+    assert len(of(Refused, outputs)) == 100
+    assert slow.sink.deadline() == float("-inf")
+    assert len(of(Refused, slow.sink.tick(slow.now))) == 50
+    assert slow.sink.inspect().is_idle
+    assert slow.sink.deadline() != float("-inf")
+
+
 def test_a_key_that_asks_for_very_much_does_not_keep_the_requests_of_others_from_their_turn(slow: SlowScene) -> None:
     slow.deliver(slow.batch([1]))
     slow.sink.tick(slow.now)
