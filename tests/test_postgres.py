@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -495,6 +496,26 @@ def test_a_copy_is_whole_or_not_there(at: At, server: Server, tmp_path: Path, mo
             copied(at.place, target)
     with pytest.raises(OperatorError, match="in use by another sink"):
         copied(str(file), at.place)
+
+
+def test_a_ledger_that_cannot_be_copied_is_closed(at: At, server: Server, tmp_path: Path) -> None:
+    """Also while somebody still has the error."""
+    path = tmp_path / "results.db"
+    open_ledger(str(path)).close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("UPDATE meta SET value='1' WHERE key='version'")
+        file.commit()
+    with pytest.raises(OperatorError, match="is of version 1: start a sink with it once"):
+        copied(str(path), at.place)
+    with pytest.raises(OperatorError, match="there is no site night") as refused:
+        copied(with_site(at.place, "night"), str(tmp_path / "copy.db"))
+    assert str(path) not in [os.path.realpath(fd) for fd in Path("/proc/self/fd").iterdir()]
+    wait_until(lambda: not sessions(server, "copy-ledger"), "its session has ended")
+    assert str(refused.value)
+
+
+def sessions(server: Server, name: str) -> list[tuple[Any, ...]]:
+    return ask(server, f"SELECT pid FROM pg_stat_activity WHERE application_name='tradewind {name}'")
 
 
 def interrupted(rows: Iterator[Any]) -> Iterator[Any]:

@@ -30,22 +30,31 @@ class PostgresOrigin:
         self._place = place = parsed(ledger)
         with in_words(place):
             self._session = Session(place, "copy-ledger", False, _ANSWER_S)
-            check_version(place, version_of(self._session) or SCHEMA_VERSION)
-            self._session.ask(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_UNLIMITED}")
-            found = self._session.ask("SELECT site, ledger, position FROM sites WHERE name=%s", place.site)
-            if not found:
-                raise OperatorError(place.no_site(name for (name,) in self._session.ask(SITES)))
-            self._site, self.id, self.position = found[0]
-            rows = self._session.ask(
-                "SELECT job, name, function, source, state, total, done, failed, opened_at, ended_at, mark_count,"
-                " mark_digest, key, retries, attempts, arguments, base FROM jobs JOIN ticket_keys USING (job)"
-                " WHERE site=%s ORDER BY job",
-                self._site,
-            )
+            try:
+                rows = self._begin()
+            except BaseException:
+                self.close()
+                raise
         self.jobs = []
         for row in rows:
             values: list[Any] = [iso(each) if isinstance(each, datetime) else each for each in row]
             self.jobs.append(MovedJob(*values))
+
+    def _begin(self) -> list[tuple[Any, ...]]:
+        """Look at the site as it is now; the rows of its jobs."""
+        session = self._session
+        check_version(self._place, version_of(session) or SCHEMA_VERSION)
+        session.ask(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_UNLIMITED}")
+        found = session.ask("SELECT site, ledger, position FROM sites WHERE name=%s", self._place.site)
+        if not found:
+            raise OperatorError(self._place.no_site(name for (name,) in session.ask(SITES)))
+        self._site, self.id, self.position = found[0]
+        return session.ask(
+            "SELECT job, name, function, source, state, total, done, failed, opened_at, ended_at, mark_count,"
+            " mark_digest, key, retries, attempts, arguments, base FROM jobs JOIN ticket_keys USING (job)"
+            " WHERE site=%s ORDER BY job",
+            self._site,
+        )
 
     def rows(self, job: int) -> Iterator[MovedRow]:
         """All rows of a job."""

@@ -32,16 +32,23 @@ class SqliteOrigin:
             raise OperatorError(f"there is no ledger {path}: name the one to copy")
         try:
             self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-            # One look at all of it, while a sink writes or not.
-            self._db.execute("BEGIN")
-            meta = dict(self._db.execute("SELECT key, value FROM meta"))
-            if meta["version"] != str(SCHEMA_VERSION):
-                raise OperatorError(f"the ledger {path} is of version {meta['version']}: start a sink with it once")
-            self.id = str(meta["ledger"])
-            self.jobs = [MovedJob(*row) for row in self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs ORDER BY job")]
-            (self.position,) = self._db.execute("SELECT coalesce(max(position), 0) FROM receipts").fetchone()
+            try:
+                self._begin()
+            except BaseException:
+                self.close()
+                raise
         except sqlite3.Error as error:
             raise OperatorError(unusable(str(path), error)) from None
+
+    def _begin(self) -> None:
+        """Look at all of it as it is now, while a sink writes or not."""
+        self._db.execute("BEGIN")
+        meta = dict(self._db.execute("SELECT key, value FROM meta"))
+        if meta["version"] != str(SCHEMA_VERSION):
+            raise OperatorError(f"the ledger {self._path} is of version {meta['version']}: start a sink with it once")
+        self.id = str(meta["ledger"])
+        self.jobs = [MovedJob(*row) for row in self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs ORDER BY job")]
+        (self.position,) = self._db.execute("SELECT coalesce(max(position), 0) FROM receipts").fetchone()
 
     def rows(self, job: int) -> Iterator[MovedRow]:
         """All rows of a job."""
