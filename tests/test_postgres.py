@@ -363,8 +363,9 @@ def test_a_missing_certificate_is_no_missing_database() -> None:
 def test_a_database_that_cannot_be_used_says_why(server: Server) -> None:
     with pytest.raises(OperatorError, match='database "nosuch" does not exist; make'):
         open_ledger(server.address("nosuch"))
-    with pytest.raises(OperatorError, match="there is no ledger in postgresql:///postgres: start the sink there"):
-        open_reader(server.address())
+    for opener in (open_reader, PostgresOrigin, lambda place: open_care(place).faults()):
+        with pytest.raises(OperatorError, match="there is no ledger in postgresql:///postgres: start the sink there"):
+            opener(server.address())
     ask(server, "CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
     with pytest.raises(OperatorError, match="has the encoding SQL_ASCII: make one with ENCODING 'UTF8'"):
         open_ledger(server.address("ascii"))
@@ -374,7 +375,7 @@ def test_a_database_that_cannot_be_used_says_why(server: Server) -> None:
 def test_a_newer_ledger_is_refused_in_words(server: Server) -> None:
     open_ledger(server.address()).close()
     ask(server, "UPDATE tradewind.meta SET value='2'")
-    for opener in (open_ledger, open_reader):
+    for opener in (open_ledger, open_reader, PostgresOrigin, lambda place: open_care(place).faults()):
         with pytest.raises(OperatorError, match="is of version 2, and this Tradewind knows versions up to 1: install"):
             opener(server.address())
 

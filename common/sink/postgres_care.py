@@ -5,9 +5,8 @@ from pathlib import Path
 
 from ..errors import OperatorError
 from .postgres_place import parsed
-from .postgres_schema import SITES
 from .postgres_session import Session, in_words
-from .postgres_site import version_of
+from .postgres_site import site_of
 
 _ANSWER_S = 24 * 3600.0
 _FAULTS_MAX = 20
@@ -57,14 +56,9 @@ class PostgresCare:
         with in_words(self._place), closing(Session(self._place, "verify", False, _ANSWER_S)) as session:
             # One look at all of it, while a sink writes or not.
             session.ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            # A role that may not look into the schema finds no table there.
-            if version_of(session) is None:
-                raise OperatorError(self._place.no_ledger())
-            site = session.ask("SELECT site FROM sites WHERE name=%s", self._place.site)
-            if not site:
-                raise OperatorError(self._place.no_site(name for (name,) in session.ask(SITES)))
+            site, _, _ = site_of(session, self._place)
             return [
                 words.format(*row)
                 for words, query in _CHECKS.items()
-                for row in session.ask(query.replace("%(site)s", str(int(site[0][0]))) + f" LIMIT {_FAULTS_MAX}")
+                for row in session.ask(query.replace("%(site)s", str(site)) + f" LIMIT {_FAULTS_MAX}")
             ]

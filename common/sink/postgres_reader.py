@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import EmptyLedger, OperatorError
+from ..errors import OperatorError
 from .following import followed
 from .postgres_pages import JobRows, Run, iso
 from .postgres_place import DEFAULT_SITE, parsed
-from .postgres_schema import SCHEMA_VERSION, SITES
 from .postgres_session import Session, in_words
-from .postgres_site import check_version, version_of
+from .postgres_site import site_of
 from .store import HistoryPage, JobSummary, Row
 
 _ANSWER_S = 60.0
@@ -28,18 +27,10 @@ class PostgresReader:
             self._session = Session(place, "reader", False, _ANSWER_S)
         try:
             with in_words(place):
-                version = version_of(self._session)
-            check_version(place, version or SCHEMA_VERSION)
-            if version is None:
-                raise EmptyLedger(place.no_ledger())
-            found = self._query("SELECT site, ledger FROM sites WHERE name=%s", place.site)
-            if not found:
-                raise EmptyLedger(place.no_site(name for (name,) in self._query(SITES)))
+                self._site, self.id, _ = site_of(self._session, place)
         except BaseException:
             self._session.close()
             raise
-        self._site = int(found[0][0])
-        self.id = str(found[0][1])
 
     def jobs(self) -> list[JobSummary]:
         """All jobs, oldest first."""

@@ -4,7 +4,6 @@ Several sites share the tables; each has its own jobs, positions, and one sink t
 """
 
 SCHEMA_VERSION = 1
-SITES = "SELECT name FROM sites ORDER BY site"
 _OF_RANGE = (
     "WHEN source ~ '^range -?[0-9]{1,20}:' THEN to_json(substring(source from '^range (-?[0-9]+)')::numeric + task)"
 )

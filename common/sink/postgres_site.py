@@ -14,7 +14,7 @@ from typing import TypeVar
 import psycopg
 from psycopg import errors
 
-from ..errors import OperatorError
+from ..errors import EmptyLedger, OperatorError
 from ..transport import clock
 from .postgres_place import PostgresPlace
 from .postgres_schema import SCHEMA_VERSION, VERSIONS
@@ -294,6 +294,19 @@ def check_version(place: PostgresPlace, version: int) -> None:
             f"the ledger {place.shown} is of version {version}, and this Tradewind knows versions up to"
             f" {SCHEMA_VERSION}: install the release that wrote it, or give another --ledger"
         )
+
+
+def site_of(session: Session, place: PostgresPlace) -> tuple[int, str, int]:
+    """The site's number, its id and its last position, for who only reads. Raises OperatorError where it is not."""
+    version = version_of(session)
+    if version is None:
+        raise EmptyLedger(place.no_ledger())
+    check_version(place, version)
+    found = session.ask("SELECT site, ledger, position FROM sites WHERE name=%s", place.site)
+    if not found:
+        raise OperatorError(place.no_site(name for (name,) in session.ask("SELECT name FROM sites ORDER BY site")))
+    number, ledger, position = found[0]
+    return int(number), str(ledger), int(position)
 
 
 def pooled(place: PostgresPlace) -> str:

@@ -9,9 +9,8 @@ from ..errors import OperatorError
 from .postgres_copy import ALL_COLUMNS, line
 from .postgres_pages import JobRows, Run, iso
 from .postgres_place import parsed
-from .postgres_schema import SCHEMA_VERSION, SITES
 from .postgres_session import Session, in_words
-from .postgres_site import Site, SiteWrite, check_version, version_of
+from .postgres_site import Site, SiteWrite, site_of
 from .store import LedgerStuck
 from .transfer import MovedJob, MovedReceipt, MovedRow, Origin, next_id
 
@@ -43,12 +42,8 @@ class PostgresOrigin:
     def _begin(self) -> list[tuple[Any, ...]]:
         """Look at the site as it is now; the rows of its jobs."""
         session = self._session
-        check_version(self._place, version_of(session) or SCHEMA_VERSION)
         session.ask(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_UNLIMITED}")
-        found = session.ask("SELECT site, ledger, position FROM sites WHERE name=%s", self._place.site)
-        if not found:
-            raise OperatorError(self._place.no_site(name for (name,) in session.ask(SITES)))
-        self._site, self.id, self.position = found[0]
+        self._site, self.id, self.position = site_of(session, self._place)
         return session.ask(
             "SELECT job, name, function, source, state, total, done, failed, opened_at, ended_at, mark_count,"
             " mark_digest, key, retries, attempts, arguments, base FROM jobs JOIN ticket_keys USING (job)"
