@@ -19,8 +19,9 @@ from common.errors import OperatorError
 from common.sink import postgres_ledger
 from common.sink.ledgers import open_care
 from common.sink.postgres_ledger import PostgresLedger
-from common.sink.postgres_place import with_site
-from common.sink.postgres_session import is_away
+from common.sink.postgres_place import parsed, with_site
+from common.sink.postgres_reads import PostgresReads
+from common.sink.postgres_session import Session, is_away
 from common.sink.postgres_standby import SilentHolder
 from common.sink.store import LedgerAway, LedgerHeld, LedgerLost
 from common.transport.key_folder import KeyFolder
@@ -265,6 +266,28 @@ def test_a_site_with_a_long_name_finds_its_standby_too(server: Server) -> None:
             wait_until(lambda: ledger.completed() is None and ledger._has_standby, "it sees the standby")
     finally:
         ledger.close()
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+def test_a_server_that_goes_while_a_sink_starts_is_away_too(
+    server: Server, monkeypatch: pytest.MonkeyPatch, is_made: bool
+) -> None:
+    """The lock of the site is given back."""
+
+    def lost(reads: PostgresReads) -> Session:
+        if not is_made:
+            raise psycopg.OperationalError("connection refused")
+        session = Session(parsed(server.address()), "reads", False, 1.0)
+        with server.asked() as db:
+            db.execute("SELECT pg_terminate_backend(%s)", [session.pid])
+        return session
+
+    monkeypatch.setattr(PostgresReads, "_opened", lost)
+    with pytest.raises(LedgerAway, match="cannot use the ledger postgresql:///postgres: ") as away:
+        PostgresLedger(server.address(), lambda: KEY)
+    assert "\n" not in str(away.value)
+    monkeypatch.undo()
+    PostgresLedger(server.address(), lambda: KEY).close()
 
 
 @pytest.mark.parametrize(

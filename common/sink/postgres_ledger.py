@@ -2,9 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
-
-import psycopg
+from contextlib import ExitStack, suppress
 
 from ..errors import OperatorError
 from ..protocol.reading import ListedJob
@@ -13,7 +11,7 @@ from .arguments import digest_of
 from .postgres_pages import JobRows, without_failed
 from .postgres_place import parsed
 from .postgres_reads import PostgresReads
-from .postgres_session import Unanswered, unusable
+from .postgres_session import in_words
 from .postgres_site import pooled
 from .postgres_writer import KeptJob, Made, PostgresWriter
 from .store import Completion, DigestPage, Job, LedgerLost, LedgerStuck, Page, RowPage, RowQuery, ValuePage, Write
@@ -47,16 +45,13 @@ class PostgresLedger:
         """A standby was there when the server answered last."""
         self._is_said = False
         """The log says that the server is away."""
-        try:
+        with in_words(place), ExitStack() as failing:
+            failing.callback(self._writer.close)
             self._reads = PostgresReads(place)
-        except (psycopg.Error, Unanswered) as error:
-            self._writer.close()
-            raise OperatorError(unusable(place, error)) from None
-        if self._reads.pid == self._writer.pid:
-            self._writer.close()
-            self._reads.close()
-            raise OperatorError(pooled(place))
-
+            failing.callback(self._reads.close)
+            if self._reads.server_pid() == self._writer.pid:
+                raise OperatorError(pooled(place))
+            failing.pop_all()
         self._thread = StoreThread()
 
     def submit(self, write: Write) -> None:

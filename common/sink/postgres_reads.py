@@ -29,10 +29,10 @@ class PostgresReads:
     def _opened(self) -> Session:
         return Session(self._place, f"sink {self._place.site}, reads", False, _READ_S, self._stop)
 
-    @property
-    def pid(self) -> int:
-        """The server's process that answers."""
-        return int(self.ask("SELECT pg_backend_pid()")[0][0])
+    def server_pid(self) -> int:
+        """The server's process that answers. Only for the start: it raises what the session does."""
+        assert self._session is not None
+        return int(self._session.one("SELECT pg_backend_pid()")[0])
 
     def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that it finds. Raises LedgerStuck."""

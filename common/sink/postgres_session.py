@@ -15,7 +15,7 @@ from ..errors import OperatorError
 from ..plain_text import one_line
 from ..transport import clock
 from .postgres_place import PostgresPlace
-from .store import LedgerStuck
+from .store import LedgerAway, LedgerStuck
 
 Rows = list[tuple[Any, ...]]
 
@@ -242,8 +242,8 @@ def unusable(place: PostgresPlace, error: Exception) -> str:
 
 @contextmanager
 def in_words(place: PostgresPlace) -> Iterator[None]:
-    """For whoever ends when the server does not answer as it should: what goes wrong inside raises OperatorError."""
+    """What goes wrong inside raises OperatorError: LedgerAway while the server is not reached."""
     try:
         yield
     except (psycopg.Error, Unanswered) as error:
-        raise OperatorError(unusable(place, error)) from None
+        raise (LedgerAway if is_away(error) else OperatorError)(unusable(place, error)) from None

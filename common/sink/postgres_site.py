@@ -18,9 +18,9 @@ from ..errors import EmptyLedger, OperatorError
 from ..transport import clock
 from .postgres_place import PostgresPlace
 from .postgres_schema import SCHEMA_VERSION, VERSIONS
-from .postgres_session import Session, Unanswered, here, is_away, is_lost, judged, said, unusable
+from .postgres_session import Session, Unanswered, here, in_words, is_lost, judged, said
 from .postgres_standby import SilentHolder, name_of_sink, name_of_standby
-from .store import LedgerAway, LedgerHeld, LedgerLost, LedgerStuck
+from .store import LedgerHeld, LedgerLost, LedgerStuck
 
 T = TypeVar("T")
 
@@ -68,13 +68,11 @@ class Site:
         self._run = secrets.token_hex(8)
         self._session: Session | None = None
         try:
-            self._session = session = self._opened()
-            prepare(session, place)
-            self._lock_at_start(session)
-            self.number, self.id = self._found(session)
-        except (psycopg.Error, Unanswered) as error:
-            self.close()
-            raise (LedgerAway if is_away(error) else OperatorError)(unusable(place, error)) from None
+            with in_words(place):
+                self._session = session = self._opened()
+                prepare(session, place)
+                self._lock_at_start(session)
+                self.number, self.id = self._found(session)
         except BaseException:
             self.close()
             raise
