@@ -2,16 +2,17 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+from ..errors import EmptyLedger
 from ..protocol.reading import Rows
 from ..protocol.row_reading import RowReading
 from ..protocol.users import READERS
 from ..sink.ledgers import open_reader, shown
 from ..sink.remote_reader import RemoteReader, shown_row
-from ..sink.store import HistoryPage, JobSummary, Reader, Row
+from ..sink.store import HistoryPage, JobSummary, LedgerAway, Reader, Row
 from ..transport import clock
 from ..transport.sink_talk import SinkTalk
 
@@ -20,6 +21,12 @@ _PAGES_MAX = 20
 _PLACES = 4
 """From how many places of a job rows are read through the sink, for a sample."""
 ANSWER_S = 3.0
+
+
+def check_named(ledger: str) -> None:
+    """Raise OperatorError for a ledger that cannot be read, unless its sink or its server is still to start."""
+    with suppress(EmptyLedger, LedgerAway):
+        open_reader(ledger).close()
 
 
 class Books(Protocol):

@@ -17,6 +17,7 @@ from ..errors import OperatorError
 from ..plain_text import host_port
 from ..protocol.sink_addresses import is_loopback
 from .app import make_app
+from .books import check_named
 from .guard import Guard
 from .observer import Observer
 from .token_file import kept_token, new_token
@@ -62,6 +63,8 @@ def serve(options: WebOptions) -> None:
             f"--listen {options.listen} lets other machines see the page: give --token-file FILE too, or leave --listen"
             f" out and use `ssh -L {options.port}:localhost:{options.port}`"
         )
+    if options.ledger is not None:
+        check_named(options.ledger)
     token = new_token() if options.token_file is None else kept_token(options.token_file)
     listener = _listen(options.listen, options.port)
     host, port = listener.getsockname()[:2]

@@ -10,7 +10,10 @@ import pytest
 pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
 
 from common.errors import OperatorError
+from common.sink.ledgers import open_ledger
+from common.sink.postgres_place import with_site
 from common.web.server import WebOptions, serve
+from tests.postgres import Server
 
 OPTIONS = WebOptions(Path("none.key"), None, None, "127.0.0.1", 0, None, (), "", False)
 
@@ -37,6 +40,29 @@ def test_what_is_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> 
     with pytest.raises(OperatorError, match=r"^[^\n]*$") as refused:
         serve(replace(OPTIONS, **changes))
     assert said in str(refused.value)
+
+
+def test_a_ledger_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"^there is no ledger .*/nosuch\.db: [^\n]*$"):
+        serve(replace(OPTIONS, ledger=str(tmp_path / "nosuch.db")))
+
+
+def test_a_site_that_is_not_there_is_refused(postgres: Server) -> None:
+    night = with_site(postgres.address(), "night")
+    open_ledger(night).close()
+    with pytest.raises(OperatorError, match=r"^there is no site nigth in postgresql:///postgres: it has .*night"):
+        serve(replace(OPTIONS, ledger=with_site(postgres.address(), "nigth")))
+
+
+@pytest.mark.parametrize("ledger", ["empty.db", "postgresql://me@127.0.0.1:9/farm"])
+def test_a_ledger_whose_sink_or_server_is_still_to_start_is_waited_for(
+    ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    monkeypatch.chdir(tmp_path)
+    Path("empty.db").touch()
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OperatorError, match="is in use"):
+        serve(replace(OPTIONS, ledger=ledger, port=other.getsockname()[1]))
 
 
 def test_a_port_that_is_taken_is_named() -> None:
