@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from ..errors import OperatorError
 from ..protocol.reading import ListedJob
 from ..transport import clock
-from .arguments import digest_of
+from .pages import digest_page, receipt_page
 from .postgres_pages import JobRows, without_failed
 from .postgres_place import parsed
 from .postgres_reads import PostgresReads
@@ -140,13 +140,9 @@ class PostgresLedger:
             *(job, after, self._writer.position, limit),
         )
         runs = [(first, count) for _, first, count, _ in rows]
-        return Page(
-            position=rows[-1][0] if rows else after,
-            runs=without_failed(self._reads.ask, job, runs, skipped_attempts) if skipped_attempts else runs,
-            count=sum(count for _, _, count, _ in rows),
-            seconds=sum(seconds for _, _, _, seconds in rows),
-            more=len(rows) == limit,
-        )
+        if skipped_attempts:
+            runs = without_failed(self._reads.ask, job, runs, skipped_attempts)
+        return receipt_page(rows, runs, after, limit)
 
     def failed_attempts(self, name: str) -> int:
         """The highest attempt of the job's failed rows."""
@@ -163,10 +159,7 @@ class PostgresLedger:
         """The digests of arguments before the job's base, from this task on."""
         job = self._known(name)
         rows = JobRows(self._reads.ask, job.job, job.source, job.arguments).arguments(first, job.base or 0, limit)
-        found = [digest_of(argument, seal, job.arguments) for _, argument, seal in rows]
-        known = [each for each in found if each is not None]
-        next_task = rows[-1][0] + 1 if rows else max(first, job.base or 0)
-        return DigestPage(next_task, known, len(found) - len(known), len(rows) == limit)
+        return digest_page(rows, job, first, limit)
 
     def listed(self, after: int, limit: int) -> list[ListedJob]:
         """The first jobs with a number above `after`. From memory."""

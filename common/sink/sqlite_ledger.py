@@ -10,7 +10,7 @@ from ..errors import OperatorError
 from ..protocol.reading import ListedJob
 from ..task_ranges import TaskRanges
 from ..transport import clock
-from .arguments import digest_of
+from .pages import digest_page, receipt_page
 from .sqlite_file import SqliteFile
 from .sqlite_pages import RowReader, ValueReader
 from .sqlite_writes import SqliteWrites
@@ -201,13 +201,9 @@ class Ledger:
             *(job.job, after, self._position_max, limit),
         )
         runs = [(first, count) for _, first, count, _ in rows]
-        return Page(
-            position=rows[-1][0] if rows else after,
-            runs=self._without_failed(job, runs, skipped_attempts) if skipped_attempts else runs,
-            count=sum(count for _, _, count, _ in rows),
-            seconds=sum(seconds for _, _, _, seconds in rows),
-            more=len(rows) == limit,
-        )
+        if skipped_attempts:
+            runs = self._without_failed(job, runs, skipped_attempts)
+        return receipt_page(rows, runs, after, limit)
 
     def _without_failed(self, job: Job, runs: list[tuple[int, int]], attempts: int) -> list[tuple[int, int]]:
         left = TaskRanges(runs)
@@ -258,10 +254,7 @@ class Ledger:
             " ORDER BY task LIMIT ?",
             *(job.job, first, job.base or 0, limit),
         )
-        found = [digest_of(argument, seal, job.arguments) for _, argument, seal in rows]
-        known = [each for each in found if each is not None]
-        next_task = rows[-1][0] + 1 if rows else max(first, job.base or 0)
-        return DigestPage(next_task, known, len(found) - len(known), len(rows) == limit)
+        return digest_page(rows, job, first, limit)
 
     def inspect(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that a query finds, for tests."""

@@ -13,7 +13,8 @@ from common.errors import OperatorError
 from common.protocol.reading import Cursor, ListedJob
 from common.protocol.settings import MESSAGE_BYTES_MAX
 from common.protocol.value_array import sent_value
-from common.sink.arguments import digest_of, of_range
+from common.sink.arguments import of_range
+from common.sink.pages import digest_page
 from common.sink.rows import RowSet
 from common.sink.store import (
     Completion,
@@ -166,10 +167,8 @@ class MemoryLedger:
     def digests(self, name: str, first: int, limit: int) -> DigestPage:
         kept = self._place.jobs[name]
         rows = [row for task, row in sorted(kept.rows.items()) if first <= task < (kept.job.base or 0)][:limit]
-        found = [digest_of(row.argument, row.argument_digest, kept.job.arguments) for row in rows]
-        known = [each for each in found if each is not None]
-        next_task = rows[-1].task + 1 if rows else max(first, kept.job.base or 0)
-        return DigestPage(next_task, known, len(found) - len(known), len(rows) == limit)
+        arguments = [(row.task, row.argument, row.argument_digest) for row in rows]
+        return digest_page(arguments, kept.job, first, limit)
 
     def listed(self, after: int, limit: int) -> list[ListedJob]:
         found = [
