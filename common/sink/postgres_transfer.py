@@ -11,6 +11,7 @@ from .postgres_pages import JobRows, Run, iso
 from .postgres_place import parsed
 from .postgres_session import Session, in_words
 from .postgres_site import Site, SiteWrite, site_of
+from .postgres_writer import KEPT_JOBS
 from .store import LedgerStuck
 from .transfer import MovedJob, MovedReceipt, MovedRow, Origin, next_id
 
@@ -44,12 +45,7 @@ class PostgresOrigin:
         session = self._session
         session.ask(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_UNLIMITED}")
         self._site, self.id, self.position = site_of(session, self._place)
-        return session.ask(
-            "SELECT job, name, function, source, state, total, done, failed, opened_at, ended_at, mark_count,"
-            " mark_digest, key, retries, attempts, arguments, base FROM jobs JOIN ticket_keys USING (job)"
-            " WHERE site=%s ORDER BY job",
-            self._site,
-        )
+        return session.ask(f"{KEPT_JOBS} ORDER BY job", self._site)
 
     def rows(self, job: int) -> Iterator[MovedRow]:
         """All rows of a job."""

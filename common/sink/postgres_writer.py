@@ -24,9 +24,9 @@ _PIECE_CHARACTERS = 64 * 1024
 """Rows are sent in pieces of about this size, so that the server reads while the next ones are formatted."""
 _TIDIED_ROWS = 2_000
 _SIZED_S = 10.0
-_JOB_COLUMNS = (
-    "job, name, function, source, state, total, done, failed, mark_count, mark_digest, key, retries, attempts,"
-    " arguments, base"
+KEPT_JOBS = (
+    "SELECT job, name, function, source, state, total, done, failed, mark_count, mark_digest, key, retries, attempts,"
+    " arguments, base, opened_at, ended_at FROM jobs JOIN ticket_keys USING (job) WHERE site=%s"
 )
 
 
@@ -85,11 +85,7 @@ class PostgresWriter:
 
     def _load(self) -> tuple[list[KeptJob], int]:
         def read(site_write: SiteWrite) -> tuple[list[KeptJob], int]:
-            rows = site_write.session.ask(
-                f"SELECT {_JOB_COLUMNS}, opened_at, ended_at FROM jobs JOIN ticket_keys USING (job) WHERE site=%s"
-                " ORDER BY job",
-                self.number,
-            )
+            rows = site_write.session.ask(f"{KEPT_JOBS} ORDER BY job", self.number)
             return [_kept(row) for row in rows], site_write.position
 
         return self._site.write(read)
@@ -151,8 +147,7 @@ class PostgresWriter:
         return self._read(site_write, ending.name)
 
     def _read(self, site_write: SiteWrite, name: str) -> KeptJob:
-        columns = f"SELECT {_JOB_COLUMNS}, opened_at, ended_at FROM jobs JOIN ticket_keys USING (job)"
-        return _kept(site_write.session.one(f"{columns} WHERE site=%s AND name=%s", self.number, name))
+        return _kept(site_write.session.one(f"{KEPT_JOBS} AND name=%s", self.number, name))
 
     def _forgotten(self, site_write: SiteWrite, name: str) -> None:
         number = self.jobs[name].job.job

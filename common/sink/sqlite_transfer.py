@@ -4,6 +4,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import astuple, fields
 from itertools import islice
 from typing import TypeVar
 
@@ -16,11 +17,7 @@ from .transfer import MovedJob, MovedReceipt, MovedRow, Origin, next_id
 
 T = TypeVar("T")
 _AT_ONCE = 5_000
-_JOB_COLUMNS = (
-    "job, name, function, source, state, total, done, failed, opened_at, ended_at, mark_count, mark_digest, ticket_key,"
-    " retries, attempts, arguments, base"
-)
-_MARKS_17 = ", ".join("?" * 17)
+_JOB_COLUMNS = [each.name for each in fields(MovedJob)]
 
 
 class SqliteOrigin:
@@ -47,7 +44,8 @@ class SqliteOrigin:
         if meta["version"] != str(SCHEMA_VERSION):
             raise OperatorError(f"the ledger {self._path} is of version {meta['version']}: start a sink with it once")
         self.id = str(meta["ledger"])
-        self.jobs = [MovedJob(*row) for row in self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs ORDER BY job")]
+        jobs = f"SELECT {', '.join(_JOB_COLUMNS)} FROM jobs ORDER BY job"
+        self.jobs = [MovedJob(*row) for row in self._db.execute(jobs)]
         (self.position,) = self._db.execute("SELECT coalesce(max(position), 0) FROM receipts").fetchone()
 
     def rows(self, job: int) -> Iterator[MovedRow]:
@@ -101,9 +99,9 @@ def fill_file(target: str, source: Origin) -> None:
 
 def _fill(db: sqlite3.Connection, source: Origin) -> None:
     db.execute("UPDATE meta SET value=? WHERE key='ledger'", (next_id(source.id),))
+    marks = ", ".join("?" * len(_JOB_COLUMNS))
     for job in source.jobs:
-        values = [getattr(job, column) for column in _JOB_COLUMNS.split(", ")]
-        db.execute(f"INSERT INTO jobs ({_JOB_COLUMNS}) VALUES ({_MARKS_17})", values)
+        db.execute(f"INSERT INTO jobs ({', '.join(_JOB_COLUMNS)}) VALUES ({marks})", astuple(job))
         for rows in _parts(source.rows(job.job)):
             db.execute("BEGIN")
             db.executemany(

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from .store import Job
+
 
 class MovedRow(NamedTuple):
     """The row of a task, with its argument as the ledger keeps it."""
@@ -35,26 +37,11 @@ class MovedReceipt(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class MovedJob:
-    """A job. Instants are in UTC, as ISO 8601 writes them."""
+class MovedJob(Job):
+    """A job with its instants, in UTC as ISO 8601 writes them."""
 
-    job: int
-    name: str
-    function: str
-    source: str
-    state: str
-    total: int | None
-    done: int
-    failed: int
-    opened_at: str
-    ended_at: str | None
-    mark_count: int
-    mark_digest: bytes
-    ticket_key: bytes
-    retries: int
-    attempts: int
-    arguments: str
-    base: int | None
+    opened_at: str = ""
+    ended_at: str | None = None
 
 
 class Origin(Protocol):
