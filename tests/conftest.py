@@ -16,7 +16,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.postgres import harmed as harmed
 from tests.postgres import postgres as postgres
+from tests.postgres import server as server
 
 hypothesis.settings.register_profile(
     "noisy machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

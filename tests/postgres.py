@@ -112,6 +112,21 @@ def postgres() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def harmed() -> Iterator[Server]:
+    """A server of the module's own, which each test leaves running."""
+    with HarmedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(harmed: Server) -> Iterator[Server]:
+    """The same, without a ledger."""
+    yield harmed
+    with harmed.asked() as db:
+        db.execute("DROP SCHEMA IF EXISTS tradewind CASCADE")
+
+
 class HarmedServer:
     """`with` it: a server for one test alone."""
 

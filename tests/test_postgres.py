@@ -29,22 +29,9 @@ from common.sink.postgres_session import unusable
 from common.sink.postgres_transfer import PostgresOrigin
 from common.sink.store import LedgerLost, LedgerStuck
 from tests.conftest import TOP, wait_until
-from tests.postgres import HarmedServer, Server
+from tests.postgres import Server
 from tests.unit.builders import record
 from tests.unit.writing import commit, end_job, forget, open_job
-
-
-@pytest.fixture(scope="module")
-def harmed() -> Iterator[Server]:
-    """A server of these tests' own, which each leaves running."""
-    with HarmedServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(harmed: Server) -> Iterator[Server]:
-    yield harmed
-    ask(harmed, "DROP SCHEMA IF EXISTS tradewind CASCADE")
 
 
 def ask(server: Server, sql: str) -> list[tuple[Any, ...]]:

@@ -27,24 +27,11 @@ from common.sink.store import LedgerAway, LedgerHeld, LedgerLost
 from common.transport.key_folder import KeyFolder
 from common.transport.sockets import listener
 from tests.conftest import Pipeline, Process, wait_until
-from tests.postgres import HarmedServer, Server
+from tests.postgres import Server
 from tests.test_faults import SLEEP
 from tests.test_postgres import At
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
-
-
-@pytest.fixture(scope="module")
-def harmed() -> Iterator[Server]:
-    with HarmedServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(harmed: Server) -> Iterator[Server]:
-    yield harmed
-    with psycopg.connect(harmed.address(), autocommit=True) as db:
-        db.execute("DROP SCHEMA IF EXISTS tradewind CASCADE")
 
 
 def free_port() -> str:
