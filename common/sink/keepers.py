@@ -3,6 +3,9 @@
 Batches are pushed blindly, so nobody knows who got which. There are two kinds of keepers. One names in its beats more
 than it has room for. Of the other kind are batches that nobody names: their ventilator says that they are missing, and
 the sink tries it out. It lets the job leave out one key after the other, until nothing is missing any more.
+
+A thief may keep nothing while another key is tried, so that this one is left out. Batches that are missing later, while
+it is out, clear it: keys that are not cleared are tried first. If there is one thief, it is never cleared.
 """
 
 from collections import Counter
@@ -29,13 +32,14 @@ class _Case:
     open_job: OpenJob
     tried: list[str] = field(default_factory=list)
     """Keys that are left out to see whether batches are missing without them, in this order."""
-    tried_at: float = 0.0
     judged_at: float | None = None
     rests_until: float = float("-inf")
     released_at: dict[str, float] = field(default_factory=dict)
     """By key that is left out: until when."""
     count: Counter[str] = field(default_factory=Counter)
     """How many times each key was left out."""
+    cleared: set[str] = field(default_factory=set)
+    """Keys that were left out while batches were missing: no single key that keeps them is one of these."""
 
 
 class Keepers:
@@ -73,23 +77,24 @@ class Keepers:
     def missing(self, now: float, open_job: OpenJob, message: Missing) -> list[Output]:
         """The ventilator of a job misses batches: leave out the key that came last, then the one before."""
         case = self._case(open_job)
-        tries = case.judged_at is not None
-        if now < case.rests_until or (tries and now < case.tried_at + self._hears_s):
+        out = {key for key, at in open_job.barred.items() if now >= at + self._hears_s}
+        if now < case.rests_until or (case.tried and case.tried[-1] not in out):
             return []
+        case.cleared |= out
         suspects = self._suspects(case)
         batches = counted(message.batches, "batch", "batches")
         text = f"job {open_job.job}: {batches} went to a worker, and no worker names them"
         if len(suspects) < 2:
             case.rests_until, case.judged_at = now + UNCLEAR_S, None
-            outputs = self._let_in(case, case.tried)
+            outputs = self._let_in(case, list(open_job.barred))
             case.tried = []
-            text = f"{text}: it cannot be told which worker keeps them"
+            text = f"{text}: it cannot be told which worker keeps them, and all get tasks of it again"
             return outputs + self._lines.say(now, open_job.user, "warning", text)
         user = suspects[-1].user
         case.tried.append(user.key)
-        case.tried_at, case.judged_at = now, now + self._tries_s
+        case.judged_at = now + self._tries_s
         text = f"{text}: workers with key {user.name} get no tasks of it for a moment, to see whether they keep them"
-        return [*self._lines.say(now, open_job.user, "warning", text), *self._bar(open_job, user.key)]
+        return [*self._lines.say(now, open_job.user, "warning", text), *self._bar(now, open_job, user.key)]
 
     def tick(self, now: float) -> list[Output]:
         """Judge what was tried, and let in those whose time is over."""
@@ -121,8 +126,9 @@ class Keepers:
         """One worker of each key that gets tasks of the job; the last one is tried first."""
         crew = self._registry.crew_of(case.open_job)
         found = {each.user.key: each for each in crew if each.user.key not in case.open_job.barred}
-        # Who was left out before, and is back, comes last.
-        return sorted(found.values(), key=lambda each: case.count[each.user.key] > 0)
+        # Those that are cleared come first; and who was left out before, and is back, comes last.
+        keys = sorted(found, key=lambda key: (key not in case.cleared, case.count[key] > 0))
+        return [found[key] for key in keys]
 
     def _holds_too_much(self, now: float, open_job: OpenJob, worker: BeatingWorker, count: int) -> list[Output]:
         room = counted(worker.slots + worker.prefetch, "batch", "batches")
@@ -144,7 +150,7 @@ class Keepers:
         case.released_at[key] = now + seconds
         crew = [each for each in self._registry.crew_of(open_job) if each.user.key == key]
         open_job.left_out.add(key)
-        outputs = self._bar(open_job, key)
+        outputs = self._bar(now, open_job, key)
         if crew:
             text = (
                 f"job {open_job.job}: workers with key {crew[0].user.name} keep its batches: they get no tasks of it"
@@ -154,15 +160,15 @@ class Keepers:
             outputs += [*self._lines.say(now, cause, "warning", text), Send(open_job.peer, left)]
         return outputs
 
-    def _bar(self, open_job: OpenJob, key: str) -> list[Output]:
-        open_job.barred.add(key)
+    def _bar(self, now: float, open_job: OpenJob, key: str) -> list[Output]:
+        open_job.barred.setdefault(key, now)
         return self._tell(key)
 
     def _let_in(self, case: _Case, keys: list[str]) -> list[Output]:
         outputs: list[Output] = []
         for key in keys:
             case.released_at.pop(key, None)
-            case.open_job.barred.discard(key)
+            case.open_job.barred.pop(key, None)
             case.open_job.left_out.discard(key)
             outputs += self._tell(key)
         return outputs

@@ -102,8 +102,8 @@ class OpenJob:
     """By key: when each other ventilator first asked for this job."""
     unreachable: dict[str, Unreachable] = field(default_factory=dict)
     """By worker: that it could not connect to the ventilator, when it said so last."""
-    barred: set[str] = field(default_factory=set)
-    """Keys whose workers get none of its tasks at present."""
+    barred: dict[str, float] = field(default_factory=dict)
+    """By key whose workers get none of its tasks at present: since when."""
     left_out: set[str] = field(default_factory=set)
     """Those of them whose workers are not in its crew either."""
 

@@ -84,6 +84,14 @@ def test_the_last_key_is_left_in_and_all_are_let_in_again(scene: Scene) -> None:
     assert misses(scene) == [], "nothing came of it"
 
 
+def test_who_is_left_out_when_that_happens_is_let_in_too(scene: Scene) -> None:
+    scene.send(BOB, Goodbye())
+    misses(scene)
+    scene.pass_time(TRIES_S, ADA, EVE, VERA)
+    assert keys(misses(scene)) == [{ADA.key, EVE.key}], "only Ada can have kept them"
+    assert of(Crew, scene.send(EVE, Beat(4, 2, 1, {}, {}))) != []
+
+
 def test_who_was_left_out_before_is_tried_first(scene: Scene) -> None:
     misses(scene)
     scene.pass_time(TRIES_S + keepers.SENTENCE_S + TIMING.beat_s, ADA, BOB, EVE, VERA)
@@ -177,3 +185,70 @@ def test_a_ventilator_that_misses_batches_all_the_time_does_not_use_up_the_lines
         scene.send(VERA, Open(job, SQUARE, "lines of text", 5557, 0, False, False))
         scene.send(VERA, Missing(job, 5))
     assert "worker eve has left" in said(scene.send(EVE, Goodbye()))
+
+
+def steal(scene: Scene, thieves: list[User], seconds: int, is_sly: bool = False) -> list[str]:
+    """These keep batches whenever they get some; the sly do not while another key may be tried. What the log says."""
+    lines: list[str] = []
+    kept_s, waits_s, before = 0, 0, set[str]()
+    for _ in range(seconds):
+        barred = set(scene.sink._registry.open_jobs["job"].barred)
+        if barred - before:
+            # All connections are cut, and what was kept is pushed again.
+            kept_s, waits_s = 0, 10 * is_sly
+        before, waits_s = barred, waits_s - 1
+        kept_s = kept_s + 1 if waits_s < 0 and any(user.key not in barred for user in thieves) else 0
+        outputs = scene.send(VERA, MISSING) if kept_s and kept_s % 4 == 0 else []
+        lines += said(outputs + scene.pass_time(1.0, ADA, BOB, EVE, VERA))
+    return lines
+
+
+def convicted(lines: list[str]) -> list[str]:
+    """Whose key was left out, one time after another."""
+    return [line.partition("workers with key ")[2].split()[0] for line in lines if "keep its batches: they" in line]
+
+
+@pytest.mark.parametrize("is_sly", [False, True])
+@pytest.mark.parametrize("thief", [ADA, BOB, EVE])
+def test_one_thief_is_found_whenever_it_joined_and_others_are_left_out_once(
+    scene: Scene, thief: User, is_sly: bool
+) -> None:
+    found = convicted(steal(scene, [thief], 900, is_sly))
+    framed = [name for name in found if name != thief.name]
+    assert len(framed) == len(set(framed)), "another key is left out again and again"
+    assert found[-3:] == [thief.name] * 3
+    assert set(scene.sink._registry.open_jobs["job"].barred) == {thief.key}
+    assert len(convicted(steal(scene, [thief], 3_600, is_sly))) <= 3
+
+
+@pytest.mark.parametrize("is_sly", [False, True])
+def test_of_two_keys_the_thiefs_is_found(scene: Scene, is_sly: bool) -> None:
+    scene.send(EVE, Goodbye())
+    found = convicted(steal(scene, [ADA], 900, is_sly))
+    assert found.count("bob") <= 1
+    assert found[-3:] == ["ada"] * 3
+
+
+def test_two_thieves_are_both_found(scene: Scene) -> None:
+    found = convicted(steal(scene, [BOB, EVE], 900))
+    assert {"bob", "eve"} == set(found)
+    assert set(scene.sink._registry.open_jobs["job"].barred) == {BOB.key, EVE.key}
+
+
+def test_what_is_missing_just_after_a_key_was_left_out_does_not_clear_it(scene: Scene) -> None:
+    """Its ventilator may speak of what was before."""
+    beat = Beat(4, 2, 1, {"job": [(task, 1, 1) for task in range(9)]}, {})
+    while not convicted(said(scene.send(EVE, beat))):
+        scene.pass_time(TIMING.beat_s, ADA, BOB, VERA)
+    misses(scene)
+    scene.pass_time(keepers.SENTENCE_S + TIMING.beat_s, ADA, BOB, EVE, VERA)
+    scene.pass_time(keepers.SENTENCE_S, ADA, BOB, EVE, VERA)
+    assert EVE.key not in keys(misses(scene))[-1]
+
+
+def test_a_job_that_is_opened_again_knows_nobody_who_is_cleared(scene: Scene) -> None:
+    steal(scene, [ADA], 60, is_sly=True)
+    scene.send(VERA, Goodbye())
+    scene.ventilator(VERA)
+    scene.pass_time(0.1, ADA, BOB, EVE, VERA)
+    assert keys(misses(scene)) == [{ADA.key, BOB.key}]
