@@ -319,13 +319,16 @@ class Jobs:
         return [Send(open_job.peer, message) for message in (self._worker_keys, present, opened, *crews)]
 
     def _tell_places(self, workers: Iterable[BeatingWorker]) -> list[Output]:
-        # Workers that expose the same are told the same: in a large crew, that is most of the cost.
-        told: dict[frozenset[str], Places] = {}
+        # Workers that expose the same are told the same, unless their key is left out of a job, as few are: in a large
+        # crew, that is most of the cost.
+        barred = {key for open_job in self._registry.open_jobs.values() for key in open_job.barred}
+        told: dict[tuple[frozenset[str], str], Places] = {}
         outputs: list[Output] = []
         for worker in workers:
-            places = told.get(worker.functions)
+            alike = worker.functions, worker.user.key if worker.user.key in barred else ""
+            places = told.get(alike)
             if places is None:
-                places = told[worker.functions] = self._registry.places(worker)
+                places = told[alike] = self._registry.places(worker)
             outputs.append(Send(worker.peer, places))
         return outputs
 

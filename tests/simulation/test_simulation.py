@@ -116,6 +116,17 @@ def test_whoever_keeps_batches_costs_a_job_some_seconds_and_nobody_runs_a_task_t
         assert set(farm.jobs[0].executions.values()) == {1}
 
 
+def test_whoever_keeps_batches_and_came_first_is_found_too() -> None:
+    tasks = [Task(0.1)] * 800
+    for seed in range(3):
+        farm = Farm(f"first {seed}", plan(tasks, worker_count=0, slots_max=2, keepers=True, faults_s=200.0))
+        farm.start_keeper("silent")
+        for _ in range(3):
+            farm.world.after(2.0, farm.start_worker)
+        assert farm.world.run(200.0, farm._all_closed), "the job does not end"
+        assert set(farm.jobs[0].executions.values()) == {1}
+
+
 def watched(farm: Farm) -> list[float]:
     """How long it takes until the next row is there, looked at each half second."""
     found = [0.0]

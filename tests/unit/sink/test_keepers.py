@@ -8,7 +8,7 @@ from common.protocol.messages import Ask, Beat, Crew, Goodbye, Hello, Missing, O
 from common.protocol.users import User
 from common.sink import keepers
 from common.sink.outputs import Admit, LogLimiter
-from tests.unit.sink.scene import ADA, BOB, ROSTER, SQUARE, TIMING, VERA, Scene, of, said, to
+from tests.unit.sink.scene import ADA, BOB, ROSTER, SQUARE, TIMING, VERA, VITO, Scene, of, said, to
 from tests.unit.sink.test_relayed_jobs import relayed
 
 EVE = User("worker", "eve", "E" * 40)
@@ -152,6 +152,17 @@ def test_another_jobs_ventilator_cannot_speak_for_it(scene: Scene) -> None:
     scene.send(VERA, Ask("job", 0, False))
     assert scene.send(BOB, MISSING) != []
     assert keys(scene.sink.tick(scene.now)) == []
+
+
+@pytest.mark.parametrize("keeper", [ADA, BOB, EVE])
+def test_others_that_expose_the_same_keep_their_place_while_it_is_left_out(scene: Scene, keeper: User) -> None:
+    beat = Beat(4, 2, 1, {"job": [(task, 1, 1) for task in range(9)]}, {})
+    for _ in range(int(TIMING.lease_s) + 1):
+        scene.send(keeper, beat)
+        scene.pass_time(TIMING.beat_s, *({ADA, BOB, EVE} - {keeper}), VERA)
+    for outputs in (scene.send(VERA, Ask("job", 0, True)), scene.ventilator(VITO, "other")):
+        told = {peer: [place.job for place in places.places] for peer, places in of(Places, outputs)}  # type: ignore[attr-defined]
+        assert [user.name for user in (ADA, BOB, EVE) if "job" not in told[user.name.encode()]] == [keeper.name]
 
 
 def test_through_the_relay_it_gets_none_either(scene: Scene) -> None:
