@@ -67,3 +67,21 @@ def test_what_does_not_go_together_is_said_in_one_line(programs: Pipeline) -> No
     refused = keep(programs, "--time", "5", "--", "gate")
     assert refused.wait() == 2
     assert refused.err == "crew: --time is for Slurm: leave it out with local\n"
+
+
+def test_a_second_signal_does_not_wait_for_what_they_run(programs: Pipeline) -> None:
+    programs.module("gate", GATE)
+    sink = programs.sink()
+    ventilator = programs.ventilator("gate:wait", "--range", "1", "--job", "j")
+    keeper = keep(programs, "--min", "1", "--max", "1", "--", "gate", "--grace", "1000")
+    wait_until(lambda: "j 1" in programs.run("sink", "status").out, "its worker runs the task")
+    [pid] = workers_of(sink, keeper)
+    keeper.signal(signal.SIGTERM)
+    keeper.wait_for("leaving: the workers finish what they run; a second signal does not wait for them")
+    assert not is_gone(pid)
+    keeper.signal(signal.SIGTERM)
+    assert keeper.wait() == 0
+    assert is_gone(pid)
+    (programs.folder / "open").touch()
+    keep(programs, "--", "gate")
+    assert ventilator.wait() == 0, ventilator.err
