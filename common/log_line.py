@@ -39,17 +39,21 @@ class LineBudget:
     def __init__(self, a_minute_max: int) -> None:
         self._a_minute_max = a_minute_max
         self._minute = PerMinute()
+        self._left_out_count = 0
 
     def say(self, now: float, text: str) -> list[str]:
         """The lines to log for one more event: what was left out before, and its own unless there were too many."""
-        before = self._minute.count
         count = self._minute.one_more(now)
-        lines: list[str] = []
-        if count == 1 and before > self._a_minute_max:
-            lines.append(f"{before - self._a_minute_max} more like the last lines were not logged")
+        lines = self.left_out() if count == 1 else []
         if count <= self._a_minute_max:
-            lines.append(text)
+            return [*lines, text]
+        self._left_out_count += 1
         return lines
+
+    def left_out(self) -> list[str]:
+        """What to log of those that were left out since this was said last."""
+        count, self._left_out_count = self._left_out_count, 0
+        return [f"{count} more like the last lines were not logged"] if count else []
 
     def warn(self, log: Any, now: float, text: str) -> None:
         """Write these lines to this logger, as warnings."""

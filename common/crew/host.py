@@ -3,7 +3,7 @@
 from collections import deque
 
 from ..errors import ExitCode
-from ..log_line import LogLine
+from ..log_line import LineBudget, LogLine
 from ..pace import duration
 from .remote import Way
 from .why import WORKERS_OWN, why
@@ -11,6 +11,8 @@ from .why import WORKERS_OWN, why
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """How long to wait before a host is tried again; the last one from then on."""
 _KEPT_LINES = 20
+LINES_A_MINUTE_MAX = 6_000
+"""How many lines of a host are shown within a minute. Tasks may print without end."""
 
 
 class CrewHost:
@@ -27,6 +29,7 @@ class CrewHost:
         self._failures = 0
         self._said = ""
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._shown = LineBudget(LINES_A_MINUTE_MAX)
 
     @property
     def is_up(self) -> bool:
@@ -38,12 +41,19 @@ class CrewHost:
         self._is_up = self._has_joined = False
         self._lines.clear()
 
-    def line(self, text: str) -> str | None:
-        """A line that came from there; returns what to show of it, None for what only counts when it fails."""
+    def line(self, now: float, text: str) -> list[str]:
+        """A line that came from there; returns what to show, nothing for what only counts when it fails."""
         self._lines.append(text)
         self._is_up = self._is_up or WORKERS_OWN.match(text) is not None
         self._has_joined = self._has_joined or (self._is_up and "joined the sink" in text)
-        return f"{self.name}: {text}" if self._is_up else None
+        return self._named(self._shown.say(now, text)) if self._is_up else []
+
+    def left_out(self) -> list[str]:
+        """What to show when it has ended: how many lines were left out since that was said last."""
+        return self._named(self._shown.left_out())
+
+    def _named(self, lines: list[str]) -> list[str]:
+        return [f"{self.name}: {line}" for line in lines]
 
     def ended(self, now: float, code: int, leaves: bool) -> LogLine | None:
         """Its ssh has ended with this code; `leaves` says that it was told to."""

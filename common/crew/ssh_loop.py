@@ -83,7 +83,7 @@ class SshCrew:
                 process = await self._started(host)
             except OSError as error:
                 # This machine may have no process or descriptor left for a moment.
-                host.line(f"it cannot be started here: {error.strerror}")
+                host.line(clock.now(), f"it cannot be started here: {error.strerror}")
                 return SSH_FAILED
             self._running[process] = host
             try:
@@ -115,6 +115,7 @@ class SshCrew:
         if self._leaves.is_set():
             _close(process)
         await asyncio.gather(*(self._read(host, each, is_up) for each in (process.stdout, process.stderr)))
+        _pass_on(host.left_out())
         return await process.wait()
 
     async def _read(self, host: CrewHost, stream: asyncio.StreamReader, is_up: asyncio.Event) -> None:
@@ -126,11 +127,14 @@ class SshCrew:
                 continue
             if not line:
                 return
-            shown = host.line(line.decode(errors="replace").rstrip("\r\n"))
+            _pass_on(host.line(clock.now(), line.decode(errors="replace").rstrip("\r\n")))
             if host.is_up:
                 is_up.set()
-            if shown is not None:
-                console.pass_on(one_line(shown))
+
+
+def _pass_on(lines: Sequence[str]) -> None:
+    for line in lines:
+        console.pass_on(one_line(line))
 
 
 def _close(process: asyncio.subprocess.Process) -> None:

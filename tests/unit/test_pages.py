@@ -5,7 +5,7 @@ import re
 import pytest
 
 from common import descriptors, log_writer
-from common.crew import job_script, recipes, ssh_loop
+from common.crew import host, job_script, recipes, ssh_loop
 from common.protocol import fields, settings
 from common.sink import commits, keepers, outputs, relay, roster_watch, sqlite_file, sqlite_writes, turns
 from common.transport import doorstep
@@ -82,6 +82,7 @@ def test_the_bounds_of_what_attacks_cost(row: str, numbers: list[float]) -> None
         ("CLUSTERS.md", r"for up to (\d+) s \(`--grace`\)", job_script.GRACE_S),
         ("CLUSTERS.md", r"\(`--signal=B:TERM@(\d+)`\)", job_script.SIGNAL_BEFORE_S),
         ("CLUSTERS.md", r"At most (\d+) connections begin at a time", ssh_loop.STARTING_MAX),
+        ("CLUSTERS.md", r"at most ([\d,]+) lines a minute\s+of each", host.LINES_A_MINUTE_MAX),
         ("CLUSTERS.md", r"worker's `--grace` and (\d+) s for its last results", recipes.AFTER_GRACE_S),
         ("SECURITY.md", r"The key gets no tasks of that job for (\d+) s", keepers.SENTENCE_S),
         ("PROTOCOL.md", r"gets none of that job for (\d+) s", keepers.SENTENCE_S),
