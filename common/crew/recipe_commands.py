@@ -79,7 +79,7 @@ def container(
     """Print a Containerfile, for podman, buildah or docker. The modules are those of this folder."""
     line = worker_line(context)
     _check_image("--from", base)
-    sources = [*dict.fromkeys(map(_source, line.modules))]
+    sources = [*dict.fromkeys(source for module in line.modules if (source := _source(module)))]
     for source in sources:
         if not Path(source).exists():
             print(
@@ -117,10 +117,12 @@ def _secret(path: Path, sink: str | None) -> str:
     return given.text
 
 
-def _source(module: str) -> str:
-    """The file or folder that a module is in."""
+def _source(module: str) -> str | None:
+    """The file or folder that a module is in; None for one that every Python has."""
     top = module.partition(":")[0].partition(".")[0]
-    return f"{top}/" if Path(top).is_dir() else f"{top}.py"
+    if Path(top).is_dir():
+        return f"{top}/"
+    return None if top in sys.stdlib_module_names and not Path(f"{top}.py").exists() else f"{top}.py"
 
 
 def _print(text: str) -> None:

@@ -152,15 +152,14 @@ def _quoted(value: object) -> str:
 
 def containerfile(base: str, wheel: str, sources: Sequence[str], words: Sequence[str]) -> str:
     """A Containerfile. The worker is process 1, gets its signals, and takes its key from standard input."""
-    copies = "\n".join(f"COPY {source} {'./' + source if source.endswith('/') else './'}" for source in sources)
+    copies = "".join(f"COPY {source} {'./' + source if source.endswith('/') else './'}\n" for source in sources)
     file = wheel.rpartition("/")[2]
     return f"""\
 FROM {base}
 COPY {wheel} /tmp/
 RUN python3 -m pip install --no-cache-dir /tmp/{file}
 WORKDIR /srv/farm
-{copies}
-USER {USER}:{USER}
+{copies}USER {USER}:{USER}
 ENTRYPOINT ["tradewind"]
 CMD {_quoted(["worker", *words, "--key", "-"])}
 """

@@ -178,10 +178,21 @@ def test_a_module_that_is_not_in_this_folder_is_a_warning(
 ) -> None:
     Path("work.py").touch()
     command: Any = typer.main.get_command(app)
-    command.main(["container", "--", "work", "json", "json:dumps"], prog_name="crew", standalone_mode=False)
+    command.main(["container", "--", "work", "numpy", "numpy:cos"], prog_name="crew", standalone_mode=False)
     shown = capsys.readouterr()
-    assert "COPY work.py ./\nCOPY json.py ./\n" in shown.out
+    assert "COPY work.py ./\nCOPY numpy.py ./\n" in shown.out
     assert shown.err == (
-        "crew: json.py is not in this folder: build where it is, or take its COPY line out if the module is an"
+        "crew: numpy.py is not in this folder: build where it is, or take its COPY line out if the module is an"
         " installed one\n"
     )
+
+
+def test_a_module_of_pythons_own_is_not_copied(folder: KeyFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    command: Any = typer.main.get_command(app)
+    command.main(["container", "--", "json", "os.path:join"], prog_name="crew", standalone_mode=False)
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert len(re.findall(r"^COPY .*\.whl /tmp/$", shown.out, re.MULTILINE)) == shown.out.count("COPY") == 1
+    assert "\nWORKDIR /srv/farm\nUSER" in shown.out
+    Path("json.py").touch()
+    assert "\nCOPY json.py ./\nUSER" in printed(capsys, "container", "--", "json")
