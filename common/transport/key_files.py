@@ -127,10 +127,12 @@ def load_pair(path: Path, role: str) -> Certificate:
         )
     certificate = load(path)
     if not certificate.secret or not certificate.sink_key:
-        raise OperatorError(f"{path} has no secret key and sink address: use the file that `enrol {role} NAME` wrote")
+        raise OperatorError(
+            f"{certificate.path} has no secret key and sink address: use the file that `enrol {role} NAME` wrote"
+        )
     if certificate.role != role:
         have, need = (f"an {each}" if each == OBSERVER else f"a {each}" for each in (certificate.role, role))
-        raise OperatorError(f"{path} is {have}'s key: {need} needs one from `enrol {role} NAME`")
+        raise OperatorError(f"{certificate.path} is {have}'s key: {need} needs one from `enrol {role} NAME`")
     return certificate
 
 

@@ -124,6 +124,12 @@ def test_a_key_file_comes_from_standard_input_and_what_follows_is_left(
     assert os.read(0, 100) == b"and then tasks\n"
 
 
+def test_what_is_wrong_with_a_key_from_standard_input_names_it(folder: KeyFolder, typed: Callable[[str], int]) -> None:
+    typed(enrol(folder).read_text() + "\n")
+    with pytest.raises(OperatorError, match=r"^standard input is a worker's key: a ventilator needs one from "):
+        load_pair(key_files.STDIN, "ventilator")
+
+
 def test_a_key_file_may_be_all_of_standard_input(folder: KeyFolder, typed: Callable[[str], int]) -> None:
     out = enrol(folder)
     os.close(typed(out.read_text().rstrip()))
