@@ -67,6 +67,9 @@ def test_what_does_not_go_together_is_said_in_one_line(programs: Pipeline) -> No
     refused = keep(programs, "--time", "5", "--", "gate")
     assert refused.wait() == 2
     assert refused.err == "crew: --time is for Slurm: leave it out with local\n"
+    refused = keep(programs, "--key", "-", "--", "gate")
+    assert refused.wait() == 2
+    assert refused.err == "crew: --key -: each worker reads the key by itself, so give a file\n"
 
 
 def test_a_second_signal_does_not_wait_for_what_they_run(programs: Pipeline) -> None:

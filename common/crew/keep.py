@@ -10,8 +10,7 @@ from .. import console, options, own_process
 from ..errors import OperatorError
 from ..help_page import ARGUMENTS, CONNECTION, RUN, TUNING
 from ..log_writer import LogFormat
-from ..protocol.users import WORKER
-from .slurm import DEFAULT_KEY, WORKERS_MAX, Cpus, JobName, Sbatch, ordered, program
+from .slurm import DEFAULT_KEY, WORKERS_MAX, Cpus, JobName, Sbatch, key_of_file, ordered, program
 from .worker_line import WorkerLine, worker_line
 
 MOST = 20
@@ -83,7 +82,6 @@ def keep(
     """
     console.start_log("crew", log_format)
     own_process.prepare()
-    from ..transport.key_files import load_pair
     from ..worker.cores import usable_cores
     from .cluster import Cluster
     from .demand import ServedFunctions
@@ -104,7 +102,7 @@ def keep(
     if is_local:
         if typed := [each for each in console.typed_options(context) if each in OF_SLURM]:
             raise OperatorError(f"{typed[0]} is for Slurm: leave it out with local")
-        load_pair(key, WORKER)
+        key_of_file(key)
         workers = LocalWorkers(local_command(line, slots, key), Path.cwd())
         loop = KeepLoop(keeper, workers, key, sink or line.sink, every or 2.0)
         code = loop.run()

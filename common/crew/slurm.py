@@ -14,6 +14,7 @@ from ..protocol.users import WORKER
 from .worker_line import WorkerLine, worker_line
 
 if TYPE_CHECKING:
+    from ..transport.key_files import Certificate
     from .job_script import JobOrder
 
 DEFAULT_KEY = key_file(WORKER)
@@ -76,7 +77,7 @@ def ordered(
 ) -> "JobOrder":
     """What each allocation is and runs. Raises OperatorError."""
     from ..protocol.sink_addresses import is_loopback
-    from ..transport.key_files import is_name, load_pair
+    from ..transport.key_files import is_name
     from ..transport.sink_link import sink_addresses
     from ..transport.sockets import endpoint
     from .job_script import JobOrder, job_name, limit_s, refused_words, sbatch_words
@@ -85,7 +86,7 @@ def ordered(
         raise OperatorError(refused)
     if name is not None and not is_name(name):
         raise OperatorError(f"--name {name}: use letters, digits, dot, dash and underscore, at most 60")
-    certificate = load_pair(key, WORKER)
+    certificate = key_of_file(key)
     here = [endpoint(host, port) for host, port in sink_addresses(certificate, None) if is_loopback(host)]
     if here and "sink" not in line.typed:
         raise OperatorError(
@@ -104,6 +105,15 @@ def ordered(
         typed=line.typed,
         extra=sbatch_words(sbatch),
     )
+
+
+def key_of_file(path: Path) -> "Certificate":
+    """The workers' key, in a file that each of them reads. Raises OperatorError."""
+    from ..transport.key_files import STDIN, load_pair
+
+    if path == STDIN:
+        raise OperatorError("--key -: each worker reads the key by itself, so give a file")
+    return load_pair(path, WORKER)
 
 
 def program() -> list[str]:

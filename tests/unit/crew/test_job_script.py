@@ -8,6 +8,8 @@ import pytest
 from common.crew import job_script
 from common.crew.allocations import Condition, of_squeue
 from common.crew.job_script import JobOrder, ScriptError, limit_s, refusal, refused_words, sbatch_words, script
+from common.crew.slurm import ordered
+from common.crew.worker_line import read
 from common.errors import OperatorError
 
 ORDER = JobOrder(
@@ -121,6 +123,11 @@ def test_what_the_rules_rely_on_cannot_be_said_to_sbatch_too(text: str, said: st
 @pytest.mark.parametrize("text", ["--time-min=5", "--open-mode=truncate", "--array-x", "--nice", "--mem=4G", "-A x"])
 def test_other_arguments_pass(text: str) -> None:
     assert sbatch_words([text]) == text.split()
+
+
+def test_a_key_from_standard_input_is_refused_as_each_worker_reads_its_own() -> None:
+    with pytest.raises(OperatorError, match=r"^--key -: each worker reads the key by itself, so give a file$"):
+        ordered(read(["work"]), "1:00:00", None, [], None, Path("-"))
 
 
 def test_what_cannot_be_in_a_script_is_said_in_one_line() -> None:
