@@ -133,7 +133,7 @@ def ssh_words(text: str) -> tuple[str, ...]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise OperatorError(f"--ssh {text}: {error}") from None
+        raise OperatorError(f"--ssh {text}: {str(error).lower()}") from None
     if not words or shutil.which(words[0]) is None:
         raise OperatorError(f"--ssh {text}: there is no such program here; install ssh (openssh-client)")
     return tuple(words)

@@ -37,8 +37,9 @@ def test_what_is_no_host_is_refused(hosts: list[str], said: str) -> None:
 
 def test_how_ssh_is_started() -> None:
     assert ssh.ssh_words("sh -F 'my config'") == ("sh", "-F", "my config")
-    for text in ("", "no-such-program -v", "sh 'open"):
-        with pytest.raises(OperatorError, match="--ssh"):
+    missing = "there is no such program here"
+    for text, said in (("", missing), ("no-such-program -v", missing), ("sh 'open", "no closing quotation")):
+        with pytest.raises(OperatorError, match=f"^--ssh {text}: {said}"):
             ssh.ssh_words(text)
 
 
