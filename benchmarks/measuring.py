@@ -21,7 +21,7 @@ class Plan:
     speculate: bool = False
 
     def scaled(self, count: int) -> int:
-        """So many, or a twentieth in a quick run."""
+        """This many, or a twentieth in a quick run."""
         return max(1, count // 20) if self.quick else count
 
 

@@ -27,7 +27,7 @@ hypothesis.settings.load_profile("noisy machine")
 
 TOP = Path(__file__).resolve().parent.parent
 PATIENCE_S = 60.0
-"""How long a test waits for something that must come; only a failure takes so long."""
+"""How long a test waits for something that must come; only a failure takes this long."""
 
 
 def typed(script: str) -> str:

@@ -36,7 +36,7 @@ from tests.hostile import Liar, packed
 from tests.test_faults import GATE, everything_once, executions
 
 RETURNS = int(os.environ.get("LYING_RETURNS", "20000"))
-"""So often a liar hands back all twenty batches of the honest job; 50,000 in the soak, which is a million batches."""
+"""How many times a liar hands back all twenty batches of the honest job; in the soak 50,000, a million batches."""
 TASKS = 40
 NOISE = [b"", b"\x00", b"\xc1" * 100, os.urandom(1_000), b"\x91" * 100_000, b"\x81\xa4type", b'{"type": "hello"}']
 

@@ -149,7 +149,7 @@ class Holding:
         self._returns.repeat(self._holds)
 
     def sink_restarted(self, now: float) -> list[Output]:
-        """A sink that does not know this worker's beats and results is there: say them again."""
+        """A sink that does not know this worker's beats and results is there: send them anew."""
         self._beats.due_at = now
         return [*self._unreceipted.all(now)]
 

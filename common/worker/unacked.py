@@ -1,4 +1,4 @@
-"""Results that a worker has sent and that have no receipt yet: they are said again until they have."""
+"""Results that a worker has sent and that have no receipt yet: they are resent until they have."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -28,7 +28,7 @@ class _Sent(Generic[Owner]):
 
 
 class Unacked(Generic[Owner]):
-    """Frames by serial, each with the batch that it belongs to; the wait until it is said again doubles each time."""
+    """Frames by serial, each with the batch that it belongs to; the wait until it is resent doubles each time."""
 
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
@@ -53,7 +53,7 @@ class Unacked(Generic[Owner]):
         return None if sent is None else sent.owner
 
     def overdue(self, now: float) -> list[Submit]:
-        """Those whose receipt is overdue, to be said again."""
+        """Those whose receipt is overdue, to be resent."""
         if self._again_at is None or now < self._again_at:
             return []
         again = []

@@ -60,7 +60,7 @@ class Scene:
         return int(self._pipeline.query("SELECT coalesce(sum(done), 0) FROM jobs")[0][0])
 
     def run(self, strikes: Iterable[Strike], kills: int) -> None:
-        """Strike until so many were killed."""
+        """Strike until this many were killed."""
         for strike in strikes:
             self._wait(strike.after_s)
             self._look_after_everybody()

@@ -11,7 +11,7 @@ import pytest
 from tests.chaos.proxy import TARGET, Proxy
 
 QUIET_S = 0.3
-"""So long nothing must come. It only has to be longer than a hop on loopback takes."""
+"""How long nothing must come. It only has to be longer than a hop on loopback takes."""
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has 127.0.0.2 without being asked")
 
 

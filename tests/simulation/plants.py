@@ -538,8 +538,8 @@ def leases_run_while_the_sink_is_away(patch: Patch) -> None:
 
 
 @plant("says again what costs the sink a commit")
-def a_mark_is_said_again_and_again(patch: Patch) -> None:
-    """A mark that was said is not said again."""
+def a_mark_is_resent_each_time(patch: Patch) -> None:
+    """A mark that was said is not resent."""
 
     def every_time(talk: Any, count: int, digest: bytes, total: int | None) -> None:
         talk._mark = Mark(talk._job, count, digest, total)

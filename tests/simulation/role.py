@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.simulation.sink_role import Sink
 
 POLL_S = 1e-6
-"""A poll ends so long after the deadline that it was given."""
+"""How long after its deadline a poll ends."""
 INFINITY = float("inf")
 SPINS_MAX = 20
 """Wakes within a millisecond that may come to nothing."""

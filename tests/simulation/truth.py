@@ -63,7 +63,7 @@ class JobTruth:
     timeout_s: float | None = None
     """A task that runs longer is ended, and has failed."""
     reruns: int = 0
-    """So often is it run again with `retry_failed` when it is done."""
+    """How many times it is run again with `retry_failed` when it is done."""
     bad_at: int | None = None
     """This line of the input cannot be read, until the operator sees that."""
     retries_failed: bool = False

@@ -53,9 +53,9 @@ if TYPE_CHECKING:
     from tests.simulation.sink_role import Sink
 
 FLUSH_S = 0.25
-"""A child says its outcomes about so often."""
+"""About how long a child keeps outcomes before it says them."""
 STUCK_S = 0.08
-"""A child that runs one task for so long gives back what it has not started."""
+"""How long a child runs one task before it gives back what it has not started."""
 GROUP_S = 0.15
 """How long a signal to a process group takes to reach all its processes, at most."""
 LATE_S = 0.01

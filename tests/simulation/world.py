@@ -128,7 +128,7 @@ class Channel:
         self._last_at = at
         world.at(at, self._arrive, frame, label)
         if weather.duplication and dice.random() < weather.duplication:
-            # A result is said again over another connection; the control link is one, which keeps its order.
+            # A result is resent over another connection; the control link is one, which keeps its order.
             late_s = dice.choice(DUPLICATES_S) * dice.random() if self._lossy else 0.0
             world.late_at = max(world.late_at, at + late_s)
             world.at(at + late_s, self._arrive, frame, label)
