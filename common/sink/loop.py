@@ -212,7 +212,8 @@ class Sink:
                 # A crew of thousands is told the same, one after another.
                 if output.message is not message:
                     message, content = output.message, encode(output.message)
-                self._control.send_multipart([output.peer, content])
+                self._control.send(output.peer, zmq.SNDMORE)
+                self._control.send(content)
 
     # -- keys ---------------------------------------------------------------------------------------------------
 
