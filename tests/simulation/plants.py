@@ -69,8 +69,16 @@ def with_standby(plan: Plan) -> Plan:
 
 def replaced_on_a_slow_disk(plan: Plan) -> Plan:
     """One of two sinks is replaced by the other while its ledger writes."""
-    jobs = [replace(job, tasks=[Task(0.3)] * 60, batch_tasks=1) for job in plan.jobs]
+    jobs = [replace(job, tasks=[Task(0.3)] * 60, batch_tasks=1, first_count=None) for job in plan.jobs]
     return replace(plan, has_standby=True, disk_s=0.3, jobs=jobs, faults_s=30.0)
+
+
+def replaced_in_a_large_crew(plan: Plan) -> Plan:
+    """The same with many workers, some of which are done before others hear of the new sink, and few other faults."""
+    plan = replaced_on_a_slow_disk(plan)
+    jobs = [replace(job, tasks=[Task(0.3)] * 300, trickles=False) for job in plan.jobs]
+    weather = Weather(delay_s=(0.001, 0.05))
+    return replace(plan, jobs=jobs, worker_count=8, slots_max=2, weather=weather, faults_s=60.0, faults_per_s=0.01)
 
 
 def lasting_crew(plan: Plan) -> Plan:
@@ -781,7 +789,7 @@ def the_write_in_flight_of_a_sink_that_was_replaced_is_made(patch: Patch) -> Non
     patch.setattr(Disk, "lose_sink", lambda disk: None)
 
 
-@plant("it does not converge", replaced_on_a_slow_disk)
+@plant("it does not converge", replaced_in_a_large_crew)
 def positions_are_drawn_before_the_lock(patch: Patch) -> None:
     """Receipts are at positions above all earlier ones: whoever reads on from a position misses none."""
     lose = Disk.lose_sink
@@ -804,6 +812,11 @@ def positions_are_drawn_before_the_lock(patch: Patch) -> None:
             db.execute("UPDATE receipts SET position=position-? WHERE position>?", (last + 1 - drawn, last))
             for each in write.row_sets:
                 disk._look(each.results.job, each.results.first, each.results.count)
+            disk._look_at_receipts()
+            for each in write.row_sets:
+                # The simulator reads on from a position too.
+                end = each.results.first + each.results.count
+                disk._receipted[each.results.job].update(range(each.results.first, end))
 
         disk._world.after(1.0, commit)
 
