@@ -62,14 +62,14 @@ class Signals:
         self._ours.setblocking(False)
         theirs.setblocking(False)
         self._theirs = theirs
-        self._has_come = False
+        self._ready = select.poll()
+        self._ready.register(self._ours, select.POLLIN)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._take)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        """The wake-up descriptor carries the number, and has it already."""
-        self._has_come = True
+        """The wake-up descriptor carries the number; there is nothing else to do here."""
 
     def fileno(self) -> int:
         """The descriptor to poll."""
@@ -77,15 +77,9 @@ class Signals:
 
     def pending(self, within_s: float) -> bool:
         """True when `received` has a signal, or one comes within this many seconds."""
-        return bool(select.select([self._ours], [], [], within_s)[0])
+        return bool(self._ready.poll(within_s * 1000))
 
     def received(self) -> list[signal.Signals]:
         """The signals since the last call."""
         # A loop asks in each turn: an exception would say each time that there is none.
-        if not self._has_come:
-            return []
-        self._has_come = False
-        try:
-            return [signal.Signals(number) for number in self._ours.recv(64)]
-        except BlockingIOError:
-            return []
+        return [signal.Signals(number) for number in self._ours.recv(64)] if self._ready.poll(0) else []

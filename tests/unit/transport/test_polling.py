@@ -11,7 +11,7 @@ from common.transport import polling
 
 @pytest.fixture
 def signals() -> Iterator[polling.Signals]:
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     wakeup = signal.set_wakeup_fd(-1)
     yield polling.Signals()
     signal.set_wakeup_fd(wakeup)
@@ -21,7 +21,9 @@ def signals() -> Iterator[polling.Signals]:
 
 def test_each_signal_is_received_once_and_leaves_nothing_to_wake_for(signals: polling.Signals) -> None:
     assert signals.received() == []
-    for sent in ([signal.SIGTERM], [signal.SIGINT, signal.SIGTERM], [signal.SIGINT, signal.SIGINT]):
+    # Also one whose handler is somebody else's: the poll would wake for it for ever.
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    for sent in ([signal.SIGTERM], [signal.SIGINT, signal.SIGTERM], [signal.SIGINT, signal.SIGINT], [signal.SIGUSR1]):
         for number in sent:
             os.kill(os.getpid(), number)
         assert signals.pending(0)
