@@ -1,14 +1,16 @@
 """The command `copy-ledger`: all of a ledger into an empty one of either kind, whole or not at all."""
 
 from contextlib import closing
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from .. import options
 from ..default_files import scheme_of
 from ..help_page import ARGUMENTS
 from ..plain_text import counted
 from .postgres_place import SCHEMES
-from .transfer import Origin
+
+if TYPE_CHECKING:
+    from .transfer import Origin
 
 From = Annotated[str, options.argument(ARGUMENTS, "FROM", "The ledger to copy: a file, or postgresql://...")]
 To = Annotated[
@@ -41,7 +43,7 @@ def copied(origin: str, target: str) -> tuple[int, int]:
         return len(source.jobs), sum(job.done for job in source.jobs)
 
 
-def _opened(place: str) -> Origin:
+def _opened(place: str) -> "Origin":
     if scheme_of(place) in SCHEMES:
         from .postgres_place import driver
 
