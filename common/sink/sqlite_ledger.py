@@ -10,6 +10,7 @@ from ..errors import OperatorError
 from ..protocol.reading import ListedJob
 from ..task_ranges import TaskRanges
 from ..transport import clock
+from .disk_speed import DiskSpeed
 from .pages import digest_page, receipt_page
 from .sqlite_file import SqliteFile
 from .sqlite_pages import RowReader, ValueReader
@@ -59,7 +60,7 @@ class Ledger:
 
     The statements of a write are executed at once; with a thread only the commit, which waits for the disk, is made
     there. (Executed in the thread, they would fight with the loop for the interpreter at each row.) Meanwhile a second
-    connection reads.
+    connection reads. A commit of few rows is made at once where the disk is quick.
     """
 
     def __init__(self, path: str, thread: StoreThread | None = None) -> None:
@@ -68,6 +69,7 @@ class Ledger:
         self.id = self._file.id
         self._writes = SqliteWrites(self._db, self._known)
         self._thread = thread
+        self._speed = DiskSpeed()
         self._second = None if thread is None else self._file.second_connection()
         self._jobs: dict[str, Job | None] = {}
         """Those that were told of, without the write in flight. All that it changes are here, None if they are new."""
@@ -101,7 +103,7 @@ class Ledger:
         except (LedgerStuck, OperatorError) as error:
             self._end(write, error)
             return
-        if self._thread is None:
+        if self._thread is None or (isinstance(write, Recording) and self._speed.may_wait(begun.result[0])):
             self._end_of(begun, lambda: self._commit(begun))
         else:
             self._committing = begun
@@ -128,7 +130,9 @@ class Ledger:
 
     def _commit(self, begun: "_Begun") -> float:
         """Commit it; returns when it was done. Raises LedgerStuck."""
+        began_at = clock.now()
         self._file.commit()
+        self._speed.note(clock.now() - began_at)
         if begun.write == Tidying() and not begun.result:
             # The file shrinks when the log is copied into it.
             self._file.copy_log()

@@ -5,12 +5,13 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from common.errors import OperatorError
-from common.sink import loop
+from common.sink import loop, sqlite_ledger
 from common.sink.collector import Collector
 from common.sink.sqlite_ledger import Ledger
 from common.sink.store import (
@@ -86,6 +87,44 @@ def test_submit_returns_before_the_commit_and_the_descriptor_tells_its_end(held:
     assert isinstance(completion.result, Written)
     assert completion.result.rows == 2
     assert held.ledger.completed() is None
+
+
+def test_a_quick_disk_is_waited_for_and_one_slow_commit_ends_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clocks of real disks decide nothing here: the commits are as long as they are said to be."""
+    seconds = [0.0]
+    monkeypatch.setattr(sqlite_ledger, "clock", ListedClock(seconds))
+    with closing(Ledger(str(tmp_path / "results.db"), StoreThread())) as ledger:
+        open_job(ledger, "job", "m:f", "lines of text")
+
+        def is_waited_for(task: int, count: int = 1) -> bool:
+            ledger.submit(Recording([record([0] * count, task)]))
+            completion = ledger.completed()
+            while (ended := completion or ledger.completed()) is None:
+                select.select([ledger.fileno()], [], [], SECONDS)
+            assert isinstance(ended.result, Written) and ended.result.rows == count
+            return completion is not None
+
+        for task in range(9):
+            is_waited_for(task)
+        seconds[0] = 0.002
+        assert is_waited_for(9)
+        assert not is_waited_for(10)
+        seconds[0] = 0.0
+        assert [is_waited_for(task) for task in range(11, 23)] == [False] * 10 + [True] * 2
+        assert not is_waited_for(23, 11)
+
+
+class ListedClock:
+    """Goes on, whenever it is looked at, by as much as the list says."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self._now, self._seconds = 0.0, seconds
+
+    def now(self) -> float:
+        self._now += self._seconds[0]
+        return self._now
 
 
 def test_meanwhile_all_reads_are_answered_from_what_was_whole_before(held: Held) -> None:
