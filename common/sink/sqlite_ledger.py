@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from sqlite3 import Connection, DatabaseError
 from typing import Any
 
@@ -103,11 +104,18 @@ class Ledger:
         except (LedgerStuck, OperatorError) as error:
             self._end(write, error)
             return
-        if self._thread is None or (isinstance(write, Recording) and self._speed.may_wait(begun.result[0])):
+        if self._thread is None or self._may_wait(begun):
             self._end_of(begun, lambda: self._commit(begun))
         else:
             self._committing = begun
             self._thread.begin(lambda: self._commit(begun))
+
+    def _may_wait(self, begun: "_Begun") -> bool:
+        if not isinstance(begun.write, Recording):
+            return False
+        sent = [each.results for each in begun.write.row_sets]
+        byte_count = sum(len(each.outcomes) + len(each.arguments or b"") for each in sent)
+        return self._speed.may_wait(begun.result[0], byte_count)
 
     def completed(self) -> Completion | None:
         """What has become of the write."""
@@ -132,7 +140,9 @@ class Ledger:
         """Commit it; returns when it was done. Raises LedgerStuck."""
         began_at = clock.now()
         self._file.commit()
-        self._speed.note(clock.now() - began_at)
+        if isinstance(begun.write, Recording):
+            # Tidying waits for no disk.
+            self._speed.note(clock.now() - began_at)
         if begun.write == Tidying() and not begun.result:
             # The file shrinks when the log is copied into it.
             self._file.copy_log()
@@ -159,6 +169,8 @@ class Ledger:
 
     def _end(self, write: Write, ended: Completion | LedgerStuck | OperatorError) -> None:
         self._position_max = _NO_BOUND
+        if not isinstance(ended, Completion):
+            self._speed.note(inf)
         if isinstance(write, Tidying):
             self._file.wait_for_disk(True)
         for name in jobs_of(write):

@@ -13,6 +13,7 @@ import pytest
 from common.errors import OperatorError
 from common.sink import loop, sqlite_ledger
 from common.sink.collector import Collector
+from common.sink.disk_speed import DiskSpeed
 from common.sink.sqlite_ledger import Ledger
 from common.sink.store import (
     Completion,
@@ -29,7 +30,7 @@ from common.sink.store import (
 from common.sink.store_thread import StoreThread
 from tests.unit.builders import record
 from tests.unit.sink.scene import ROSTER, SETTINGS, Scene
-from tests.unit.writing import commit, forget, open_job
+from tests.unit.writing import commit, forget, open_job, tidy
 
 SECONDS = 10
 EVERYTHING = RowQuery("task", (0, 0), False, 1_000, 1_000_000, 1_000)
@@ -98,22 +99,64 @@ def test_a_quick_disk_is_waited_for_and_one_slow_commit_ends_that(
     with closing(Ledger(str(tmp_path / "results.db"), StoreThread())) as ledger:
         open_job(ledger, "job", "m:f", "lines of text")
 
-        def is_waited_for(task: int, count: int = 1) -> bool:
-            ledger.submit(Recording([record([0] * count, task)]))
+        def is_waited_for(task: int, count: int = 1, value: object = 0) -> bool:
+            ledger.submit(Recording([record([value] * count, task)]))
             completion = ledger.completed()
             while (ended := completion or ledger.completed()) is None:
                 select.select([ledger.fileno()], [], [], SECONDS)
             assert isinstance(ended.result, Written) and ended.result.rows == count
             return completion is not None
 
-        for task in range(9):
-            is_waited_for(task)
+        assert [is_waited_for(task) for task in range(10)] == [False] * 10
         seconds[0] = 0.002
-        assert is_waited_for(9)
+        assert is_waited_for(99)
         assert not is_waited_for(10)
         seconds[0] = 0.0
         assert [is_waited_for(task) for task in range(11, 23)] == [False] * 10 + [True] * 2
         assert not is_waited_for(23, 11)
+        assert not is_waited_for(34, value="x" * 70_000)
+        assert is_waited_for(35)
+
+
+def test_what_waits_for_no_disk_earns_no_trust(tmp_path: Path) -> None:
+    """Tidying commits without a sync."""
+    speed = CountedSpeed()
+    with closing(Ledger(str(tmp_path / "results.db"), StoreThread())) as ledger:
+        ledger._speed = speed
+        open_job(ledger, "job", "m:f", "lines of text")
+        commit(ledger, [record(list(range(1_000)))])
+        forget(ledger, "job")
+        while tidy(ledger):
+            pass
+    assert len(speed.noted) == 1
+
+
+def test_a_commit_that_failed_ends_the_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speed = CountedSpeed()
+    with closing(Ledger(str(tmp_path / "results.db"), StoreThread())) as ledger:
+        ledger._speed = speed
+        open_job(ledger, "job", "m:f", "lines of text")
+
+        def full() -> None:
+            raise LedgerStuck("the disk is full")
+
+        monkeypatch.setattr(ledger._file, "commit", full)
+        with pytest.raises(LedgerStuck):
+            commit(ledger, [record([1])])
+        monkeypatch.undo()
+    assert speed.noted == [float("inf")]
+
+
+class CountedSpeed(DiskSpeed):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[float] = []
+
+    def note(self, seconds: float) -> None:
+        self.noted.append(seconds)
+        super().note(seconds)
 
 
 class ListedClock:
