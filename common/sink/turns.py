@@ -180,7 +180,7 @@ class Turns:
 
     def _is_ready(self, waiting: _Queued) -> bool:
         if self.writes.is_stuck and isinstance(waiting.request.message, Forget):
-            # What the ledger has refused may have results of this job, and is submitted as it was.
+            # What the ledger has refused may have results of this job, and is submitted once more.
             return False
         return self._commits.committed.reaches(waiting.after)
 
