@@ -297,6 +297,18 @@ def test_a_server_that_is_away_is_told_from_one_that_refuses(
     assert type(refused.value) is kind
 
 
+def test_a_server_without_a_free_connection_is_waited_for(server: Server) -> None:
+    with server.asked() as db:
+        db.execute("CREATE ROLE many LOGIN CONNECTION LIMIT 0")
+    words = r"too many connections for role .*; let the server accept more connections"
+    try:
+        with pytest.raises(LedgerAway, match=words):
+            PostgresLedger(server.address().replace("user=postgres", "user=many"), lambda: KEY)
+    finally:
+        with server.asked() as db:
+            db.execute("DROP ROLE many")
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -325,6 +337,9 @@ def test_what_no_waiting_changes_is_no_server_that_is_away(said: str) -> None:
         "server closed the connection unexpectedly",
         "session is read-only",
         "FATAL:  the database system is starting up",
+        "FATAL:  sorry, too many clients already",
+        "FATAL:  remaining connection slots are reserved for non-replication superuser connections",
+        'FATAL:  too many connections for database "farm"',
         "SSL SYSCALL error: EOF detected",
         "received invalid response to SSL negotiation: H",
     ],

@@ -184,14 +184,16 @@ _REFUSING = re.compile(
 """What libpq says when a server, or libpq itself, will say no next time too."""
 _COMING = ("starting up", "shutting down", "recovery")
 """What a server that will soon take connections says to whoever connects."""
+_FULL = re.compile(r"FATAL: +(sorry, too many clients already|remaining connection slots are|too many connections for)")
+"""What a server says that has no connection left (53300): libpq gives no code."""
 _ENDING = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.ReadOnlySqlTransaction)
 """Errors after which another session, perhaps at another server, is needed."""
 
 
 def is_away(error: Exception) -> bool:
-    """True when no server was reached, or one that is starting or leaving: it is worth waiting for."""
+    """True when no server was reached, or one that is starting, leaving or full: it is worth waiting for."""
     text = str(error)
-    refuses = _REFUSING.search(text) and not any(words in text for words in _COMING)
+    refuses = _REFUSING.search(text) and not _FULL.search(text) and not any(words in text for words in _COMING)
     return isinstance(error, Unanswered) or (isinstance(error, psycopg.OperationalError) and not refuses)
 
 
@@ -215,12 +217,13 @@ def said(error: Exception) -> str:
     return one_line("; ".join(" ".join(line.split()).rstrip(".") for line in text.splitlines() if line.strip()))
 
 
+_ROOM = "let the server accept more connections"
 _ADVICE: list[tuple[tuple[str, ...], str]] = [
     (("42501",), "give the role of the address the rights that docs/CLUSTERS.md lists"),
     (("28",), "correct the user, or the password in ~/.pgpass"),
     (("3D000",), "make it with createdb, or name another database"),
     (("42P01", "3F000", "42703"), "start a sink there first, or name another database"),
-    (("53300",), "let the server accept more connections"),
+    (("53300",), _ROOM),
 ]
 """What helps, by the code of the error or its class."""
 
@@ -231,7 +234,9 @@ def unusable(place: PostgresPlace, error: Exception) -> str:
     advice = next((words for codes, words in _ADVICE if state.startswith(codes)), "")
     if not advice and not state:
         text = str(error)
-        if "password" in text:
+        if _FULL.search(text):
+            advice = _ROOM
+        elif "password" in text:
             advice = "put the password into ~/.pgpass, or into a file that PGPASSFILE names"
         elif re.search(r'(database|role) ".*" does not exist', text):
             advice = "make the database with createdb, the role with createuser, or name others"
