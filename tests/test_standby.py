@@ -323,10 +323,14 @@ def test_a_server_without_a_free_connection_is_waited_for(server: Server) -> Non
         'invalid integer value "abc" for connection option "tcp_user_timeout"',
         "channel binding required, but server authenticated client without channel binding",
         'authentication method requirement "scram-sha-256" failed: server did not complete authentication',
+        'FATAL:  database "recovery" does not exist',
+        'FATAL:  role "the database system is starting up" does not exist',
+        'root certificate file "/shutting down/recovery state/ca.pem" does not exist',
     ],
 )
-def test_what_no_waiting_changes_is_no_server_that_is_away(said: str) -> None:
-    at = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: '
+@pytest.mark.parametrize("host", ["127.0.0.1", "db-recovery"])
+def test_what_no_waiting_changes_is_no_server_that_is_away(said: str, host: str) -> None:
+    at = f'connection failed: connection to server at "{host}", port 5432 failed: '
     assert not is_away(psycopg.OperationalError(at + said))
 
 
@@ -337,6 +341,10 @@ def test_what_no_waiting_changes_is_no_server_that_is_away(said: str) -> None:
         "server closed the connection unexpectedly",
         "session is read-only",
         "FATAL:  the database system is starting up",
+        "FATAL:  the database system is shutting down",
+        "FATAL:  the database system is in recovery mode",
+        "FATAL:  the database system is not yet accepting connections\n"
+        "DETAIL:  Consistent recovery state has not been yet reached.",
         "FATAL:  sorry, too many clients already",
         "FATAL:  remaining connection slots are reserved for non-replication superuser connections",
         'FATAL:  too many connections for database "farm"',

@@ -182,7 +182,9 @@ _REFUSING = re.compile(
     r"|channel binding required|authentication method|definition of service|invalid ([\w\"]+ value|port number)"
 )
 """What libpq says when a server, or libpq itself, will say no next time too."""
-_COMING = ("starting up", "shutting down", "recovery")
+_COMING = re.compile(
+    r"FATAL: +the database system is (starting up|shutting down|in recovery mode|not yet accepting connections)"
+)
 """What a server that will soon take connections says to whoever connects."""
 _FULL = re.compile(r"FATAL: +(sorry, too many clients already|remaining connection slots are|too many connections for)")
 """What a server says that has no connection left (53300): libpq gives no code."""
@@ -193,7 +195,7 @@ _ENDING = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, 
 def is_away(error: Exception) -> bool:
     """True when no server was reached, or one that is starting, leaving or full: it is worth waiting for."""
     text = str(error)
-    refuses = _REFUSING.search(text) and not _FULL.search(text) and not any(words in text for words in _COMING)
+    refuses = _REFUSING.search(text) and not _COMING.search(text) and not _FULL.search(text)
     return isinstance(error, Unanswered) or (isinstance(error, psycopg.OperationalError) and not refuses)
 
 
