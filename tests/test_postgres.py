@@ -339,12 +339,38 @@ def test_an_address_where_no_ledger_is_fails_in_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_a_missing_certificate_is_no_missing_database() -> None:
-    libpq = 'root certificate file "ca.pem" does not exist\nEither provide the file, or change sslmode.\n'
-    assert unusable(PostgresPlace("", "main", "postgresql://host/db"), psycopg.OperationalError(libpq)) == (
-        'cannot use the ledger postgresql://host/db: root certificate file "ca.pem" does not exist; Either provide the'
-        " file, or change sslmode; start the server, or correct the address"
-    )
+CORRECT = "correct what it names: the address, the certificate, or what the server allows"
+
+
+@pytest.mark.parametrize(
+    ("libpq", "said"),
+    [
+        (
+            'root certificate file "ca.pem" does not exist\nEither provide the file, or change sslmode.\n',
+            f'root certificate file "ca.pem" does not exist; Either provide the file, or change sslmode; {CORRECT}',
+        ),
+        (
+            'server certificate for "other" does not match host name "db"',
+            f'server certificate for "other" does not match host name "db"; {CORRECT}',
+        ),
+        (
+            'FATAL:  no pg_hba.conf entry for host "::1", user "me", database "db", no encryption',
+            'FATAL: no pg_hba.conf entry for host "::1", user "me", database "db", no encryption; ' + CORRECT,
+        ),
+        (
+            "server does not support SSL, but SSL was required",
+            f"server does not support SSL, but SSL was required; {CORRECT}",
+        ),
+        (
+            "FATAL:  the database system is starting up",
+            "FATAL: the database system is starting up; wait until it takes connections",
+        ),
+        ("Connection refused", "Connection refused; start the server, or correct the address"),
+    ],
+)
+def test_what_helps_follows_from_what_libpq_says(libpq: str, said: str) -> None:
+    place = PostgresPlace("", "main", "postgresql://host/db")
+    assert unusable(place, psycopg.OperationalError(libpq)) == f"cannot use the ledger postgresql://host/db: {said}"
 
 
 def test_a_database_that_cannot_be_used_says_why(server: Server) -> None:

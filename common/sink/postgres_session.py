@@ -242,6 +242,10 @@ def unusable(place: PostgresPlace, error: Exception) -> str:
             advice = "put the password into ~/.pgpass, or into a file that PGPASSFILE names"
         elif re.search(r'(database|role) ".*" does not exist', text):
             advice = "make the database with createdb, the role with createuser, or name others"
+        elif _COMING.search(text):
+            advice = "wait until it takes connections"
+        elif _REFUSING.search(text):
+            advice = "correct what it names: the address, the certificate, or what the server allows"
         else:
             advice = "start the server, or correct the address"
     return f"cannot use the ledger {place.shown}: {said(error)}" + (f"; {advice}" if advice else "")
