@@ -97,6 +97,10 @@ def web(
     from ..transport.key_folder import KeyFolder
 
     console.start_log("web", log_format)
+    typed = console.typed_options(context)
+    if "--ledger" not in typed and ("--key" in typed or "--sink" in typed):
+        # A sink that was typed wins over a ledger that only the environment names.
+        ledger = None
     if ledger is None and key is None and sink is None and DEFAULT_LEDGER.is_file():
         ledger = str(DEFAULT_LEDGER)
     if ledger is not None:
