@@ -24,7 +24,10 @@ ANSWER_S = 3.0
 
 
 def check_named(ledger: str) -> None:
-    """Raise OperatorError for a ledger that cannot be read, unless its sink or its server is still to start."""
+    """Raise OperatorError for a ledger that cannot be read, such as a file or a site that is not there.
+
+    Not so where its server is away, or no sink has made any tables there yet.
+    """
     with suppress(EmptyLedger, LedgerAway):
         open_reader(ledger).close()
 
