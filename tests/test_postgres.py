@@ -27,6 +27,7 @@ from common.sink.postgres_ledger import PostgresLedger
 from common.sink.postgres_place import PostgresPlace, parsed, with_site
 from common.sink.postgres_session import unusable
 from common.sink.postgres_transfer import PostgresOrigin
+from common.sink.sqlite_transfer import SqliteOrigin
 from common.sink.store import LedgerLost, LedgerStuck
 from tests.conftest import TOP, wait_until
 from tests.postgres import Server
@@ -510,6 +511,36 @@ def test_a_copy_is_whole_or_not_there(at: At, server: Server, tmp_path: Path, mo
             copied(at.place, target)
     with pytest.raises(OperatorError, match="in use by another sink"):
         copied(str(file), at.place)
+
+
+def test_a_copy_says_what_it_waits_for_and_goes_on(
+    at: At, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end(at.commit(0, 9))
+    path, there = str(tmp_path / "results.db"), with_site(at.place, "copy")
+    copied(at.place, path)
+    rows = SqliteOrigin.rows
+    errors: list[str] = []
+
+    def is_said() -> bool:
+        errors.append(capsys.readouterr().err)
+        return "the database server is away" in "".join(errors)
+
+    def leave(source: SqliteOrigin, job: int) -> Iterator[Any]:
+        monkeypatch.undo()
+        server.stop("immediate")
+        return rows(source, job)
+
+    monkeypatch.setattr(SqliteOrigin, "rows", leave)
+    copying = at.begin(lambda: copied(path, there))
+    try:
+        wait_until(is_said, "it says what it waits for")
+    finally:
+        server.start()
+    end(copying)
+    assert at.fault is None
+    assert re.fullmatch(r"(sink: the database server is away \(.*\); waiting for it\n)+", "".join(errors))
+    assert everything(there) == everything(path)
 
 
 def test_a_ledger_that_cannot_be_copied_is_closed(at: At, server: Server, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from .postgres_site import Site, SiteWrite, site_of
 from .postgres_writer import KEPT_JOBS
 from .store import LedgerStuck
 from .transfer import MovedJob, MovedReceipt, MovedRow, Origin, next_id
+from .whole_write import telling
 
 _ANSWER_S = 24 * 3600.0
 _AT_ONCE = 5_000
@@ -109,7 +110,8 @@ def fill_site(target: str, source: Origin) -> None:
             site_write.last.append(f"UPDATE sites SET ledger='{next_id(source.id)}' WHERE site={site.number}")
 
         try:
-            site.write(write)
+            with telling(lambda: site.waiting):
+                site.write(write)
         except LedgerStuck as error:
             raise OperatorError(f"cannot write the ledger {place.shown}: {error}; nothing was written") from None
 

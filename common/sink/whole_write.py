@@ -2,6 +2,9 @@
 
 import select
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from .store import Job, LedgerStuck, Store, Write, Written
 
@@ -18,10 +21,34 @@ def write_and_wait(ledger: Store, write: Write) -> Written | Job | bool | None:
         assert descriptor is not None, "a write that does not end within `submit` has a descriptor"
         if select.select([descriptor], [], [], _LATE_S)[0]:
             continue
-        why = ledger.waits_for
-        if why and why != said:
-            print(f"sink: {why}; waiting for it", file=sys.stderr)
-            said = why
+        said = _told(ledger.waits_for, said)
     if completion.stuck is not None:
         raise LedgerStuck(completion.stuck)
     return completion.result
+
+
+@contextmanager
+def telling(waits_for: Callable[[], str]) -> Iterator[None]:
+    """Tell people what is waited for inside, from a thread, as whoever waits there cannot."""
+    is_over = threading.Event()
+
+    def look() -> None:
+        said = ""
+        while not is_over.wait(_LATE_S):
+            said = _told(waits_for(), said)
+
+    thread = threading.Thread(target=look, name="telling", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _told(why: str, said: str) -> str:
+    """Say why, unless that was the last that was said; what was said last."""
+    if not why or why == said:
+        return said
+    print(f"sink: {why}; waiting for it", file=sys.stderr)
+    return why
