@@ -41,11 +41,14 @@ class LineBudget:
         self._minute = PerMinute()
         self._left_out_count = 0
 
-    def say(self, now: float, text: str) -> list[str]:
-        """The lines to log for one more event: what was left out before, and its own unless there were too many."""
+    def say(self, now: float, text: str, always: bool = False) -> list[str]:
+        """The lines to log for one more event: what was left out before, and its own unless there were too many.
+
+        `always` logs it all the same: the caller has another bound for it.
+        """
         count = self._minute.one_more(now)
-        lines = self.left_out() if count == 1 else []
-        if count <= self._a_minute_max:
+        lines = self.left_out() if count == 1 or always else []
+        if always or count <= self._a_minute_max:
             return [*lines, text]
         self._left_out_count += 1
         return lines

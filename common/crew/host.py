@@ -3,7 +3,7 @@
 from collections import deque
 
 from ..errors import ExitCode
-from ..log_line import LineBudget, LogLine
+from ..log_line import LineBudget, LogLine, PerMinute
 from ..pace import duration
 from .remote import Way
 from .why import WORKERS_OWN, why
@@ -12,7 +12,10 @@ _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """How long to wait before a host is tried again; the last one from then on."""
 _KEPT_LINES = 20
 LINES_A_MINUTE_MAX = 6_000
-"""How many lines of a host are shown within a minute. Tasks may print without end."""
+"""How many lines of a host are shown within a minute. Tasks may print without end.
+
+That leaves out none of the worker's own lines, which say why it ends: up to as many of them are always shown.
+"""
 
 
 class CrewHost:
@@ -30,6 +33,7 @@ class CrewHost:
         self._said = ""
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._shown = LineBudget(LINES_A_MINUTE_MAX)
+        self._own = PerMinute()
 
     @property
     def is_up(self) -> bool:
@@ -44,9 +48,13 @@ class CrewHost:
     def line(self, now: float, text: str) -> list[str]:
         """A line that came from there; returns what to show, nothing for what only counts when it fails."""
         self._lines.append(text)
-        self._is_up = self._is_up or WORKERS_OWN.match(text) is not None
+        is_own = WORKERS_OWN.match(text) is not None
+        self._is_up = self._is_up or is_own
         self._has_joined = self._has_joined or (self._is_up and "joined the sink" in text)
-        return self._named(self._shown.say(now, text)) if self._is_up else []
+        if not self._is_up:
+            return []
+        always = is_own and self._own.one_more(now) <= LINES_A_MINUTE_MAX
+        return self._named(self._shown.say(now, text, always))
 
     def left_out(self) -> list[str]:
         """What to show when it has ended: how many lines were left out since that was said last."""

@@ -48,6 +48,24 @@ def test_a_host_that_prints_without_end_is_shown_in_part_and_the_rest_is_counted
     assert host.left_out() == [left_out]
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        "2026-11-26T06:41:34Z ERROR worker: the sink refuses this key",
+        '{"time": "2026-11-26T06:41:34Z", "level": "ERROR", "message": "the sink refuses this key"}',
+    ],
+)
+def test_what_tasks_print_leaves_out_no_word_of_the_worker(host: CrewHost, last: str) -> None:
+    host.line(0.0, JOINED)
+    shown = [line for number in range(LINES_A_MINUTE_MAX + 99) for line in host.line(1.0, f"{number}")]
+    assert shown[-1] == f"lab1: {LINES_A_MINUTE_MAX - 2}"
+    assert host.line(2.0, last) == ["lab1: 100 more like the last lines were not logged", f"lab1: {last}"]
+    assert host.left_out() == []
+    again = [line for _ in range(LINES_A_MINUTE_MAX) for line in host.line(3.0, last)]
+    assert len(again) == LINES_A_MINUTE_MAX - 2, "these have a bound, too"
+    assert host.left_out() == ["lab1: 2 more like the last lines were not logged"]
+
+
 @pytest.mark.parametrize("first", ["worker: No such option: --stop-with-stdin", '{"time": "2026", "message": ""}'])
 def test_a_worker_begins_with_its_last_words_or_with_json(host: CrewHost, first: str) -> None:
     assert host.line(0.0, first) == [f"lab1: {first}"]
