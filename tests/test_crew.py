@@ -132,6 +132,8 @@ def test_what_is_wrong_with_each_host_is_said_in_words(pipeline: Pipeline, there
         "denied": r"denied refuses to let you in \(publickey\)",
         "shut": r"nobody listens for ssh at shut \(Connection refused\)",
     }
+    old = shlex.join(["ssh-keygen", "-f", str(lie), "-R", f"[127.0.0.1]:{there.port}"])
+    bad.wait_for(re.escape(f"run `{old}`, then `{there.ssh} changed` once"))
     for cause in causes.values():
         bad.wait_for(rf" WARNING crew: {cause}.*: .*; trying again in 1 s\n")
     bad.wait_for("a: worker: module nosuch not found")

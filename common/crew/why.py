@@ -53,7 +53,7 @@ def _of_connection(host: str, way: Way, lines: Sequence[str], last: str, was_up:
         by_hand = replace(way, jump=None).by_hand(f"ssh://{there}" if ":" in there else there)
     for pattern, what, advice in _OF_SSH:
         if found := re.search(pattern, text):
-            names = {"host": met, "name": shlex.quote(_name(there)), "ssh": by_hand, "config": way.config}
+            names = {"host": met, "forget": _forget(there, text), "ssh": by_hand, "config": way.config}
             names["found"] = found[found.lastindex or 0].strip()
             return Cause(what.format(**names), advice.format(**names))
     if was_up:
@@ -69,13 +69,29 @@ def _name(hop: str) -> str:
     return re.sub(r"^([^:]+|\[.*\]):\d+$", r"\1", hop.rpartition("@")[2])
 
 
+def _forget(host: str, text: str) -> str:
+    """The command that takes the old key away: of the name, and in the file, that ssh says."""
+    name, file = re.search(_CHANGED, text), re.search(r"^Offending .*key in (.+):\d+\s*$", text, re.MULTILINE)
+    return shlex.join(["ssh-keygen", *(["-f", file[1]] if file else []), "-R", name[1] if name else _known_as(host)])
+
+
+def _known_as(host: str) -> str:
+    """How ssh names USER@NAME or ssh://USER@NAME:PORT among its known hosts."""
+    _, is_uri, rest = host.rpartition("ssh://")
+    name, port = rest.rpartition("@")[2], "22"
+    if is_uri and (found := re.fullmatch(r"([^:]+|\[.*\])(?::(\d+))?/?", name)):
+        name, port = found[1].strip("[]"), found[2] or "22"
+    return name if port == "22" else f"[{name}]:{port}"
+
+
+_CHANGED = r"[Hh]ost key for (\S+) has changed"
 _NO_WAY = "UNKNOWN port 65535"
 """ssh says it when it has not come as far as the host; "open failed" is then from the last one on the way."""
 _OF_SSH = (
     (
-        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        f"REMOTE HOST IDENTIFICATION HAS CHANGED|{_CHANGED}",
         "{host} has another host key than before",
-        "if that is right, run `ssh-keygen -R {name}`, then `{ssh}` once, and compare the new key",
+        "if that is right, run `{forget}`, then `{ssh}` once, and compare the new key",
     ),
     (
         r"Host key verification failed|No \S+ host key is known",

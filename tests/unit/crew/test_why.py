@@ -146,4 +146,33 @@ def test_advice_names_the_ssh_and_the_file_that_were_given(said: str, do: str) -
 
 @pytest.mark.parametrize(("host", "name"), [("ann@lab1", "lab1"), ("::1", "::1"), ("ann@fe80::1%eth0", "fe80::1%eth0")])
 def test_the_old_host_key_is_that_of_the_host_whoever_goes_there(host: str, name: str) -> None:
-    assert f"run `ssh-keygen -R {name}`" in why(host, WAY, SSH_FAILED, CHANGED.splitlines(), was_up=False).do
+    said = CHANGED.replace("lab1", name)
+    assert f"run `ssh-keygen -R {name}`" in why(host, WAY, SSH_FAILED, said.splitlines(), was_up=False).do
+
+
+@pytest.mark.parametrize(
+    ("host", "file", "name", "do"),
+    [
+        # An alias, another port, and a file that ssh was told.
+        ("gw1", "/farm/known", "[127.0.0.1]:39222", "ssh-keygen -f /farm/known -R '[127.0.0.1]:39222'"),
+        ("gw1", "/my farm/a:b", "gw1", "ssh-keygen -f '/my farm/a:b' -R gw1"),
+        ("ssh://lab1:2222", None, "[lab1]:2222", "ssh-keygen -R '[lab1]:2222'"),
+        ("ssh://ann@lab1:2222", None, None, "ssh-keygen -R '[lab1]:2222'"),
+        ("ann@fe80::1%eth0", None, None, "ssh-keygen -R fe80::1%eth0"),
+        ("ssh://lab1:22", None, None, "ssh-keygen -R lab1"),
+        ("ssh://ann@[::1]", None, None, "ssh-keygen -R ::1"),
+    ],
+)
+def test_the_old_host_key_is_taken_from_where_ssh_has_found_it(
+    host: str, file: str | None, name: str | None, do: str
+) -> None:
+    lines = ["@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @"]
+    lines += [f"Offending ED25519 key in {file}:12\r"] if file else []
+    lines += [f"Host key for {name} has changed and you have requested strict checking.\r"] if name else []
+    cause = why(host, WAY, SSH_FAILED, [*lines, "Host key verification failed."], was_up=False)
+    assert f"run `{do}`, then" in cause.do
+
+
+def test_a_changed_host_key_is_known_by_the_last_lines_alone() -> None:
+    cause = why("lab1", WAY, SSH_FAILED, CHANGED.splitlines()[1:], was_up=False)
+    assert cause.what == "lab1 has another host key than before"
