@@ -45,12 +45,7 @@ def _said(last: str) -> str:
 
 def _of_connection(host: str, way: Way, lines: Sequence[str], last: str, was_up: bool) -> Cause:
     text = "\n".join(line for line in lines if not WORKERS_OWN.match(line))
-    met, there, by_hand = host, host, way.by_hand(host)
-    if way.jump and _NO_WAY in text and "open failed" not in text:
-        hops = way.jump.split(",")
-        there = next((hop for hop in hops if _name(hop) in text), hops[0])
-        met = f"{there} (on the way to {host})"
-        by_hand = replace(way, jump=None).by_hand(f"ssh://{there}" if ":" in there else there)
+    met, there, by_hand = _met(host, way, text)
     for pattern, what, advice in _OF_SSH:
         if found := re.search(pattern, text):
             names = {"host": met, "forget": _forget(there, text), "ssh": by_hand, "config": way.config}
@@ -64,9 +59,17 @@ def _of_connection(host: str, way: Way, lines: Sequence[str], last: str, was_up:
     return Cause(f"ssh to {host} fails{_said(last)}", f"see what `{by_hand}` says")
 
 
-def _name(hop: str) -> str:
-    """The name in USER@NAME:PORT."""
-    return re.sub(r"^([^:]+|\[.*\]):\d+$", r"\1", hop.rpartition("@")[2])
+def _met(host: str, way: Way, text: str) -> tuple[str, str, str]:
+    """Whom ssh speaks of: in words, as an address, and the command that goes there."""
+    hops = way.jump.split(",") if way.jump else []
+    if hops and _NO_WAY in text and _SILENT in text:
+        return f"{host} or a host on the way to it", host, way.by_hand(host)
+    at = max(len(hops) - text.count(_NO_WAY), 0) + ("open failed" in text)
+    if at >= len(hops):
+        return host, host, way.by_hand(host)
+    there = hops[at].removeprefix("ssh://")
+    address = f"ssh://{there}" if ":" in there else there
+    return f"{there} (on the way to {host})", address, replace(way, jump=",".join(hops[:at]) or None).by_hand(address)
 
 
 def _forget(host: str, text: str) -> str:
@@ -86,7 +89,9 @@ def _known_as(host: str) -> str:
 
 _CHANGED = r"[Hh]ost key for (\S+) has changed"
 _NO_WAY = "UNKNOWN port 65535"
-"""ssh says it when it has not come as far as the host; "open failed" is then from the last one on the way."""
+"""The ssh of each host behind the one that failed says it; "open failed" is from the host before that one."""
+_SILENT = "timed out during banner"
+"""It is the ssh of the last host that says it, whoever on the way is silent."""
 _OF_SSH = (
     (
         f"REMOTE HOST IDENTIFICATION HAS CHANGED|{_CHANGED}",
@@ -114,7 +119,7 @@ _OF_SSH = (
         "start sshd there, or name its port in {config}",
     ),
     (
-        r"(Connection timed out|Operation timed out|No route to host|Network is unreachable|timed out during banner.*)",
+        rf"(Connection timed out|Operation timed out|No route to host|Network is unreachable|{_SILENT}.*)",
         "{host} is not reached ({found})",
         "see whether it runs, and whether a firewall lets ssh through; --jump goes by way of another host",
     ),

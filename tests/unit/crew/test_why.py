@@ -98,7 +98,7 @@ NO_WAY = "kex_exchange_identification: Connection closed by remote host\nConnect
             "first,ann@gate:22",
             "ann@gate: Permission denied (publickey).",
             "ann@gate:22 (on the way to lab1) refuses to let you in (publickey)",
-            "make `ssh ssh://ann@gate:22` work without a password: with ssh-copy-id, or a key in ssh-agent",
+            "make `ssh -J first ssh://ann@gate:22` work without a password: with ssh-copy-id, or a key in ssh-agent",
         ),
         (
             "gate",
@@ -123,6 +123,35 @@ NO_WAY = "kex_exchange_identification: Connection closed by remote host\nConnect
 def test_a_host_on_the_way_is_told_from_the_one_behind_it(jump: str, said: str, what: str, do: str) -> None:
     cause = why("lab1", Way(jump=jump), SSH_FAILED, [*said.splitlines(), *NO_WAY.splitlines()], was_up=False)
     assert (cause.what, cause.do) == (what, do)
+
+
+@pytest.mark.parametrize(
+    ("jump", "said", "lost", "what", "do"),
+    [
+        # Each ssh behind the one that failed says that it has lost its connection.
+        ("gw,gw-inner", "ann@gw-inner: Permission denied (publickey).", 1, "gw-inner (on", "`ssh -J gw gw-inner`"),
+        ("gw,gw-inner", "ann@gw: Permission denied (publickey).", 2, "gw (on", "`ssh gw`"),
+        ("gw1,gw2,gw3", "Host key verification failed.", 2, "key of gw2 (on", "`ssh -J gw1 gw2`"),
+        ("gw1,ssh://gw2:23,gw3", "Host key verification failed.", 1, "of gw3 (on", "`ssh -J gw1,ssh://gw2:23 gw3`"),
+        # Of more hosts than were given: the configuration has some.
+        ("gw1", "Host key verification failed.", 3, "key of gw1 (on", "`ssh gw1`"),
+        ("ssh://me@gw:2222", "Host key verification failed.", 1, "of me@gw:2222 (on", "`ssh ssh://me@gw:2222`"),
+        ("gw1,gw2", "channel 0: open failed: connect failed: Connection refused", 2, "at gw2 (on", "start sshd there"),
+        ("gw1,gw2", "channel 0: open failed: connect failed: Connection refused", 1, "at lab1 (", "start sshd there"),
+    ],
+)
+def test_of_several_hosts_on_the_way_it_is_the_one_that_failed(
+    jump: str, said: str, lost: int, what: str, do: str
+) -> None:
+    cause = why("lab1", Way(jump=jump), SSH_FAILED, [said, *NO_WAY.splitlines() * lost], was_up=False)
+    assert what in cause.what
+    assert do in cause.do
+
+
+def test_who_is_silent_on_the_way_is_not_known() -> None:
+    lines = ["Connection timed out during banner exchange", "Connection to UNKNOWN port 65535 timed out"]
+    cause = why("lab1", Way(jump="gw1,gw2"), SSH_FAILED, lines, was_up=False)
+    assert cause.what == "lab1 or a host on the way to it is not reached (Connection timed out)"
 
 
 def test_behind_a_host_on_the_way_it_is_the_host_itself_that_refuses() -> None:
