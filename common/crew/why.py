@@ -45,11 +45,11 @@ def _said(last: str) -> str:
 
 def _of_connection(host: str, way: Way, lines: Sequence[str], last: str, was_up: bool) -> Cause:
     text = "\n".join(line for line in lines if not WORKERS_OWN.match(line))
-    met, there, by_hand = _met(host, way, text)
+    before, met, there, by_hand = _met(host, way, text)
     for pattern, what, advice in _OF_SSH:
         if found := re.search(pattern, text):
             names = {"host": met, "forget": _forget(there, text), "ssh": by_hand, "config": way.config}
-            names["found"] = found[found.lastindex or 0].strip()
+            names |= {"before": before, "found": found[found.lastindex or 0].strip()}
             return Cause(what.format(**names), advice.format(**names))
     if was_up:
         return Cause(
@@ -59,17 +59,19 @@ def _of_connection(host: str, way: Way, lines: Sequence[str], last: str, was_up:
     return Cause(f"ssh to {host} fails{_said(last)}", f"see what `{by_hand}` says")
 
 
-def _met(host: str, way: Way, text: str) -> tuple[str, str, str]:
-    """Whom ssh speaks of: in words, as an address, and the command that goes there."""
+def _met(host: str, way: Way, text: str) -> tuple[str, str, str, str]:
+    """Whom ssh speaks of: the host before it, it in words, as an address, and the command that goes there."""
     hops = way.jump.split(",") if way.jump else []
     if hops and _NO_WAY in text and _SILENT in text:
-        return f"{host} or a host on the way to it", host, way.by_hand(host)
+        return hops[-1], f"{host} or a host on the way to it", host, way.by_hand(host)
     at = max(len(hops) - text.count(_NO_WAY), 0) + ("open failed" in text)
+    before = hops[at - 1].removeprefix("ssh://") if 0 < at <= len(hops) else "a host on the way"
     if at >= len(hops):
-        return host, host, way.by_hand(host)
+        return before, host, host, way.by_hand(host)
     there = hops[at].removeprefix("ssh://")
     address = f"ssh://{there}" if ":" in there else there
-    return f"{there} (on the way to {host})", address, replace(way, jump=",".join(hops[:at]) or None).by_hand(address)
+    by_hand = replace(way, jump=",".join(hops[:at]) or None).by_hand(address)
+    return before, f"{there} (on the way to {host})", address, by_hand
 
 
 def _forget(host: str, text: str) -> str:
@@ -127,6 +129,11 @@ _OF_SSH = (
         r"(remote port forwarding failed for listen port \d+)",
         "{host} has no room for the tunnel ({found})",
         "another crew or sink has that port there, or its sshd forbids forwarding: leave --tunnel out",
+    ),
+    (
+        r"(?m)^channel \d+: open failed: (.*)",
+        "{before} does not lead to {host} ({found})",
+        "its sshd may forbid forwarding (AllowTcpForwarding, PermitOpen): allow it there",
     ),
     (
         r"(kex_exchange_identification: .*|Connection (?:closed|reset) by .*port \d+.*preauth.*|Exceeded MaxStartups)",

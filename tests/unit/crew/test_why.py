@@ -148,6 +148,27 @@ def test_of_several_hosts_on_the_way_it_is_the_one_that_failed(
     assert do in cause.do
 
 
+@pytest.mark.parametrize(
+    ("jump", "lost", "what"),
+    [
+        ("gate", 1, "gate does not lead to lab1"),
+        ("gw1,gw2", 1, "gw2 does not lead to lab1"),
+        ("gw1,ssh://gw2:23", 2, "gw1 does not lead to gw2:23 (on the way to lab1)"),
+        (None, 1, "a host on the way does not lead to lab1"),
+    ],
+)
+def test_a_host_on_the_way_that_forbids_forwarding_is_named(jump: str | None, lost: int, what: str) -> None:
+    lines = ["channel 0: open failed: administratively prohibited: open failed\r", "stdio forwarding failed"]
+    cause = why("lab1", Way(jump=jump), SSH_FAILED, [*lines, *NO_WAY.splitlines() * lost], was_up=False)
+    assert cause.what == f"{what} (administratively prohibited: open failed)"
+    assert cause.do == "its sshd may forbid forwarding (AllowTcpForwarding, PermitOpen): allow it there"
+
+
+def test_what_a_task_could_not_open_is_no_host_on_the_way() -> None:
+    lines = ["worker: joined the sink", "open failed: no such file", "Timeout, server lab1 not responding."]
+    assert why("lab1", WAY, SSH_FAILED, lines, was_up=True).what.startswith("the connection to lab1 is lost")
+
+
 def test_who_is_silent_on_the_way_is_not_known() -> None:
     lines = ["Connection timed out during banner exchange", "Connection to UNKNOWN port 65535 timed out"]
     cause = why("lab1", Way(jump="gw1,gw2"), SSH_FAILED, lines, was_up=False)
