@@ -1,6 +1,6 @@
 """What is typed: the command line of ssh, and the one that the shell of the other machine gets."""
 
-import itertools
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ _ALWAYS = (
     # A connection that has gone dark ends after 45 s.
     *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"),
 )
+_OPTION = re.compile(r"-[46AaCfGgKkMNnqsTtVvXxYy]*([BbcDEeFIiJLlmOoPpQRSWw])(.*)", re.DOTALL)
+"""A word of ssh with an option that has a value: the rest of the word, or the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,12 @@ class Way:
     @property
     def config(self) -> str:
         """The file in which this ssh looks for hosts."""
-        given = [next for word, next in itertools.pairwise(self.ssh) if word == "-F"]
-        return given[-1] if given else "~/.ssh/config"
+        file, words = "~/.ssh/config", iter(self.ssh)
+        for word in words:
+            if found := _OPTION.fullmatch(word):
+                value = found[2] or next(words, "")
+                file = value if found[1] == "F" else file
+        return file
 
     @property
     def _jump(self) -> list[str]:

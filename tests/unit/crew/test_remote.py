@@ -28,6 +28,25 @@ def test_a_tunnel_that_cannot_be_made_ends_ssh() -> None:
     assert forwards == ["127.0.0.1:5559:[::1]:5559", "127.0.0.1:5558:farm:25558"]
 
 
+@pytest.mark.parametrize(
+    ("ssh", "file"),
+    [
+        (("ssh",), "~/.ssh/config"),
+        (("ssh", "-F", "one"), "one"),
+        (("ssh", "-F/tmp/cfg"), "/tmp/cfg"),
+        (("ssh", "-4F/tmp/cfg"), "/tmp/cfg"),
+        (("ssh", "-F", "-F/tmp/cfg"), "-F/tmp/cfg"),
+        (("ssh", "-F", "one", "-Ftwo"), "two"),
+        (("ssh", "-Fone", "-v", "-F", "two"), "two"),
+        (("sshpass", "-e", "ssh", "-F/tmp/cfg"), "/tmp/cfg"),
+        (("ssh", "-l", "-Fred"), "~/.ssh/config"),
+        (("ssh", "-lFred", "-oForwardAgent=no"), "~/.ssh/config"),
+    ],
+)
+def test_the_file_of_hosts_is_the_one_that_ssh_was_told(ssh: tuple[str, ...], file: str) -> None:
+    assert Way(ssh).config == file
+
+
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @pytest.mark.parametrize("folder", [None, "far m", "~", "~/far m/$x"])
 def test_the_shell_there_hands_on_each_word(tmp_path: Path, shell: str, folder: str | None) -> None:
