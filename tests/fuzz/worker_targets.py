@@ -118,6 +118,9 @@ class HoldingShell:
         for _ in range(10_000):
             self.perform(self.rules.receive(self.now, Heard(2**50)))
             if not self.orders:
+                # A slot may wait a moment for a job that has just run dry.
+                self.pass_time(1.0)
+            if not self.orders:
                 break
             self.work(next(iter(self.orders)), 1_000_000, False)
         assert not self.orders

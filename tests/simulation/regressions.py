@@ -25,4 +25,5 @@ REGRESSIONS: list[tuple[int, str]] = [
     (1510788, "the check looked for the crew of a job that was opened and cancelled in one turn"),
     (1510245, "the check believed that a ventilator was told of a beat which only came in the same poll"),
     (1510473, "a large job with a low --max-fails was halted a hundred times: more events than a seed may need"),
+    (1559949, "the check took what a lost worker held of a forgotten job for that of the one which has its name now"),
 ]

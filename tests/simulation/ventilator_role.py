@@ -563,7 +563,8 @@ class Ventilator(Client):
         given_up = {output.task for output in outputs if isinstance(output, Quarantine)}
         others = [held.batch for said in self._crew.values() for held in said.held.values()]
         for batch in [held.batch for said in gone for held in said.held.values()]:
-            if batch.job != self.job.name:
+            if batch.job != self.job.name or batch.origin not in (b"", self.job.origins[-1]):
+                # Or it is of a job that was forgotten, and had the same name.
                 continue
             flight = self.rules._flights.find(_name(batch))
             if flight is not None and flight.state is State.PUSHED and flight.first not in given_up:
