@@ -409,6 +409,8 @@ def test_ctrl_c_in_a_cell_halts_the_job_and_the_farm_goes_on(farm: common.Farm, 
     def interrupt() -> None:
         wait_until(lambda: job._run is not None and job._run.is_open, "it is open")
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        # Before that all of it might be done.
+        wait_until(lambda: job._run is not None and job._run.is_halted, "it halts")
         path.touch()
 
     thread = threading.Thread(target=interrupt)
