@@ -103,6 +103,11 @@ class Results(Message, frozen=True):
         """The attempt at these tasks, which is the batch's."""
         return self.batch[2]
 
+    @property
+    def content_bytes(self) -> int:
+        """The size of its outcomes and of what it has of the arguments."""
+        return len(self.outcomes) + len(self.arguments or b"") + sum(len(start) for _, _, start in self.cuts)
+
 
 # -- the control link, to the sink ------------------------------------------------------------------------------
 

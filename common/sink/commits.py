@@ -118,8 +118,7 @@ class Commits:
         if self._begun is not None and key in self._begun.recordings:
             # It is resent: the receipt follows.
             return []
-        size = len(results.outcomes) + len(results.arguments or b"") + sum(len(start) for _, _, start in results.cuts)
-        if not self._has_room(user, key, size):
+        if not self._has_room(user, key, results.content_bytes):
             return self._too_much(user)
         self._taken_count += key not in self._pending.recordings
         self._pending.recordings[key], fault = _judged(results, job)

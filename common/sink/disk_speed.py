@@ -1,5 +1,7 @@
 """Whether the disk is so quick that the sink's loop may wait for it itself. No clock."""
 
+from collections.abc import Iterable
+
 _QUICK_S = 0.001
 _TRUSTED_COUNT = 10
 _ROWS_MAX = 10
@@ -19,9 +21,12 @@ class DiskSpeed:
         """How many of the last commits were quick."""
 
     def note(self, seconds: float) -> None:
-        """A commit with its sync took so long; for ever, when it failed."""
+        """Take note of how long a commit took with its sync; infinity when it failed."""
         self._quick_count = self._quick_count + 1 if seconds < _QUICK_S else 0
 
-    def may_wait(self, row_count: int, byte_count: int) -> bool:
-        """Whether the loop may wait for a commit of so many rows, whose results have so many bytes."""
-        return row_count <= _ROWS_MAX and byte_count <= _BYTES_MAX and self._quick_count >= _TRUSTED_COUNT
+    def may_wait(self, row_count: int, sizes: Iterable[int]) -> bool:
+        """Whether the loop may wait for a commit of this many rows, from results of these sizes in bytes.
+
+        The sizes are looked at only when the rest allows it: there may be thousands.
+        """
+        return self._quick_count >= _TRUSTED_COUNT and row_count <= _ROWS_MAX and sum(sizes) <= _BYTES_MAX

@@ -113,9 +113,8 @@ class Ledger:
     def _may_wait(self, begun: "_Begun") -> bool:
         if not isinstance(begun.write, Recording):
             return False
-        sent = [each.results for each in begun.write.row_sets]
-        byte_count = sum(len(each.outcomes) + len(each.arguments or b"") for each in sent)
-        return self._speed.may_wait(begun.result[0], byte_count)
+        row_sets = begun.write.row_sets
+        return self._speed.may_wait(begun.result[0], (each.results.content_bytes for each in row_sets))
 
     def completed(self) -> Completion | None:
         """What has become of the write."""
