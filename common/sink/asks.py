@@ -55,7 +55,7 @@ class Asks:
 
     def _answer(self, open_job: OpenJob, even_if_none: bool) -> list[Output]:
         assert open_job.asked_after is not None
-        if open_job.asked_after == open_job.nothing_after and open_job.answered and not even_if_none:
+        if open_job.asked_after == open_job.nothing_after and not even_if_none:
             # A ventilator asks at once after each answer: the ledger need not be read to find nothing.
             return []
         job = self._ledger.job(open_job.job)
@@ -68,9 +68,9 @@ class Asks:
             # It asks again.
             open_job.asked_after = None
             return []
+        open_job.nothing_after = None if page.more else page.position
         if not page.count and not even_if_none and open_job.answered:
             return []
-        open_job.nothing_after = None if page.more else page.position
         open_job.caught_up = open_job.caught_up or not page.more
         receipts = Receipts(
             job=open_job.job,
