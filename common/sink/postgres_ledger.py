@@ -16,13 +16,12 @@ from .postgres_site import pooled
 from .postgres_writer import KeptJob, Made, PostgresWriter
 from .store import Completion, DigestPage, Job, LedgerLost, LedgerStuck, Page, RowPage, RowQuery, ValuePage, Write
 from .store_thread import StoreThread
+from .writes import LATE_S
 
 log = logging.getLogger(__name__)
 
 _PING_S = 1.0
 """How long the server may hear nothing of a sink that serves. A standby ends the session of one that is silent."""
-_LATE_S = 1.0
-"""From when on the log says that nobody answers a sink that has nothing to write; of a write it is said elsewhere."""
 _LEAVES_S = 10.0
 """How long a sink that has a standby waits for the server."""
 _WRITTEN_S, _END_S = 2.0, 1.0
@@ -102,7 +101,7 @@ class PostgresLedger:
 
     def _say_if_away(self) -> None:
         is_idle = self._is_pinging and self._write is None
-        if is_idle and not self._is_said and self._writer.waits_for and clock.now() > self._begun_at + _LATE_S:
+        if is_idle and not self._is_said and self._writer.waits_for and clock.now() > self._begun_at + LATE_S:
             self._is_said = True
             log.warning("%s; nothing can be recorded", self._writer.waits_for)
 

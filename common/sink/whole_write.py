@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .store import Job, LedgerStuck, Store, Write, Written
-
-_LATE_S = 1.0
-"""From when on people are told what a write waits for."""
+from .writes import LATE_S
 
 
 def write_and_wait(ledger: Store, write: Write) -> Written | Job | bool | None:
@@ -19,7 +17,7 @@ def write_and_wait(ledger: Store, write: Write) -> Written | Job | bool | None:
     while (completion := ledger.completed()) is None:
         descriptor = ledger.fileno()
         assert descriptor is not None, "a write that does not end within `submit` has a descriptor"
-        if select.select([descriptor], [], [], _LATE_S)[0]:
+        if select.select([descriptor], [], [], LATE_S)[0]:
             continue
         said = _told(ledger.waits_for, said)
     if completion.stuck is not None:
@@ -34,7 +32,7 @@ def telling(waits_for: Callable[[], str]) -> Iterator[None]:
 
     def look() -> None:
         said = ""
-        while not is_over.wait(_LATE_S):
+        while not is_over.wait(LATE_S):
             said = _told(waits_for(), said)
 
     thread = threading.Thread(target=look, name="telling", daemon=True)

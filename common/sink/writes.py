@@ -4,7 +4,7 @@ from ..log_line import LogLine
 from .outputs import Output
 from .store import Completion, Recording, Store, Write
 
-_LATE_S = 1.0
+LATE_S = 1.0
 """After this long without its end a write is called stuck."""
 
 
@@ -59,10 +59,10 @@ class Writes:
         """When `take` has something to say, or results are to be submitted once more."""
         if self._begun_at is None:
             return self.retry_at
-        return None if self._is_late else self._begun_at + _LATE_S
+        return None if self._is_late else self._begun_at + LATE_S
 
     def _look_if_late(self, now: float) -> list[Output]:
-        if self._begun_at is None or now < self._begun_at + _LATE_S:
+        if self._begun_at is None or now < self._begun_at + LATE_S:
             return []
         is_first, self._is_late = not self._is_late, True
         why = self._ledger.waits_for

@@ -37,7 +37,7 @@ class SlowLedger:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowLedger]:
-    monkeypatch.setattr(whole_write, "_LATE_S", 0.01)
+    monkeypatch.setattr(whole_write, "LATE_S", 0.01)
     ledger = SlowLedger(["", "the server is away", "the server is away", "the server does not answer"])
     yield ledger
     ledger.close()
