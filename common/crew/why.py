@@ -60,7 +60,7 @@ def _of_connection(host: str, way: Way, lines: Sequence[str], last: str, was_up:
 
 
 def _met(host: str, way: Way, text: str) -> tuple[str, str, str, str]:
-    """Whom ssh speaks of: the host before it, it in words, as an address, and the command that goes there."""
+    """The host that ssh means: the one before it, its name in words, its address, and the command that goes there."""
     hops = way.jump.split(",") if way.jump else []
     if hops and _NO_WAY in text and _SILENT in text:
         return hops[-1], f"{host} or a host on the way to it", host, way.by_hand(host)

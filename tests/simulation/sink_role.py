@@ -57,7 +57,7 @@ class Sink(Role):
         self._opens: dict[tuple[bytes, str], list[tuple[Open, dict[int, Results]]]] = {}
         """Who wants to open which job, each message with the results that had come before."""
         self._openings: dict[tuple[bytes, str], list[Opener]] = {}
-        """For whom the rules have opened a job, until that is checked."""
+        """The ventilators that got an open job from the rules, until that is checked."""
         self._watch_openings()
         self.disk.wake = lambda: self.happen(_nothing)
 
